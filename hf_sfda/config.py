@@ -1,0 +1,181 @@
+"""Every default in one place, each with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hf_sfda.errors import ConfigError
+from hf_sfda.types import View
+
+DEFAULT_METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
+"""What is computed beside the metric that sorts: the released score for comparison, two rivals,
+and the two baselines every user would compute by hand."""
+
+Work = Literal["auto", "models", "samples"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+_UNSAID = ("out", "batch_size", "workers", "work", "top")
+"""Options that change how or where a run is done, or who is in it, but not what a score is."""
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    """Settings of one run. It never holds a token, so it can be written anywhere.
+
+    Attributes:
+        dataset: Hub id, ``id:config``, image folder, parquet/csv file or ``save_to_disk`` folder.
+        models: Hub ids, folders or text files with one of these a line; empty asks the Hub.
+        revision: Revision of the dataset.
+        split: Split to sample; ``None`` takes ``train`` and never ``test``.
+        input_column: Column with the picture or text; ``None`` infers it.
+        label_column: Column with the label; ``None`` infers it.
+        samples: Sample size. 2,000 gives a standard error near .01 on a probability and takes
+            seconds a model; the stratified sample keeps every class.
+        metric: What to sort by. ``sfda_cv`` does not saturate (METRICS in the README).
+        metrics: What to compute.
+        view: Which features: ``all`` stages or the ``last``. Full fine-tuning changes every
+            layer, so a checkpoint is more than its last one.
+        folds: Cross-fitting folds; 5 is the usual compromise of bias and cost.
+        resamples: Bootstrap resamples; 1,000 puts the Monte Carlo error of a 95% limit near one
+            resample in a hundred.
+        permutations: Label shuffles behind the noise floor. Each one already averages over all
+            held-out samples, so a few are enough.
+        confidence: Level of intervals and tie groups.
+        seed: Of the sample, the folds, the resamples and the shuffles.
+        top: How many candidates a Hub query may bring.
+        max_params: Candidates with more parameters are left out.
+        max_length: Tokens kept of a text. 128 covers sentences and snippets; longer costs more
+            than linear time.
+        dtype: Of the forward pass. float32, so that CPU and GPU agree.
+        batch_size: Samples a forward pass; halved on its own when memory runs out.
+        workers: Preprocessing workers a process; ``None`` is 0 on a CPU, where they would fight
+            the model for cores, and a few on a GPU.
+        work: How several processes share: whole ``models``, or the ``samples`` of each model;
+            ``auto`` splits samples only when there are fewer models than processes.
+        out: Run directory; ``None`` is ``runs/<dataset>``.
+    """
+
+    dataset: str
+    models: tuple[str, ...] = ()
+    revision: str | None = None
+    split: str | None = None
+    input_column: str | None = None
+    label_column: str | None = None
+    samples: int = 2000
+    metric: str = "sfda_cv"
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    view: View = "all"
+    folds: int = 5
+    resamples: int = 1000
+    permutations: int = 5
+    confidence: float = 0.95
+    seed: int = 0
+    top: int = 20
+    max_params: int | None = None
+    max_length: int = 128
+    dtype: Dtype = "float32"
+    batch_size: int = 64
+    workers: int | None = None
+    work: Work = "auto"
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.dataset:
+            raise ConfigError("No dataset given. Pass a Hub id, a folder or a file: --dataset ID")
+        _at_least("samples", self.samples, 2)
+        _at_least("folds", self.folds, 2)
+        _at_least("resamples", self.resamples, 100)
+        _at_least("permutations", self.permutations, 0)
+        _at_least("top", self.top, 1)
+        _at_least("batch_size", self.batch_size, 1)
+        _at_least("max_length", self.max_length, 1)
+        if self.max_params is not None:
+            _at_least("max_params", self.max_params, 1)
+        if self.workers is not None:
+            _at_least("workers", self.workers, 0)
+        if not 0.5 <= self.confidence < 1:
+            raise ConfigError(f"confidence is {self.confidence}; it must lie in [0.5, 1).")
+        _one_of("view", self.view, get_args(View))
+        _one_of("dtype", self.dtype, get_args(Dtype))
+        _one_of("work", self.work, get_args(Work))
+        if self.metric not in self.metrics:
+            object.__setattr__(self, "metrics", (self.metric, *self.metrics))
+
+    @property
+    def run_directory(self) -> Path:
+        """Where the run writes its files."""
+        if self.out is not None:
+            return Path(self.out)
+        name = self.dataset.rstrip("/").replace(":", "-").split("/")[-1]
+        return Path("runs") / (Path(name).stem or "run")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON and YAML."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RankConfig:
+        """Build from plain values.
+
+        Raises:
+            ConfigError: An unknown option, or a value that is not allowed.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"Unknown option {', '.join(unknown)}. Allowed: {', '.join(sorted(known))}."
+            )
+        if "dataset" not in values:
+            raise ConfigError("The configuration names no dataset. Add `dataset: ID`.")
+        lists = {"models", "metrics"}
+        return cls(**{key: tuple(v) if key in lists else v for key, v in values.items()})
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, **overrides: Any) -> RankConfig:
+        """Read ``config.yaml`` of a run, with ``overrides`` on top.
+
+        Raises:
+            ConfigError: The file is missing, is not YAML, or holds an unknown option.
+        """
+        import yaml
+
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"The configuration {path} is not YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"The configuration {path} must hold `option: value` lines.")
+        return cls.from_dict({**values, **overrides})
+
+    def to_yaml(self) -> str:
+        """The text of ``config.yaml``."""
+        import yaml
+
+        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
+
+    def fingerprint(self) -> str:
+        """Short digest of everything that decides what a score means; two runs are comparable
+        if their fingerprints are equal, whichever candidates took part."""
+        said = {key: v for key, v in self.to_dict().items() if key not in (*_UNSAID, "models")}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    def replace(self, **changes: Any) -> RankConfig:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise ConfigError(f"{name} is {value}; it must be at least {low}.")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}.")

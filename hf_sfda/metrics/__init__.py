@@ -1,0 +1,115 @@
+"""The registry: one metric, one file, one decorator.
+
+A metric is a pure function of arrays. It sees float64 features and labels in ``0..C-1`` and
+returns a :class:`~hf_sfda.types.Score`; checking, casting and label encoding happen once, in
+:func:`hf_sfda.scoring.score`. Importing this package imports no metric and no torch: the modules
+named in ``_BUILTIN`` are imported when a metric is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from hf_sfda.errors import MetricError
+from hf_sfda.types import LabelKind
+
+Needs = Literal["features", "source_logits", "candidate"]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_BUILTIN = ("sfda", "sfda_cv", "logme", "hscore", "knn", "linear_probe", "baselines")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A registered metric and what a reader must know about it.
+
+    Attributes:
+        name: As typed after ``--metric``.
+        function: The implementation.
+        summary: One line.
+        tasks: Kinds of label it can score.
+        needs: ``features``; ``source_logits`` too; or only the ``candidate`` (a baseline).
+        higher_is_better: Direction of the published quantity; values are negated on the way out
+            if this is false, so that :class:`~hf_sfda.types.Score` is always higher-is-better.
+        cost: Leading terms of the work, in N samples, D dimensions, C classes.
+        reference: Where the formula comes from.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    summary: str
+    tasks: frozenset[LabelKind]
+    needs: Needs = "features"
+    higher_is_better: bool = True
+    cost: str = ""
+    reference: str = ""
+
+
+_REGISTRY: dict[str, Metric] = {}
+
+
+def register_metric(
+    name: str,
+    *,
+    summary: str = "",
+    tasks: set[LabelKind] | frozenset[LabelKind] = frozenset({"single-label"}),
+    needs: Needs = "features",
+    higher_is_better: bool = True,
+    cost: str = "",
+    reference: str = "",
+) -> Callable[[Function], Function]:
+    """Make a function available as ``--metric name``.
+
+    Args:
+        name: Must be new.
+        summary: One line; the first line of the docstring if empty.
+        tasks: Kinds of label it can score.
+        needs: What it is given, see :class:`Metric`.
+        higher_is_better: Direction of what the function returns.
+        cost: Leading terms of the work.
+        reference: Source of the formula.
+
+    Raises:
+        MetricError: The name is taken.
+    """
+
+    def register(function: Function) -> Function:
+        known = _REGISTRY.get(name)
+        if known is not None and known.function.__module__ != function.__module__:
+            raise MetricError(
+                f"A metric called {name!r} is registered already, by {known.function.__module__}. "
+                "Choose another name."
+            )
+        line = summary or (function.__doc__ or "").strip().split("\n")[0]
+        _REGISTRY[name] = Metric(
+            name, function, line, frozenset(tasks), needs, higher_is_better, cost, reference
+        )
+        return function
+
+    return register
+
+
+def get_metric(name: str) -> Metric:
+    """Look a metric up.
+
+    Raises:
+        MetricError: There is none of that name.
+    """
+    _import_builtin()
+    if name not in _REGISTRY:
+        raise MetricError(f"Unknown metric {name!r}. Allowed: {', '.join(sorted(_REGISTRY))}.")
+    return _REGISTRY[name]
+
+
+def list_metrics() -> list[Metric]:
+    """All registered metrics, by name."""
+    _import_builtin()
+    return [_REGISTRY[name] for name in sorted(_REGISTRY)]
+
+
+def _import_builtin() -> None:
+    for module in _BUILTIN:
+        importlib.import_module(f"{__name__}.{module}")

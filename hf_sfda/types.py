@@ -1,0 +1,357 @@
+"""The data that flows from stage to stage: frozen dataclasses and nothing else.
+
+``scan`` makes :class:`Candidate`, ``target`` makes :class:`Target`, ``extract`` makes
+:class:`Features`, metrics make :class:`Score`, and ``rank`` makes :class:`Ranking` out of
+:class:`ModelRow`. Importing this module loads numpy and the standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+"""Version of the JSON document that :meth:`Ranking.to_dict` returns."""
+
+Modality = Literal["image", "text"]
+LabelKind = Literal["single-label", "multi-label", "regression", "token"]
+Status = Literal["ok", "skipped", "failed"]
+View = Literal["last", "all"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A checkpoint that may be ranked, or the reason why it will not be.
+
+    Attributes:
+        model_id: Hub id (``org/name``), or the folder as the user wrote it.
+        source: Where the files come from.
+        revision: What the features are keyed by. Hub: the commit sha, resolved once. Local
+            folder: ``sha256:...`` of its content. ``None`` only for candidates left out.
+        path: The folder, for local candidates.
+        library: ``"timm"`` or ``"transformers"``; decides the backbone. ``None`` when unknown.
+        params: Number of parameters, from the safetensors headers.
+        download_bytes: Size of the files we need, in bytes (an estimate until downloaded).
+        license: Licence id as the card states it.
+        downloads: Downloads in the last 30 days, as the Hub counts them.
+        pipeline_tag: The Hub's task tag.
+        skip: Why it is left out; ``None`` means it is to be ranked.
+        status: The row it becomes if ``skip`` is set: ``"skipped"`` (by a rule of ours) or
+            ``"failed"`` (named by the user and broken).
+    """
+
+    model_id: str
+    source: Literal["hub", "local"] = "hub"
+    revision: str | None = None
+    path: Path | None = None
+    library: str | None = None
+    params: int | None = None
+    download_bytes: int | None = None
+    license: str | None = None
+    downloads: int | None = None
+    pipeline_tag: str | None = None
+    skip: str | None = None
+    status: Literal["skipped", "failed"] = "skipped"
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A labelled sample of a dataset, ready to be run through every candidate.
+
+    Attributes:
+        dataset_id: Hub id or path, as given.
+        revision: Commit sha of a Hub dataset; ``None`` for local data.
+        config: Dataset configuration (subset) name, if any.
+        split: Split the sample was drawn from.
+        modality: What a backbone will receive.
+        task: Hub task name, e.g. ``"image-classification"``.
+        label_kind: What the labels are.
+        input_column: Column holding the picture or the text.
+        label_column: Column holding the label.
+        samples: The inputs: RGB ``PIL.Image.Image`` or ``str``. Indexing may decode lazily but
+            never fails: what cannot be read was left out before.
+        sample_ids: Stable id of each sample (``"<split>/<row>"`` or a relative path).
+        labels: (N,) int64 in ``0..C-1``, indexing ``class_names``.
+        class_names: C names.
+        n_available: Rows in the split before sampling.
+        left_out: reason -> number of rows left out, the same for every candidate.
+        inputs_fingerprint: sha256 over the inputs in order; features are keyed by it.
+        fingerprint: sha256 over inputs, ids and labels: the identity of this target.
+        seed: Seed of the stratified sample.
+    """
+
+    dataset_id: str
+    revision: str | None
+    config: str | None
+    split: str
+    modality: Modality
+    task: str
+    label_kind: LabelKind
+    input_column: str
+    label_column: str
+    samples: Sequence[Any]
+    sample_ids: tuple[str, ...]
+    labels: IntArray
+    class_names: tuple[str, ...]
+    n_available: int
+    left_out: Mapping[str, int]
+    inputs_fingerprint: str
+    fingerprint: str
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    def describe(self) -> dict[str, Any]:
+        """The ``dataset`` object of the JSON document."""
+        return {
+            "id": self.dataset_id,
+            "revision": self.revision,
+            "config": self.config,
+            "split": self.split,
+            "task": self.task,
+            "input_column": self.input_column,
+            "label_column": self.label_column,
+            "n_samples": len(self),
+            "n_available": self.n_available,
+            "n_classes": self.n_classes,
+            "class_names": list(self.class_names),
+            "left_out": dict(self.left_out),
+            "seed": self.seed,
+            "fingerprint": self.fingerprint,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What one forward pass over the target leaves behind.
+
+    Attributes:
+        stages: name -> (N, D_s) float32, in the order of depth. The last entry is always called
+            ``"last"``: the representation a classification head would sit on. A final stage whose
+            pooled output *is* that representation is not stored twice.
+        source_logits: (N, C_source) float32 from the checkpoint's own classification head, or
+            ``None`` if it has none (LEEP and NCE need it).
+        params: Number of parameters that took part.
+        seconds: Wall time of preprocessing and forward passes, without download and loading.
+        meta: Provenance: library versions, dtype, device, pooling, model class.
+    """
+
+    stages: Mapping[str, npt.NDArray[np.float32]]
+    source_logits: npt.NDArray[np.float32] | None = None
+    params: int | None = None
+    seconds: float = 0.0
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.last)
+
+    @property
+    def last(self) -> npt.NDArray[np.float32]:
+        """(N, D) features a classification head would sit on."""
+        return self.stages["last"]
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Throughput of the extraction, or ``None`` if it was not timed."""
+        return len(self) / self.seconds if self.seconds > 0 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One metric on one (features, labels) pair.
+
+    Attributes:
+        metric: Registered name.
+        value: The score; higher is better for every metric (lower-is-better ones are negated).
+        per_sample: (N,) float64 whose mean is ``value``, or ``None`` where the metric does not
+            decompose over samples. This is what the bootstrap resamples.
+        details: Numbers worth showing (shrinkage, chosen regularisation, folds used).
+        warnings: Hazards met, in plain words.
+    """
+
+    metric: str
+    value: float
+    per_sample: npt.NDArray[np.float64] | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __float__(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One line of the ranking; every candidate has one, whatever became of it.
+
+    Attributes:
+        rank: Place by the chosen metric, 1 is best; ``None`` unless ``status == "ok"``.
+        tie_group: Number of the group, 1 is best; models of a group cannot be told apart from the
+            group's first.
+        scores: metric -> value.
+        intervals: metric -> (low, high); metrics without an interval are absent.
+        rank_interval: (low, high) rank over the resamples.
+        p_best: Share of resamples in which this model is first.
+        noise_floor: The chosen metric on shuffled labels.
+        feature_dim: Width of the scored view.
+        feature_key: Key of the features in the store.
+    """
+
+    model_id: str
+    revision: str | None
+    status: Status
+    reason: str | None = None
+    rank: int | None = None
+    tie_group: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rank_interval: tuple[int, int] | None = None
+    p_best: float | None = None
+    noise_floor: float | None = None
+    params: int | None = None
+    feature_dim: int | None = None
+    download_bytes: int | None = None
+    samples_per_second: float | None = None
+    license: str | None = None
+    downloads: int | None = None
+    library: str | None = None
+    feature_key: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The answer: rows in order (ranked first, then skipped and failed) and how it was got.
+
+    Attributes:
+        config: The run's settings, as plain values (no token).
+        dataset: :meth:`Target.describe`.
+        rows: Every candidate.
+        warnings: What the reader must know before trusting the order.
+        agreement: metric -> weighted Kendall tau with the chosen metric, over the ranked rows.
+        tool_version: Version of hf-sfda.
+        versions: Versions of the libraries that took part.
+        created_at: UTC time, ISO 8601.
+    """
+
+    config: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    rows: tuple[ModelRow, ...]
+    warnings: tuple[str, ...] = ()
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    tool_version: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created_at: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The metric the rows are sorted by."""
+        return str(self.config["metric"])
+
+    @property
+    def ranked(self) -> tuple[ModelRow, ...]:
+        """Only the rows that have a rank, best first."""
+        return tuple(row for row in self.rows if row.status == "ok")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of ``hf-sfda rank --json`` (plain values only)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "tool_version": self.tool_version,
+            "created_at": self.created_at,
+            "versions": dict(self.versions),
+            "config": dict(self.config),
+            "dataset": dict(self.dataset),
+            "rows": [_plain(asdict(row)) for row in self.rows],
+            "agreement": dict(self.agreement),
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Ranking:
+        """Read back what :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: The document has another schema version.
+        """
+        version = document.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ValueError(
+                f"This ranking has schema version {version!r}, this hf-sfda reads {SCHEMA_VERSION}. "
+                "Use the hf-sfda version that wrote it, or run `hf-sfda rank` again "
+                "(features are reused)."
+            )
+        return cls(
+            config=document["config"],
+            dataset=document["dataset"],
+            rows=tuple(_row(row) for row in document["rows"]),
+            warnings=tuple(document["warnings"]),
+            agreement=document["agreement"],
+            tool_version=document["tool_version"],
+            versions=document["versions"],
+            created_at=document["created_at"],
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per candidate; scores and intervals become columns ``score.<metric>``,
+        ``low.<metric>`` and ``high.<metric>``."""
+        import pandas as pd
+
+        return pd.DataFrame([flat_row(row) for row in self.rows])
+
+    def save(self, directory: str | Path) -> Path:
+        """Write ``ranking.json``, ``ranking.parquet``, ``config.yaml`` and ``report.html``.
+
+        Returns:
+            The directory, created if need be. Each file is replaced atomically.
+        """
+        from hf_sfda.report import save_ranking
+
+        return save_ranking(self, Path(directory))
+
+
+def flat_row(row: ModelRow) -> dict[str, Any]:
+    """A row without nesting, for data frames, CSV and parquet."""
+    flat = _plain(asdict(row))
+    scores, intervals = flat.pop("scores"), flat.pop("intervals")
+    flat["rank_low"], flat["rank_high"] = flat.pop("rank_interval") or (None, None)
+    flat["warnings"] = "; ".join(flat["warnings"])
+    flat |= {f"score.{metric}": value for metric, value in scores.items()}
+    for metric, (low, high) in intervals.items():
+        flat |= {f"low.{metric}": low, f"high.{metric}": high}
+    return flat
+
+
+def _row(plain: Mapping[str, Any]) -> ModelRow:
+    values = dict(plain)
+    values["rank_interval"] = tuple(values["rank_interval"]) if values["rank_interval"] else None
+    values["intervals"] = {metric: tuple(pair) for metric, pair in values["intervals"].items()}
+    values["warnings"] = tuple(values["warnings"])
+    return ModelRow(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists and numpy scalars to Python ones, so that ``json.dumps`` takes it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
