@@ -162,7 +162,8 @@ class RankConfig:
 
     def fingerprint(self) -> str:
         """Short digest of everything that decides what a score means; two runs are comparable
-        if their fingerprints are equal, whichever candidates took part."""
+        if their fingerprints are equal, whichever candidates took part.
+        """
         said = {key: v for key, v in self.to_dict().items() if key not in (*_UNSAID, "models")}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -293,9 +293,9 @@ class Ranking:
         version = document.get("schema_version")
         if version != SCHEMA_VERSION:
             raise ValueError(
-                f"This ranking has schema version {version!r}, this hf-sfda reads {SCHEMA_VERSION}. "
-                "Use the hf-sfda version that wrote it, or run `hf-sfda rank` again "
-                "(features are reused)."
+                f"This ranking has schema version {version!r}; this hf-sfda reads "
+                f"{SCHEMA_VERSION}. Use the hf-sfda version that wrote it, or run "
+                "`hf-sfda rank` again (features are reused)."
             )
         return cls(
             config=document["config"],
@@ -310,7 +310,8 @@ class Ranking:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per candidate; scores and intervals become columns ``score.<metric>``,
-        ``low.<metric>`` and ``high.<metric>``."""
+        ``low.<metric>`` and ``high.<metric>``.
+        """
         import pandas as pd
 
         return pd.DataFrame([flat_row(row) for row in self.rows])

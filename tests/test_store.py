@@ -1,0 +1,206 @@
+"""The store keeps whole entries or none, and notices damage."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_sfda import files
+from hf_sfda.errors import StoreError
+from hf_sfda.store import FeatureKey, FeatureStore
+from hf_sfda.types import Features
+
+KEY = FeatureKey("a" * 40, "b" * 64, "image", "float32", None, 1)
+
+
+def features(seed: int = 0, n: int = 7) -> Features:
+    rng = np.random.default_rng(seed)
+    stages = {
+        "stage1": rng.normal(size=(n, 3)).astype(np.float32),
+        "last": rng.normal(size=(n, 5)).astype(np.float32),
+    }
+    logits = rng.normal(size=(n, 2)).astype(np.float32)
+    return Features(stages, logits, params=12, seconds=0.5, meta={"device": "cpu"})
+
+
+def assert_same(got: Features | None, want: Features) -> None:
+    assert got is not None
+    assert list(got.stages) == list(want.stages)
+    for name, array in want.stages.items():
+        np.testing.assert_array_equal(got.stages[name], array)
+    np.testing.assert_array_equal(got.source_logits, want.source_logits)
+    assert (got.params, got.seconds, dict(got.meta)) == (want.params, want.seconds, want.meta)
+
+
+def test_round_trip(tmp_path):
+    store = FeatureStore(tmp_path)
+    assert not store.has(KEY)
+    assert store.get(KEY) is None
+    store.put(KEY, features())
+    assert store.has(KEY)
+    assert_same(store.get(KEY), features())
+    assert store.get(KEY).samples_per_second == pytest.approx(14)
+
+
+def test_logits_are_optional(tmp_path):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, Features({"last": np.ones((2, 3), np.float32)}))
+    assert store.get(KEY).source_logits is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FeatureKey("c" * 40, "b" * 64, "image", "float32", None, 1),
+        FeatureKey("a" * 40, "c" * 64, "image", "float32", None, 1),
+        FeatureKey("a" * 40, "b" * 64, "text", "float32", None, 1),
+        FeatureKey("a" * 40, "b" * 64, "image", "bfloat16", None, 1),
+        FeatureKey("a" * 40, "b" * 64, "image", "float32", 128, 1),
+        FeatureKey("a" * 40, "b" * 64, "image", "float32", None, 2),
+    ],
+)
+def test_every_field_of_the_key_matters(tmp_path, other):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    assert other.digest != KEY.digest
+    assert store.get(other) is None
+
+
+def damage_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_a_byte,
+        lambda path: path.write_bytes(path.read_bytes()[:-4]),
+        lambda path: path.write_bytes(b""),
+    ],
+    ids=["flipped byte", "truncated", "empty"],
+)
+def test_damage_is_found_removed_and_can_be_made_good(tmp_path, caplog, damage):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    damage(next(tmp_path.glob("??/*.safetensors")))
+    assert store.get(KEY) is None
+    assert "damaged" in caplog.text
+    assert not store.has(KEY)
+    store.put(KEY, features())
+    assert_same(store.get(KEY), features())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 99}'])
+def test_an_unreadable_marker_means_no_entry(tmp_path, content):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    next(tmp_path.glob("??/*.json")).write_bytes(content)
+    assert not store.has(KEY)
+    assert store.get(KEY) is None
+
+
+def test_the_key_is_in_the_header_of_the_file(tmp_path):
+    from safetensors import safe_open
+
+    FeatureStore(tmp_path).put(KEY, features())
+    with safe_open(next(tmp_path.glob("??/*.safetensors")), "numpy") as file:
+        assert json.loads(file.metadata()["key"])["model"] == KEY.model
+
+
+def test_disk_full_names_the_folder_and_a_way_out(tmp_path, monkeypatch):
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hf_sfda.store.write_atomically", full)
+    with pytest.raises(StoreError, match=r"No space left on device.*HF_HOME"):
+        FeatureStore(tmp_path).put(KEY, features())
+    assert not FeatureStore(tmp_path).has(KEY)
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    files.write_atomically(path, b"old")
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_entries_and_clear(tmp_path):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    entry = next(store.entries())
+    assert (entry.digest, entry.n_samples) == (KEY.digest, 7)
+    assert store.clear() > entry.bytes
+    assert list(store.entries()) == []
+
+
+def _hold(root: Path, held: multiprocessing.Event) -> None:
+    with FeatureStore(root).lock(KEY):
+        held.set()
+        time.sleep(60)
+
+
+def test_the_lock_excludes_and_dies_with_its_holder(tmp_path):
+    from filelock import Timeout
+
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, held))
+    process.start()
+    assert held.wait(30)
+    lock = FeatureStore(tmp_path).lock(KEY)
+    with pytest.raises(Timeout):
+        lock.acquire(blocking=False)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with lock.acquire(timeout=10):
+        pass
+
+
+def test_killed_writers_never_leave_half_an_entry(tmp_path):
+    """Kill a process that writes entries in a loop; what is there must verify."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from hf_sfda.store import FeatureKey, FeatureStore
+        from tests.test_store import features
+        store = FeatureStore(sys.argv[1])
+        for index in range(10_000):
+            store.put(FeatureKey(str(index % 5), "i", "image", "float32", None, 1),
+                      features(index % 5, n=2000))
+            print(index, flush=True)
+        """
+    )
+    store = FeatureStore(tmp_path)
+    for turns in (3, 8, 14):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for _ in range(turns):
+            assert process.stdout.readline()
+        process.kill()
+        process.communicate()
+        for index in range(5):
+            key = FeatureKey(str(index), "i", "image", "float32", None, 1)
+            if store.has(key):
+                assert_same(store.get(key), features(index, n=2000))
