@@ -1,0 +1,56 @@
+"""The ``hf-sfda`` command: one file per verb, nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hf_sfda import __version__
+from hf_sfda.cli import cache, env, metrics, rank, scan
+from hf_sfda.cli._errors import INTERRUPTED, report_failure
+
+app = typer.Typer(
+    name="hf-sfda",
+    help="Which checkpoint on the Hugging Face Hub should I fine-tune on my dataset?",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hf-sfda {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
+rank.add_to(app)
+scan.add_to(app)
+metrics.add_to(app)
+cache.add_to(app)
+env.add_to(app)
+
+
+def main() -> None:
+    """Entry point of the console script; exits with 0, 1, 2 or 130 (see the README)."""
+    try:
+        app()
+    except SystemExit as end:
+        # The framework turns Ctrl-C into exit code 130 without a word.
+        if end.code == INTERRUPTED:
+            report_failure(KeyboardInterrupt())
+        raise
+    except Exception as error:
+        sys.exit(report_failure(error))

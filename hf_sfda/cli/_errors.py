@@ -1,0 +1,36 @@
+"""One place that turns an exception into a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from hf_sfda.errors import ConfigError, SfdaError
+from hf_sfda.hub import redact
+
+NOTHING_RANKED, BAD_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def report_failure(error: BaseException) -> int:
+    """Say what went wrong on stderr, without tokens.
+
+    Returns:
+        The exit code.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        _complain("Interrupted. What was extracted is kept; the same command goes on from there.")
+        return INTERRUPTED
+    if isinstance(error, SfdaError):
+        _complain(f"Error: {error}")
+        return BAD_USAGE if isinstance(error, ConfigError) else NOTHING_RANKED
+    _complain(f"Error: {type(error).__name__}: {error}")
+    if os.environ.get("HF_DEBUG"):
+        _complain("".join(traceback.format_exception(error)))
+    else:
+        _complain("This is a defect of hf-sfda. Set HF_DEBUG=1 to see where, and report it please.")
+    return NOTHING_RANKED
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(redact(message).rstrip("\n") + "\n")

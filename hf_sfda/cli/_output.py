@@ -1,0 +1,100 @@
+"""Where words go: data on stdout, talk on stderr, in the modes that ``hf`` has."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hf_sfda.hub import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+class Format(StrEnum):
+    """What ``--format`` takes."""
+
+    auto = "auto"
+    human = "human"
+    agent = "agent"
+    json = "json"
+    quiet = "quiet"
+
+
+class Output:
+    """One per command.
+
+    Args:
+        mode: As asked for; ``auto`` becomes ``agent`` inside a coding agent, else ``human``.
+    """
+
+    def __init__(self, mode: Format) -> None:
+        self.mode = _resolve(mode)
+
+    @cached_property
+    def _stdout(self) -> Console:
+        return _console(stderr=False)
+
+    @cached_property
+    def talk(self) -> Console:
+        """The console on stderr."""
+        return _console(stderr=True)
+
+    @property
+    def human(self) -> bool:
+        """Whether a person reads this."""
+        return self.mode is Format.human
+
+    def document(
+        self,
+        data: Any,
+        *,
+        human: Callable[[int], RenderableType],
+        agent: Callable[[], str],
+        quiet: Callable[[], str],
+    ) -> None:
+        """Print the command's result on stdout, in the one shape the mode asks for.
+
+        Args:
+            data: What ``--json`` prints.
+            human: Terminal width -> something rich can draw.
+            agent: Tab-separated text.
+            quiet: Ids only, one a line.
+        """
+        if self.mode is Format.json:
+            sys.stdout.write(redact(json.dumps(data, ensure_ascii=False, indent=2)) + "\n")
+        elif self.mode is Format.human:
+            self._stdout.print(human(self._stdout.width))
+        else:
+            text = agent() if self.mode is Format.agent else quiet()
+            sys.stdout.write(redact(text).rstrip("\n") + "\n" if text else "")
+        sys.stdout.flush()
+
+    def say(self, message: str) -> None:
+        """A line about what is going on; only people see it."""
+        if self.human:
+            self.talk.print(redact(message), markup=False, highlight=False)
+
+    def warn(self, message: str) -> None:
+        """A line nobody should miss; on stderr in every mode."""
+        self.talk.print(
+            f"Warning: {redact(message)}", markup=False, highlight=False, style="yellow"
+        )
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=False, highlight=False)
+
+
+def _resolve(mode: Format) -> Format:
+    if mode is not Format.auto:
+        return mode
+    from huggingface_hub.utils import is_agent
+
+    return Format.agent if is_agent() else Format.human

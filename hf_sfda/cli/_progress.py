@@ -1,0 +1,97 @@
+"""Progress on stderr: bars where a person watches, a line per finished task in a log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hf_sfda.progress import Advance, Kind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import Task
+
+_TITLES: dict[Kind, str] = {
+    "dataset": "Target",
+    "download": "Download",
+    "extract": "Extract",
+    "score": "Score",
+}
+
+
+class ConsoleProgress:
+    """Draws a bar per running task; several may run at once (the next model downloads).
+
+    Use it as a context manager: the bars live between entering and leaving.
+
+    Args:
+        console: On stderr; nothing is drawn if it is ``None`` or no terminal.
+    """
+
+    def __init__(self, console: Console | None) -> None:
+        self._console = console
+        self._bars: Bars | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ConsoleProgress:
+        if self._console is not None and self._console.is_terminal:
+            self._bars = _bars(self._console)
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    @contextmanager
+    def task(self, kind: Kind, name: str, *, total: float | None, unit: str) -> Iterator[Advance]:
+        """A bar that goes away when the task ends."""
+        bars = self._bars
+        if bars is None:
+            yield lambda amount: None
+            return
+        with self._lock:
+            task = bars.add_task(_TITLES[kind], total=total, title=name, unit=unit)
+        try:
+            yield lambda amount: bars.advance(task, amount)
+        finally:
+            with self._lock:
+                bars.remove_task(task)
+
+
+def _bars(console: Console) -> Bars:
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """`1,840 img/s` or `3.2 MB/s`."""
+
+        def render(self, task: Task) -> Text:
+            if not task.speed:
+                return Text("")
+            if task.fields["unit"] == "B":
+                return Text(f"{task.speed / 1e6:,.1f} MB/s", style="cyan")
+            return Text(f"{task.speed:,.0f} {task.fields['unit']}/s", style="cyan")
+
+    class Done(ProgressColumn):
+        """`640/1,270` or `12/91 MB`."""
+
+        def render(self, task: Task) -> Text:
+            divisor, suffix = (1e6, " MB") if task.fields["unit"] == "B" else (1, "")
+            total = "" if task.total is None else f"/{task.total / divisor:,.0f}"
+            return Text(f"{task.completed / divisor:,.0f}{total}{suffix}")
+
+    return Progress(
+        TextColumn("{task.description:<8}", style="bold"),
+        BarColumn(bar_width=20),
+        Done(),
+        Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[title]}", style="dim"),
+        console=console,
+        transient=True,
+    )

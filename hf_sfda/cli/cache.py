@@ -1,0 +1,57 @@
+"""``hf-sfda cache``: the stored features."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hf_sfda.cli._options import Format, FormatOption, JsonOption, QuietOption, choose_format
+from hf_sfda.cli._output import Output
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    group = typer.Typer(help="Show or clear the stored features.", no_args_is_help=True)
+    group.command("ls")(list_entries)
+    group.command("clear")(clear)
+    app.add_typer(group, name="cache")
+
+
+def list_entries(
+    format_: FormatOption = Format.auto, json_: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """List what is stored."""
+    from rich.text import Text
+
+    from hf_sfda.store import FeatureStore
+
+    store = FeatureStore()
+    rows = [
+        {"entry": e.digest, "samples": e.n_samples, "bytes": e.bytes, **e.key}
+        for e in sorted(store.entries(), key=lambda entry: entry.digest)
+    ]
+    total = sum(int(row["bytes"]) for row in rows)
+    lines = [
+        f"{r['entry']}  {r['bytes'] / 1e6:8,.1f} MB  {r['samples']:6,}  {r['model'][:19]}"
+        for r in rows
+    ]
+    summary = f"{len(rows)} entries, {total / 1e6:,.1f} MB in {store.root}"
+    Output(choose_format(format_, json_, quiet)).document(
+        rows,
+        human=lambda width: Text("\n".join([*lines, summary])),
+        agent=lambda: "\n".join("\t".join(map(str, row.values())) for row in rows),
+        quiet=lambda: "\n".join(str(row["entry"]) for row in rows),
+    )
+
+
+def clear(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove all stored features; they will be extracted again when needed."""
+    from hf_sfda.store import FeatureStore
+
+    store = FeatureStore()
+    if not yes:
+        typer.confirm(f"Remove everything in {store.root}?", abort=True)
+    typer.echo(f"Freed {store.clear() / 1e6:,.1f} MB.", err=True)

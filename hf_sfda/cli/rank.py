@@ -1,0 +1,244 @@
+"""``hf-sfda rank``: the main job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hf_sfda.cli._errors import NOTHING_RANKED
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import (
+    Format,
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    TokenOption,
+    choose_format,
+)
+from hf_sfda.cli._output import Output
+from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
+from hf_sfda.errors import ConfigError
+from hf_sfda.types import View
+
+if TYPE_CHECKING:
+    from hf_sfda.types import Ranking
+
+_DEFAULT = RankConfig(dataset="-")
+
+_EXAMPLES = """
+**Examples**
+
+- `hf-sfda rank --dataset me/plants` — ask the Hub for candidates
+
+- `hf-sfda rank --dataset me/plants --models acme/vit acme/resnet ./my-checkpoint`
+
+- `hf-sfda rank --dataset ./photos --models models.txt --samples 1000 --json`
+
+- `accelerate launch -m hf_sfda rank --dataset me/plants` — over all GPUs
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("rank", epilog=_EXAMPLES)(rank)
+
+
+def rank(
+    context: typer.Context,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Hub id, `id:config`, image folder, parquet/csv file or save_to_disk folder.",
+            show_default=False,
+        ),
+    ] = "",
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            "-m",
+            help="Hub ids, folders, or text files with one a line; several may follow. "
+            "Without it the Hub is asked.",
+            show_default=False,
+        ),
+    ] = None,
+    more_models: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="Start from the config.yaml of an earlier run.", show_default=False
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Revision of the dataset.", show_default=False)
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split to sample. [default: train, never test]", show_default=False),
+    ] = None,
+    input_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with the picture or text. [default: inferred]", show_default=False
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="Column with the label. [default: inferred]", show_default=False),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", "-n", help="Size of the stratified sample.")
+    ] = _DEFAULT.samples,
+    metric: Annotated[
+        str, typer.Option(help="What to sort by; see `hf-sfda metrics`.")
+    ] = _DEFAULT.metric,
+    metrics: Annotated[
+        str, typer.Option(help="What to compute beside it, separated by commas.")
+    ] = ",".join(DEFAULT_METRICS),
+    view: Annotated[
+        View, typer.Option(help="Features of all stages, or of the last one.")
+    ] = _DEFAULT.view,
+    top: Annotated[
+        int, typer.Option(help="How many candidates to ask the Hub for.")
+    ] = _DEFAULT.top,
+    max_params: Annotated[
+        str | None,
+        typer.Option(help="Leave larger models out: 300M, 7B, 1000000.", show_default=False),
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens kept of a text.")] = _DEFAULT.max_length,
+    batch_size: Annotated[
+        int, typer.Option(help="Samples a forward pass; halved when memory runs out.")
+    ] = _DEFAULT.batch_size,
+    dtype: Annotated[Dtype, typer.Option(help="Of the forward pass.")] = _DEFAULT.dtype,
+    work: Annotated[
+        Work, typer.Option(help="What processes share: whole models, or each model's samples.")
+    ] = _DEFAULT.work,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Preprocessing workers a process. [default: 0 on CPU, up to 8 on GPU]",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Folds of cross-fitted metrics.")] = _DEFAULT.folds,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = _DEFAULT.resamples,
+    permutations: Annotated[
+        int, typer.Option(help="Label shuffles behind the noise floor.")
+    ] = _DEFAULT.permutations,
+    confidence: Annotated[
+        float, typer.Option(help="Level of intervals and ties.")
+    ] = _DEFAULT.confidence,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = _DEFAULT.seed,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "-o", help="Run directory. [default: runs/DATASET]", show_default=False
+        ),
+    ] = None,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Rank checkpoints for a dataset, without fine-tuning, with error bars."""
+    output = Output(choose_format(format_, json_, quiet))
+    settings = _settings(
+        context,
+        config,
+        {
+            "dataset": dataset,
+            "models": _models(models, more_models),
+            "revision": revision,
+            "split": split,
+            "input_column": input_column,
+            "label_column": label_column,
+            "samples": samples,
+            "metric": metric,
+            "metrics": tuple(name.strip() for name in metrics.split(",") if name.strip()),
+            "view": view,
+            "top": top,
+            "max_params": parse_count(max_params),
+            "max_length": max_length,
+            "batch_size": batch_size,
+            "dtype": dtype,
+            "work": work,
+            "workers": workers,
+            "folds": folds,
+            "resamples": resamples,
+            "permutations": permutations,
+            "confidence": confidence,
+            "seed": seed,
+            "out": out,
+        },
+    )
+    ranking = _run(settings, token, output)
+    if ranking is None:  # a helper process of `accelerate launch`
+        return
+    _show(ranking, settings, output)
+    if not ranking.ranked:
+        raise typer.Exit(NOTHING_RANKED)
+
+
+def _run(settings: RankConfig, token: str | None, output: Output) -> Ranking | None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.pipeline import run
+
+    send_warnings_to(output.warn)
+    with ConsoleProgress(output.talk if output.human else None) as progress:
+        return run(settings, token=token, progress=progress, say=output.say)
+
+
+def _show(ranking: Ranking, settings: RankConfig, output: Output) -> None:
+    from hf_sfda.report import render_plain, render_quiet, render_table
+
+    output.document(
+        ranking.to_dict(),
+        human=lambda width: render_table(ranking, width=width),
+        agent=lambda: render_plain(ranking),
+        quiet=lambda: render_quiet(ranking),
+    )
+    if not output.human:
+        for warning in ranking.warnings:
+            output.warn(warning)
+    output.say(f"Report  {settings.run_directory / 'report.html'}")
+
+
+def _settings(context: typer.Context, config: Path | None, values: dict[str, Any]) -> RankConfig:
+    """The run's configuration: a file, if given, under what was typed."""
+    if config is None:
+        return RankConfig(**values)
+    typed = {
+        name: value
+        for name, value in values.items()
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+    return RankConfig.from_yaml(config, **typed)
+
+
+def _models(first: list[str] | None, more: list[str] | None) -> tuple[str, ...]:
+    """Allow both ``--models a --models b`` and ``--models a b``."""
+    if more and not first:
+        raise ConfigError(
+            f"Unexpected argument {more[0]!r}. Datasets follow --dataset, candidates --models."
+        )
+    return (*(first or ()), *(more or ()))
+
+
+def parse_count(text: str | None) -> int | None:
+    """``300M`` -> 300,000,000."""
+    if text is None:
+        return None
+    scale = {"K": 10**3, "M": 10**6, "B": 10**9}.get(text[-1:].upper(), 1)
+    digits = text if scale == 1 else text[:-1]
+    try:
+        return int(float(digits) * scale)
+    except ValueError:
+        raise ConfigError(
+            f"max_params is {text!r}; give a number such as 300M, 7B or 1000000."
+        ) from None

@@ -1,0 +1,100 @@
+"""``hf-sfda scan``: who would be ranked, without running anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hf_sfda.cli._errors import NOTHING_RANKED
+from hf_sfda.cli._options import (
+    Format,
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    TokenOption,
+    choose_format,
+)
+from hf_sfda.cli._output import Output
+from hf_sfda.cli.rank import parse_count
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import ConfigError
+from hf_sfda.types import Modality
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hf_sfda.types import Candidate
+
+_DEFAULT = RankConfig(dataset="-")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("scan", epilog="**Example** `hf-sfda scan --modality image --max-params 100M`")(
+        scan
+    )
+
+
+def scan(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hub ids, folders or text files; without them the Hub is asked."),
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the Hub is asked for.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many candidates to ask for.")] = _DEFAULT.top,
+    max_params: Annotated[
+        str | None, typer.Option(help="Leave larger models out: 300M, 7B.", show_default=False)
+    ] = None,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List candidates and, for each one left out, the reason."""
+    from hf_sfda.scan import find_candidates
+
+    if not models and modality is None:
+        raise ConfigError("Name models, or say what to ask the Hub for: --modality image|text.")
+    found = find_candidates(
+        tuple(models or ()),
+        modality=modality,
+        top=top,
+        max_params=parse_count(max_params),
+        token=token,
+    )
+    Output(choose_format(format_, json_, quiet)).document(
+        [asdict(c) | {"path": str(c.path) if c.path else None} for c in found],
+        human=lambda width: _table(found),
+        agent=lambda: "\n".join("\t".join(_cells(c)) for c in found),
+        quiet=lambda: "\n".join(c.model_id for c in found if c.skip is None),
+    )
+    if not any(candidate.skip is None for candidate in found):
+        raise typer.Exit(NOTHING_RANKED)
+
+
+def _cells(candidate: Candidate) -> tuple[str, ...]:
+    c = candidate
+    return (
+        c.model_id,
+        "-" if c.params is None else f"{c.params / 1e6:,.1f} M",
+        "-" if c.download_bytes is None else f"{c.download_bytes / 1e6:,.0f} MB",
+        "-" if c.downloads is None else f"{c.downloads:,}",
+        c.license or "-",
+        f"{c.status}: {c.skip}" if c.skip else "to be ranked",
+    )
+
+
+def _table(found: list[Candidate]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("model", "params", "size", "downloads", "licence", "status"):
+        numeric = name in ("params", "size", "downloads")
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for candidate in found:
+        table.add_row(*_cells(candidate), style="dim" if candidate.skip else "")
+    return table
