@@ -1,0 +1,1 @@
+"""Tests of hf-sfda; the layout mirrors the package."""

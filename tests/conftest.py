@@ -1,0 +1,46 @@
+"""One Hub per test process, in force before any Hugging Face library is imported.
+
+The libraries read their environment at import. So the server starts here, at the top, and not in a fixture.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import HubServer, hub_variables
+
+_HUB = HubServer().start()
+_HOME = tempfile.TemporaryDirectory(prefix="hf-sfda-tests-")
+for _name in list(os.environ):
+    if _name.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "HUGGING_FACE_")):
+        del os.environ[_name]  # a developer's own settings must not reach the tests, nor the tests the Hub
+os.environ.update(hub_variables(_HUB.url, _HOME.name))
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """The Hub that ``HF_ENDPOINT`` names: running, healthy and empty. ``hub.token`` is the token of user ``me``."""
+    _HUB.reset()
+    yield _HUB
+    _HUB.reset()
+
+
+@pytest.fixture
+def hub_env(hub: HubServer, tmp_path: Path) -> dict[str, str]:
+    """A whole environment for a subprocess that works against ``hub``, with caches of its own."""
+    return {
+        **os.environ,
+        **hub_variables(hub.url, tmp_path / "hf_home"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def pytest_unconfigure() -> None:
+    """Stop the server and delete the caches."""
+    _HUB.stop()
+    _HOME.cleanup()

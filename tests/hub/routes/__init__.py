@@ -1,0 +1,29 @@
+"""The endpoints, one file a subject. Importing this package registers them all."""
+
+from tests.hub.routes import (
+    account,
+    collections,
+    commit,
+    discussions,
+    files,
+    leaderboard,
+    listing,
+    refs,
+    repos,
+    spaces,
+    tree,
+)
+
+__all__ = [
+    "account",
+    "collections",
+    "commit",
+    "discussions",
+    "files",
+    "leaderboard",
+    "listing",
+    "refs",
+    "repos",
+    "spaces",
+    "tree",
+]
