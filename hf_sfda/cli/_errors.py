@@ -8,6 +8,7 @@ import traceback
 
 from hf_sfda.errors import ConfigError, SfdaError
 from hf_sfda.hub import redact
+from hf_sfda.processes import is_main_process
 
 NOTHING_RANKED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -33,4 +34,6 @@ def report_failure(error: BaseException) -> int:
 
 
 def _complain(message: str) -> None:
+    if not is_main_process():
+        return
     sys.stderr.write(redact(message).rstrip("\n") + "\n")

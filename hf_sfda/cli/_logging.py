@@ -15,10 +15,10 @@ class _Handler(logging.Handler):
         self._say(record.getMessage())
 
 
-def send_warnings_to(say: Callable[[str], None]) -> None:
-    """Pass warnings of ``hf_sfda`` to ``say`` and keep the stack's loggers to errors."""
+def send_warnings_to(say: Callable[[str], None] | None) -> None:
+    """Pass warnings of ``hf_sfda`` to ``say``, if anyone, and keep the stack's to errors."""
     ours = logging.getLogger("hf_sfda")
-    ours.handlers = [_Handler(say)]
+    ours.handlers = [_Handler(say) if say else logging.NullHandler()]
     ours.propagate = False
     for name in ("transformers", "datasets", "huggingface_hub", "timm", "accelerate", "torch"):
         logging.getLogger(name).setLevel(logging.ERROR)

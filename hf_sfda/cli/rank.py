@@ -21,6 +21,7 @@ from hf_sfda.cli._options import (
 from hf_sfda.cli._output import Output
 from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
 from hf_sfda.errors import ConfigError
+from hf_sfda.processes import is_main_process
 from hf_sfda.types import View
 
 if TYPE_CHECKING:
@@ -177,24 +178,31 @@ def rank(
         },
     )
     ranking = _run(settings, token, output)
-    if ranking is None:  # a helper process of `accelerate launch`
-        return
-    _show(ranking, settings, output)
+    if is_main_process():
+        _show(ranking, output)
+        ranking.save(settings.run_directory)
+        output.say(f"Report  {settings.run_directory / 'report.html'}")
     if not ranking.ranked:
         raise typer.Exit(NOTHING_RANKED)
 
 
-def _run(settings: RankConfig, token: str | None, output: Output) -> Ranking | None:
+def _run(settings: RankConfig, token: str | None, output: Output) -> Ranking:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.pipeline import run
 
-    send_warnings_to(output.warn)
+    send_warnings_to(output.warn if is_main_process() else None)
     with ConsoleProgress(output.talk if output.human else None) as progress:
-        return run(settings, token=token, progress=progress, say=output.say)
+        return run(
+            settings,
+            token=token,
+            progress=progress,
+            say=output.say,
+            directory=settings.run_directory,
+        )
 
 
-def _show(ranking: Ranking, settings: RankConfig, output: Output) -> None:
+def _show(ranking: Ranking, output: Output) -> None:
     from hf_sfda.report import render_plain, render_quiet, render_table
 
     output.document(
@@ -206,7 +214,6 @@ def _show(ranking: Ranking, settings: RankConfig, output: Output) -> None:
     if not output.human:
         for warning in ranking.warnings:
             output.warn(warning)
-    output.say(f"Report  {settings.run_directory / 'report.html'}")
 
 
 def _settings(context: typer.Context, config: Path | None, values: dict[str, Any]) -> RankConfig:

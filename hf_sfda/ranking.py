@@ -1,0 +1,241 @@
+"""From features to rows: score every candidate, order them, say how sure the order is.
+
+Pure functions of arrays; who extracted the features, and where, does not matter here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_sfda.config import RankConfig
+from hf_sfda.metrics import Metric, get_metric
+from hf_sfda.scoring import score, score_all, score_permuted
+from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Score
+from hf_sfda.uncertainty import (
+    Uncertainty,
+    agreement_with,
+    at_floor,
+    diagnose,
+    group_jackknife,
+    noise_floor,
+    one_stratum,
+    paired_bootstrap,
+    percentile_intervals,
+    summarise,
+)
+from hf_sfda.views import view_features
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One candidate with everything its row needs.
+
+    Attributes:
+        candidate: Who.
+        scores: metric -> score; metrics that do not apply to this candidate are absent.
+        units: (N,) or (G,) contributions to the chosen metric whose mean is its value: per sample,
+            or jackknife pseudo-values per group of samples; ``None`` for baselines.
+        floor: The chosen metric on shuffled labels; ``None`` if not measured.
+        feature_dim: Width of the scored view.
+        feature_key: Where the features are stored.
+    """
+
+    candidate: Candidate
+    scores: Mapping[str, Score]
+    units: FloatArray | None
+    floor: float | None
+    feature_dim: int
+    params: int | None
+    samples_per_second: float | None
+    feature_key: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def score_candidate(
+    candidate: Candidate,
+    features: Features,
+    labels: IntArray,
+    config: RankConfig,
+    *,
+    feature_key: str | None = None,
+) -> Scored:
+    """Compute all metrics of one candidate, and what the error bars need.
+
+    Args:
+        candidate: Who made the features.
+        features: Of N samples.
+        labels: (N,) in ``0..C-1``.
+        config: Metrics, view, seed, permutations.
+        feature_key: Passed on to the row.
+
+    Raises:
+        MetricError: The metric to sort by cannot be computed. Other metrics that fail are left
+            out and named in :attr:`Scored.warnings`.
+    """
+    X = view_features(features, labels, config.view)
+    scores: dict[str, Score] = {}
+    warnings: list[str] = []
+    outcomes = score_all(
+        X,
+        labels,
+        config.metrics,
+        candidate=candidate,
+        source_logits=features.source_logits,
+        seed=config.seed,
+        folds=config.folds,
+    )
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, Score):
+            scores[name] = outcome
+        elif name == config.metric:
+            raise outcome
+        else:
+            warnings.append(f"{name}: {outcome}")
+    chosen = scores[config.metric]
+    warnings += chosen.warnings
+    metric = get_metric(config.metric)
+    return Scored(
+        candidate=candidate,
+        scores=scores,
+        units=_units(metric, chosen, X, labels, config),
+        floor=_floor(metric, X, labels, config),
+        feature_dim=X.shape[1],
+        params=candidate.params or features.params,
+        samples_per_second=features.samples_per_second,
+        feature_key=feature_key,
+        warnings=tuple(warnings),
+    )
+
+
+def assemble(
+    scored: Sequence[Scored], labels: IntArray, config: RankConfig
+) -> tuple[list[ModelRow], dict[str, float], list[str]]:
+    """Order the candidates and say what the order is worth.
+
+    Args:
+        scored: Every candidate that has the chosen metric.
+        labels: (N,) of the target.
+        config: Metric, resamples, confidence, seed.
+
+    Returns:
+        The rows, best first; the weighted tau of every other metric with the chosen one; and
+        warnings about the run as a whole.
+    """
+    if not scored:
+        return [], {}, []
+    known = sorted({name for one in scored for name in one.scores})
+    table = {
+        name: [one.scores[name].value if name in one.scores else math.nan for one in scored]
+        for name in known
+    }
+    certainty = _certainty(scored, np.array(table[config.metric]), labels, config)
+    intervals = _intervals(scored, labels, config)
+    order = sorted(range(len(scored)), key=lambda index: certainty[index].rank)
+    rows = [_row(scored[i], certainty[i], intervals[i], config) for i in order]
+    agreement = agreement_with(config.metric, table)
+    return rows, agreement, diagnose(rows, labels=labels, config=config, agreement=agreement)
+
+
+def _units(
+    metric: Metric, chosen: Score, X: FloatArray, labels: IntArray, config: RankConfig
+) -> FloatArray | None:
+    """What the bootstrap resamples for this metric."""
+    if chosen.per_sample is not None:
+        return chosen.per_sample
+    if metric.needs == "candidate":
+        return None
+    options = {"seed": config.seed, "folds": config.folds}
+
+    def rescored(indices: IntArray) -> float:
+        return score(X[indices], labels[indices], metric.name, **options).value
+
+    return group_jackknife(rescored, labels, seed=config.seed)
+
+
+def _floor(metric: Metric, X: FloatArray, labels: IntArray, config: RankConfig) -> float | None:
+    if metric.needs == "candidate" or not config.permutations:
+        return None
+    permuted = score_permuted(
+        X, labels, metric.name, n_permutations=config.permutations, seed=config.seed
+    )
+    return noise_floor(permuted)
+
+
+def _certainty(
+    scored: Sequence[Scored], values: FloatArray, labels: IntArray, config: RankConfig
+) -> list[Uncertainty]:
+    units = [one.units for one in scored if one.units is not None]
+    if len(units) < len(scored):  # a baseline: one number a model, and nothing to resample
+        return summarise(values, values[None, :], config.confidence)
+    matrix = np.stack(units)  # (M, N), or (M, G) pseudo-values
+    strata = labels if matrix.shape[1] == len(labels) else one_stratum(matrix)
+    resampled = paired_bootstrap(
+        matrix, strata, n_resamples=config.resamples, seed=config.seed
+    )  # (B, M)
+    return summarise(values, resampled, config.confidence)
+
+
+def _intervals(
+    scored: Sequence[Scored], labels: IntArray, config: RankConfig
+) -> list[dict[str, tuple[float, float]]]:
+    """Intervals of the metrics beside the chosen one that are means over samples."""
+    found: list[dict[str, tuple[float, float]]] = [{} for _ in scored]
+    for name in config.metrics:
+        having = [
+            (index, sample)
+            for index, one in enumerate(scored)
+            if name in one.scores and (sample := one.scores[name].per_sample) is not None
+        ]
+        if name == config.metric or not having:
+            continue
+        resampled = paired_bootstrap(
+            np.stack([sample for _, sample in having]),
+            labels,
+            n_resamples=config.resamples,
+            seed=config.seed,
+        )
+        limits = percentile_intervals(resampled, config.confidence)
+        for (index, _), (low, high) in zip(having, limits, strict=True):
+            found[index][name] = (float(low), float(high))
+    return found
+
+
+def _row(
+    one: Scored,
+    certainty: Uncertainty,
+    intervals: Mapping[str, tuple[float, float]],
+    config: RankConfig,
+) -> ModelRow:
+    candidate, resampled = one.candidate, one.units is not None
+    chosen = {config.metric: certainty.interval} if resampled else {}
+    warnings = list(one.warnings)
+    if resampled and one.floor is not None and at_floor(certainty.interval[0], one.floor):
+        warnings.append(f"at the noise floor ({one.floor:.3f} on shuffled labels)")
+    return ModelRow(
+        model_id=candidate.model_id,
+        revision=candidate.revision,
+        status="ok",
+        rank=certainty.rank,
+        tie_group=certainty.tie_group,
+        scores={name: score.value for name, score in one.scores.items()},
+        intervals={**chosen, **intervals},
+        rank_interval=certainty.rank_interval if resampled else None,
+        p_best=certainty.p_best if resampled else None,
+        noise_floor=one.floor,
+        params=one.params,
+        feature_dim=one.feature_dim,
+        download_bytes=candidate.download_bytes,
+        samples_per_second=one.samples_per_second,
+        license=candidate.license,
+        downloads=candidate.downloads,
+        library=candidate.library,
+        feature_key=one.feature_key,
+        warnings=tuple(warnings),
+    )
