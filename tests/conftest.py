@@ -6,6 +6,7 @@ The libraries read their environment at import. So the server starts here, at th
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,16 @@ os.environ.update(hub_variables(_HUB.url, _HOME.name))
 
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
-    """The Hub that ``HF_ENDPOINT`` names: running, healthy and empty. ``hub.token`` is the token of user ``me``."""
+    """The Hub that ``HF_ENDPOINT`` names: running, healthy and empty; so are the client's caches.
+
+    ``hub.token``, the token of user ``me``, is in force.
+    """
     _HUB.reset()
     yield _HUB
     _HUB.reset()
+    # The client falls back on its cache where the Hub refuses, so a cache must not outlive a test.
+    for folder in Path(_HOME.name).iterdir():
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
