@@ -154,7 +154,7 @@ def run(
     def judge() -> Ranking:
         scored, failed = _score(extractions, target, config, store, progress)
         left_out = [_not_ranked(c, c.status, c.skip) for c in candidates if c.skip is not None]
-        rows, agreement, warnings = assemble(scored, target.labels, config)
+        rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
         journal.write("ranked", order=[row.model_id for row in rows])
         return Ranking(
             config=config.to_dict() | {"fingerprint": config.fingerprint()},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Score
 from hf_sfda.uncertainty import (
     Uncertainty,
     agreement_with,
-    at_floor,
     diagnose,
+    diagnose_row,
     group_jackknife,
     noise_floor,
     one_stratum,
@@ -115,13 +115,14 @@ def score_candidate(
 
 
 def assemble(
-    scored: Sequence[Scored], labels: IntArray, config: RankConfig
+    scored: Sequence[Scored], labels: IntArray, class_names: Sequence[str], config: RankConfig
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:
     """Order the candidates and say what the order is worth.
 
     Args:
         scored: Every candidate that has the chosen metric.
         labels: (N,) of the target.
+        class_names: (C,) of the target.
         config: Metric, resamples, confidence, seed.
 
     Returns:
@@ -138,9 +139,14 @@ def assemble(
     certainty = _certainty(scored, np.array(table[config.metric]), labels, config)
     intervals = _intervals(scored, labels, config)
     order = sorted(range(len(scored)), key=lambda index: certainty[index].rank)
+    counts = dict(
+        zip(class_names, np.bincount(labels, minlength=len(class_names)).tolist(), strict=True)
+    )
     rows = [_row(scored[i], certainty[i], intervals[i], config) for i in order]
+    rows = [_with_hazards(row, config.metric, len(labels), len(class_names)) for row in rows]
     agreement = agreement_with(config.metric, table)
-    return rows, agreement, diagnose(rows, labels=labels, config=config, agreement=agreement)
+    warnings = diagnose(rows, metric=config.metric, class_counts=counts, agreement=agreement)
+    return rows, agreement, warnings
 
 
 def _units(
@@ -215,9 +221,6 @@ def _row(
 ) -> ModelRow:
     candidate, resampled = one.candidate, one.units is not None
     chosen = {config.metric: certainty.interval} if resampled else {}
-    warnings = list(one.warnings)
-    if resampled and one.floor is not None and at_floor(certainty.interval[0], one.floor):
-        warnings.append(f"at the noise floor ({one.floor:.3f} on shuffled labels)")
     return ModelRow(
         model_id=candidate.model_id,
         revision=candidate.revision,
@@ -237,5 +240,10 @@ def _row(
         downloads=candidate.downloads,
         library=candidate.library,
         feature_key=one.feature_key,
-        warnings=tuple(warnings),
+        warnings=one.warnings,
     )
+
+
+def _with_hazards(row: ModelRow, metric: str, n_samples: int, n_classes: int) -> ModelRow:
+    hazards = diagnose_row(row, metric=metric, n_samples=n_samples, n_classes=n_classes)
+    return replace(row, warnings=(*hazards, *row.warnings))

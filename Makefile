@@ -1,0 +1,33 @@
+# `make demo` shows what it does, `make test` proves it. Both need Python 3.11 or newer, with pip.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   ?= .demo
+
+.PHONY: install demo test lint clean
+
+install: $(VENV)/.installed
+
+# torch goes first and is pinned: left to themselves, timm and torchvision would replace it.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/python -m demo.build --out $(DEMO)
+	$(BIN)/hf-sfda rank --dataset $(DEMO)/data/emoji --models $(DEMO)/zoo/image --out runs/emoji
+	$(BIN)/hf-sfda rank --dataset $(DEMO)/data/movie/train.csv --models $(DEMO)/zoo/text --out runs/movie
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+clean:
+	rm -rf $(VENV) $(DEMO) runs dist

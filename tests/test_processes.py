@@ -1,0 +1,50 @@
+"""One process may fail without the others waiting for it for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_sfda.errors import TargetError
+from hf_sfda.processes import from_main, main_first
+
+
+def _both_ways(path: str) -> None:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    rank = accelerator.process_index
+    lines = [str(from_main(accelerator, lambda: f"made by {rank}"))]
+    lines.append(str(main_first(accelerator, lambda: f"own {rank}")))
+
+    def refuse() -> str:
+        raise TargetError(f"refused by {rank}")
+
+    for call in (from_main, main_first):
+        try:
+            call(accelerator, refuse)
+        except TargetError as error:
+            lines.append(str(error))
+    with open(f"{path}/{rank}", "w") as file:  # noqa: PTH123
+        file.write("\n".join(lines))
+
+
+def test_results_and_errors_reach_every_process(tmp_path):
+    from accelerate import debug_launcher
+
+    debug_launcher(_both_ways, args=(str(tmp_path),), num_processes=3)
+    for rank in range(3):
+        assert (tmp_path / str(rank)).read_text().split("\n") == [
+            "made by 0",
+            f"own {rank}",
+            "refused by 0",
+            "refused by 0",
+        ]
+
+
+def test_a_single_process_just_calls():
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    assert from_main(accelerator, lambda: 1) == 1
+    with pytest.raises(TargetError):
+        main_first(accelerator, lambda: (_ for _ in ()).throw(TargetError("no")))
