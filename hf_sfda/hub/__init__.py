@@ -1,0 +1,25 @@
+"""The only place that talks to the Hub, and it does so through huggingface_hub alone.
+
+Importing this package is light; huggingface_hub is loaded by the first call that needs it.
+"""
+
+from __future__ import annotations
+
+from hf_sfda.hub.api import hub_api, read
+from hf_sfda.hub.download import cached_model, download_model
+from hf_sfda.hub.explain import explain, is_unreachable
+from hf_sfda.hub.files import MODEL_FILES, model_files
+from hf_sfda.hub.redact import keep_secret, redact
+
+__all__ = [
+    "MODEL_FILES",
+    "cached_model",
+    "download_model",
+    "explain",
+    "hub_api",
+    "is_unreachable",
+    "keep_secret",
+    "model_files",
+    "read",
+    "redact",
+]

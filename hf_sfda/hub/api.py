@@ -1,0 +1,85 @@
+"""The client, and the one retry of our own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from hf_sfda.hub.explain import explain
+from hf_sfda.hub.redact import keep_secret
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_WAITS = (1.0, 2.0, 4.0)  # seconds before the second, third and fourth try
+_LONGEST_WAIT = 310.0  # the Hub counts requests in windows of five minutes
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def hub_api(token: str | None = None) -> HfApi:
+    """The Hub client, named ``hf-sfda`` in its user agent.
+
+    Args:
+        token: A user access token; ``None`` takes the one the user is logged in with, if any.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    from hf_sfda import __version__
+
+    keep_secret(token or get_token())
+    return HfApi(token=token, library_name="hf-sfda", library_version=__version__)
+
+
+def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a *read* of the Hub, again if it fails for a passing reason; at most four times.
+
+    huggingface_hub itself retries listings and downloads but not ``model_info``, ``dataset_info``
+    and ``auth_check``. Never use this for writes: a lost answer would make them happen twice.
+
+    Raises:
+        Exception: Whatever the last call raised.
+    """
+    for wait in _WAITS:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            pause = _pause(error, wait)
+            if pause is None:
+                raise
+            logger.warning("%s (trying again in %.0f s)", explain(error), pause)
+            time.sleep(pause)
+    return function(*args, **kwargs)
+
+
+def _pause(error: Exception, wait: float) -> float | None:
+    """Seconds to wait before the next try, or ``None`` where trying again is of no use."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        if error.response.status_code not in _TRANSIENT:
+            return None
+        asked = _asked_to_wait(error)
+        pause = wait if asked is None else asked + 1.0  # they count in whole seconds
+        return pause if pause <= _LONGEST_WAIT else None
+    passing = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
+    return wait if isinstance(error, passing) else None
+
+
+def _asked_to_wait(error: object) -> float | None:
+    """What the Hub's ``RateLimit`` or ``Retry-After`` header asks for, in seconds."""
+    from huggingface_hub import utils
+
+    headers = error.response.headers  # type: ignore[attr-defined]
+    limit = utils.parse_ratelimit_headers(headers)  # type: ignore[attr-defined]  # public, not typed so
+    if limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    after = headers.get("Retry-After", "").strip()
+    return float(after) if after.isdigit() else None

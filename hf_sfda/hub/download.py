@@ -1,0 +1,105 @@
+"""Bring a checkpoint's files here, once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from hf_sfda.errors import ExtractionError
+from hf_sfda.hub.api import hub_api
+from hf_sfda.hub.explain import explain
+from hf_sfda.hub.files import MODEL_FILES, model_files
+from hf_sfda.progress import Advance, NoProgress, Progress
+from hf_sfda.types import Candidate
+
+
+def download_model(
+    candidate: Candidate, *, token: str | None = None, progress: Progress | None = None
+) -> Path:
+    """The folder with a candidate's files: its own, the cache's, or freshly downloaded.
+
+    A download is pinned to ``candidate.revision``, resumes where an earlier one broke off, and is
+    not started at all where the cache holds every file of that commit: then no request is made.
+
+    Args:
+        candidate: One that :func:`hf_sfda.scan.find_candidates` did not leave out.
+        token: User access token; ``None`` takes the login.
+        progress: Told the bytes as they arrive.
+
+    Raises:
+        ExtractionError: The files cannot be had; the message says why, in one sentence.
+    """
+    if candidate.path is not None:
+        return candidate.path
+    if (folder := cached_model(candidate)) is not None:
+        return folder
+    listener = progress or NoProgress()
+    task = listener.task("download", candidate.model_id, total=candidate.download_bytes, unit="B")
+    with task as advance:
+        folder = _download(candidate, token, advance)
+    if not any(folder.glob("model*.safetensors")):
+        raise ExtractionError(
+            f"{candidate.model_id} at {candidate.revision} holds no model.safetensors; "
+            "pickles are never opened"
+        )
+    return folder
+
+
+def cached_model(candidate: Candidate) -> Path | None:
+    """The cached snapshot of a Hub candidate if it is known to be complete; asks nobody."""
+    from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    repo, sha = candidate.model_id, candidate.revision
+    if candidate.source != "hub" or sha is None:
+        return None
+    try:
+        listing = get_cached_repo_tree(repo, revision=sha)
+    except CachedRepoTreeNotFoundError:
+        return None
+    needed = model_files(file.path for file in listing)
+    found = [try_to_load_from_cache(repo, name, revision=sha) for name in needed]
+    if "config.json" not in needed or not all(isinstance(path, str) for path in found):
+        return None
+    return Path(str(found[needed.index("config.json")])).parent
+
+
+def _download(candidate: Candidate, token: str | None, advance: Advance) -> Path:
+    try:
+        folder = hub_api(token).snapshot_download(
+            candidate.model_id,
+            revision=candidate.revision,
+            allow_patterns=list(MODEL_FILES),
+            tqdm_class=_reporting(advance),
+        )
+    # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError): whatever it is, it
+    # belongs to this candidate alone.
+    except Exception as error:
+        raise ExtractionError(explain(error)) from error
+    return Path(folder)
+
+
+def _reporting(advance: Advance) -> type[Any]:
+    """A bar for ``snapshot_download`` that draws nothing and passes the bytes written on."""
+    from huggingface_hub import utils
+
+    bar: type[Any] = utils.tqdm  # type: ignore[attr-defined]  # it is public, but not typed so
+    lock = threading.Lock()  # files are fetched by several threads
+
+    class Reporting(bar):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # There are three bars: files done, bytes received, bytes written. One is enough, and
+            # only the last one also counts what an earlier, interrupted download left behind.
+            name = str(kwargs.get("name") or "")
+            self._counts = kwargs.get("unit") == "B" and not name.endswith(".transfer")
+            kwargs["disable"] = True
+            super().__init__(*args, **kwargs)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self._counts and n:
+                with lock:
+                    advance(n)
+            return None
+
+    return Reporting
