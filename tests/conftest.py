@@ -1,12 +1,14 @@
 """One Hub per test process, in force before any Hugging Face library is imported.
 
-The libraries read their environment at import. So the server starts here, at the top, and not in a fixture.
+The libraries read their environment at import. So the server starts here, at the top, and not in a
+fixture.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,9 @@ _HUB = HubServer().start()
 _HOME = tempfile.TemporaryDirectory(prefix="hf-sfda-tests-")
 for _name in list(os.environ):
     if _name.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "HUGGING_FACE_")):
-        del os.environ[_name]  # a developer's own settings must not reach the tests, nor the tests the Hub
+        del os.environ[
+            _name
+        ]  # a developer's own settings must not reach the tests, nor the tests the Hub
 os.environ.update(hub_variables(_HUB.url, _HOME.name))
 
 
@@ -31,10 +35,18 @@ def hub() -> Iterator[HubServer]:
     """
     _HUB.reset()
     yield _HUB
+    crashes = list(_HUB.crashes)
     _HUB.reset()
-    # The client falls back on its cache where the Hub refuses, so a cache must not outlive a test.
+    _forget_downloads()
+    assert not crashes, "\n".join(crashes)
+
+
+def _forget_downloads() -> None:
+    """Empty the caches: where the Hub refuses, the client falls back on them."""
     for folder in Path(_HOME.name).iterdir():
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    if "huggingface_hub.hf_file_system" in sys.modules:
+        sys.modules["huggingface_hub.hf_file_system"].HfFileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Tiny checkpoints and learnable data sets, made in well under a second each.
 
-Checkpoints have random weights, real architectures and real file layouts: folders that ``from_pretrained`` or
-timm's ``local-dir:`` open, and that can be pushed to the test Hub as they are. Data sets are easy enough for any
-feature extractor to beat chance and noisy enough not to be perfect.
+Checkpoints have random weights, real architectures and real file layouts: folders that
+``from_pretrained`` or timm's ``local-dir:`` open, and that can be pushed to the test Hub as they
+are. Data sets are easy enough for any feature extractor to beat chance and noisy enough not to be
+perfect.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ TOPICS = {
     "garden": "flower seed tree soil rose leaf".split(),
 }
 FILLER = (
-    "the a of and to in was it for on with as at by from this that there then very new old good big "
-    "small people time day year said made came went while after before"
+    "the a of and to in was it for on with as at by from this that there then very new old good "
+    "big small people time day year said made came went while after before"
 ).split()
 
 
@@ -100,7 +101,10 @@ def tiny_resnet(
     architecture: str = "ResNetForImageClassification",
     **config: Any,
 ) -> Path:
-    """A ResNet with two stages of 8 and 16 channels, with its image processor; arguments as ``tiny_vit``."""
+    """A ResNet with two stages of 8 and 16 channels, and its image processor.
+
+    Arguments as ``tiny_vit``.
+    """
     ensure_torchvision()
     import transformers
 
@@ -124,9 +128,10 @@ def tiny_bert(
     architecture: str = "BertForMaskedLM",
     **config: Any,
 ) -> Path:
-    """A BERT of 16 dimensions and 2 layers, with a WordPiece tokenizer that knows ``TOPICS`` and ``FILLER``.
+    """A BERT of 16 dimensions and 2 layers, with a WordPiece tokenizer.
 
-    Unknown words fall apart into letters. Arguments as ``tiny_vit``; ``BertModel`` has a pooler.
+    It knows the words of ``TOPICS`` and ``FILLER``; others fall apart into letters. Arguments as
+    ``tiny_vit``; of the architectures, ``BertModel`` has a pooler.
     """
     ensure_torchvision()
     import transformers
@@ -155,10 +160,10 @@ def tiny_bert(
 def tiny_timm(
     path: str | Path, arch: str = "test_resnet", *, seed: int = 0, num_classes: int = 10
 ) -> Path:
-    """A timm model in the layout of timm's Hub repositories: ``config.json`` and ``model.safetensors``.
+    """A timm model in the layout of timm's repositories: ``config.json``, ``model.safetensors``.
 
-    timm ships ``test_*`` architectures of a few thousand parameters (``test_vit``, ``test_convnext``
-    ...); they take pictures of 160 x 160.
+    timm ships ``test_*`` architectures of a few 100,000 parameters (``test_vit``,
+    ``test_convnext`` ...); they take pictures of 160 x 160.
     """
     ensure_torchvision()
     import timm
@@ -188,7 +193,7 @@ def _save(path: str | Path, *parts: Any) -> Path:
 
 
 def write_card(path: str | Path, **metadata: Any) -> Path:
-    """Give a folder a ``README.md`` whose front matter is ``metadata`` (``license="mit"``, ``tags=[...]``)."""
+    """Give a folder a ``README.md`` with this front matter (``license="mit"``, ``tags=[...]``)."""
     import yaml
 
     front = yaml.safe_dump(metadata, sort_keys=False)
@@ -213,8 +218,8 @@ def images(
 ) -> tuple[list[Image], list[int]]:
     """Pictures and labels, class after class.
 
-    The class sets the colour of a disc and the angle of the stripes behind it; place, brightness and pixel noise
-    vary.
+    The class sets the hue of a disc and the angle of the stripes behind it, both loosely; place,
+    brightness and pixel noise vary.
     """
     from PIL import Image
 
@@ -223,10 +228,10 @@ def images(
     pictures, labels = [], []
     for label in range(n_classes):
         share = label / n_classes
-        hue = 2 * np.pi * (share + np.array([0, 1, 2]) / 3)
-        colour = 0.5 + 0.5 * np.cos(hue)  # (3,)
         for _ in range(n_per_class):
-            angle = np.pi * share + rng.normal(0, 0.15)
+            hue = share + rng.normal(0, 0.08)
+            colour = 0.5 + 0.5 * np.cos(2 * np.pi * (hue + np.array([0, 1, 2]) / 3))  # (3,)
+            angle = np.pi * (share + rng.normal(0, 0.08))
             phase = rows * np.cos(angle) + columns * np.sin(angle)
             stripes = 0.5 + 0.2 * np.sin(25 * phase + rng.uniform(0, 6))  # (S, S)
             picture = np.repeat(stripes[..., None], 3, axis=2)  # (S, S, 3)
@@ -285,15 +290,13 @@ def image_dataset(
 def texts(
     n_per_class: int, classes: int, *, length: int = 12, seed: int = 0, signal: float = 0.25
 ) -> tuple[list[str], list[int]]:
-    """Sentences and labels, class after class: ``signal`` is the share of words that belong to the topic."""
+    """Sentences and labels, class after class; ``signal`` is the share of topic words."""
     rng = np.random.default_rng(seed)
     sentences, labels = [], []
     for label, topic in enumerate(_names(classes, list(TOPICS))):
         for _ in range(n_per_class):
             telling = rng.random(length) < signal
-            words = np.where(
-                telling, rng.choice(TOPICS[topic], length), rng.choice(FILLER, length)
-            )
+            words = np.where(telling, rng.choice(TOPICS[topic], length), rng.choice(FILLER, length))
             sentences.append(" ".join(words) + ".")
             labels.append(label)
     return sentences, labels

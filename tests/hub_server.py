@@ -4,8 +4,9 @@ In a test use the ``hub`` fixture. By hand::
 
     python -m tests.hub_server --port 8999 --root DIR
 
-serves what lies in ``DIR/models/OWNER/NAME``, ``DIR/datasets/OWNER/NAME`` and ``DIR/spaces/OWNER/NAME``; the printed
-environment variables point the client libraries at it. What is pushed lives in memory and ends with the server.
+serves what lies in ``DIR/models/OWNER/NAME``, ``DIR/datasets/OWNER/NAME`` and
+``DIR/spaces/OWNER/NAME``; the printed environment variables point the client libraries at it. What
+is pushed lives in memory and ends with the server.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["HubServer", "LoggedRequest", "hub_variables"]
 
 
 def hub_variables(url: str, home: str | Path, token: str = HubServer.token) -> dict[str, str]:
-    """The environment that points every Hugging Face library at ``url`` and keeps it quiet and offline otherwise."""
+    """The environment that points the Hugging Face libraries at ``url``, and nowhere else."""
     return {
         "HF_ENDPOINT": url,
         "HF_TOKEN": token,
@@ -52,7 +53,9 @@ def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--port", type=int, default=8999)
-    parser.add_argument("--root", type=Path, help="folder whose repositories are there from the start")
+    parser.add_argument(
+        "--root", type=Path, help="folder whose repositories are there from the start"
+    )
     arguments = parser.parse_args()
     with HubServer(arguments.port) as hub:
         if arguments.root:

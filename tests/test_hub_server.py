@@ -6,6 +6,7 @@ import json
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,7 +206,7 @@ def test_disabled_and_vanished_repos(hub: HubServer, api: HfApi) -> None:
 
 def test_settings_are_checked(hub: HubServer) -> None:
     hub.put("me/model", vit_files())
-    with pytest.raises(ValueError, match="Unknown setting 'download'; allowed: .*downloads"):
+    with pytest.raises(ValueError, match=r"Unknown setting 'download'; allowed: .*downloads"):
         hub.set("me/model", download=3)
     hub.put("me/model", {"a.csv": "a"}, repo_type="dataset")
     with pytest.raises(KeyError, match="2 repositories"):
@@ -282,12 +283,21 @@ def test_remote_code_adapters_and_quantised_models_show(hub: HubServer, api: HfA
         },
     )
     quantised = config | {"quantization_config": {"quant_method": "gptq"}}
-    hub.put("x/quant", {"config.json": json.dumps(quantised), "README.md": "---\nbase_model: b\n---"})
+    hub.put(
+        "x/quant", {"config.json": json.dumps(quantised), "README.md": "---\nbase_model: b\n---"}
+    )
     hub.put("x/pickle", {"config.json": json.dumps(config), "pytorch_model.bin": b"\x80"})
     info = {
         m.id.split("/")[1]: m
         for m in api.list_models(
-            expand=["config", "tags", "transformersInfo", "baseModels", "library_name", "safetensors"]
+            expand=[
+                "config",
+                "tags",
+                "transformersInfo",
+                "baseModels",
+                "library_name",
+                "safetensors",
+            ]
         )
     }
     assert info["code"].config["auto_map"] == auto_map
@@ -354,13 +364,15 @@ def zoo(hub: HubServer) -> HubServer:
         "abcde", [40, 20, 50, 30, 10], ["x", "x", "y", "x", "y"], strict=True
     ):
         hub.put(f"acme/{name}", vit_files(tags=[tag]), downloads=downloads)
-    hub.put("me/bert", {"config.json": '{"architectures": ["BertForMaskedLM"], "model_type": "bert"}'})
+    hub.put(
+        "me/bert", {"config.json": '{"architectures": ["BertForMaskedLM"], "model_type": "bert"}'}
+    )
     return hub
 
 
 def test_listing_filters_and_sorts(zoo: HubServer, api: HfApi) -> None:
-    def names(**query: object) -> str:
-        found = api.list_models(**query)  # type: ignore[arg-type]
+    def names(**query: Any) -> str:
+        found = api.list_models(**query)
         return "".join(m.id.removeprefix("acme/") for m in found)
 
     assert names(author="acme", sort="downloads") == "cadbe"
@@ -428,7 +440,11 @@ def test_regular_and_lfs_files_round_trip(hub: HubServer, api: HfApi) -> None:
     assert tree["model.safetensors"].lfs.size == tree["model.safetensors"].size == len(data)
     assert tree["config.json"].lfs is None
     assert tree["sub/empty.txt"].size == 0
-    for name, content in {"config.json": b"{}", "model.safetensors": data, "sub/empty.txt": b""}.items():
+    for name, content in {
+        "config.json": b"{}",
+        "model.safetensors": data,
+        "sub/empty.txt": b"",
+    }.items():
         assert Path(hf_hub_download("me/model", name)).read_bytes() == content
     newest = api.list_repo_commits("me/model")[0]
     assert (newest.commit_id, newest.title, newest.message, newest.authors) == (
@@ -575,12 +591,14 @@ def test_snapshots_and_dry_runs(hub: HubServer, api: HfApi) -> None:
 
 
 def test_trees_paths_and_the_file_system(hub: HubServer, api: HfApi) -> None:
-    first = hub.put("me/data", {"a.txt": "a", "x/b.txt": "b", "x/y/c.txt": "c"}, repo_type="dataset")
+    first = hub.put(
+        "me/data", {"a.txt": "a", "x/b.txt": "b", "x/y/c.txt": "c"}, repo_type="dataset"
+    )
     hub.put("me/data", {"x/y/c.txt": "cc"}, repo_type="dataset", title="Change c")
     hub.state.page_size = 2
 
-    def paths(**options: object) -> list[str]:
-        return [e.path for e in api.list_repo_tree("me/data", repo_type="dataset", **options)]  # type: ignore[arg-type]
+    def paths(**options: Any) -> list[str]:
+        return [e.path for e in api.list_repo_tree("me/data", repo_type="dataset", **options)]
 
     assert paths() == ["x", ".gitattributes", "a.txt"]
     assert paths(path_in_repo="x") == ["x/y", "x/b.txt"]
@@ -623,7 +641,9 @@ def test_branches_tags_and_unknown_revisions(hub: HubServer, api: HfApi) -> None
     first = hub.put("me/model", {"a.txt": "one"})
     api.create_branch("me/model", branch="dev")
     api.create_tag("me/model", tag="v1", revision=first)
-    api.upload_file(path_or_fileobj=b"two", path_in_repo="a.txt", repo_id="me/model", revision="dev")
+    api.upload_file(
+        path_or_fileobj=b"two", path_in_repo="a.txt", repo_id="me/model", revision="dev"
+    )
     refs = api.list_repo_refs("me/model")
     assert {b.name for b in refs.branches} == {"main", "dev"}
     assert [(t.name, t.target_commit) for t in refs.tags] == [("v1", first)]
@@ -790,7 +810,9 @@ def test_model_index_is_merged_and_pull_requested(hub: HubServer, api: HfApi) ->
     with pytest.raises(ValueError, match="overwrite=True"):
         metadata_update("me/model", result(0.6))
     url = metadata_update("me/model", result(0.6), overwrite=True, create_pr=True)
-    assert url.endswith("/me/model/commit/" + api.list_repo_commits("me/model", revision="refs/pr/1")[0].commit_id)
+    assert url.endswith(
+        "/me/model/commit/" + api.list_repo_commits("me/model", revision="refs/pr/1")[0].commit_id
+    )
     assert api.model_info("me/model").card_data.eval_results[0].metric_value == 0.5
     api.merge_pull_request("me/model", 1)
     assert api.model_info("me/model").card_data.eval_results[0].metric_value == 0.6
@@ -803,12 +825,15 @@ def test_broken_front_matter_reads_as_none(hub: HubServer, api: HfApi) -> None:
 
 def test_eval_results_count_for_benchmarks_only(hub: HubServer, api: HfApi) -> None:
     entries = [
-        EvalResultEntry(dataset_id=d, task_id="t", value=v) for d, v in (("b/bench", 0.7), ("b/other", 1))
+        EvalResultEntry(dataset_id=d, task_id="t", value=v)
+        for d, v in (("b/bench", 0.7), ("b/other", 1))
     ]
     text = yaml.safe_dump(eval_result_entries_to_yaml(entries))
     hub.put("b/bench", {"eval.yaml": "name: Bench"}, repo_type="dataset", benchmark=True)
     hub.put("me/good", {".eval_results/b.yaml": text.replace("0.7", "0.9"), "a": "a"})
-    hub.put("me/child", {".eval_results/b.yaml": text, "README.md": "---\nbase_model: me/good\n---"})
+    hub.put(
+        "me/child", {".eval_results/b.yaml": text, "README.md": "---\nbase_model: me/good\n---"}
+    )
     hub.put("x/model", {"config.json": "{}"})
     api.upload_file(
         path_or_fileobj=text.encode(),

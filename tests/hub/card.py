@@ -11,7 +11,9 @@ from tests.hub.repo import Commit
 
 __all__ = ["as_list", "check_card", "front_matter"]
 
-_FRONT_MATTER = re.compile(r"\A(?:\ufeff)?\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_FRONT_MATTER = re.compile(
+    r"\A(?:\ufeff)?\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.DOTALL
+)
 
 
 def as_list(value: Any) -> list[Any]:
@@ -22,7 +24,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def front_matter(commit: Commit) -> dict[str, Any]:
-    """The metadata of the README; broken or missing metadata reads as none, as on the Hub's pages."""
+    """The metadata of the README; broken or missing metadata reads as none."""
     readme = commit.files.get("README.md")
     match = _FRONT_MATTER.match(readme.data.decode("utf-8", "replace")) if readme else None
     try:

@@ -16,7 +16,7 @@ _LARGEST_GIT_FILE = 1024 * 1024
 
 
 def needs_lfs(commit: Commit, path: str, sample: bytes, size: int) -> bool:
-    """Whether the Hub keeps this file in LFS: by ``.gitattributes``, by size, or because it is binary."""
+    """Whether the Hub keeps this file in LFS: by ``.gitattributes``, size or content."""
     if size == 0:
         return False
     attributes = commit.files.get(".gitattributes", Blob(b"")).data.decode()
@@ -36,7 +36,7 @@ def apply_files(repo: Repo, contents: Mapping[str, bytes], *, title: str) -> Com
 def apply_operations(
     repo: Repo, base: Commit, operations: Iterable[dict[str, Any]]
 ) -> dict[str, Blob]:
-    """The files of ``base`` after the operations of a commit request (each ``{"key": ..., "value": ...}``)."""
+    """The files of ``base`` after the operations, each ``{"key": ..., "value": ...}``."""
     files = dict(base.files)
     for operation in operations:
         key, value = operation["key"], operation["value"]
@@ -50,7 +50,9 @@ def apply_operations(
                 files[path] = repo.lfs[value["oid"]]
             case "deletedFile":
                 if path not in files:
-                    raise HubError(404, f"A file with the name {path!r} does not exist", "EntryNotFound")
+                    raise HubError(
+                        404, f"A file with the name {path!r} does not exist", "EntryNotFound"
+                    )
                 del files[path]
             case "deletedFolder":
                 folder = path.rstrip("/") + "/"

@@ -16,7 +16,10 @@ ACTIONS = {
     "lose": "do it, then close the connection without an answer",
 }
 
-RATE_LIMITED = {"RateLimit": '"api";r=0;t=0', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+RATE_LIMITED = {
+    "RateLimit": '"api";r=0;t=0',
+    "RateLimit-Policy": '"fixed window";"api";q=500;w=300',
+}
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """The fields of repository information: what each means, which are valid, which come by default.
 
-``expand=`` asks for fields by name; without it a listing gives few fields and a page gives all the usual ones.
+``expand=`` asks for fields by name; without it a listing gives few fields and a page gives all the
+usual ones.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +92,8 @@ _FIELDS: dict[str, dict[str, Field]] = {
         **_DOWNLOADABLE,
         "baseModels": _fact("baseModels"),
         "childrenModelCount": lambda v: sum(
-            v.repo.id in {m["id"] for m in (model_facts(r.head)["baseModels"] or {"models": []})["models"]}
+            v.repo.id
+            in {m["id"] for m in (model_facts(r.head)["baseModels"] or {"models": []})["models"]}
             for r in v.hub.repos.values()
             if r.kind == "models"
         ),
@@ -131,11 +134,13 @@ _FIELDS: dict[str, dict[str, Field]] = {
 }
 _LISTED = "private likes downloads tags pipeline_tag library_name createdAt trendingScore".split()
 _FULL = "author sha lastModified gated disabled siblings".split()
-_ON_REQUEST = "downloadsAllTime childrenModelCount baseModels evalResults trendingScore resourceGroup".split()
+_ON_REQUEST = (
+    "downloadsAllTime childrenModelCount baseModels evalResults trendingScore resourceGroup".split()
+)
 
 
 def list_fields(kind: str, *, full: bool, config: bool, card: bool) -> list[str]:
-    """The fields of a listing without ``expand``. Datasets are always listed in full but for the files."""
+    """The fields of a listing without ``expand``; datasets come in full but for the files."""
     names = list(_LISTED)
     if full:
         names += _FULL
@@ -163,7 +168,8 @@ def describe(v: View, names: list[str]) -> dict[str, Any]:
     unknown = [name for name in names if name not in fields]
     if unknown:
         raise HubError(400, f"Invalid expand {unknown}; expected one of {sorted(fields)}")
-    info = {"_id": f"{abs(hash((v.repo.kind, v.repo.id))):024x}"[:24], "id": v.repo.id}
+    key = hashlib.sha1(f"{v.repo.kind}/{v.repo.id}".encode()).hexdigest()[:24]
+    info: dict[str, Any] = {"_id": key, "id": v.repo.id}
     if v.repo.kind == "models":
         info["modelId"] = v.repo.id
     values = {name: fields[name](v) for name in names}

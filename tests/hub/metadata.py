@@ -22,7 +22,11 @@ __all__ = ["card_data", "dataset_tags", "eval_results", "model_facts"]
 # Head class suffix -> (auto class, task, processor class), as in `transformersInfo`.
 _HEADS = {
     "ForImageClassification": ("AutoModelForImageClassification", "image-classification", "image"),
-    "ForSequenceClassification": ("AutoModelForSequenceClassification", "text-classification", "text"),
+    "ForSequenceClassification": (
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        "text",
+    ),
     "ForMaskedLM": ("AutoModelForMaskedLM", "fill-mask", "text"),
     "ForCausalLM": ("AutoModelForCausalLM", "text-generation", "text"),
     "LMHeadModel": ("AutoModelForCausalLM", "text-generation", "text"),
@@ -41,8 +45,22 @@ _TASKS = {head[1] for head in _HEADS.values() if head[1]} | {
     "sentence-similarity",
     "zero-shot-image-classification",
 }
-_LIBRARIES = ("transformers", "timm", "peft", "sentence-transformers", "diffusers", "open_clip", "keras")
-_FORMATS = {".safetensors": "safetensors", ".bin": "pytorch", ".pt": "pytorch", ".onnx": "onnx", ".gguf": "gguf"}
+_LIBRARIES = (
+    "transformers",
+    "timm",
+    "peft",
+    "sentence-transformers",
+    "diffusers",
+    "open_clip",
+    "keras",
+)
+_FORMATS = {
+    ".safetensors": "safetensors",
+    ".bin": "pytorch",
+    ".pt": "pytorch",
+    ".onnx": "onnx",
+    ".gguf": "gguf",
+}
 
 
 def _read_json(commit: Commit, path: str) -> dict[str, Any]:
@@ -61,7 +79,7 @@ def card_data(commit: Commit) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def model_facts(commit: Commit) -> dict[str, Any]:
-    """All derived fields of a model: ``tags``, ``pipeline_tag``, ``config``, ``safetensors`` ... (absent: ``None``)."""
+    """All derived fields of a model, ``None`` where a model has none: ``tags``, ``config`` ..."""
     card = front_matter(commit)
     raw = _read_json(commit, "config.json")
     adapter = _read_json(commit, "adapter_config.json")
@@ -69,7 +87,8 @@ def model_facts(commit: Commit) -> dict[str, Any]:
     info = _transformers_info(raw, commit)
     library = _library(card, raw, adapter)
     task = card.get("pipeline_tag") or next(
-        (tag for tag in as_list(card.get("tags")) if tag in _TASKS), (info or {}).get("pipeline_tag")
+        (tag for tag in as_list(card.get("tags")) if tag in _TASKS),
+        (info or {}).get("pipeline_tag"),
     )
     base = _base_models(card, raw, adapter)
     return {
@@ -171,7 +190,7 @@ def _model_tags(
 
 
 def _safetensors(commit: Commit) -> dict[str, Any] | None:
-    """Parameters by dtype from the headers of ``model.safetensors`` or of the shards in its index."""
+    """Parameters by dtype: headers of ``model.safetensors``, or of the shards of its index."""
     index = _read_json(commit, "model.safetensors.index.json")
     names = sorted(set(index.get("weight_map", {}).values())) or ["model.safetensors"]
     blobs = [commit.files[name] for name in names if name in commit.files]
@@ -199,7 +218,7 @@ def _parameters(blob: Blob) -> Counter[str]:
 
 @lru_cache(maxsize=4096)
 def dataset_tags(commit: Commit) -> tuple[str, ...]:
-    """A dataset's tags: those of its card, and format and modalities from files and declared features."""
+    """A dataset's tags: its card's, its file format, the modalities of its declared features."""
     card = front_matter(commit)
     tags = [str(tag) for tag in as_list(card.get("tags"))]
     for key in ("task_categories", "task_ids", "language", "size_categories", "license"):
@@ -212,12 +231,14 @@ def dataset_tags(commit: Commit) -> tuple[str, ...]:
         for feature in as_list(info.get("features"))
         if isinstance(feature.get("dtype"), str)
     }
-    tags += [f"modality:{m}" for dtype, m in (("image", "image"), ("string", "text")) if dtype in dtypes]
+    tags += [
+        f"modality:{m}" for dtype, m in (("image", "image"), ("string", "text")) if dtype in dtypes
+    ]
     return tuple(dict.fromkeys([*tags, "region:us"]))
 
 
 def eval_results(commit: Commit) -> list[dict[str, Any]]:
-    """The entries of ``.eval_results/*.yaml``, each with its ``filename``; a broken file gives an ``error``."""
+    """The entries of ``.eval_results/*.yaml``, or an ``error`` for a broken file."""
     found: list[dict[str, Any]] = []
     for path, blob in sorted(commit.files.items()):
         if not (path.startswith(".eval_results/") and path.endswith((".yaml", ".yml"))):

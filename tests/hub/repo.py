@@ -1,4 +1,4 @@
-"""Repositories: immutable commits of content-addressed blobs, refs that point at them, discussions."""
+"""Repositories: immutable commits of content-addressed blobs, refs to them, discussions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.hub.routing import HubError
 
@@ -18,8 +18,9 @@ KINDS = ("models", "datasets", "spaces")
 MAIN = "refs/heads/main"
 
 _LFS_PATTERNS = (
-    "*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.jpeg *.jpg *.model *.msgpack *.npy *.npz *.onnx *.ot "
-    "*.parquet *.pb *.pickle *.pkl *.png *.pt *.pth *.rar *.safetensors *.tar *.tflite *.tgz *.webp *.xz *.zip *.zst"
+    "*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.jpeg *.jpg *.model *.msgpack *.npy "
+    "*.npz *.onnx *.ot *.parquet *.pb *.pickle *.pkl *.png *.pt *.pth *.rar *.safetensors *.tar "
+    "*.tflite *.tgz *.webp *.xz *.zip *.zst"
 ).split()
 GITATTRIBUTES = "".join(f"{p} filter=lfs diff=lfs merge=lfs -text\n" for p in _LFS_PATTERNS)
 
@@ -49,9 +50,8 @@ class Blob:
     @cached_property
     def pointer(self) -> bytes:
         """The text that git holds in place of an LFS file."""
-        return (
-            f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n"
-        ).encode()
+        version = "version https://git-lfs.github.com/spec/v1"
+        return f"{version}\noid sha256:{self.sha256}\nsize {self.size}\n".encode()
 
     @cached_property
     def oid(self) -> str:
@@ -64,7 +64,7 @@ class Blob:
         return self.sha256 if self.lfs else self.oid
 
     def lfs_info(self, oid_key: str) -> dict[str, Any] | None:
-        """The ``lfs`` object of API answers; its hash is called ``oid`` in trees, ``sha256`` in siblings."""
+        """The ``lfs`` object of answers; the hash is ``oid`` in trees, ``sha256`` in siblings."""
         if not self.lfs:
             return None
         return {oid_key: self.sha256, "size": self.size, "pointerSize": len(self.pointer)}
@@ -91,7 +91,8 @@ class Commit:
 
     def history(self) -> list[Commit]:
         """This commit and its ancestors, newest first."""
-        commits, commit = [], self
+        commits: list[Commit] = []
+        commit: Commit | None = self
         while commit is not None:
             commits.append(commit)
             commit = commit.parent
@@ -131,7 +132,7 @@ class Discussion:
 
 @dataclass
 class Repo:
-    """One repository. The fields after ``created`` are what a test may set with ``HubServer.set``."""
+    """One repository; ``SETTABLE`` are the fields that a test may set with ``HubServer.set``."""
 
     kind: str
     id: str
@@ -152,9 +153,18 @@ class Repo:
     granted: set[str] = field(default_factory=set)
     space: dict[str, Any] = field(default_factory=dict)
 
-    SETTABLE = (
-        "created private gated disabled downloads downloads_all_time likes trending_score last_modified benchmark"
-    ).split()
+    SETTABLE: ClassVar[tuple[str, ...]] = (
+        "created",
+        "private",
+        "gated",
+        "disabled",
+        "downloads",
+        "downloads_all_time",
+        "likes",
+        "trending_score",
+        "last_modified",
+        "benchmark",
+    )
 
     @property
     def owner(self) -> str:
@@ -170,7 +180,7 @@ class Repo:
         return self.refs[MAIN]
 
     def ref_name(self, revision: str) -> str | None:
-        """The full name of the branch, tag or pull request that ``revision`` means, if there is one."""
+        """The full name of the branch, tag or pull request that ``revision`` means."""
         candidates = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
         return next((name for name in candidates if name in self.refs), None)
 

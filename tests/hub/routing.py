@@ -1,20 +1,22 @@
-"""Request, response, error and the ``@route`` decorator: all that an endpoint function sees of HTTP.
+"""Request, response, error and the ``@route`` decorator: what an endpoint sees of HTTP.
 
 An endpoint is one function::
 
     @route("GET", "/api/{kind}/{repo}/refs")
     def list_refs(hub: State, request: Request) -> Response: ...
 
-Templates know ``{name}`` (one path segment), ``{repo}`` (``name`` or ``owner/name``), ``{kind}`` (``models``, ``datasets``,
-``spaces``), ``{prefix}`` (the optional ``datasets/`` or ``spaces/`` of web urls) and ``{rest*}`` (everything that follows).
+Templates know ``{name}`` (one path segment), ``{repo}`` (``name`` or ``owner/name``), ``{kind}``
+(``models``, ``datasets``, ``spaces``), ``{prefix}`` (the optional ``datasets/`` or ``spaces/`` of
+web urls) and ``{rest*}`` (everything that follows).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlencode
 
@@ -37,7 +39,7 @@ class Request:
     method: str
     path: str
     query: dict[str, list[str]]
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
     account: Account | None
     base_url: str

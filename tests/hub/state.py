@@ -15,7 +15,7 @@ __all__ = ["Account", "State"]
 
 @dataclass(frozen=True)
 class Account:
-    """A user with one token. ``role`` is ``write`` or ``read``; ``orgs`` may be written to as well."""
+    """A user with one token, of role ``write`` or ``read``, for its own name and ``orgs``."""
 
     name: str
     role: str = "write"
@@ -90,7 +90,11 @@ class State:
         repo = self.read(kind, repo_id, account)
         allowed = account and (account.owns(repo.owner) or account.name in repo.granted)
         if repo.gated and not allowed:
-            who = f"{account.name} is not in the authorized list" if account else "you must be authenticated"
+            who = (
+                f"{account.name} is not in the authorized list"
+                if account
+                else "you must be authenticated"
+            )
             raise HubError(
                 403 if account else 401,
                 f"Access to {kind[:-1]} {repo_id} is restricted and {who}.",

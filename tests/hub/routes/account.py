@@ -21,7 +21,9 @@ def whoami(hub: State, request: Request) -> Response:
             "email": f"{account.name}@example.org",
             "emailVerified": True,
             "isPro": False,
-            "orgs": [{"type": "org", "name": org, "roleInOrg": account.role} for org in account.orgs],
+            "orgs": [
+                {"type": "org", "name": org, "roleInOrg": account.role} for org in account.orgs
+            ],
             "auth": {
                 "type": "access_token",
                 "accessToken": {"displayName": "test", "role": account.role},

@@ -35,7 +35,8 @@ def _find(hub: State, request: Request, *, write: bool) -> Collection:
 
 
 def _item(collection: Collection, request: Request) -> dict[str, Any]:
-    for item in collection["items"]:
+    items: list[dict[str, Any]] = collection["items"]
+    for item in items:
         if item["_id"] == request.params["item"]:
             return item
     raise HubError(404, f"Item not found: {request.params['item']}")

@@ -18,7 +18,10 @@ from tests.hub.state import Account, State
 
 def _ignored(path: str, patterns: list[str]) -> bool:
     name = path.split("/")[-1]
-    return any(fnmatch(path, p) or fnmatch(name, p) or path.startswith(f"{p.rstrip('/')}/") for p in patterns)
+    return any(
+        fnmatch(path, p) or fnmatch(name, p) or path.startswith(f"{p.rstrip('/')}/")
+        for p in patterns
+    )
 
 
 @route("POST", "/api/{kind}/{repo}/preupload/{revision}")
@@ -53,7 +56,9 @@ def lfs_batch(hub: State, request: Request) -> Response:
     for item in request.json()["objects"]:
         answer = {"oid": item["oid"], "size": item["size"]}
         if item["oid"] not in repo.lfs:
-            ticket = secrets.token_hex(16)  # like a presigned url: the upload itself carries no token
+            ticket = secrets.token_hex(
+                16
+            )  # like a presigned url: the upload itself carries no token
             hub.uploads[ticket] = (repo, item["oid"], item["size"])
             href = f"{request.base_url}/lfs-upload/{ticket}"
             answer["actions"] = {"upload": {"href": href, "header": {}}}
@@ -73,13 +78,18 @@ def lfs_upload(hub: State, request: Request) -> Response:
 
 
 def _target(
-    repo: Repo, revision: str, account: Account, hub: State
+    hub: State, repo: Repo, revision: str, account: Account, *, anyone: bool
 ) -> tuple[str, Commit, Discussion | None]:
-    """The ref to move, its present commit, and the pull request that it belongs to, if any."""
+    """The ref that ``revision`` names, its commit, and the pull request that it belongs to, if any.
+
+    Checks that the caller may move it, unless ``anyone`` may ask for that by pull request.
+    """
     ref = repo.ref_name(revision)
     if ref is None or ref.startswith("refs/tags/"):
         raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
     discussion = next((d for d in repo.discussions if d.is_pull_request and d.ref == ref), None)
+    if anyone:
+        return ref, repo.refs[ref], None
     if discussion is None:
         hub.require_owner(repo.owner, account)
     else:
@@ -92,30 +102,21 @@ def commit(hub: State, request: Request) -> Response:
     account = hub.writer(request.account)
     repo = hub.read(request.params["kind"], request.params["repo"], account)
     lines = [json.loads(line) for line in request.body.splitlines() if line.strip()]
-    header = next((line["value"] for line in lines if line["key"] == "header"), {})
+    header: dict[str, str] = {"summary": "", "description": ""}
+    header |= next((line["value"] for line in lines if line["key"] == "header"), {})
     operations = [line for line in lines if line["key"] != "header"]
-    title = header.get("summary", "")
+    title, text = header["summary"], header["description"]
     as_pull_request = request.flag("create_pr")
-    if as_pull_request:
-        base = repo.resolve(request.params["revision"])
-    else:
-        ref, base, discussion = _target(repo, request.params["revision"], account, hub)
+    ref, base, discussion = _target(
+        hub, repo, request.params["revision"], account, anyone=as_pull_request
+    )
     if header.get("parentCommit") not in (None, base.sha):
         raise HubError(412, "A commit has happened since. Please refresh and try again.")
     files = apply_operations(repo, base, operations)
     if as_pull_request:
-        discussion = open_discussion(
-            repo, account, title, header.get("description", ""), base=base, status="open"
-        )
+        discussion = open_discussion(repo, account, title, text, base=base, status="open")
         ref = discussion.ref
-    new = repo.add_commit(
-        ref,
-        files,
-        title=title,
-        author=account.name,
-        parent=base,
-        message=header.get("description", ""),
-    )
+    new = repo.add_commit(ref, files, title=title, author=account.name, parent=base, message=text)
     page = f"{request.base_url}/{repo.prefix}{repo.id}"
     answer = {"success": True, "commitOid": new.sha, "commitUrl": f"{page}/commit/{new.sha}"}
     if discussion is not None:

@@ -7,7 +7,7 @@ import re
 from tests.hub.routing import HubError, Request, Response, route
 from tests.hub.state import State
 
-# The Hub shows these to everyone, so that a gated repository can say what it is and how to ask for access.
+# Open to everyone, so that a gated repository can say what it is and how to ask for access.
 _ALWAYS_OPEN = {"README.md", ".gitattributes"}
 
 

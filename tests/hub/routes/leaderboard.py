@@ -10,7 +10,9 @@ from tests.hub.routing import HubError, Request, Response, json_response, route
 from tests.hub.state import State
 
 
-def _rows(repo: Repo, commit: Commit, dataset: str, pull_request: int | None) -> list[dict[str, Any]]:
+def _rows(
+    repo: Repo, commit: Commit, dataset: str, pull_request: int | None
+) -> list[dict[str, Any]]:
     return [
         {
             "modelId": repo.id,
