@@ -1,0 +1,226 @@
+"""Opening a transformers checkpoint and finding the part of it that is to be run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hf_sfda.backbones.base import OpenOptions
+from hf_sfda.backbones.checkpoint import (
+    read_config,
+    require_complete,
+    require_finite,
+    require_shapes,
+    weight_files,
+)
+from hf_sfda.errors import ExtractionError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a kind of input enters the models of transformers.
+
+    Attributes:
+        heads: Attribute of ``transformers.models.auto.modeling_auto`` that maps a model type to its
+            classifier classes.
+        bodies: The same for classes that hold less than ``AutoModel`` does.
+        sub_config: Field of the configuration that only models with several towers have.
+        towers: What the tower for this input is called in such a model.
+    """
+
+    heads: str
+    bodies: str
+    sub_config: str
+    towers: tuple[str, ...]
+
+
+IMAGE = Part(
+    heads="MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
+    bodies="MODEL_FOR_IMAGE_MAPPING_NAMES",
+    sub_config="vision_config",
+    towers=("vision_model", "vision_tower", "visual"),
+)
+TEXT = Part(
+    heads="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    bodies="MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
+    sub_config="text_config",
+    towers=("text_model",),
+)
+
+# Modules that summarise the tower's output. Their weights are often absent (a classifier or a
+# masked-language checkpoint has none) and then random.
+_POOLERS = ("pooler", "head")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint in memory, every weight of the tower accounted for.
+
+    Attributes:
+        model: What to call: the tower, or the classifier around it.
+        tower: The part whose activations are pooled.
+        has_head: ``model`` is a classifier whose head came whole out of the checkpoint.
+        pooler_filled: No weight of the tower's pooler is random (true also without a pooler).
+    """
+
+    model: nn.Module
+    tower: nn.Module
+    has_head: bool
+    pooler_filled: bool
+
+    @property
+    def config(self) -> Any:
+        """Configuration of the tower."""
+        return self.tower.config
+
+
+def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
+    """Open a checkpoint: no remote code, safetensors only, nothing random left in what runs.
+
+    Args:
+        path: The folder.
+        part: Which kind of input it is to take.
+        options: Device and dtype.
+
+    Raises:
+        ExtractionError: Says what is wrong with the folder.
+    """
+    raw = read_config(path)
+    weight_files(path)
+    config = _read_auto_config(path, raw)
+    cls, is_head = _choose_class(config, part)
+    model, info = _from_pretrained(path, cls, config, options)
+    require_shapes(
+        {name: found for name, found, _ in info["mismatched_keys"]},
+        {name: expected for name, _, expected in info["mismatched_keys"]},
+    )
+    tower = _find_tower(model, config, part)
+    prefix = next(f"{name}." if name else "" for name, m in model.named_modules() if m is tower)
+    inside = {name[len(prefix) :] for name in info["missing_keys"] if name.startswith(prefix)}
+    outside = {name for name in info["missing_keys"] if not name.startswith(prefix)}
+    pooler = {name for name in inside if name.split(".", 1)[0] in _POOLERS}
+    require_complete(inside - pooler)
+    has_head = is_head and not outside
+    model = model if has_head else tower
+    require_finite(model)
+    nn.Module.to(model, device=options.device)
+    tower.config.output_hidden_states = True
+    return Loaded(
+        model=model.eval(),
+        tower=tower,
+        has_head=has_head,
+        pooler_filled=not pooler,
+    )
+
+
+def _encoder_decoder(config: Any) -> bool:
+    return bool(getattr(config, "is_encoder_decoder", False))
+
+
+def _read_auto_config(path: Path, raw: dict[str, Any]) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            path, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:
+        kind = raw.get("model_type")
+        if "auto_map" in raw:
+            reason = "needs code from its repository, which is never run (trust_remote_code)"
+        elif kind is None:
+            reason = "config.json names no model_type"
+        elif kind not in transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES:
+            reason = (
+                f"model type {kind!r} is unknown to transformers {transformers.__version__}; "
+                "a newer version may know it"
+            )
+        else:
+            reason = f"config.json is not a valid {kind} configuration: {first_line(error)}"
+        raise ExtractionError(reason) from error
+
+
+def _choose_class(config: Any, part: Part) -> tuple[Any, bool]:
+    """The class to load, and whether it is a classifier.
+
+    The checkpoint's own class, if it is one that fits the input, else ``AutoModel``. Not the
+    classifier of an encoder-decoder: it reads the decoder, which we do not run.
+    """
+    import transformers
+
+    for name in getattr(config, "architectures", None) or ():
+        if name in _classes(part.heads, config) and not _encoder_decoder(config):
+            return getattr(transformers, name), True
+        if name in _classes(part.bodies, config):
+            return getattr(transformers, name), False
+    return transformers.AutoModel, False
+
+
+def _classes(mapping: str, config: Any) -> tuple[str, ...]:
+    from transformers.models.auto import modeling_auto
+
+    names = getattr(modeling_auto, mapping).get(config.model_type, ())
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _from_pretrained(path: Path, cls: Any, config: Any, options: OpenOptions) -> Any:
+    if hasattr(config, "mask_ratio"):
+        # Masked autoencoders drop random patches in every forward pass unless told not to.
+        config.mask_ratio = 0.0
+    try:
+        with _quiet():
+            return cls.from_pretrained(
+                path,
+                config=config,
+                dtype=options.dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                # Reported by us, with the names; the library would raise a table.
+                ignore_mismatched_sizes=True,
+            )
+    except Exception as error:
+        raise ExtractionError(f"cannot be loaded: {first_line(error)}") from error
+
+
+def _find_tower(model: Any, config: Any, part: Part) -> Any:
+    if _encoder_decoder(config):
+        return model.get_encoder()
+    body = model.base_model
+    if not hasattr(config, part.sub_config):
+        return body
+    for name in part.towers:
+        if hasattr(body, name):
+            return getattr(body, name)
+    raise ExtractionError(
+        f"{type(model).__name__} has several towers, and none of them is called "
+        f"{' or '.join(part.towers)}"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The gist of a library's error: its first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No load report and no bar: what they say is read from the loading info instead."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

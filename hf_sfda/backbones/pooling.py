@@ -1,0 +1,93 @@
+"""From the activations of a network to one vector a sample and stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hf_sfda.errors import ExtractionError
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_STAGES = 5
+"""A pyramid has an output per stride, 2 to 32. A list longer than that lists blocks."""
+
+QUARTERS = 4
+"""Points at which a stack of equal blocks is read. As many as a pyramid has stages, so that a
+24-layer transformer does not enter a ranking with six times the columns of a ResNet."""
+
+
+def pool(activation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Average over space or tokens, in float32.
+
+    Args:
+        activation: (B, C, H, W) map, (B, T, C) tokens or (B, C) vectors.
+        mask: (B, T), not zero where a token counts; tokens only.
+
+    Returns:
+        (B, C) float32.
+
+    Raises:
+        ExtractionError: An activation of another shape.
+    """
+    values = activation.float()
+    if values.ndim == 4:
+        return values.mean(dim=(2, 3))
+    if values.ndim == 3 and mask is not None:
+        weights = mask.to(values.dtype).unsqueeze(-1)  # (B, T, 1)
+        # A text without any token has no mean; the clamp keeps it at zero instead of NaN.
+        return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1)
+    if values.ndim == 3:
+        return values.mean(dim=1)
+    if values.ndim == 2:
+        return values
+    raise ExtractionError(f"gives activations of shape {tuple(values.shape)}, not maps or tokens")
+
+
+def resolution(activation: torch.Tensor) -> tuple[int, ...]:
+    """(H, W) of a map, (T,) of tokens."""
+    shape = tuple(activation.shape)
+    return shape[2:] if len(shape) == 4 else shape[1:-1]
+
+
+def stage_indices(resolutions: Sequence[tuple[int, ...]]) -> dict[str, int]:
+    """Which block outputs stand for the stages of a network.
+
+    - A pyramid (the resolution falls) of at most :data:`MOST_STAGES` outputs: all of them.
+    - A pyramid given block by block: the last block of every resolution.
+    - A stack of equal blocks: those at a quarter, half, three quarters and the end,
+      ``ceil(L * k / 4)``; all of them up to four.
+
+    Args:
+        resolutions: Of each block output, in order.
+
+    Returns:
+        name -> index; ``stage<k>`` in a pyramid, ``block<depth>`` in a stack, both from 1.
+    """
+    n = len(resolutions)
+    if len(set(resolutions)) <= 1:
+        depths = sorted({math.ceil(n * k / QUARTERS) for k in range(1, QUARTERS + 1)} - {0})
+        return {f"block{depth}": depth - 1 for depth in depths}
+    if n <= MOST_STAGES:
+        ends = list(range(n))
+    else:
+        ends = [i for i in range(n) if i + 1 == n or resolutions[i + 1] != resolutions[i]]
+    return {f"stage{k}": index for k, index in enumerate(ends, start=1)}
+
+
+def pool_stages(
+    blocks: Sequence[torch.Tensor], mask: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
+    """Pool those block outputs that stand for stages; see :func:`stage_indices`.
+
+    Args:
+        blocks: Outputs in order of depth, without the input embedding.
+        mask: (B, T) for padded tokens.
+
+    Returns:
+        name -> (B, D) float32.
+    """
+    chosen = stage_indices([resolution(block) for block in blocks])
+    return {name: pool(blocks[index], mask) for name, index in chosen.items()}

@@ -1,0 +1,153 @@
+"""Pictures through timm, for the checkpoints that are its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_sfda.backbones.base import OpenOptions, Outputs
+from hf_sfda.backbones.checkpoint import (
+    count_params,
+    read_config,
+    require_complete,
+    require_finite,
+    require_shapes,
+    weight_files,
+)
+from hf_sfda.backbones.loading import first_line
+from hf_sfda.backbones.pooling import pool, stage_indices
+from hf_sfda.compat import ensure_torchvision
+from hf_sfda.errors import ExtractionError
+
+ensure_torchvision()  # see vision.py
+
+
+@dataclass(frozen=True)
+class TimmCollate:
+    """timm's evaluation transform of this checkpoint."""
+
+    transform: Any
+    mode: str
+
+    def __call__(self, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """RGB pictures of any size -> ``x`` (B, C, H, W)."""
+        return {"x": torch.stack([self.transform(s.convert(self.mode)) for s in samples])}
+
+
+class TimmBackbone:
+    """A timm model; ``"last"`` is what its classifier reads (``forward_head(pre_logits=True)``)."""
+
+    def __init__(self, model: torch.nn.Module, collate: TimmCollate, *, has_head: bool) -> None:
+        self.collate = collate
+        self.params = count_params(model)
+        self.model_class = type(model).__name__
+        self.preprocessing = "timm evaluation transform"
+        self._model: Any = model
+        self._dtype = next(model.parameters()).dtype
+        self._has_head = has_head
+        self._stages = _choose_stages(model)
+
+    def costs(self, samples: Sequence[Any]) -> list[int]:
+        """Every picture is resized to the same shape."""
+        return [0] * len(samples)
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:
+        """Run ``x`` (B, C, H, W)."""
+        x = batch["x"].to(self._dtype)
+        if self._stages:
+            features, maps = self._model.forward_intermediates(
+                x, indices=list(self._stages.values()), output_fmt="NCHW"
+            )
+            stages = {name: pool(m) for name, m in zip(self._stages, maps, strict=True)}
+        else:
+            features, stages = self._model.forward_features(x), {}
+        stages["last"] = pool(self._model.forward_head(features, pre_logits=True).flatten(1))
+        logits = self._model.forward_head(features).float() if self._has_head else None
+        return Outputs(stages, logits, "input of the classifier")
+
+
+def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
+    """Open a folder in the layout of timm's Hub repositories.
+
+    Raises:
+        ExtractionError: Says what is wrong with the folder.
+    """
+    config = read_config(path)
+    files = weight_files(path)
+    try:
+        import timm
+        from timm.data import create_transform, resolve_model_data_config
+    except ImportError as error:
+        raise ExtractionError("is a timm model: pip install 'hf-sfda[timm]'") from error
+    if not timm.is_model(config["architecture"]):
+        raise ExtractionError(
+            f"architecture {config['architecture']!r} is unknown to timm {timm.__version__}; "
+            "a newer version may know it"
+        )
+    try:
+        # Builds the architecture, model_args and all; the weights are ours to load.
+        model = timm.create_model(f"local-dir:{path}", pretrained=False)
+    except Exception as error:
+        raise ExtractionError(f"cannot be built: {first_line(error)}") from error
+    has_head = _fill(model, _read_weights(files))
+    require_finite(model)
+    data = resolve_model_data_config(model)
+    channels = data["input_size"][0]
+    if channels not in (1, 3):
+        raise ExtractionError(f"takes pictures of {channels} channels")
+    transform = create_transform(**data, is_training=False)
+    model = model.to(device=options.device, dtype=options.dtype).eval()
+    return TimmBackbone(
+        model, TimmCollate(transform, "RGB" if channels == 3 else "L"), has_head=has_head
+    )
+
+
+def _read_weights(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def _fill(model: Any, weights: dict[str, torch.Tensor]) -> bool:
+    """Load the weights and prove that the body is whole.
+
+    Returns:
+        Whether there is a classifier and the checkpoint filled it.
+    """
+    own = model.state_dict()
+    if own.keys() - weights.keys():
+        weights = _translate(model, weights)
+    require_shapes(
+        {name: t.shape for name, t in weights.items()}, {name: t.shape for name, t in own.items()}
+    )
+    missing = set(model.load_state_dict(weights, strict=False).missing_keys)
+    heads = model.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    in_head = {key for key in missing if key.startswith(tuple(f"{head}." for head in heads))}
+    require_complete(missing - in_head)
+    return bool(model.num_classes) and not in_head
+
+
+def _translate(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Keys of an older layout to those of this timm, by the filter its architecture comes with."""
+    filter_fn = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if filter_fn is None:
+        return weights
+    try:
+        return dict(filter_fn(weights, model))
+    except Exception:
+        return weights  # not that layout either: the missing keys are named by the caller
+
+
+def _choose_stages(model: Any) -> dict[str, int]:
+    """Name -> index into the model's own list of feature levels; empty if it has no such list."""
+    levels = getattr(model, "feature_info", None)
+    if not levels or not hasattr(model, "forward_intermediates"):
+        return {}
+    levels = levels if isinstance(levels, list) else levels.info
+    return stage_indices([(level.get("reduction", 0),) for level in levels])
