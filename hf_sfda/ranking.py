@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,7 @@ from hf_sfda.uncertainty import (
 )
 from hf_sfda.views import view_features
 
+AnyFloats = npt.NDArray[np.floating[Any]]
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -89,7 +92,7 @@ def score_candidate(
         candidate=candidate,
         source_logits=features.source_logits,
         seed=config.seed,
-        folds=config.folds,
+        **_options(config, *config.metrics),
     )
     for name, outcome in outcomes.items():
         if isinstance(outcome, Score):
@@ -150,28 +153,40 @@ def assemble(
 
 
 def _units(
-    metric: Metric, chosen: Score, X: FloatArray, labels: IntArray, config: RankConfig
+    metric: Metric, chosen: Score, X: AnyFloats, labels: IntArray, config: RankConfig
 ) -> FloatArray | None:
     """What the bootstrap resamples for this metric."""
     if chosen.per_sample is not None:
         return chosen.per_sample
     if metric.needs == "candidate":
         return None
-    options = {"seed": config.seed, "folds": config.folds}
+    options = _options(config, metric.name)
 
     def rescored(indices: IntArray) -> float:
-        return score(X[indices], labels[indices], metric.name, **options).value
+        part = score(X[indices], labels[indices], metric.name, seed=config.seed, **options)
+        return part.value
 
     return group_jackknife(rescored, labels, seed=config.seed)
 
 
-def _floor(metric: Metric, X: FloatArray, labels: IntArray, config: RankConfig) -> float | None:
+def _floor(metric: Metric, X: AnyFloats, labels: IntArray, config: RankConfig) -> float | None:
     if metric.needs == "candidate" or not config.permutations:
         return None
     permuted = score_permuted(
-        X, labels, metric.name, n_permutations=config.permutations, seed=config.seed
+        X,
+        labels,
+        metric.name,
+        n_permutations=config.permutations,
+        seed=config.seed,
+        **_options(config, metric.name),
     )
     return noise_floor(permuted)
+
+
+def _options(config: RankConfig, *names: str) -> dict[str, int]:
+    """Settings that at least one of these metrics understands."""
+    understood = {key for name in names for key in signature(get_metric(name).function).parameters}
+    return {"folds": config.folds} if "folds" in understood else {}
 
 
 def _certainty(

@@ -1,0 +1,137 @@
+"""From features to rows: order, intervals, ties, floor, and what happens when a metric fails."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import MetricError
+from hf_sfda.ranking import Scored, assemble, score_candidate
+from hf_sfda.types import Candidate, Features, ModelRow, Ranking
+
+LABELS = np.arange(240) % 4
+NAMES = ("ant", "bee", "cow", "dog")
+
+
+def features(separation: float, *, seed: int = 0, width: int = 24) -> Features:
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(4, width)) * separation
+    early = rng.normal(size=(240, 8)) + 0.3 * means[LABELS][:, :8]
+    last = rng.normal(size=(240, width)) + means[LABELS]
+    return Features(
+        {"stage1": early.astype(np.float32), "last": last.astype(np.float32)},
+        params=1000,
+        seconds=2.0,
+    )
+
+
+def scored(separations: dict[str, float], config: RankConfig) -> list[Scored]:
+    return [
+        score_candidate(
+            Candidate(name, revision=name * 3, params=100 * (i + 1), downloads=5, license="mit"),
+            features(separation, seed=i),
+            LABELS,
+            config,
+            feature_key=f"key-{name}",
+        )
+        for i, (name, separation) in enumerate(separations.items())
+    ]
+
+
+def rows_of(separations: dict[str, float], **options: object) -> list[ModelRow]:
+    config = RankConfig("d", **options)
+    return assemble(scored(separations, config), LABELS, NAMES, config)[0]
+
+
+def test_clearly_better_features_come_first_and_are_told_apart():
+    rows = rows_of({"noise": 0.0, "good": 0.6, "poor": 0.2})
+    assert [row.model_id for row in rows] == ["good", "poor", "noise"]
+    assert [row.rank for row in rows] == [1, 2, 3]
+    assert [row.tie_group for row in rows] == [1, 2, 3]
+    assert rows[0].p_best == 1
+    assert "noise floor" in " ".join(rows[2].warnings)
+    assert "noise floor" not in " ".join(rows[0].warnings)
+    for row in rows:
+        low, high = row.intervals["sfda_cv"]
+        assert low < row.scores["sfda_cv"] < high
+        assert row.params == 100 * (["noise", "good", "poor"].index(row.model_id) + 1)
+        assert (row.feature_dim, row.feature_key) == (32, f"key-{row.model_id}")
+        assert row.samples_per_second == pytest.approx(120)
+        assert {"knn", "linear_probe"} <= set(row.intervals)
+
+
+def test_the_same_checkpoint_under_two_names_is_a_tie():
+    config = RankConfig("d")
+    twins = [score_candidate(Candidate(n), features(0.4), LABELS, config) for n in ("a", "b")]
+    rows, _, _ = assemble(twins, LABELS, NAMES, config)
+    assert [row.tie_group for row in rows] == [1, 1]
+    assert [row.p_best for row in rows] == [0.5, 0.5]
+    assert [row.rank_interval for row in rows] == [(1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("metric", ["logme", "hscore", "sfda", "knn", "linear_probe"])
+def test_every_metric_can_sort_and_has_error_bars(metric):
+    rows = rows_of({"noise": 0.0, "good": 0.6}, metric=metric)
+    assert rows[0].model_id == "good"
+    low, high = rows[0].intervals[metric]
+    assert low <= rows[0].scores[metric] <= high
+    assert low < high
+    assert rows[0].noise_floor is not None
+
+
+def test_a_baseline_sorts_without_error_bars():
+    rows = rows_of({"small": 0.6, "large": 0.0}, metric="params")
+    assert [row.model_id for row in rows] == ["large", "small"]
+    assert all(row.rank_interval is None and row.p_best is None for row in rows)
+    assert all("params" not in row.intervals and row.noise_floor is None for row in rows)
+
+
+def test_a_metric_that_does_not_apply_is_left_out_with_a_word():
+    config = RankConfig("d", metrics=("sfda_cv", "downloads"))
+    rows, _, _ = assemble(
+        [score_candidate(Candidate("local"), features(0.5), LABELS, config)], LABELS, NAMES, config
+    )
+    assert set(rows[0].scores) == {"sfda_cv"}
+    assert any("downloads" in warning for warning in rows[0].warnings)
+
+
+def test_the_chosen_metric_must_exist_for_a_candidate():
+    with pytest.raises(MetricError, match="downloads"):
+        score_candidate(
+            Candidate("local"), features(0.5), LABELS, RankConfig("d", metric="downloads")
+        )
+
+
+def test_views_differ_and_last_is_the_last():
+    last = rows_of({"a": 0.5}, view="last")[0]
+    assert last.feature_dim == 24
+    assert last.scores["sfda_cv"] != rows_of({"a": 0.5}, view="all")[0].scores["sfda_cv"]
+
+
+def test_no_permutations_no_floor_and_the_document_is_json():
+    config = RankConfig("d", permutations=0)
+    rows, agreement, warnings = assemble(
+        scored({"a": 0.5, "b": 0.1}, config), LABELS, NAMES, config
+    )
+    assert rows[0].noise_floor is None
+    ranking = Ranking(config.to_dict(), {"id": "d"}, tuple(rows), tuple(warnings), agreement)
+    text = json.dumps(ranking.to_dict(), allow_nan=False)
+    again = Ranking.from_dict(json.loads(text))
+    assert again.rows == ranking.rows
+    assert again.to_dict() == ranking.to_dict()
+    frame = ranking.to_pandas()
+    assert list(frame["model_id"]) == ["a", "b"]
+    assert {"score.sfda_cv", "low.sfda_cv", "rank_high"} <= set(frame.columns)
+    assert ranking.metric == "sfda_cv"
+
+
+def test_another_schema_version_is_refused():
+    with pytest.raises(ValueError, match="schema version 99"):
+        Ranking.from_dict({"schema_version": 99})
+
+
+def test_nothing_scored_gives_nothing():
+    assert assemble([], LABELS, NAMES, RankConfig("d")) == ([], {}, [])
