@@ -339,13 +339,6 @@ GPT2 = {
     "bos_token_id": 2,
     "eos_token_id": 3,
 }
-    "n_embd": 16,
-    "n_layer": 2,
-    "n_head": 2,
-    "n_positions": 32,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-}
 
 TEXTS = (
     Case("bert", "text", tiny_bert, masked_mean("BertModel"), (16, 16)),
