@@ -12,13 +12,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.hub_server import HubServer, hub_variables
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 _HUB = HubServer().start()
-_HOME = tempfile.TemporaryDirectory(prefix="hf-sfda-tests-")
+_HOME = tempfile.TemporaryDirectory(prefix="hf-sfda-tests-", ignore_cleanup_errors=True)
 for _name in list(os.environ):
     if _name.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "HUGGING_FACE_")):
         del os.environ[
@@ -39,6 +43,14 @@ def hub() -> Iterator[HubServer]:
     _HUB.reset()
     _forget_downloads()
     assert not crashes, "\n".join(crashes)
+
+
+@pytest.fixture
+def api(hub: HubServer) -> HfApi:
+    """The client of user ``me`` on ``hub``."""
+    from huggingface_hub import HfApi
+
+    return HfApi()
 
 
 def _forget_downloads() -> None:

@@ -8,6 +8,7 @@ perfect.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ __all__ = [
     "image_dataset",
     "image_folder",
     "images",
+    "model_files",
+    "safetensors_bytes",
     "text_dataset",
     "texts",
     "tiny_bert",
@@ -200,6 +203,30 @@ def write_card(path: str | Path, **metadata: Any) -> Path:
     readme = Path(path) / "README.md"
     readme.write_text(f"---\n{front}---\n\n# {Path(path).name}\n", encoding="utf-8")
     return readme
+
+
+def safetensors_bytes(*shape: int, dtype: str = "float32") -> bytes:
+    """A safetensors file with one tensor of zeros."""
+    from safetensors.numpy import save
+
+    return save({"w": np.zeros(shape, dtype)})
+
+
+def model_files(**card: Any) -> dict[str, bytes | str]:
+    """The files of a repository that looks like a classifier, for tests that never open the model.
+
+    15 parameters; ``card`` is added to a front matter with ``license: mit`` and ``tags: [tiny]``.
+    """
+    import yaml
+
+    config = {"architectures": ["ViTForImageClassification"], "model_type": "vit"}
+    front = yaml.safe_dump({"license": "mit", "tags": ["tiny"], **card})
+    return {
+        "config.json": json.dumps(config),
+        "preprocessor_config.json": "{}",
+        "model.safetensors": safetensors_bytes(3, 5),
+        "README.md": f"---\n{front}---\n# Tiny\n",
+    }
 
 
 # -- data

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hf_sfda.compat import ensure_torchvision
 from tests.factories import (
     image_dataset,
     image_folder,
+    model_files,
     text_dataset,
     tiny_bert,
     tiny_resnet,
@@ -200,6 +203,21 @@ def test_a_subprocess_works_against_the_hub(hub: HubServer, hub_env: dict[str, s
     name, path = answer.stdout.split()
     assert name == "me"
     assert path.startswith(hub_env["HF_HOME"])
+
+
+def test_the_command_line_client(hub: HubServer, hub_env: dict[str, str]) -> None:
+    hub.put("me/model", model_files(), downloads=5)
+    hf = Path(sys.executable).parent / "hf"
+
+    def run(*arguments: str) -> Any:
+        command = [str(hf), *arguments, "--format", "json"]
+        answer = subprocess.run(command, env=hub_env, capture_output=True, text=True, check=True)
+        return json.loads(answer.stdout)
+
+    assert [(m["id"], m["downloads"]) for m in run("models", "list", "--author", "me")] == [
+        ("me/model", 5)
+    ]
+    assert run("models", "info", "me/model")["sha"] == hub.repo("me/model").head.sha
 
 
 def test_serving_by_hand(hub: HubServer, hub_env: dict[str, str], tmp_path: Path) -> None:
