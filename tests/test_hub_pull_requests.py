@@ -83,12 +83,17 @@ def test_conflicts_are_found(hub: HubServer, api: HfApi) -> None:
             path_or_fileobj=b"two", path_in_repo=name, repo_id="me/model", create_pr=True
         )
     hub.put("me/model", {"a.txt": "three"})
+    api.upload_file(
+        path_or_fileobj=b"new", path_in_repo="c.txt", repo_id="me/model", revision="refs/pr/2"
+    )
+    assert hub.files("me/model", revision="refs/pr/2")["a.txt"] == b"one"
     assert api.get_discussion_details("me/model", 1).conflicting_files == ["a.txt"]
     with pytest.raises(HfHubHTTPError, match="409"):
         api.merge_pull_request("me/model", 1)
     api.merge_pull_request("me/model", 2)
     assert hub.files("me/model")["a.txt"] == b"three"
     assert hub.files("me/model")["b.txt"] == b"two"
+    assert hub.files("me/model")["c.txt"] == b"new"
 
 
 def test_a_draft_is_opened_renamed_commented_and_closed(hub: HubServer, api: HfApi) -> None:
