@@ -1,9 +1,16 @@
 """The registry: one metric, one file, one decorator.
 
-A metric is a pure function of arrays. It sees float64 features and labels in ``0..C-1`` and
-returns a :class:`~hf_sfda.types.Score`; checking, casting and label encoding happen once, in
-:func:`hf_sfda.scoring.score`. Importing this package imports no metric and no torch: the modules
-named in ``_BUILTIN`` are imported when a metric is first asked for.
+A metric is a pure function of a :class:`~hf_sfda.metrics.problem.Problem` (float64 features,
+labels in ``0..C-1``) that returns a :class:`~hf_sfda.types.Score` or a plain number; its options
+are keyword arguments. Checking, casting and label encoding happen once, in
+:func:`hf_sfda.scoring.score`::
+
+    @register_metric("spread", summary="Distance between class means")
+    def spread(problem):
+        return float(torch.pdist(problem.class_means).mean())
+
+Importing this package imports no metric and no torch: the modules named in ``_BUILTIN`` are
+imported when a metric is first asked for.
 """
 
 from __future__ import annotations
@@ -17,9 +24,20 @@ from hf_sfda.errors import MetricError
 from hf_sfda.types import LabelKind
 
 Needs = Literal["features", "source_logits", "candidate"]
+Change = Literal["row order", "translation", "scale", "rotation"]
+"""What may be done to the features without changing a score, where a metric claims so."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_BUILTIN = ("sfda", "sfda_cv", "logme", "hscore", "knn", "linear_probe", "baselines")
+_BUILTIN = (
+    "sfda",
+    "sfda_cv",
+    "logme",
+    "hscore",
+    "hscore_lw",
+    "knn",
+    "linear_probe",
+    "baselines",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +54,10 @@ class Metric:
             if this is false, so that :class:`~hf_sfda.types.Score` is always higher-is-better.
         cost: Leading terms of the work, in N samples, D dimensions, C classes.
         reference: Where the formula comes from.
+        invariant_to: What the score does not depend on; the contract test holds it to that. It
+            never depends on the names of labels.
+        held_out: Whether ``per_sample`` judges samples by a fit that has not seen them, so that
+            noise scores at chance.
     """
 
     name: str
@@ -46,6 +68,8 @@ class Metric:
     higher_is_better: bool = True
     cost: str = ""
     reference: str = ""
+    invariant_to: frozenset[Change] = frozenset()
+    held_out: bool = False
 
 
 _REGISTRY: dict[str, Metric] = {}
@@ -60,6 +84,8 @@ def register_metric(
     higher_is_better: bool = True,
     cost: str = "",
     reference: str = "",
+    invariant_to: set[Change] | frozenset[Change] = frozenset(),
+    held_out: bool = False,
 ) -> Callable[[Function], Function]:
     """Make a function available as ``--metric name``.
 
@@ -71,6 +97,8 @@ def register_metric(
         higher_is_better: Direction of what the function returns.
         cost: Leading terms of the work.
         reference: Source of the formula.
+        invariant_to: Claims, see :class:`Metric`.
+        held_out: See :class:`Metric`.
 
     Raises:
         MetricError: The name is taken.
@@ -85,7 +113,16 @@ def register_metric(
             )
         line = summary or (function.__doc__ or "").strip().split("\n")[0]
         _REGISTRY[name] = Metric(
-            name, function, line, frozenset(tasks), needs, higher_is_better, cost, reference
+            name=name,
+            function=function,
+            summary=line,
+            tasks=frozenset(tasks),
+            needs=needs,
+            higher_is_better=higher_is_better,
+            cost=cost,
+            reference=reference,
+            invariant_to=frozenset(invariant_to),
+            held_out=held_out,
         )
         return function
 

@@ -1,0 +1,85 @@
+"""Fisher's discriminant as SFDA uses it: shrunk within-class scatter, Bayes' rule, soft labels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hf_sfda.metrics import linalg
+
+_NO_SCATTER = 1e-12
+"""Where classes have no inner scatter at all, the share of the total variance that stands in for
+it: the rule is then as sure as its means are apart, and not 0 / 0."""
+
+
+class Discriminant(NamedTuple):
+    """A fitted linear rule; logits are ``X @ weights + bias``.
+
+    Attributes:
+        weights: (D, C).
+        bias: (C,); minus infinity for a class that had no samples.
+        jitter: What had to be added to the diagonal for a factorisation, 0.0 as a rule.
+    """
+
+    weights: Tensor
+    bias: Tensor
+    jitter: float
+
+    def probabilities(self, X: Tensor) -> Tensor:
+        """(N, C) posterior of the rows of X (N, D)."""
+        return self.log_probabilities(X).exp_()
+
+    def log_probabilities(self, X: Tensor) -> Tensor:
+        """(N, C) logarithm of :meth:`probabilities`."""
+        return torch.log_softmax(torch.addmm(self.bias, X, self.weights), dim=1)
+
+
+def fit(
+    means: Tensor, priors: Tensor, within: Tensor, shrinkage: float, width: int
+) -> Discriminant:
+    """Linear discriminant analysis with covariance ``(1 - s) Sw + s (tr Sw / D) I``.
+
+    The published SFDA projects on all generalised eigenvectors V of the shrunk problem; since
+    ``V V'`` is the inverse of that covariance A, the rule is ``W = A^-1 M'`` and one Cholesky
+    factorisation does it.
+
+    Args:
+        means: (C, r) class means.
+        priors: (C,) class shares, 0 for absent classes.
+        within: (r, r) within-class scatter Sw, biased. Overwritten.
+        shrinkage: s.
+        width: D, the dimension before a rotation; it divides the trace.
+    """
+    target = float(within.diagonal().sum()) / width
+    centred = means - priors @ means
+    between = float(priors @ centred.square().sum(1)) / width
+    target = max(target, _NO_SCATTER * between) or 1.0
+    A = within.mul_(1 - shrinkage)
+    A.diagonal().add_(shrinkage * target)
+    L, jitter = linalg.cholesky(A)
+    weights = torch.cholesky_solve(means.T, L)
+    bias = priors.log() - 0.5 * (means.T * weights).sum(0)
+    return Discriminant(weights, bias, jitter)
+
+
+def other_means(means: Tensor, present: Tensor) -> Tensor:
+    """(C, D) for each class the unweighted mean of the means of the other classes.
+
+    Args:
+        means: (C, D), zero for absent classes.
+        present: (C,) float, 1 where the class has samples.
+    """
+    others = (present.sum() - present).clamp(min=1)
+    return (means.sum(0) - means) / others[:, None]
+
+
+def self_challenge(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """(N,) confidences w of ConfMix: softmax *of the probabilities*, at the true class.
+
+    The second softmax is in the released code, not in the paper. It confines w to
+    ``[1/C, e/(e + C - 1)]``: even a sure sample gives up most of itself to the other classes.
+    """
+    softened = torch.softmax(probabilities, dim=1)
+    return softened.gather(1, labels[:, None])[:, 0]

@@ -1,0 +1,35 @@
+"""Stratified folds that depend on the labels and the seed, never on the features.
+
+All checkpoints of a run are therefore cross-fitted on the same folds, so that their scores can be
+compared sample by sample.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_sfda.types import IntArray
+
+
+def stratified_folds(labels: IntArray, n_folds: int, seed: int) -> IntArray:
+    """Deal samples out to folds, class after class, without starting over at each class.
+
+    Every fold gets ``n_c / K`` samples of class c, give or take one, and fold sizes differ by at
+    most one. Classes are taken in the order in which they first appear, so renaming them changes
+    nothing.
+
+    Args:
+        labels: (N,) int64.
+        n_folds: K, at most N.
+        seed: Which samples go together.
+
+    Returns:
+        (N,) fold of each sample in ``0..K-1``.
+    """
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    appearance = np.argsort(np.argsort(first))[inverse]
+    shuffle = np.random.default_rng(seed).permutation(len(labels))
+    order = shuffle[np.argsort(appearance[shuffle], kind="stable")]
+    folds = np.empty(len(labels), dtype=np.int64)
+    folds[order] = np.arange(len(labels)) % n_folds
+    return folds

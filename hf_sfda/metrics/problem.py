@@ -1,0 +1,161 @@
+"""What a metric sees: one checkpoint's features, one target's labels, and what they share.
+
+Splitting the two is what makes many scores cheap. :class:`Geometry` holds whatever depends on the
+features alone (row-space coordinates, the Gram matrix, its spectrum), is computed once, and serves
+every metric and every shuffle of the labels. :class:`Problem` adds the labels. Both look immutable:
+cached values are computed when first asked for and never change, so metrics stay pure functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hf_sfda.errors import MetricError
+from hf_sfda.metrics import linalg
+from hf_sfda.types import LabelKind
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues (r,), ascending and not negative, and eigenvectors (r, r) in columns."""
+
+    values: Tensor
+    vectors: Tensor
+
+
+def _spectrum(S: Tensor) -> Spectrum:
+    values, vectors = torch.linalg.eigh(S)
+    return Spectrum(values.clamp(min=0), vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Features and everything that follows from them without labels.
+
+    Attributes:
+        features: (N, D) float64. Never written to.
+    """
+
+    features: Tensor
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+    @property
+    def width(self) -> int:
+        """D, also after a rotation into fewer coordinates."""
+        return self.features.shape[1]
+
+    @cached_property
+    def coordinates(self) -> Tensor:
+        """(N, r) features in an orthonormal basis of their row space, r = min(N, D).
+
+        Exact for every metric that is invariant to rotation, and turns its N D^2 into N^2 D when
+        there are fewer samples than dimensions. With N >= D these are the features themselves.
+        """
+        n, width = self.features.shape
+        if n >= width:
+            return self.features
+        # X' = Q R, so that X = R' Q': the rows of R' are the samples in the basis Q.
+        R: Tensor = torch.linalg.qr(self.features.T, mode="r").R
+        return R.T.contiguous()
+
+    @cached_property
+    def row_sums(self) -> Tensor:
+        """(N,) sums over dimensions, before any rotation (the released SFDA starts from them)."""
+        return self.features.sum(1)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """(r,) mean of the coordinates."""
+        return self.coordinates.mean(0)
+
+    @cached_property
+    def scatter(self) -> Tensor:
+        """(r, r) centred Gram matrix, N times the (biased) total covariance."""
+        return linalg.gram(self.coordinates, centre=self.mean)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Eigen-decomposition of :attr:`scatter`."""
+        return _spectrum(self.scatter)
+
+    @cached_property
+    def raw_spectrum(self) -> Spectrum:
+        """Eigen-decomposition of the Gram matrix without centring."""
+        return _spectrum(self.scatter + len(self) * torch.outer(self.mean, self.mean))
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One thing to score.
+
+    Attributes:
+        geometry: The features.
+        targets: (N,) int64 classes in ``0..C-1`` for single-label and token problems, (N,) float64
+            values for regression, (N, T) float64 zeros and ones for multi-label.
+        n_outputs: C classes, 1 for regression, T labels for multi-label.
+        kind: What the labels are.
+        source_log_probs: (N, C_source) float64 log-probabilities of the checkpoint's own head.
+        seed: Seed for metrics that draw folds or initial values.
+    """
+
+    geometry: Geometry
+    targets: Tensor
+    n_outputs: int
+    kind: LabelKind = "single-label"
+    source_log_probs: Tensor | None = None
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+    @property
+    def features(self) -> Tensor:
+        """(N, D) float64 features as given. Never write to them."""
+        return self.geometry.features
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 classes in ``0..C-1``, every one of them present.
+
+        Raises:
+            MetricError: The targets are no classes.
+        """
+        if self.kind not in ("single-label", "token"):
+            raise MetricError(f"A {self.kind} problem has targets, no classes.")
+        return self.targets
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return self.n_outputs
+
+    @cached_property
+    def one_hot(self) -> Tensor:
+        """(N, T) float64 targets in columns: one-hot classes, labels, or the single value."""
+        if self.kind in ("single-label", "token"):
+            eye = torch.eye(self.n_classes, dtype=torch.float64, device=self.targets.device)
+            return eye[self.targets]
+        return self.targets.reshape(len(self), -1)
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """(C,) float64 class sizes."""
+        return torch.bincount(self.labels, minlength=self.n_classes).double()
+
+    @cached_property
+    def class_means(self) -> Tensor:
+        """(C, r) class means of the coordinates."""
+        sums = linalg.group_sums(self.geometry.coordinates, self.labels, self.n_classes)
+        return sums / self.counts[:, None]
+
+    def relabelled(self, targets: Tensor) -> Problem:
+        """The same features with other targets of the same kind; the geometry is shared."""
+        return Problem(
+            self.geometry, targets, self.n_outputs, self.kind, self.source_log_probs, self.seed
+        )

@@ -1,0 +1,392 @@
+"""Score features: the one place where arrays are checked, cast and handed to metrics.
+
+Everything a metric may rely on is established here, once: float64, finite, labels in ``0..C-1``,
+every class with the members it needs. Inputs are never written to.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_sfda.errors import MetricError
+from hf_sfda.metrics import Metric, get_metric
+from hf_sfda.types import Candidate, Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hf_sfda.metrics.problem import Problem
+
+Array = Any
+"""numpy array, torch tensor, or anything ``numpy.asarray`` takes."""
+
+
+def score(
+    features: Array,
+    labels: Array,
+    metric: str = "sfda_cv",
+    *,
+    source_logits: Array | None = None,
+    source_probs: Array | None = None,
+    seed: int = 0,
+    min_class_size: int = 2,
+    **options: Any,
+) -> Score:
+    """Score how well features separate labels.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 8))
+    >>> X[30:] += 3
+    >>> round(score(X, ["cat"] * 30 + ["dog"] * 30, "knn").value, 2)
+    1.0
+
+    Args:
+        features: (N, D) array or tensor; a tensor stays on its device, the work is in float64.
+        labels: (N,) ints or strings for classes; (N,) floats for regression; (N, T) zeros and
+            ones for multi-label.
+        metric: Registered name, see ``hf-sfda metrics``.
+        source_logits: (N, C_source) outputs of the checkpoint's own head, for metrics that ask.
+        source_probs: The same as probabilities; give one of the two.
+        seed: Of folds and of whatever else a metric draws.
+        min_class_size: Smallest class that is accepted. A class of one cannot be held out; with 1
+            its sample counts as missed where a metric is cross-fitted.
+        options: Options of the metric, e.g. ``folds=10``.
+
+    Returns:
+        Value (higher is better) and, where the metric is a mean over samples, the samples' shares.
+
+    Raises:
+        MetricError: The input cannot be scored, or the metric or option does not exist.
+    """
+    entry = get_metric(metric)
+    _check_options([entry], options)
+    problem = _problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    return _run(entry, problem, options)
+
+
+def score_all(
+    features: Array,
+    labels: Array,
+    metrics: Sequence[str],
+    *,
+    candidate: Candidate | None = None,
+    source_logits: Array | None = None,
+    source_probs: Array | None = None,
+    seed: int = 0,
+    min_class_size: int = 2,
+    **options: Any,
+) -> dict[str, Score | MetricError]:
+    """Score one pair of features and labels by several metrics that share their work.
+
+    Casting, the rotation for N < D, Gram matrices and their eigenvectors are computed once.
+
+    Args:
+        features: As in :func:`score`.
+        labels: As in :func:`score`.
+        metrics: Names.
+        candidate: The checkpoint, for baselines.
+        source_logits: As in :func:`score`.
+        source_probs: As in :func:`score`.
+        seed: As in :func:`score`.
+        min_class_size: As in :func:`score`.
+        options: Each goes to the metrics that have it.
+
+    Returns:
+        metric -> its score, or the error that kept it from one; in the order of ``metrics``.
+
+    Raises:
+        MetricError: The input cannot be scored by anything, a metric does not exist, or an option
+            belongs to none of them.
+    """
+    entries = [get_metric(name) for name in metrics]
+    _check_options(entries, options)
+    problem = _problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    outcomes: dict[str, Score | MetricError] = {}
+    for entry in entries:
+        known = {key: options[key] for key in _option_names(entry) if key in options}
+        try:
+            outcomes[entry.name] = (
+                _run_baseline(entry, candidate)
+                if entry.needs == "candidate"
+                else _run(entry, problem, known)
+            )
+        except MetricError as error:
+            outcomes[entry.name] = error
+    return outcomes
+
+
+def score_permuted(
+    features: Array,
+    labels: Array,
+    metric: str = "sfda_cv",
+    *,
+    n_permutations: int = 5,
+    source_logits: Array | None = None,
+    source_probs: Array | None = None,
+    seed: int = 0,
+    min_class_size: int = 2,
+    **options: Any,
+) -> npt.NDArray[np.float64]:
+    """Score the same features against shuffled labels: what the metric gives to no relation.
+
+    Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
+    once for all shuffles.
+
+    Args:
+        features: As in :func:`score`.
+        labels: As in :func:`score`.
+        metric: As in :func:`score`.
+        n_permutations: P.
+        source_logits: As in :func:`score`.
+        source_probs: As in :func:`score`.
+        seed: Of the shuffles, and of the metric.
+        min_class_size: As in :func:`score`.
+        options: Options of the metric.
+
+    Returns:
+        (P,) scores.
+
+    Raises:
+        MetricError: As in :func:`score`.
+    """
+    import torch
+
+    entry = get_metric(metric)
+    _check_options([entry], options)
+    problem = _problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    # Not the metric's own stream: folds and shuffles must have nothing to do with each other.
+    rng = np.random.default_rng([seed, 1])
+    values = np.empty(n_permutations)
+    for p in range(n_permutations):
+        shuffle = torch.from_numpy(rng.permutation(len(problem))).to(problem.targets.device)
+        shuffled = problem.relabelled(problem.targets[shuffle])
+        values[p] = _run(entry, shuffled, options).value
+    return values
+
+
+def _run(entry: Metric, problem: Problem, options: Mapping[str, Any]) -> Score:
+    """Call one metric, and hold it to what a score is."""
+    if problem.kind not in entry.tasks:
+        raise MetricError(
+            f"{entry.name} does not score {problem.kind} labels, only "
+            f"{', '.join(sorted(entry.tasks))}. {_KIND_HINTS[problem.kind]}"
+        )
+    if entry.needs == "source_logits" and problem.source_log_probs is None:
+        raise MetricError(
+            f"{entry.name} needs the outputs of the checkpoint's own classification head, and "
+            "there are none. Pass source_logits or source_probs, or choose another metric."
+        )
+    if entry.needs == "candidate":
+        raise MetricError(
+            f"{entry.name} is a property of a checkpoint, not of features. "
+            "Use score_all(..., candidate=...)."
+        )
+    outcome = _guarded(entry, lambda: entry.function(problem, **options))
+    result = outcome if isinstance(outcome, Score) else Score(entry.name, float(outcome))
+    return _checked(entry, result)
+
+
+def _run_baseline(entry: Metric, candidate: Candidate | None) -> Score:
+    outcome = None if candidate is None else _guarded(entry, lambda: entry.function(candidate))
+    if outcome is None:
+        raise MetricError(f"{entry.name} is not known for this checkpoint.")
+    return _checked(entry, outcome)
+
+
+def _guarded(entry: Metric, call: Callable[[], Any]) -> Any:
+    """Metrics may be anyone's code: whatever they raise becomes a MetricError with their name."""
+    try:
+        return call()
+    except MetricError as error:
+        raise MetricError(f"{entry.name}: {error}") from error
+    except Exception as error:
+        raise MetricError(f"{entry.name} failed: {type(error).__name__}: {error}") from error
+
+
+def _checked(entry: Metric, result: Score) -> Score:
+    if not math.isfinite(result.value):
+        raise MetricError(f"{entry.name} gave {result.value}, which ranks nothing.")
+    if entry.higher_is_better:
+        return result
+    shares = None if result.per_sample is None else -result.per_sample
+    return Score(result.metric, -result.value, shares, result.details, result.warnings)
+
+
+def _option_names(entry: Metric) -> list[str]:
+    parameters = list(inspect.signature(entry.function).parameters.values())
+    return [p.name for p in parameters[1:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _check_options(entries: Sequence[Metric], options: Mapping[str, Any]) -> None:
+    allowed = {name for entry in entries for name in _option_names(entry)}
+    if unknown := sorted(set(options) - allowed):
+        names = ", ".join(entry.name for entry in entries)
+        listed = f"allowed are {', '.join(sorted(allowed))}" if allowed else "there are none"
+        raise MetricError(f"Unknown option {', '.join(unknown)} for {names}; {listed}.")
+
+
+_KIND_HINTS = {
+    "single-label": "Pass floats for regression or an (N, T) array for multi-label.",
+    "regression": "Labels that are floats mean regression; pass ints or strings for classes.",
+    "multi-label": "Labels with two axes mean multi-label; pass one class a sample.",
+    "token": "",
+}
+
+
+def _problem(
+    features: Array,
+    labels: Array,
+    source_logits: Array | None,
+    source_probs: Array | None,
+    seed: int,
+    min_class_size: int,
+) -> Problem:
+    """Check and cast everything a metric will see."""
+    from hf_sfda.metrics.problem import Geometry, Problem
+
+    X = _features(features)
+    targets, n_outputs, kind = _targets(labels, len(X), min_class_size)
+    return Problem(
+        Geometry(X),
+        targets.to(X.device),
+        n_outputs,
+        kind,
+        _source(source_logits, source_probs, X),
+        seed,
+    )
+
+
+def _features(features: Array) -> Tensor:
+    import torch
+
+    X = _tensor(features, "Features")
+    if X.ndim != 2 or X.shape[1] == 0:
+        raise MetricError(f"Features have shape {tuple(X.shape)}; they must be (N, D), D > 0.")
+    if X.is_complex():
+        raise MetricError("Features are complex; they must be real.")
+    if X.device.type == "mps":
+        X = X.cpu()  # that device has no float64
+    X = X.detach().to(torch.float64)
+    bad = ~torch.isfinite(X).all(1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise MetricError(
+            f"{int(bad.sum())} of {len(X)} feature rows hold NaN or infinity (the first is row "
+            f"{row}). Leave these samples out, or mend the network that made them."
+        )
+    return X
+
+
+def _targets(labels: Array, n: int, min_class_size: int) -> tuple[Tensor, int, Any]:
+    import torch
+
+    given = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
+    y = np.asarray(given)
+    if y.ndim not in (1, 2):
+        raise MetricError(f"Labels have shape {y.shape}; they must be (N,), or (N, T) for tags.")
+    if len(y) != n:
+        raise MetricError(f"There are {n} feature rows and {len(y)} labels; they must pair up.")
+    if n < 2:
+        raise MetricError(f"There are {n} samples; a score needs at least 2.")
+    if y.ndim == 2:
+        return _tags(y)
+    if y.dtype.kind == "f":
+        return _values(y)
+    return _classes(y, min_class_size)
+
+
+def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any]:
+    import torch
+
+    if y.dtype.kind == "O":
+        missing = sum(item is None or item != item for item in y.tolist())
+        if missing:
+            raise MetricError(f"{missing} of {len(y)} labels are missing. Leave these samples out.")
+    try:
+        names, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)
+    except TypeError as error:
+        raise MetricError(
+            "Labels mix types that cannot be compared; use all ints or all strings."
+        ) from error
+    if len(names) < 2:
+        raise MetricError(
+            f"All {len(y)} labels are {names[0]!r}; telling classes apart needs at least 2 of them."
+        )
+    if counts.min() < min_class_size:
+        few = [str(name) for name in names[counts < min_class_size]]
+        shown = ", ".join(few[:5]) + (", ..." if len(few) > 5 else "")
+        raise MetricError(
+            f"{len(few)} of {len(names)} classes have fewer than {min_class_size} samples "
+            f"({shown}). Leave them out or merge them, or take more samples; min_class_size=1 "
+            "scores anyway."
+        )
+    return torch.from_numpy(inverse.astype(np.int64)), len(names), "single-label"
+
+
+def _values(y: npt.NDArray[Any]) -> tuple[Tensor, int, Any]:
+    import torch
+
+    if not np.isfinite(y).all():
+        raise MetricError(f"{int((~np.isfinite(y)).sum())} of {len(y)} values are NaN or infinite.")
+    if y.min() == y.max():
+        raise MetricError(f"All {len(y)} values are {y[0]}; there is nothing to predict.")
+    return torch.from_numpy(y.astype(np.float64)), 1, "regression"
+
+
+def _tags(y: npt.NDArray[Any]) -> tuple[Tensor, int, Any]:
+    import torch
+
+    if y.shape[1] == 0 or not np.isin(y, (0, 1)).all():
+        raise MetricError(
+            f"Labels of shape {y.shape} must hold only 0 and 1, one column a tag (multi-label)."
+        )
+    tags = y.astype(np.float64)
+    constant = np.flatnonzero(tags.min(0) == tags.max(0))
+    if len(constant):
+        raise MetricError(
+            f"{len(constant)} of {y.shape[1]} tags are the same in every sample (the first is "
+            f"column {constant[0]}). Leave them out."
+        )
+    return torch.from_numpy(tags), y.shape[1], "multi-label"
+
+
+def _source(logits: Array | None, probs: Array | None, X: Tensor) -> Tensor | None:
+    """(N, C_source) log-probabilities from whichever was given."""
+    import torch
+
+    if logits is None and probs is None:
+        return None
+    if logits is not None and probs is not None:
+        raise MetricError("Both source_logits and source_probs are given; pass one of them.")
+    name = "source_logits" if probs is None else "source_probs"
+    Z = _tensor(logits if probs is None else probs, name).detach().to(X.device, torch.float64)
+    if Z.ndim != 2 or len(Z) != len(X) or Z.shape[1] < 2:
+        raise MetricError(
+            f"{name} has shape {tuple(Z.shape)}; it must be ({len(X)}, C_source), C_source > 1."
+        )
+    if not torch.isfinite(Z).all():
+        raise MetricError(f"{name} holds NaN or infinity.")
+    if probs is None:
+        return torch.log_softmax(Z, dim=1)
+    if Z.min() < 0 or (Z.sum(1) - 1).abs().max() > 1e-3:
+        raise MetricError("source_probs must be at least 0 and add up to 1 in every row.")
+    return Z.log()
+
+
+def _tensor(values: Array, name: str) -> Tensor:
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        return values
+    try:
+        array = np.asarray(values)
+        # Read-only and strided arrays are legal input, and are copied by the cast to float64.
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError) as error:
+        raise MetricError(f"{name} must be numbers in a regular array: {error}") from error
