@@ -1,0 +1,121 @@
+"""Sharing work by whole models: no process waits for another until all are done.
+
+Stragglers block nobody, features never travel, and a rank that loses its model loses only that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from hf_sfda.extract.claims import open_claims
+from hf_sfda.extract.features import merge_parts
+from hf_sfda.extract.job import (
+    Job,
+    Outcome,
+    Task,
+    entry_lock,
+    free_memory,
+    is_stored,
+    keep,
+    open_model,
+    provenance,
+    reason,
+    run_model,
+)
+from hf_sfda.extract.loop import form_batches
+
+logger = logging.getLogger(__name__)
+
+
+def run_by_models(
+    job: Job, tasks: Sequence[Task], done: Callable[[Task, Outcome], None]
+) -> dict[str, Outcome]:
+    """Run every task in one of the processes.
+
+    Args:
+        job: What the processes share.
+        tasks: The models to run, the same list in every process.
+        done: Told what becomes of each, in this process at once, in the others at the end.
+
+    Returns:
+        digest -> outcome of every task, in every process.
+    """
+    claims = open_claims(job.store.root, job.accelerator)
+    mine: dict[str, Outcome] = {}
+
+    def finish(task: Task, outcome: Outcome) -> None:
+        mine[task.key.digest] = outcome
+        done(task, outcome)
+
+    # Every process begins at a place of its own, so that they fetch different models at first.
+    first = job.accelerator.process_index * len(tasks) // job.accelerator.num_processes
+    order = [*tasks[first:], *tasks[:first]]
+    busy: list[Task] = []
+    for place, task in enumerate(order):
+        if not claims.take(task.key.digest, task.index):
+            continue
+        for following in order[place + 1 : place + 2]:
+            job.downloads.start(task.candidate)
+            job.downloads.start(following.candidate)
+        outcome = _run(job, task, wait=False)
+        if outcome is None:
+            busy.append(task)
+        else:
+            finish(task, outcome)
+    for task in busy:
+        logger.info("waiting for another run to finish %s", task.candidate.model_id)
+        finish(task, _run(job, task, wait=True) or Outcome(error="its lock could not be had"))
+
+    everyone = _gather(job, mine)
+    if job.accelerator.is_main_process:
+        claims.close()
+    for task in tasks:
+        if task.key.digest not in mine:
+            done(task, everyone[task.key.digest])
+    return everyone
+
+
+def _gather(job: Job, mine: dict[str, Outcome]) -> dict[str, Outcome]:
+    """What all processes did; the only place where they wait for each other."""
+    from accelerate.utils import gather_object
+
+    if job.accelerator.num_processes == 1:
+        return mine
+    everyone: dict[str, Outcome] = {}
+    for outcomes in gather_object([mine]):
+        for digest, outcome in outcomes.items():
+            # Nodes that share no file system may both have run it; one success is enough.
+            if digest not in everyone or everyone[digest].error is not None:
+                everyone[digest] = outcome
+    return everyone
+
+
+def _run(job: Job, task: Task, *, wait: bool) -> Outcome | None:
+    """Run a model in this process; ``None`` if another launch is at it right now."""
+    with entry_lock(job, task, wait=wait) as free:
+        if not free:
+            return None
+        if is_stored(job, task.key):
+            return Outcome(cached=True)
+        try:
+            return _extract(job, task)
+        except Exception as error:
+            logger.debug("%s failed", task.candidate.model_id, exc_info=True)
+            return Outcome(error=reason(error))
+        finally:
+            free_memory()
+
+
+def _extract(job: Job, task: Task) -> Outcome:
+    backbone = open_model(job, task.candidate)
+    batches = form_batches(backbone.costs(job.target.samples), job.config.batch_size)
+    part = run_model(job, task.candidate, backbone, batches)
+    features = merge_parts(
+        [part],
+        len(job.target),
+        dtype=job.config.dtype,
+        params=backbone.params,
+        **provenance(job, backbone),
+    )
+    return keep(job, task, features)

@@ -1,0 +1,99 @@
+"""Sharing work by samples: every process opens the model and runs its share of the batches.
+
+For fewer models than processes. The processes meet exactly twice a model, whatever happens in
+between: once to agree on whether it is to be run, once to hand over rows or the reason for their
+absence. So a failure in one of them is a row in all of them, and none is left waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from hf_sfda.extract.features import Part, merge_parts
+from hf_sfda.extract.job import (
+    Job,
+    Outcome,
+    Task,
+    entry_lock,
+    free_memory,
+    is_stored,
+    keep,
+    open_model,
+    provenance,
+    reason,
+    run_model,
+)
+from hf_sfda.extract.loop import form_batches
+from hf_sfda.processes import from_main
+
+logger = logging.getLogger(__name__)
+
+_Share = tuple[Part, int, dict[str, str]]  # rows, parameters, provenance
+
+
+def run_by_samples(
+    job: Job, tasks: Sequence[Task], done: Callable[[Task, Outcome], None]
+) -> dict[str, Outcome]:
+    """Run every task in all processes together; arguments as for ``run_by_models``."""
+    outcomes: dict[str, Outcome] = {}
+    for place, task in enumerate(tasks):
+        job.downloads.start(task.candidate)
+        for following in tasks[place + 1 : place + 2]:
+            job.downloads.start(following.candidate)
+        outcome = _run(job, task)
+        outcomes[task.key.digest] = outcome
+        done(task, outcome)
+    return outcomes
+
+
+def _run(job: Job, task: Task) -> Outcome:
+    from accelerate.utils import gather_object
+
+    with ExitStack() as stack:
+
+        def needed() -> bool:
+            stack.enter_context(entry_lock(job, task, wait=True))
+            return not is_stored(job, task.key)
+
+        if not from_main(job.accelerator, needed):
+            return Outcome(cached=True)
+        share: _Share | str
+        try:
+            share = _run_share(job, task)
+        except Exception as error:
+            logger.debug("%s failed", task.candidate.model_id, exc_info=True)
+            share = reason(error)
+        free_memory()
+        shares = gather_object([share])
+        # Only the main process assembles and stores, so only its disk can be full.
+        return from_main(job.accelerator, lambda: _combine(job, task, shares))
+
+
+def _run_share(job: Job, task: Task) -> _Share:
+    backbone = open_model(job, task.candidate)
+    batches = form_batches(backbone.costs(job.target.samples), job.config.batch_size)
+    # Dealt like cards: the long texts, which come first, are spread over all processes.
+    n = job.accelerator.num_processes
+    hands = [batches[process::n] for process in range(n)]
+    with job.accelerator.split_between_processes(hands) as dealt:
+        mine = [batch for hand in dealt for batch in hand]
+    part = run_model(job, task.candidate, backbone, mine)
+    return part, backbone.params, provenance(job, backbone)
+
+
+def _combine(job: Job, task: Task, shares: Sequence[_Share | str]) -> Outcome:
+    reasons = [share for share in shares if isinstance(share, str)]
+    if reasons:
+        return Outcome(error=reasons[0])
+    whole = [share for share in shares if not isinstance(share, str)]
+    parts = [part for part, _, _ in whole]
+    _, params, meta = whole[0]
+    try:
+        features = merge_parts(
+            parts, len(job.target), dtype=job.config.dtype, params=params, **meta
+        )
+    except Exception as error:
+        return Outcome(error=reason(error))
+    return keep(job, task, features)

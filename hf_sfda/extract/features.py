@@ -1,0 +1,101 @@
+"""The parts of one extraction, put together again by sample id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_sfda.errors import ExtractionError
+from hf_sfda.types import Features, IntArray
+
+Array = npt.NDArray[np.float32]
+
+# Relative to the largest value. Two ways of averaging one map differ by rounding, which in half
+# precision is coarse.
+_SAME = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-2}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one process made of its batches.
+
+    Attributes:
+        ids: (n,) position of each row in the target.
+        stages: name -> (n, D_s) float32.
+        logits: (n, C_source) float32 or ``None``.
+        seconds: Wall time of preprocessing and forward passes.
+        pooling: Rule behind ``"last"``.
+    """
+
+    ids: IntArray
+    stages: Mapping[str, Array]
+    logits: Array | None
+    seconds: float
+    pooling: str
+
+
+def merge_parts(
+    parts: Sequence[Part], n: int, *, dtype: str = "float32", params: int | None = None, **meta: str
+) -> Features:
+    """Put the parts in the order of the target.
+
+    Args:
+        parts: Of every process; those that had nothing to do are empty.
+        n: Number of samples in the target.
+        dtype: Of the forward pass.
+        params: Of the backbone.
+        **meta: Provenance.
+
+    Raises:
+        ExtractionError: A sample is missing or came twice, or a feature is NaN or infinite.
+    """
+    parts = [part for part in parts if len(part.ids)]
+    ids = np.concatenate([part.ids for part in parts]) if parts else np.empty(0, np.int64)
+    if not np.array_equal(np.sort(ids), np.arange(n)):
+        raise ExtractionError(
+            f"the extraction returned {len(ids)} rows ({len(set(ids.tolist()))} different samples) "
+            f"for {n} samples; this is a bug of hf-sfda, please report it"
+        )
+    order = np.argsort(ids)
+    stages = {
+        name: np.concatenate([part.stages[name] for part in parts])[order]
+        for name in parts[0].stages
+    }
+    _require_finite(stages, dtype)
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Features(
+        stages=_without_twin(stages, _SAME[dtype]),
+        source_logits=np.concatenate(logits)[order] if logits else None,
+        params=params,
+        # Processes run side by side: the slowest is what a user waits for.
+        seconds=max(part.seconds for part in parts),
+        meta={**meta, "dtype": dtype, "pooling": parts[0].pooling},
+    )
+
+
+def _require_finite(stages: Mapping[str, Array], dtype: str) -> None:
+    for name, values in stages.items():
+        sound = np.isfinite(values).all(axis=1)  # (N,)
+        if not sound.all():
+            lost = len(values) - int(sound.sum())
+            hint = "" if dtype == "float32" else f"; {dtype} overflows here, try dtype float32"
+            raise ExtractionError(
+                f"gives NaN or infinite features for {lost} of {len(values)} samples "
+                f"(stage {name}){hint}"
+            )
+
+
+def _without_twin(stages: dict[str, Array], tolerance: float) -> dict[str, Array]:
+    """Drop the final stage if its mean *is* the representation called ``"last"``."""
+    if len(stages) < 2:
+        return stages
+    last, final = stages["last"], list(stages)[-2]
+    if stages[final].shape != last.shape:
+        return stages
+    difference = np.abs(stages[final] - last).max()
+    if difference > tolerance * np.abs(last).max():
+        return stages
+    return {name: values for name, values in stages.items() if name != final}

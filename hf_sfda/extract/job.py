@@ -1,0 +1,185 @@
+"""What all ways of sharing work have in common: open a model, run it, keep what comes out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hf_sfda.backbones import Backbone, open_backbone
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import SfdaError, StoreError
+from hf_sfda.extract.downloads import Downloads
+from hf_sfda.extract.features import Part
+from hf_sfda.extract.loop import run_batches
+from hf_sfda.hub import explain, redact
+from hf_sfda.progress import Progress
+from hf_sfda.store import FeatureKey, FeatureStore
+from hf_sfda.types import Candidate, Features, Target
+from hf_sfda.versions import library_versions
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+_UNITS = {"image": "img", "text": "texts"}
+
+# How a DataLoader introduces the traceback of one of its workers.
+_FROM_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything an extraction needs, the same in every process of a launch."""
+
+    target: Target
+    config: RankConfig
+    store: FeatureStore
+    accelerator: Accelerator
+    downloads: Downloads
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A model to run: its place in the list, whose it is, where its features belong."""
+
+    index: int
+    candidate: Candidate
+    key: FeatureKey
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a model.
+
+    Attributes:
+        error: Why it failed, or ``None``.
+        cached: The features were there already.
+        features: Only where the store could not take them.
+    """
+
+    error: str | None = None
+    cached: bool = False
+    features: Features | None = None
+
+
+def open_model(job: Job, candidate: Candidate) -> Backbone:
+    """Fetch and open a checkpoint on this process' device."""
+    import torch
+
+    return open_backbone(
+        job.downloads.wait(candidate),
+        candidate,
+        device=job.accelerator.device,
+        dtype=getattr(torch, job.config.dtype),
+        max_length=job.config.max_length,
+        modality=job.target.modality,
+    )
+
+
+def run_model(
+    job: Job, candidate: Candidate, backbone: Backbone, batches: Sequence[Sequence[int]]
+) -> Part:
+    """Run some batches of the target, with a progress bar."""
+    total = sum(len(batch) for batch in batches)
+    unit = _UNITS[job.target.modality]
+    task = job.progress.task("extract", candidate.model_id, total=total, unit=unit)
+    with task as advance:
+        return run_batches(
+            backbone,
+            job.target.samples,
+            batches,
+            device=job.accelerator.device,
+            workers=_workers(job),
+            advance=advance,
+        )
+
+
+def provenance(job: Job, backbone: Backbone) -> dict[str, str]:
+    """Where features come from, to be kept with them."""
+    return {
+        **library_versions(),
+        "device": str(job.accelerator.device),
+        "model_class": backbone.model_class,
+        "preprocessing": backbone.preprocessing,
+    }
+
+
+def keep(job: Job, task: Task, features: Features) -> Outcome:
+    """Store features; what the store cannot take stays in memory and is not lost to this run."""
+    try:
+        job.store.put(task.key, features)
+    except StoreError as error:
+        logger.warning("%s: its features are not kept for later runs. %s", _name(task), error)
+        return Outcome(features=features)
+    return Outcome()
+
+
+def is_stored(job: Job, key: FeatureKey) -> bool:
+    """Whether whole, readable features lie in the store; a damaged entry is removed."""
+    try:
+        return job.store.has(key) and job.store.get(key) is not None
+    except StoreError as error:
+        logger.warning("%s", error)
+        return False
+
+
+@contextmanager
+def entry_lock(job: Job, task: Task, *, wait: bool) -> Iterator[bool]:
+    """Hold the store's lock of a model against other launches.
+
+    Yields:
+        Whether this process may run the model. Without a folder for locks there is nothing to
+        share either, so it may.
+    """
+    from filelock import Timeout
+
+    try:
+        lock = job.store.lock(task.key)
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    except (StoreError, OSError):
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def reason(error: Exception) -> str:
+    """One line for the row of a model that failed."""
+    if isinstance(error, SfdaError):
+        return redact(str(error))
+    message = str(error).strip()
+    if _FROM_WORKER.match(message):
+        return redact(message.splitlines()[-1])
+    return explain(error)
+
+
+def free_memory() -> None:
+    """Give a model's memory back before the next one is opened."""
+    from accelerate.utils.memory import clear_device_cache
+
+    clear_device_cache(garbage_collection=True)
+
+
+def _workers(job: Job) -> int:
+    if job.config.workers is not None:
+        return job.config.workers
+    if job.accelerator.device.type == "cpu":
+        return 0
+    processes: int = job.accelerator.num_processes
+    return min(8, (os.cpu_count() or 1) // processes)
+
+
+def _name(task: Task) -> str:
+    return task.candidate.model_id

@@ -1,0 +1,198 @@
+"""The inner loop: batches in, pooled rows out. It knows one model and no other process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_sfda.backbones import Backbone, Outputs
+from hf_sfda.errors import ExtractionError
+from hf_sfda.extract.features import Part, merge_parts
+from hf_sfda.progress import Advance
+
+if TYPE_CHECKING:
+    import torch
+
+    from hf_sfda.types import Features, Target
+
+Batch = dict[str, "torch.Tensor"]
+
+# A worker that is silent for so long hangs (a lock that was held when it was forked); the model
+# then fails with a reason instead of stopping the run for ever.
+_WORKER_TIMEOUT = 300
+
+
+def form_batches(costs: Sequence[int], size: int) -> list[list[int]]:
+    """Positions of the samples of every batch, costliest first.
+
+    Texts of similar length share a batch, so that little of it is padding, and a batch that does
+    not fit in memory shows itself at once. Pictures all cost the same and stay in order. The
+    batches depend on the target and the model alone, never on the number of processes: the same
+    batch gives the same numbers wherever it runs.
+
+    Args:
+        costs: Of each sample.
+        size: Samples a batch.
+
+    Example:
+        >>> form_batches([3, 9, 9, 1, 5], 2)
+        [[1, 2], [4, 0], [3]]
+    """
+    order = sorted(range(len(costs)), key=lambda i: -costs[i])
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def extract_features(
+    backbone: Backbone,
+    target: Target,
+    *,
+    device: torch.device,
+    dtype: str = "float32",
+    batch_size: int = 64,
+    workers: int = 0,
+    advance: Advance = lambda amount: None,
+    **meta: str,
+) -> Features:
+    """Run a whole target through a backbone in this process.
+
+    Args:
+        backbone: Open, on ``device``.
+        target: The samples.
+        device: Where the backbone is.
+        dtype: Of the backbone.
+        batch_size: Samples a forward pass; halved as often as memory asks for it.
+        workers: Preprocessing workers.
+        advance: Told the number of samples done.
+        **meta: Provenance to keep with the features.
+
+    Raises:
+        ExtractionError: Features are not finite, or one sample alone does not fit in memory.
+    """
+    batches = form_batches(backbone.costs(target.samples), batch_size)
+    part = run_batches(
+        backbone, target.samples, batches, device=device, workers=workers, advance=advance
+    )
+    return merge_parts([part], len(target), dtype=dtype, params=backbone.params, **meta)
+
+
+def run_batches(
+    backbone: Backbone,
+    samples: Sequence[Any],
+    batches: Sequence[Sequence[int]],
+    *,
+    device: torch.device,
+    workers: int = 0,
+    advance: Advance = lambda amount: None,
+) -> Part:
+    """Run some batches.
+
+    Args:
+        backbone: Open, on ``device``.
+        samples: All samples of the target.
+        batches: Positions of the samples to run, batch by batch; see :func:`form_batches`.
+        device: Where the backbone is.
+        workers: Preprocessing workers.
+        advance: Told the number of samples done.
+    """
+    import torch
+    from torch.utils.data import DataLoader
+
+    on_gpu = device.type == "cuda"
+    loader: DataLoader[Any] = DataLoader(
+        _Batches(samples, batches, backbone.collate),  # type: ignore[arg-type]
+        batch_size=None,  # an item is a batch already
+        collate_fn=_unchanged,
+        num_workers=workers,
+        pin_memory=on_gpu,
+        timeout=_WORKER_TIMEOUT if workers else 0,
+    )
+    ids: list[int] = []
+    done: list[Outputs] = []
+    limit = max((len(batch) for batch in batches), default=1)
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for positions, batch in loader:
+            outputs, limit = _run_within_memory(backbone, batch, limit, device)
+            ids += positions
+            done += outputs
+            advance(len(positions))
+    seconds = time.perf_counter() - start
+    names = list(done[0].stages) if done else []
+    logits = [output.logits.numpy() for output in done if output.logits is not None]
+    return Part(
+        ids=np.asarray(ids, dtype=np.int64),
+        stages={name: np.concatenate([o.stages[name].numpy() for o in done]) for name in names},
+        logits=np.concatenate(logits) if logits else None,
+        seconds=seconds,
+        pooling=done[0].pooling if done else "",
+    )
+
+
+def _run_within_memory(
+    backbone: Backbone, batch: Mapping[str, torch.Tensor], limit: int, device: torch.device
+) -> tuple[list[Outputs], int]:
+    """Run a batch in pieces of at most ``limit`` samples, halving the limit until they fit.
+
+    Nothing here waits for another process, so each may settle on a limit of its own.
+
+    Returns:
+        The outputs in order, on the CPU, and the limit that was found to fit.
+    """
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+    size = len(next(iter(batch.values())))
+    done: list[Outputs] = []
+    start = 0
+    while start < size:
+        piece = {
+            name: tensor[start : start + limit].to(device, non_blocking=True)
+            for name, tensor in batch.items()
+        }
+        taken = min(limit, size - start)
+        try:
+            outputs = backbone.forward(piece)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            if taken == 1:
+                raise ExtractionError(f"a single sample does not fit in memory: {error}") from error
+        else:
+            done.append(_to_cpu(outputs))
+            start += taken
+            continue
+        # Outside the handler: its traceback would keep the activations alive.
+        limit = taken // 2
+        del piece
+        clear_device_cache(garbage_collection=True)
+    return done, limit
+
+
+def _to_cpu(outputs: Outputs) -> Outputs:
+    stages = {name: values.cpu() for name, values in outputs.stages.items()}
+    logits = None if outputs.logits is None else outputs.logits.cpu()
+    return Outputs(stages, logits, outputs.pooling)
+
+
+class _Batches:
+    """A map-style dataset whose items are whole batches, with the ids of their samples."""
+
+    def __init__(
+        self, samples: Sequence[Any], batches: Sequence[Sequence[int]], collate: Any
+    ) -> None:
+        self.samples = samples
+        self.batches = batches
+        self.collate = collate
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[list[int], Batch]:
+        positions = list(self.batches[index])
+        return positions, self.collate([self.samples[i] for i in positions])
+
+
+def _unchanged(item: Any) -> Any:
+    return item

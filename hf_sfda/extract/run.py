@@ -1,0 +1,143 @@
+"""Every candidate gets an answer: features, or the reason why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from hf_sfda.backbones import EXTRACTOR_VERSION
+from hf_sfda.config import RankConfig
+from hf_sfda.extract.by_models import run_by_models
+from hf_sfda.extract.by_samples import run_by_samples
+from hf_sfda.extract.downloads import Downloads
+from hf_sfda.extract.job import Job, Outcome, Task, is_stored
+from hf_sfda.processes import from_main
+from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.store import FeatureKey, FeatureStore
+from hf_sfda.types import Candidate, Features, Target
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# A process that finished its models waits this long for the others.
+_PATIENCE_HOURS = 48
+
+_WAYS = {"models": run_by_models, "samples": run_by_samples}
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """What became of one candidate.
+
+    Attributes:
+        candidate: Whose features these are.
+        key: Where they lie in the store.
+        cached: They were there before this run.
+        error: Why there are none; ``None`` on success.
+        features: The features themselves, only if the store could not take them.
+    """
+
+    candidate: Candidate
+    key: FeatureKey
+    cached: bool = False
+    error: str | None = None
+    features: Features | None = None
+
+
+def make_accelerator(*, cpu: bool = False) -> Accelerator:
+    """The processes and devices that ``accelerate launch`` gave us; one process without it.
+
+    Args:
+        cpu: Leave an accelerator alone even if there is one.
+    """
+    from datetime import timedelta
+
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=_PATIENCE_HOURS))
+    return Accelerator(cpu=cpu, kwargs_handlers=[patience])
+
+
+def feature_key(candidate: Candidate, target: Target, config: RankConfig) -> FeatureKey:
+    """Where the features of a candidate on a target belong."""
+    return FeatureKey(
+        model=candidate.revision or f"unpinned:{candidate.model_id}",
+        inputs=target.inputs_fingerprint,
+        modality=target.modality,
+        dtype=config.dtype,
+        max_length=config.max_length if target.modality == "text" else None,
+        extractor=EXTRACTOR_VERSION,
+    )
+
+
+def extract_all(
+    candidates: Sequence[Candidate],
+    target: Target,
+    *,
+    config: RankConfig,
+    store: FeatureStore,
+    accelerator: Accelerator | None = None,
+    token: str | None = None,
+    progress: Progress | None = None,
+    on_done: Callable[[Extraction], None] | None = None,
+) -> list[Extraction]:
+    """Extract the features of every candidate that the store does not hold.
+
+    All processes of a launch call this with the same arguments. Features reach the store model by
+    model, so whatever ends the run early, what was done is kept.
+
+    Args:
+        candidates: To be run; those left out by the scan are not among them.
+        target: The samples.
+        config: ``batch_size``, ``dtype``, ``max_length``, ``work`` and ``workers``.
+        store: Where features are kept.
+        accelerator: Made here if not given.
+        token: Hub token.
+        progress: Listens to downloads and forward passes.
+        on_done: Told of every candidate once, in each process as soon as it knows.
+
+    Returns:
+        One extraction a candidate, in their order, the same in every process. No failure of a
+        model leaves this function as an exception.
+    """
+    accelerator = accelerator or make_accelerator()
+    progress = progress or NoProgress()
+    job = Job(target, config, store, accelerator, Downloads(token, progress), progress)
+    keys = [feature_key(candidate, target, config) for candidate in candidates]
+
+    def done(key: FeatureKey, outcome: Outcome) -> None:
+        for candidate, own in zip(candidates, keys, strict=True):
+            if on_done is not None and own == key:
+                on_done(_extraction(candidate, key, outcome))
+
+    # Of candidates with the same content only the first is run.
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        first.setdefault(key.digest, i)
+    # One process looks, so that all agree on what is left to do.
+    stored = from_main(
+        accelerator, lambda: [digest for digest, i in first.items() if is_stored(job, keys[i])]
+    )
+    outcomes = {digest: Outcome(cached=True) for digest in stored}
+    for digest, outcome in outcomes.items():
+        done(keys[first[digest]], outcome)
+    pending = sorted(i for digest, i in first.items() if digest not in outcomes)
+    tasks = [Task(index, candidates[i], keys[i]) for index, i in enumerate(pending)]
+    run = _WAYS[_way(config, len(tasks), accelerator.num_processes)]
+    outcomes |= run(job, tasks, lambda task, outcome: done(task.key, outcome))
+    return [
+        _extraction(candidate, key, outcomes[key.digest])
+        for candidate, key in zip(candidates, keys, strict=True)
+    ]
+
+
+def _way(config: RankConfig, models: int, processes: int) -> Literal["models", "samples"]:
+    if config.work != "auto":
+        return config.work
+    return "samples" if models < processes else "models"
+
+
+def _extraction(candidate: Candidate, key: FeatureKey, outcome: Outcome) -> Extraction:
+    return Extraction(candidate, key, outcome.cached, outcome.error, outcome.features)
