@@ -1,0 +1,182 @@
+"""What the user named: ids, folders, and text files with one of these a line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_sfda.hub import explain, hub_api, is_unreachable, read
+from hf_sfda.scan.folder import BrokenFolderError, describe_folder, inspect, is_model_folder
+from hf_sfda.scan.query import EXPAND, describe
+from hf_sfda.types import Candidate, Modality
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+logger = logging.getLogger(__name__)
+
+_A_FILE = "a file, not a model; name the folder that holds config.json and model.safetensors"
+_TIMEOUT = 30.0  # seconds; huggingface_hub waits without end by default
+
+
+def resolve_entries(
+    entries: Sequence[str],
+    *,
+    modality: Modality | None,
+    max_params: int | None,
+    token: str | None,
+) -> Iterator[Candidate]:
+    """The candidates behind the entries, in order; what cannot be resolved says why.
+
+    A path that exists wins over a Hub id of the same spelling, as in ``from_pretrained``.
+    """
+    hub = _Named(hub_api(token), modality=modality, max_params=max_params)
+    for entry, base in _lines(entries):
+        path = base / Path(entry).expanduser()
+        if path.is_dir():
+            yield from _folders(path, entry, max_params=max_params)
+        elif path.is_file():
+            yield _failed(entry, _A_FILE)
+        else:
+            yield hub.candidate(entry)
+
+
+def _lines(entries: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """(entry, folder that its path is relative to), with text files opened up."""
+    for entry in entries:
+        path = Path(entry).expanduser()
+        lines = _read_lines(path) if path.is_file() else None
+        if lines is None:
+            yield entry, Path()
+            continue
+        for line in lines:
+            if text := line.partition("#")[0].strip():
+                yield text, path.parent
+
+
+def _read_lines(path: Path) -> list[str] | None:
+    """The lines of a text file; ``None`` for anything else, such as weights."""
+    with path.open("rb") as file:
+        if b"\0" in file.read(1024):
+            return None
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        return None
+
+
+def _folders(path: Path, name: str, *, max_params: int | None) -> Iterator[Candidate]:
+    """The folder itself if it is a checkpoint, else every checkpoint in it."""
+    if is_model_folder(path):
+        yield describe_folder(path, name, max_params=max_params)
+        return
+    children = sorted(child for child in path.iterdir() if child.is_dir())
+    models = [child for child in children if is_model_folder(child)]
+    for child in models:
+        child_name = f"{name.rstrip('/')}/{child.name}"
+        yield describe_folder(child, child_name, max_params=max_params)
+    if not models:
+        yield replace(
+            _failed(
+                name, "neither a model folder (no config.json, no weights) nor a folder of them"
+            ),
+            source="local",
+            path=path,
+        )
+
+
+def _failed(name: str, reason: str) -> Candidate:
+    return Candidate(model_id=name, skip=reason, status="failed")
+
+
+class _Named:
+    """Hub models by id, one ``model_info`` each; the cache stands in while the Hub is away."""
+
+    def __init__(self, api: HfApi, *, modality: Modality | None, max_params: int | None) -> None:
+        self.api = api
+        self.modality = modality
+        self.max_params = max_params
+        self.away: Exception | None = None  # so that a dead network is waited for only once
+
+    def candidate(self, entry: str) -> Candidate:
+        """The candidate of ``org/name`` or ``org/name@revision``; never raises for a bad id."""
+        from huggingface_hub import utils
+        from huggingface_hub.errors import HFValidationError
+
+        repo, _, revision = entry.partition("@")
+        try:
+            utils.validate_repo_id(repo)  # type: ignore[attr-defined]  # public, not typed so
+        except HFValidationError:
+            return _failed(
+                entry,
+                "neither a path that exists nor a Hub id; write org/name, org/name@revision, "
+                "or the path of a folder or text file",
+            )
+        if self.away is not None:
+            return self._cached(repo, revision or None, self.away)
+        try:
+            return self._ask(repo, revision or None)
+        # Whatever it is, it belongs to this one model: gated, vanished, a page that is not JSON.
+        except Exception as error:
+            if not is_unreachable(error):
+                return _failed(repo, explain(error))
+            self.away = error
+            return self._cached(repo, revision or None, error)
+
+    def _ask(self, repo: str, revision: str | None) -> Candidate:
+        from huggingface_hub.errors import GatedRepoError
+
+        info = read(
+            self.api.model_info,
+            repo,
+            revision=revision,
+            expand=EXPAND,  # type: ignore[arg-type]
+            timeout=_TIMEOUT,
+        )
+        candidate = describe(info, modality=self.modality, max_params=self.max_params, named=True)
+        if info.gated and candidate.skip is None:
+            try:
+                read(self.api.auth_check, repo)
+            except GatedRepoError as error:  # its metadata is public, its files are not
+                return replace(candidate, skip=explain(error))
+        return candidate
+
+    def _cached(self, repo: str, revision: str | None, error: Exception) -> Candidate:
+        """The newest snapshot of that revision in the local cache."""
+        folder = _cached_snapshot(self.api, repo, revision)
+        if folder is None:
+            return _failed(repo, explain(error))
+        logger.info("The Hub is away; %s is taken from the cache (%s).", repo, folder.name)
+        candidate = Candidate(model_id=repo, revision=folder.name)
+        try:
+            return inspect(candidate, folder, max_params=self.max_params, digest=False)
+        except BrokenFolderError as broken:
+            return replace(
+                candidate, skip=f"in the cache, but {broken}; {explain(error)}", status="failed"
+            )
+
+
+def _cached_snapshot(api: HfApi, repo: str, revision: str | None) -> Path | None:
+    """The cache's folder of a revision; without one, its most recent download."""
+    from huggingface_hub import scan_cache_dir, try_to_load_from_cache
+    from huggingface_hub.errors import CacheNotFound
+
+    if revision is not None:
+        config = try_to_load_from_cache(repo, "config.json", revision=revision)
+        return Path(config).parent if isinstance(config, str) else None
+    try:
+        cache = scan_cache_dir()
+    except CacheNotFound:
+        return None
+    snapshots = [
+        snapshot
+        for cached in cache.repos
+        if cached.repo_type == "model" and cached.repo_id == repo
+        for snapshot in cached.revisions
+        if any(file.file_name.endswith(".safetensors") for file in snapshot.files)
+    ]
+    newest = max(snapshots, key=lambda snapshot: snapshot.last_modified, default=None)
+    return newest.snapshot_path if newest else None

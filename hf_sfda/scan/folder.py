@@ -1,0 +1,143 @@
+"""A model folder on this machine. Weights are never loaded: headers and digests are enough."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hf_sfda.hub import model_files, redact
+from hf_sfda.scan import rules
+from hf_sfda.types import Candidate
+
+
+class BrokenFolderError(Exception):
+    """Not a checkpoint that could be opened; the message is the reason."""
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder looks like a checkpoint, broken or not."""
+    if (path / "config.json").is_file():
+        return True
+    names = {file.name for file in path.iterdir() if file.is_file()}
+    return rules.has_weights(names) or rules.weights_reason(names) != "no weights"
+
+
+def describe_folder(path: Path, name: str, *, max_params: int | None = None) -> Candidate:
+    """The candidate behind a folder; ``status="failed"`` where it is broken.
+
+    Args:
+        path: The folder.
+        name: What the user called it.
+        max_params: Largest number of parameters.
+    """
+    candidate = Candidate(model_id=name, source="local", path=path)
+    try:
+        return inspect(candidate, path, max_params=max_params, digest=True)
+    except BrokenFolderError as broken:
+        return replace(candidate, skip=redact(str(broken)), status="failed")
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        return replace(candidate, skip=redact(reason), status="failed")
+
+
+def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest: bool) -> Candidate:
+    """Fill in what the files say.
+
+    Raises:
+        BrokenFolderError: Something is missing or damaged.
+    """
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    top = {name for name in names if "/" not in name}
+    if (reason := rules.weights_reason(top)) and "adapter" in reason:
+        return replace(candidate, skip=reason)
+    if "config.json" not in top:
+        raise BrokenFolderError("no config.json; a checkpoint is config.json and model.safetensors")
+    config = _read_config(path / "config.json")
+    if reason := rules.code_reason(config) or rules.compression_reason(config):
+        return replace(candidate, skip=reason)
+    if reason := rules.weights_reason(top):
+        raise BrokenFolderError(reason)
+    library = rules.library_of(config, None, ())
+    if reason := rules.library_reason(library, None):
+        raise BrokenFolderError(reason)
+    params = sum(_count_parameters(path / name) for name in _weight_files(path, top))
+    needed = model_files(names)
+    return replace(
+        candidate,
+        revision=_digest(path, needed) if digest else candidate.revision,
+        library=library,
+        params=params,
+        download_bytes=sum((path / name).stat().st_size for name in needed),
+        license=_license(path / "README.md"),
+        skip=rules.size_reason(params, max_params),
+    )
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BrokenFolderError(f"config.json is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise BrokenFolderError("config.json holds no JSON object")
+    return config
+
+
+def _weight_files(path: Path, names: set[str]) -> list[str]:
+    """The safetensors that will be opened; every shard the index names must be there."""
+    if "model.safetensors" in names:
+        return ["model.safetensors"]
+    index = "model.safetensors.index.json"
+    try:
+        shards = sorted(
+            set(json.loads((path / index).read_text(encoding="utf-8"))["weight_map"].values())
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenFolderError(f"{index} is not an index of shards") from error
+    if missing := [shard for shard in shards if shard not in names]:
+        raise BrokenFolderError(f"{index} names {missing[0]}, which is missing")
+    return shards
+
+
+def _count_parameters(path: Path) -> int:
+    """Number of values in a safetensors file, from its header.
+
+    Opening checks the header against the file's size, so a cut-off download is found here.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
+    except SafetensorError as error:
+        size = path.stat().st_size
+        reason = f"{path.name} is truncated or damaged ({size:,} bytes: {error})"
+        raise BrokenFolderError(reason) from error
+
+
+def _digest(path: Path, names: list[str]) -> str:
+    """``sha256:...`` over name, size and content of the files that decide the features."""
+    total = hashlib.sha256()
+    for name in names:
+        with (path / name).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{name}\0{(path / name).stat().st_size}\0{content}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _license(card: Path) -> str | None:
+    """The licence in a card's front matter, if there is a card and it says so."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
+    try:
+        front = metadata_load(card) if card.is_file() else None
+    except (YAMLError, ValueError):  # a careless card is no reason to lose the model
+        return None
+    stated = (front or {}).get("license")
+    return str(stated) if isinstance(stated, str) else None
