@@ -1,0 +1,38 @@
+"""How far a ranking can be trusted: intervals, ties, noise floor, agreement, warnings.
+
+Everything here is a pure function of arrays (numpy and scipy, no torch, no files).
+"""
+
+from __future__ import annotations
+
+from hf_sfda.uncertainty.agreement import Consensus, agreement_with, consensus, weighted_tau
+from hf_sfda.uncertainty.bootstrap import degrees_of_freedom, paired_bootstrap
+from hf_sfda.uncertainty.curve import LearningCurve, learning_curve
+from hf_sfda.uncertainty.diagnose import diagnose, diagnose_row
+from hf_sfda.uncertainty.floor import at_floor, noise_floor
+from hf_sfda.uncertainty.jackknife import group_jackknife, jackknife_groups, one_stratum
+from hf_sfda.uncertainty.summary import Uncertainty, percentile_intervals, summarise
+from hf_sfda.uncertainty.ties import significant_differences, tie_groups
+
+__all__ = [
+    "Consensus",
+    "LearningCurve",
+    "Uncertainty",
+    "agreement_with",
+    "at_floor",
+    "consensus",
+    "degrees_of_freedom",
+    "diagnose",
+    "diagnose_row",
+    "group_jackknife",
+    "jackknife_groups",
+    "learning_curve",
+    "noise_floor",
+    "one_stratum",
+    "paired_bootstrap",
+    "percentile_intervals",
+    "significant_differences",
+    "summarise",
+    "tie_groups",
+    "weighted_tau",
+]

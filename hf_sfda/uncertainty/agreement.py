@@ -1,0 +1,122 @@
+"""Do the metrics tell the same story?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata, weightedtau
+
+from hf_sfda.uncertainty.bootstrap import FloatArray
+
+
+def weighted_tau(
+    first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray
+) -> float:
+    """Weighted Kendall correlation of two score lists, the top counting most.
+
+    Swapping the models ranked r and s costs 1/(r + 1) + 1/(s + 1) (Vigna 2015), ranks being taken
+    from both lists in turn. Both lists are higher-is-better; 1 is the same order, -1 the reverse.
+
+    Args:
+        first: (M,) scores; models with a score that is not finite are left out.
+        second: (M,) scores of the same models.
+
+    Returns:
+        tau in [-1, 1]; NaN if fewer than two models are left, or a list is constant.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(weightedtau(a, b).statistic)
+
+
+def agreement_with(
+    metric: str, scores: Mapping[str, Sequence[float] | np.ndarray]
+) -> dict[str, float]:
+    """Weighted tau of every other metric with ``metric``; undefined ones are left out.
+
+    Args:
+        metric: One of the keys.
+        scores: metric -> (M,) scores of the same models, NaN where there is none.
+    """
+    taus = {
+        other: weighted_tau(scores[metric], values)
+        for other, values in scores.items()
+        if other != metric
+    }
+    return {other: tau for other, tau in taus.items() if np.isfinite(tau)}
+
+
+@dataclass(frozen=True, eq=False)
+class Consensus:
+    """One order out of several metrics.
+
+    Attributes:
+        mean_rank: (M,) rank averaged over the metrics that scored the model; ties share ranks.
+        borda: (M,) share of the other models it beats, averaged over metrics; 1 beats all,
+            half a point for a tie. Unlike the mean rank it does not shift when some models lack
+            a metric.
+        spread: (M,) worst rank minus best rank.
+        disagree: (M,) whether the metrics place the model more than half the field apart.
+        concordance: Kendall's W over the models that all metrics scored: 1 is unanimity, 0 none.
+    """
+
+    mean_rank: FloatArray
+    borda: FloatArray
+    spread: FloatArray
+    disagree: npt.NDArray[np.bool_]
+    concordance: float
+
+
+def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
+    """Mean rank and Borda count over metrics, and where the metrics fall out with each other.
+
+    Args:
+        scores: metric -> (M,) scores, higher is better; NaN where a metric has none. Metrics that
+            are constant over the models carry no order and have no vote.
+
+    Returns:
+        A :class:`Consensus`; NaN for models without any score.
+    """
+    everything = np.array([np.asarray(values, dtype=np.float64) for values in scores.values()])
+    table = everything[[_orders(row) for row in everything]]  # (K, M) those with a vote
+    known = np.isfinite(table)
+    ranks = np.full(table.shape, np.nan)
+    for k, row in enumerate(table):
+        ranks[k, known[k]] = rankdata(-row[known[k]])
+    field = known.sum(axis=1, keepdims=True)  # (K, 1) models each metric scored, at least two
+    n_models = table.shape[1]
+    mean_rank, borda, spread = (np.full(n_models, np.nan) for _ in range(3))
+    if (voted := known.any(axis=0)).any():
+        mean_rank[voted] = np.nanmean(ranks[:, voted], axis=0)
+        borda[voted] = np.nanmean(((field - ranks) / (field - 1))[:, voted], axis=0)
+        spread[voted] = np.nanmax(ranks[:, voted], axis=0) - np.nanmin(ranks[:, voted], axis=0)
+    return Consensus(
+        mean_rank=mean_rank,
+        borda=borda,
+        spread=spread,
+        disagree=np.nan_to_num(spread) > (n_models - 1) / 2,
+        concordance=_kendall_w(table[:, known.all(axis=0)]),
+    )
+
+
+def _orders(scores: FloatArray) -> bool:
+    known = scores[np.isfinite(scores)]
+    return len(known) > 1 and bool(np.ptp(known) > 0)
+
+
+def _kendall_w(table: FloatArray) -> float:
+    """Kendall's W of (K, M) complete scores by way of the mean Spearman correlation r between
+    metrics, W = (1 + (K - 1) r) / K.
+    """
+    n_metrics, n_models = table.shape
+    if n_metrics < 2 or n_models < 2 or not all(_orders(row) for row in table):
+        return float("nan")
+    correlation = np.corrcoef(rankdata(table, axis=1))
+    mean = (correlation.sum() - n_metrics) / (n_metrics * (n_metrics - 1))
+    return float((1 + (n_metrics - 1) * mean) / n_metrics)

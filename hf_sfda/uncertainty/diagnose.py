@@ -1,0 +1,210 @@
+"""What a reader must know before trusting the order, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hf_sfda.types import ModelRow
+from hf_sfda.uncertainty.floor import at_floor
+
+NEAR_MAXIMUM = 0.005
+FEW_MODELS = 5
+SMALL_CLASS = 10
+SAMPLES_PER_DIMENSION = 2
+DISAGREEMENT = 0.3
+
+BASELINES = ("knn", "linear_probe")
+"""What every user would compute by hand; a metric that contradicts both needs a reason."""
+
+_AT_MOST_ONE = frozenset({"sfda", "sfda_cv", "knn", "linear_probe"})
+_FITTED_ON_WHAT_IT_SCORES = ("sfda", "hscore", "nleep", "gbc", "transrate", "ncti")
+_SCORES_HELD_OUT = ("sfda_cv", "knn", "linear_probe")
+
+
+def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) -> tuple[str, ...]:
+    """Hazards of one ranked model under the chosen metric, short enough for a table cell.
+
+    Args:
+        row: A row with scores, intervals, noise floor and feature width.
+        metric: The metric it is sorted by.
+        n_samples: N.
+        n_classes: C; bounds the H-score.
+    """
+    if row.status != "ok":
+        return ()
+    found = []
+    if _is_at_floor(row, metric):
+        found.append(f"at the noise floor ({row.noise_floor:.3f})")
+    if _is_saturated(row.scores[metric], _maximum(metric, n_classes)):
+        found.append("saturated")
+    if metric in _FITTED_ON_WHAT_IT_SCORES and _is_wide(row, n_samples):
+        found.append(f"{n_samples:,} samples for {row.feature_dim:,} dimensions")
+    return tuple(found)
+
+
+def diagnose(
+    rows: Sequence[ModelRow],
+    *,
+    metric: str,
+    class_counts: Mapping[str, int],
+    agreement: Mapping[str, float],
+) -> list[str]:
+    """Hazards of the whole run.
+
+    Args:
+        rows: All rows; only the ranked ones are looked at.
+        metric: The metric they are sorted by.
+        class_counts: Class name -> samples of that class.
+        agreement: metric -> weighted tau with the chosen one.
+
+    Returns:
+        Sentences, the gravest first.
+    """
+    ranked = [row for row in rows if row.status == "ok"]
+    if not ranked:
+        return []
+    n_samples = sum(class_counts.values())
+    return [
+        *_about_the_floor(ranked, metric),
+        *_about_saturation(ranked, metric, len(class_counts)),
+        *_about_width(ranked, metric, n_samples),
+        *_about_agreement(ranked, metric, agreement),
+        *_about_twins(ranked),
+        *_about_classes(class_counts),
+    ]
+
+
+def _about_the_floor(ranked: Sequence[ModelRow], metric: str) -> list[str]:
+    low = sum(_is_at_floor(row, metric) for row in ranked)
+    if low == len(ranked):
+        return [
+            f"No model rises above the noise floor: {metric} is no higher than on shuffled labels. "
+            "Check the label column and the split, or take more samples."
+        ]
+    if low:
+        return [f"{low} of {len(ranked)} models cannot be told from shuffled labels by {metric}."]
+    return []
+
+
+def _about_saturation(ranked: Sequence[ModelRow], metric: str, n_classes: int) -> list[str]:
+    found = []
+    for name in _by_importance(ranked, metric):
+        scores = np.array([row.scores.get(name, np.nan) for row in ranked])
+        maximum = _maximum(name, n_classes)
+        full = sum(_is_saturated(score, maximum) for score in scores)
+        if full and (name == metric or full > 1):
+            cause = (
+                "the target is too easy for it"
+                if name in _SCORES_HELD_OUT
+                else "it is scored on the samples it was fitted on"
+            )
+            found.append(
+                f"{name} is saturated for {full} of {len(ranked)} models (within {NEAR_MAXIMUM} of "
+                f"its maximum, {maximum:g}) and cannot order them; {cause}."
+            )
+        elif name == metric and np.sum(scores == np.nanmax(scores)) > 1:
+            found.append(
+                f"{np.sum(scores == np.nanmax(scores))} models share the highest {name} exactly; "
+                "their order is that of the list."
+            )
+    return found
+
+
+def _about_width(ranked: Sequence[ModelRow], metric: str, n_samples: int) -> list[str]:
+    wide = [row for row in ranked if _is_wide(row, n_samples)]
+    computed = {name for row in ranked for name in row.scores}
+    unsafe = [name for name in _FITTED_ON_WHAT_IT_SCORES if name in computed]
+    safe = [name for name in _SCORES_HELD_OUT if name in computed]
+    if not wide or not unsafe:
+        return []
+    widest = max(row.feature_dim or 0 for row in wide)
+    text = (
+        f"{len(wide)} of {len(ranked)} models have fewer than {SAMPLES_PER_DIMENSION} samples a "
+        f"dimension ({n_samples:,} samples, up to {widest:,} dimensions). There, {_and(unsafe)} "
+        "can rise with width alone, even on noise."
+    )
+    if safe:
+        judged = "judges" if len(safe) == 1 else "judge"
+        text += f" {_and(safe)} {judged} held-out samples and stay honest."
+    if metric in unsafe:
+        text += " Sort by sfda_cv, or take more samples."
+    return [text]
+
+
+def _about_agreement(
+    ranked: Sequence[ModelRow], metric: str, agreement: Mapping[str, float]
+) -> list[str]:
+    if not agreement:
+        return []
+    if len(ranked) < FEW_MODELS:
+        return [f"With {_count(ranked)} ranked, agreement between metrics means little."]
+    against = [
+        name for name in BASELINES if name != metric and agreement.get(name, 1) < DISAGREEMENT
+    ]
+    if not against:
+        return []
+    taus = _and([f"{name} (weighted tau {agreement[name]:.2f})" for name in against])
+    return [
+        f"{metric} and {taus} put the models in different orders. Look at both before choosing, "
+        "and fine-tune the best of each."
+    ]
+
+
+def _about_twins(ranked: Sequence[ModelRow]) -> list[str]:
+    seen: dict[tuple[object, ...], list[str]] = {}
+    for row in ranked:
+        if len(row.scores) > 1 and row.feature_dim:
+            key = (row.feature_dim, row.params, *sorted(row.scores.items()))
+            seen.setdefault(key, []).append(row.model_id)
+    return [
+        f"{_and(names)} score the same on every metric: probably one checkpoint under "
+        f"{len(names)} names."
+        for names in seen.values()
+        if len(names) > 1
+    ]
+
+
+def _about_classes(class_counts: Mapping[str, int]) -> list[str]:
+    small = {name: count for name, count in class_counts.items() if count < SMALL_CLASS}
+    if not small:
+        return []
+    name = min(small, key=small.__getitem__)
+    verb = "has" if len(small) == 1 else "have"
+    return [
+        f"{len(small)} of {len(class_counts)} classes {verb} fewer than {SMALL_CLASS} samples "
+        f"(fewest: {name!r} with {small[name]}); how well they are recognised is guesswork."
+    ]
+
+
+def _is_at_floor(row: ModelRow, metric: str) -> bool:
+    low = row.intervals.get(metric, (row.scores[metric],))[0]
+    return row.noise_floor is not None and at_floor(low, row.noise_floor)
+
+
+def _is_saturated(score: float, maximum: float | None) -> bool:
+    return maximum is not None and bool(score >= maximum - NEAR_MAXIMUM * abs(maximum))
+
+
+def _is_wide(row: ModelRow, n_samples: int) -> bool:
+    return row.feature_dim is not None and n_samples < SAMPLES_PER_DIMENSION * row.feature_dim
+
+
+def _maximum(metric: str, n_classes: int) -> float | None:
+    if metric in _AT_MOST_ONE:
+        return 1.0
+    return float(n_classes - 1) if metric == "hscore" else None
+
+
+def _by_importance(ranked: Sequence[ModelRow], metric: str) -> list[str]:
+    others = dict.fromkeys(name for row in ranked for name in row.scores if name != metric)
+    return [metric, *others]
+
+
+def _count(ranked: Sequence[ModelRow]) -> str:
+    return "one model" if len(ranked) == 1 else f"{len(ranked)} models"
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

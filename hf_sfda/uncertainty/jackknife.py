@@ -1,0 +1,91 @@
+"""Error bars for scores that are not a mean over samples (LogME, H-score, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hf_sfda.errors import MetricError
+from hf_sfda.types import IntArray
+from hf_sfda.uncertainty.bootstrap import FloatArray
+
+DEFAULT_GROUPS = 20
+"""Twenty re-computations a model; the standard error is then itself good to about 1/6."""
+
+
+def jackknife_groups(labels: IntArray, *, n_groups: int = DEFAULT_GROUPS, seed: int) -> IntArray:
+    """Deal the samples out to groups, every class as evenly as it goes.
+
+    The groups are a function of the labels and the seed, so all models share them; that is what
+    makes the pseudo-values of two models paired.
+
+    Args:
+        labels: (N,) classes.
+        n_groups: Wanted number; never more than N.
+        seed: Which samples go together.
+
+    Returns:
+        (N,) group of each sample, 0..G-1, sizes equal to within one. Leaving one group out never
+        removes a class of two or more (unless there is one group only).
+    """
+    n = len(labels)
+    shuffled = np.random.default_rng(seed).permutation(n)
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]  # by class, shuffled inside
+    groups = np.empty(n, dtype=np.int64)
+    groups[order] = np.arange(n) % min(n_groups, n)
+    return groups
+
+
+def group_jackknife(
+    score_fn: Callable[[IntArray], float],
+    labels: IntArray,
+    *,
+    n_groups: int = DEFAULT_GROUPS,
+    seed: int,
+) -> FloatArray:
+    """Pseudo-values: what each group of samples contributed to a score.
+
+    With h = N / n_g, the pseudo-value of group g is ``h * score(all) - (h - 1) * score(without
+    g)`` (delete-a-group jackknife; Busing, Meijer & van der Leeden 1999). For a mean it is the
+    mean over the group; for any smooth score the spread of the pseudo-values over sqrt(G) is the
+    standard error. They take the part of ``per_sample``, groups that of samples::
+
+        pseudo = np.stack([group_jackknife(score_of(m), labels, seed=0) for m in models])  # (M, G)
+        units = one_stratum(pseudo)
+        resampled = paired_bootstrap(pseudo, units, n_resamples=1000, seed=0)
+        summarise(values, resampled, 0.95, degrees_of_freedom=degrees_of_freedom(units))
+
+    They are shifted to average to the score itself. Left alone they would average to its
+    bias-corrected value, and the interval would belong to a number that nobody sees.
+
+    Args:
+        score_fn: (n,) sorted indices of the samples to use -> score.
+        labels: (N,) classes.
+        n_groups: G, at most N. Costs G + 1 calls.
+        seed: Of the groups.
+
+    Returns:
+        (G,) pseudo-values, mean equal to ``score_fn`` of everything.
+
+    Raises:
+        MetricError: Fewer than two samples, or what ``score_fn`` raises.
+    """
+    n = len(labels)
+    if n < 2 or n_groups < 2:
+        raise MetricError(
+            f"A jackknife needs two groups of samples; given {n} samples, {n_groups} groups."
+        )
+    groups = jackknife_groups(labels, n_groups=n_groups, seed=seed)
+    sizes = np.bincount(groups)
+    everything = float(score_fn(np.arange(n)))
+    without = np.array([score_fn(np.flatnonzero(groups != g)) for g in range(len(sizes))])
+    h = n / sizes
+    raw = h * everything - (h - 1) * without
+    pseudo: FloatArray = raw - raw.mean() + everything
+    return pseudo
+
+
+def one_stratum(pseudo: FloatArray) -> IntArray:
+    """Labels for :func:`paired_bootstrap` over groups, which are all of one kind: (G,) zeros."""
+    return np.zeros(pseudo.shape[-1], dtype=np.int64)

@@ -1,0 +1,133 @@
+"""From resampled scores to what a reader wants to know about each model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, rankdata, t
+
+from hf_sfda.errors import MetricError
+from hf_sfda.uncertainty.bootstrap import FloatArray
+from hf_sfda.uncertainty.ties import ROUNDING, tie_groups
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """What resampling says about one model.
+
+    Attributes:
+        rank: Place by the score itself, 1 is best; equal scores keep the order of the input.
+        interval: (low, high) of the score.
+        rank_interval: (low, high) of the rank; contains ``rank``.
+        p_best: Share of resamples in which it comes first; those who share the first place share
+            the resample, so that the column adds up to one.
+        tie_group: Number from 1, see :func:`hf_sfda.uncertainty.tie_groups`.
+    """
+
+    rank: int
+    interval: tuple[float, float]
+    rank_interval: tuple[int, int]
+    p_best: float
+    tie_group: int
+
+
+def summarise(
+    values: FloatArray,
+    resampled: FloatArray,
+    confidence: float,
+    *,
+    degrees_of_freedom: float = np.inf,
+) -> list[Uncertainty]:
+    """Intervals on score and rank, chance to be best, and ties, of every model.
+
+    Args:
+        values: (M,) scores, higher is better.
+        resampled: (B, M) from :func:`hf_sfda.uncertainty.paired_bootstrap`.
+        confidence: Of each interval, and of all tie groups together.
+        degrees_of_freedom: Of the bootstrap's standard errors, from
+            :func:`hf_sfda.uncertainty.degrees_of_freedom` on the labels it was given.
+
+    Returns:
+        One :class:`Uncertainty` a model, in the order of the input.
+
+    Raises:
+        MetricError: Shapes do not fit, or a score is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or resampled.ndim != 2 or resampled.shape[1:] != values.shape:
+        raise MetricError(
+            f"values has shape {values.shape} and resampled {resampled.shape}; "
+            "expected (M,) and (B, M)."
+        )
+    if not (np.isfinite(values).all() and np.isfinite(resampled).all()):
+        raise MetricError("A score is NaN or infinite; leave that model out.")
+    if not len(values):
+        return []
+    widened = _widen(resampled, confidence, degrees_of_freedom)
+    intervals = percentile_intervals(widened, confidence)
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[np.argsort(-values, kind="stable")] = np.arange(1, len(values) + 1)
+    low, high = _rank_intervals(widened, ranks, confidence)
+    best = _chance_to_be_best(resampled)
+    groups = tie_groups(values, resampled, confidence, degrees_of_freedom=degrees_of_freedom)
+    return [
+        Uncertainty(
+            rank=int(ranks[m]),
+            interval=(float(intervals[m, 0]), float(intervals[m, 1])),
+            rank_interval=(int(low[m]), int(high[m])),
+            p_best=float(best[m]),
+            tie_group=int(groups[m]),
+        )
+        for m in range(len(values))
+    ]
+
+
+def percentile_intervals(
+    resampled: FloatArray, confidence: float, *, degrees_of_freedom: float = np.inf
+) -> FloatArray:
+    """(M, 2) two-sided percentile intervals of (B, M) resampled scores, widened as Student's t is
+    wider than the normal distribution.
+    """
+    tail = (1 - confidence) / 2
+    widened = _widen(resampled, confidence, degrees_of_freedom)
+    intervals: FloatArray = np.quantile(widened, [tail, 1 - tail], axis=0).T
+    return intervals
+
+
+def _widen(resampled: FloatArray, confidence: float, degrees_of_freedom: float) -> FloatArray:
+    if np.isinf(degrees_of_freedom):
+        return resampled
+    tail = (1 - confidence) / 2
+    centre = resampled.mean(axis=0)
+    widened: FloatArray = centre + (resampled - centre) * (
+        t.isf(tail, degrees_of_freedom) / norm.isf(tail)
+    )
+    return widened
+
+
+def _rank_intervals(
+    resampled: FloatArray, ranks: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    tail = (1 - confidence) / 2
+    descending = -_without_rounding(resampled)
+    low = np.quantile(rankdata(descending, method="min", axis=1), tail, axis=0, method="lower")
+    high = np.quantile(
+        rankdata(descending, method="max", axis=1), 1 - tail, axis=0, method="higher"
+    )
+    # Sorting noise pulls resampled ranks towards the middle of a crowded field; an interval that
+    # left out the rank printed beside it would only puzzle.
+    return np.minimum(low, ranks), np.maximum(high, ranks)
+
+
+def _chance_to_be_best(resampled: FloatArray) -> FloatArray:
+    scores = _without_rounding(resampled)
+    first = scores == scores.max(axis=1, keepdims=True)
+    shares: FloatArray = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+    return shares
+
+
+def _without_rounding(resampled: FloatArray) -> FloatArray:
+    scale = ROUNDING * max(1.0, float(np.abs(resampled).max()))
+    rounded: FloatArray = np.round(resampled / scale)
+    return rounded

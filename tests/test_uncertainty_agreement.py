@@ -1,0 +1,148 @@
+"""Noise floor, agreement, consensus and the learning curve."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import friedmanchisquare
+
+from hf_sfda.errors import MetricError
+from hf_sfda.uncertainty import (
+    agreement_with,
+    at_floor,
+    consensus,
+    learning_curve,
+    noise_floor,
+    weighted_tau,
+)
+
+
+def test_floor_is_the_highest_of_few_shuffles_and_a_quantile_of_many():
+    assert noise_floor([0.1, 0.3, 0.2]) == 0.3
+    assert noise_floor(np.arange(1, 101)) == 96  # 95 of 100 do not exceed 95.05
+    assert np.isnan(noise_floor([]))
+
+
+def test_at_floor_asks_the_low_end_of_the_interval():
+    assert at_floor(0.10, 0.11)
+    assert at_floor(1.0, 1.0)  # saturated on noise: nothing is above it
+    assert not at_floor(0.12, 0.11)
+    assert not at_floor(0.12, noise_floor([]))
+
+
+def test_the_floor_is_seldom_passed_by_chance():
+    rng = np.random.default_rng(0)
+    passed = 0
+    for _ in range(400):
+        scores = rng.normal(size=6)  # one model and five shuffles, all noise of size 1
+        passed += not at_floor(scores[0] - 1.96, noise_floor(scores[1:]))
+    assert passed / 400 < 0.02
+
+
+def test_weighted_tau_by_hand():
+    # Swapping the two best of three: weights 1/(r+1) + 1/(s+1) = 3/2, 4/3, 5/6 of the pairs
+    # (0,1), (0,2), (1,2). From either list the swapped pair holds ranks 0 and 1.
+    assert weighted_tau([3, 2, 1], [2, 3, 1]) == pytest.approx((4 / 3 + 5 / 6 - 3 / 2) / (11 / 3))
+    # Swapping the two worst costs less.
+    assert weighted_tau([3, 2, 1], [3, 1, 2]) == pytest.approx((3 / 2 + 4 / 3 - 5 / 6) / (11 / 3))
+
+
+def test_weighted_tau_signs_and_gaps():
+    assert weighted_tau([0.1, 0.5, 0.9], [10, 20, 30]) == pytest.approx(1)
+    assert weighted_tau([0.1, 0.5, 0.9], [30, 20, 10]) == pytest.approx(-1)
+    assert weighted_tau([0.1, np.nan, 0.5, 0.9], [1, 99, 2, 3]) == pytest.approx(1)
+    assert np.isnan(weighted_tau([1, 2], [3, 3]))
+    assert np.isnan(weighted_tau([1], [2]))
+
+
+def test_agreement_leaves_out_what_is_undefined():
+    scores = {"a": [1, 2, 3], "b": [3, 2, 1], "flat": [1, 1, 1], "a2": [2, 4, 6]}
+    assert agreement_with("a", scores) == pytest.approx({"b": -1, "a2": 1})
+
+
+def test_consensus_by_hand():
+    result = consensus(
+        {
+            "a": [4, 3, 2, 1],
+            "b": [40, 30, 20, 10],
+            "c": [1, 3, 2, 4],
+            "flat": [5, 5, 5, 5],
+        }
+    )
+    np.testing.assert_allclose(result.mean_rank, [2, 2, 3, 3])
+    np.testing.assert_allclose(result.borda, [2 / 3, 2 / 3, 1 / 3, 1 / 3])
+    np.testing.assert_allclose(result.spread, [3, 0, 0, 3])
+    assert result.disagree.tolist() == [True, False, False, True]
+
+
+def test_consensus_with_gaps_and_without_votes():
+    nan = np.nan
+    result = consensus({"a": [3, 2, 1, nan], "b": [nan, 1, 2, nan]})
+    np.testing.assert_allclose(result.mean_rank, [1, 2, 2, nan])
+    np.testing.assert_allclose(result.borda, [1, 0.25, 0.5, nan])
+    assert not result.disagree[3]
+    empty = consensus({"flat": [1, 1], "none": [nan, nan]})
+    assert np.isnan(empty.mean_rank).all()
+    assert np.isnan(empty.concordance)
+
+
+def test_concordance_is_kendalls_w():
+    rng = np.random.default_rng(0)
+    table = rng.random((5, 8)) + np.linspace(0, 1, 8)
+    statistic = friedmanchisquare(*table.T).statistic  # = K (M - 1) W
+    result = consensus({str(k): row for k, row in enumerate(table)})
+    assert result.concordance == pytest.approx(statistic / (5 * 7))
+
+
+def curve_of(gap: float, n: int = 800, repeats: int = 6):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, n)
+    per_sample = gap * np.arange(6)[:, None] + rng.normal(size=(6, n))
+    return learning_curve(lambda i: per_sample[:, i].mean(axis=1), labels, repeats=repeats, seed=1)
+
+
+def test_curve_tells_a_settled_order_from_a_moving_one():
+    clear, unclear = curve_of(0.2), curve_of(0.0)
+    assert clear.sizes.tolist() == [25, 50, 100, 200, 400]
+    assert clear.settled
+    assert clear.top_kept[-1] == 1
+    assert clear.reproducibility[-1].mean() > clear.reproducibility[0].mean()
+    assert clear.agreement[-1] > 0.95
+    assert "has settled" in clear.describe()
+    assert not unclear.settled
+    # Half samples agree with the whole they are part of, but not with each other.
+    assert unclear.agreement[-1] > 0.3
+    assert abs(unclear.reproducibility[-1].mean()) < 0.5
+    assert "still moving" in unclear.describe()
+
+
+def test_curve_samples_are_disjoint_stratified_and_seeded():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    seen: list[np.ndarray] = []
+
+    def score(indices):
+        seen.append(indices)
+        return np.array([indices.mean(), -indices.mean()])
+
+    first = learning_curve(score, labels, sizes=[20, 50], repeats=3, seed=4)
+    for a, b in zip(seen[1::2], seen[2::2], strict=True):
+        assert not set(a) & set(b)
+        assert len(a) == len(b)
+        for half in (a, b):
+            share = np.bincount(labels[half], minlength=3) / len(half)
+            assert np.abs(share - [0.6, 0.3, 0.1]).max() <= 0.1
+    assert len(seen) == 1 + 2 * 3 * 2
+    again = learning_curve(score, labels, sizes=[20, 50], repeats=3, seed=4)
+    np.testing.assert_array_equal(first.scores, again.scores)
+
+
+def test_curve_of_equal_models_has_no_order():
+    curve = learning_curve(lambda i: np.ones(3), np.arange(40) % 2, repeats=2, seed=0)
+    assert not curve.settled
+    assert "no order" in curve.describe()
+
+
+@pytest.mark.parametrize("sizes", [[1], [30]])
+def test_curve_rejects_impossible_sizes(sizes):
+    with pytest.raises(MetricError, match="between 2 and 20"):
+        learning_curve(lambda i: np.ones(2), np.arange(40) % 2, sizes=sizes, seed=0)

@@ -1,0 +1,139 @@
+"""Warnings say what is wrong, and keep quiet otherwise."""
+
+from __future__ import annotations
+
+from hf_sfda.types import ModelRow
+from hf_sfda.uncertainty import diagnose, diagnose_row
+
+COUNTS = {"cat": 500, "dog": 500}
+FINE = {"knn": 0.9, "linear_probe": 0.9}
+
+
+def row(name: str, value: float = 0.6, **changes) -> ModelRow:
+    values = {
+        "model_id": name,
+        "revision": "1",
+        "status": "ok",
+        "scores": {"sfda_cv": value, "knn": value - 0.1},
+        "intervals": {"sfda_cv": (value - 0.02, value + 0.02)},
+        "noise_floor": 0.5,
+        "feature_dim": 100,
+        "params": len(name),
+    }
+    return ModelRow(**(values | changes))
+
+
+def field(n: int = 6) -> list[ModelRow]:
+    return [row(f"m{i}", 0.9 - 0.01 * i) for i in range(n)]
+
+
+def run(rows, *, metric="sfda_cv", counts=COUNTS, agreement=FINE) -> list[str]:
+    return diagnose(rows, metric=metric, class_counts=counts, agreement=agreement)
+
+
+def test_a_healthy_run_has_no_warning():
+    assert run(field()) == []
+    assert diagnose_row(field()[0], metric="sfda_cv", n_samples=1000, n_classes=2) == ()
+
+
+def test_nothing_ranked_says_nothing():
+    failed = ModelRow("x", None, "failed", reason="NaN")
+    assert run([failed]) == []
+    assert diagnose_row(failed, metric="sfda_cv", n_samples=1000, n_classes=2) == ()
+
+
+def test_the_floor():
+    low = row("low", 0.51)
+    assert diagnose_row(low, metric="sfda_cv", n_samples=1000, n_classes=2) == (
+        "at the noise floor (0.500)",
+    )
+    assert run([*field(), low]) == ["1 of 7 models cannot be told from shuffled labels by sfda_cv."]
+    (only,) = run([row(f"m{i}", 0.5 + 0.001 * i) for i in range(6)])
+    assert only.startswith("No model rises above the noise floor")
+
+
+def test_saturation_of_the_metric_that_sorts():
+    full = row("full", 0.9995)
+    assert diagnose_row(full, metric="sfda_cv", n_samples=1000, n_classes=2) == ("saturated",)
+    (text,) = run([full, *field()])
+    assert text.startswith("sfda_cv is saturated for 1 of 7 models (within 0.005 of its maximum, 1")
+    assert "too easy" in text
+
+
+def test_saturation_of_another_metric_needs_two_models():
+    rows = [
+        row(f"m{i}", 0.9 - 0.01 * i, scores={"sfda_cv": 0.9 - 0.01 * i, "sfda": 1.0})
+        for i in range(6)
+    ]
+    (text,) = run(rows)
+    assert text.startswith("sfda is saturated for 6 of 6")
+    assert "fitted on" in text
+    one = [row("full", 0.95, scores={"sfda_cv": 0.95, "sfda": 1.0}), *field()]
+    assert run(one) == []
+
+
+def test_the_h_score_is_bounded_by_the_classes():
+    rows = [row(f"m{i}", scores={"hscore": 0.999, "x": i}) for i in range(6)]
+    (text,) = [t for t in run(rows, metric="hscore") if "saturated" in t]
+    assert "maximum, 1)" in text
+    assert not [
+        t
+        for t in run(rows, metric="hscore", counts={"a": 99, "b": 99, "c": 802})
+        if "saturated" in t
+    ]
+
+
+def test_several_models_at_the_same_top_of_an_unbounded_metric():
+    rows = [
+        row(f"m{i}", scores={"logme": min(i, 4) / 10, "x": i}, noise_floor=None) for i in range(6)
+    ]
+    assert run(rows, metric="logme") == [
+        "2 models share the highest logme exactly; their order is that of the list."
+    ]
+
+
+def test_wide_features_endanger_sfda_but_not_sfda_cv():
+    wide = [
+        row(f"m{i}", scores={"sfda_cv": 0.8 - 0.01 * i, "sfda": 0.9 - 0.01 * i}, feature_dim=600)
+        for i in range(6)
+    ]
+    (text,) = run(wide)
+    assert text.startswith("6 of 6 models have fewer than 2 samples a dimension (1,000 samples")
+    assert "sfda can rise with width alone" in text
+    assert "sfda_cv judges held-out samples" in text
+    assert "Sort by" not in text
+    assert "Sort by sfda_cv" in run(wide, metric="sfda")[-1]
+    assert diagnose_row(wide[0], metric="sfda", n_samples=1000, n_classes=2) == (
+        "1,000 samples for 600 dimensions",
+    )
+    assert diagnose_row(wide[0], metric="sfda_cv", n_samples=1000, n_classes=2) == ()
+    # Enough samples, or no metric that could be fooled: nothing to say.
+    enough = {"a": 600, "b": 600}
+    assert run(wide, counts=enough) == []
+    assert run([row(f"m{i}", 0.8 - i / 100, feature_dim=5000) for i in range(6)]) == []
+
+
+def test_disagreement_names_the_baselines():
+    (text,) = run(field(), agreement={"knn": 0.1, "linear_probe": -0.25, "logme": -0.9})
+    assert "knn (weighted tau 0.10) and linear_probe (weighted tau -0.25)" in text
+    assert run(field(), agreement={"knn": 0.31, "linear_probe": 0.3}) == []
+
+
+def test_few_models_make_agreement_meaningless():
+    (text,) = run(field(3), agreement={"knn": -1})
+    assert text == "With 3 models ranked, agreement between metrics means little."
+    assert run(field(1), agreement={}) == []
+
+
+def test_one_checkpoint_under_two_names():
+    rows = [*field(), row("a/one", 0.7, params=9), row("b/two", 0.7, params=9)]
+    (text,) = run(rows)
+    assert text.startswith("a/one and b/two score the same on every metric")
+    rows[-1] = row("b/two", 0.7, params=10)
+    assert run(rows) == []
+
+
+def test_small_classes_are_counted_and_the_smallest_named():
+    (text,) = run(field(), counts={"cat": 990, "dog": 9, "emu": 1})
+    assert text.startswith("2 of 3 classes have fewer than 10 samples (fewest: 'emu' with 1)")
+    assert run(field(), counts={"cat": 990, "dog": 10}) == []
