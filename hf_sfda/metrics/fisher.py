@@ -53,9 +53,9 @@ def fit(
         width: D, the dimension before a rotation; it divides the trace.
     """
     target = float(within.diagonal().sum()) / width
-    centred = means - priors @ means
-    between = float(priors @ centred.square().sum(1)) / width
-    target = max(target, _NO_SCATTER * between) or 1.0
+    floor = _NO_SCATTER * float(priors @ (means - priors @ means).square().sum(1)) / width
+    if target <= floor:
+        target, shrinkage = floor or 1.0, 1.0  # what there is in ``within`` is rounding
     A = within.mul_(1 - shrinkage)
     A.diagonal().add_(shrinkage * target)
     L, jitter = linalg.cholesky(A)

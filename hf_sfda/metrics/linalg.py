@@ -77,7 +77,8 @@ def cholesky(A: Tensor) -> tuple[Tensor, float]:
     L, info = torch.linalg.cholesky_ex(A)
     if not info.item():
         return L, 0.0
-    jitter = float(torch.finfo(A.dtype).eps * A.diagonal().max())
+    limits = torch.finfo(A.dtype)
+    jitter = max(float(limits.eps * A.diagonal().abs().max()), limits.tiny)
     eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
     while True:
         jitter *= 10

@@ -1,0 +1,96 @@
+"""Agreement with what the authors' released code gives on eight inputs (``golden/README.md``)."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_sfda.scoring import score
+
+GOLDEN = Path(__file__).parent / "golden"
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
+every = pytest.mark.parametrize("name", EXPECTED)
+
+
+@cache
+def given(name):
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def expected(name, key):
+    scores = EXPECTED[name]["scores"]
+    if key not in scores:
+        pytest.skip(f"no {key} for this input")
+    return scores[key]
+
+
+def value(name, metric, **options):
+    arrays = given(name)
+    return score(arrays["features"], arrays["labels"], metric, **options)
+
+
+def is_wide(name):
+    return EXPECTED[name]["n"] < EXPECTED[name]["d"]
+
+
+@every
+def test_sfda(name):
+    result = value(name, "sfda")
+    tolerance = 1e-6 if is_wide(name) else 1e-9
+    assert result.value == pytest.approx(expected(name, "sfda"), abs=tolerance)
+    assert result.per_sample.mean() == pytest.approx(result.value, abs=1e-12)
+    assert result.details["shrinkage"] == pytest.approx(expected(name, "sfda_shrinkage"), rel=1e-9)
+    stage_one = expected(name, "sfda_stage1_true_class_prob_mean")
+    assert result.details["stage_one_probability"] == pytest.approx(stage_one, abs=tolerance)
+
+
+@every
+def test_logme(name):
+    """The default release drops a term where N < D; there the first implementation is right."""
+    key = "logme_icml" if is_wide(name) else "logme_released_fixed_point"
+    assert value(name, "logme").value == pytest.approx(expected(name, key), abs=1e-3)
+
+
+def test_logme_keeps_the_term_that_the_release_drops():
+    dropped = expected("few_samples_n_lt_d", "logme_released_fixed_point")
+    assert value("few_samples_n_lt_d", "logme").value < dropped - 1
+
+
+@every
+def test_hscore(name):
+    assert value(name, "hscore").value == pytest.approx(expected(name, "hscore"), abs=1e-9)
+
+
+@every
+def test_hscore_lw(name):
+    wanted = expected(name, "hscore_regularized")
+    assert value(name, "hscore_lw").value == pytest.approx(wanted, abs=1e-9)
+
+
+def test_cross_fitting_does_not_saturate():
+    """Random labels: the released score is near three times chance, the cross-fitted one is not."""
+    assert value("noise", "sfda").value > 0.29
+    assert value("noise", "sfda_cv").value < 0.1
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 768)), rng.integers(0, 10, 500)
+    assert score(X, y, "sfda").value > 0.999
+    assert score(X, y, "sfda_cv").value < 0.12
+
+
+def test_released_score_depends_on_the_unit_and_the_cross_fitted_does_not():
+    arrays = given("gaussian_10c")
+    X, y = arrays["features"].astype(np.float64), arrays["labels"]
+    released = [score(c * X, y, "sfda").value for c in (0.01, 1.0)]
+    assert released[1] - released[0] > 0.1
+    crossed = [score(c * X, y, "sfda_cv").value for c in (0.01, 1.0)]
+    assert crossed[0] == pytest.approx(crossed[1], abs=1e-12)
+
+
+def test_saturation_is_said():
+    assert any("saturated" in warning for warning in value("few_samples_n_lt_d", "sfda").warnings)
+    assert not value("imbalanced_7c", "sfda").warnings

@@ -1,0 +1,348 @@
+"""Each metric against an independent computation: scikit-learn, scipy, or brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsClassifier
+
+from hf_sfda.metrics import linalg
+from hf_sfda.metrics.fisher import fit, other_means, self_challenge
+from hf_sfda.metrics.folds import stratified_folds
+from hf_sfda.metrics.shrinkage import ledoit_wolf
+from hf_sfda.scoring import score
+from tests.test_metrics_contract import blobs
+
+seeds = st.integers(0, 2**16)
+few = settings(max_examples=15, deadline=None)
+
+
+def textbook_sfda(X, y):
+    """The released score as the paper writes it: all generalised eigenvectors, class by class."""
+    n, d = X.shape
+    classes = np.unique(y)
+
+    def scatters(X):
+        priors = np.array([np.mean(y == c) for c in classes])
+        means = np.stack([X[y == c].mean(0) for c in classes])
+        within = sum(
+            p * np.cov(X[y == c].T, bias=True).reshape(d, d)
+            for p, c in zip(priors, classes, strict=True)
+        )
+        return priors, means, within
+
+    def posterior(X, shrinkage):
+        priors, means, within = scatters(X)
+        A = (1 - shrinkage) * within + shrinkage * np.trace(within) / d * np.eye(d)
+        _, V = scipy.linalg.eigh(np.cov(X.T, bias=True).reshape(d, d) - A, A)
+        logits = (X @ V) @ (means @ V).T - 0.5 * np.square(means @ V).sum(1) + np.log(priors)
+        return means, softmax(logits, axis=1)
+
+    within = scatters(X)[2]
+    x = within.sum(1)
+    for _ in range(3):
+        u = within @ x
+        u /= np.linalg.norm(u)
+        x = within @ u
+        x /= np.linalg.norm(x)
+    shrinkage = max(math.exp(-5 * (x @ within @ u)), 1e-10)
+    means, P = posterior(X, shrinkage)
+    w = softmax(P, axis=1)[np.arange(n), y][:, None]
+    others = np.stack([np.delete(means, c, axis=0).mean(0) for c in range(len(classes))])
+    _, P = posterior(w * X + (1 - w) * others[y], shrinkage)
+    return P[np.arange(n), y]
+
+
+@pytest.mark.parametrize(("n", "d", "c"), [(90, 7, 3), (120, 30, 5), (60, 4, 2), (400, 70, 12)])
+def test_sfda_is_the_textbook_one(n, d, c):
+    X, y = blobs(0.4, n=n, d=d, c=c, seed=n)
+    ours = score(0.4 * X, y, "sfda")
+    assert 0.01 < ours.details["shrinkage"] < 1  # not at either end, where less would be compared
+    np.testing.assert_allclose(ours.per_sample, textbook_sfda(0.4 * X, y), atol=1e-10)
+
+
+def test_sfda_where_samples_are_few():
+    X, y = blobs(0.4, n=40, d=90, c=4, seed=1)
+    ours = score(0.1 * X, y, "sfda")
+    assert 0.01 < ours.details["shrinkage"] < 1
+    np.testing.assert_allclose(ours.per_sample, textbook_sfda(0.1 * X, y), atol=1e-9)
+
+
+def textbook_sfda_cv(X, y, folds):
+    """Cross-fitting written down as it is told: fold by fold, sample by sample."""
+    n, d = X.shape
+    C = y.max() + 1
+    out = np.empty(n)
+
+    def discriminant(X, y, shrinkage=None):
+        means = np.stack([X[y == c].mean(0) for c in range(C)])
+        residuals = X - means[y]
+        if shrinkage is None:
+            shrinkage = sklearn_ledoit_wolf(residuals, assume_centered=True)[1]
+        within = residuals.T @ residuals / len(X)
+        A = (1 - shrinkage) * within + shrinkage * np.trace(within) / d * np.eye(d)
+        W = np.linalg.solve(A, means.T)
+        bias = np.log(np.bincount(y, minlength=C) / len(y)) - 0.5 * (means.T * W).sum(0)
+        return means, shrinkage, lambda Z: softmax(Z @ W + bias, axis=1)
+
+    for k in range(folds.max() + 1):
+        train, held = folds != k, folds == k
+        means, shrinkage, posterior = discriminant(X[train], y[train])
+        others = np.stack([np.delete(means, c, axis=0).mean(0) for c in range(C)])
+        P = posterior(X)
+        w = np.array([softmax(p)[c] for p, c in zip(P, y, strict=True)])[:, None]
+        mixed = w * X + (1 - w) * others[y]
+        _, _, posterior = discriminant(mixed[train], y[train], shrinkage)
+        out[held] = posterior(mixed[held])[np.arange(held.sum()), y[held]]
+    return out
+
+
+@pytest.mark.parametrize(("n", "d", "c", "k"), [(120, 9, 3, 5), (90, 30, 4, 3), (60, 100, 3, 4)])
+def test_sfda_cv_is_what_it_says(n, d, c, k):
+    X, y = blobs(0.6, n=n, d=d, c=c, seed=n)
+    y = np.unique(y, return_inverse=True)[1]
+    ours = score(X, y, "sfda_cv", folds=k, seed=4)
+    wanted = textbook_sfda_cv(X, y, stratified_folds(y, k, seed=4))
+    np.testing.assert_allclose(ours.per_sample, wanted, atol=1e-9)
+
+
+@few
+@given(seed=seeds, d=st.integers(1, 12), shrinkage=st.floats(0.01, 1))
+def test_stage_one_is_linear_discriminant_analysis(seed, d, shrinkage):
+    X, y = blobs(0.7, n=60, d=d, seed=seed)
+    reference = LinearDiscriminantAnalysis(
+        solver="lsqr", covariance_estimator=_Shrunk(shrinkage)
+    ).fit(X, y)
+    counts = np.bincount(y)
+    means = torch.from_numpy(np.stack([X[y == c].mean(0) for c in range(4)]))
+    within = linalg.gram(torch.from_numpy(X), centre=means, groups=torch.from_numpy(y)) / len(X)
+    rule = fit(means, torch.from_numpy(counts / len(y)), within, shrinkage, d)
+    ours = rule.probabilities(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(ours, reference.predict_proba(X), atol=1e-9)
+
+
+class _Shrunk:
+    """Biased covariance shrunk to a sphere; scikit-learn would rescale each class first."""
+
+    def __init__(self, shrinkage):
+        self.shrinkage = shrinkage
+
+    def fit(self, X):
+        S = np.cov(X.T, bias=True).reshape(X.shape[1], X.shape[1])
+        target = np.trace(S) / len(S) * np.eye(len(S))
+        self.covariance_ = (1 - self.shrinkage) * S + self.shrinkage * target
+        return self
+
+
+@few
+@given(seed=seeds, n=st.integers(2, 40), d=st.integers(1, 40))
+def test_ledoit_wolf_is_scikit_learns(seed, n, d):
+    X = np.random.default_rng(seed).normal(size=(n, d)) * np.linspace(0.3, 3, d)
+    S = torch.from_numpy(X.T @ X / n)
+    ours = ledoit_wolf(S, float(np.square(np.square(X).sum(1)).sum()), n, d)
+    if d == 1:  # a variance is its own sphere; scikit-learn answers 0, the covariance is the same
+        assert ours == 1.0
+    else:
+        assert ours == pytest.approx(sklearn_ledoit_wolf(X, assume_centered=True)[1], abs=1e-9)
+
+
+def test_confidence_is_confined():
+    P = torch.softmax(torch.randn(50, 10, dtype=torch.float64) * 9, dim=1)
+    w = self_challenge(P, P.argmax(1))
+    assert (w >= 1 / 10 - 1e-12).all()
+    assert (w <= math.e / (math.e + 9) + 1e-12).all()
+
+
+def test_mean_of_the_other_classes_ignores_absent_ones():
+    means = torch.tensor([[1.0, 0], [0, 3], [0, 0], [5, 5]]).double()
+    others = other_means(means, torch.tensor([1.0, 1, 0, 1]).double())
+    np.testing.assert_allclose(others[0], [2.5, 4])
+    np.testing.assert_allclose(others[2], [2, 8 / 3])
+
+
+def log_evidence(X, t, alpha, beta):
+    """log N(t; 0, I / beta + X X' / alpha), by an N x N determinant."""
+    covariance = np.eye(len(t)) / beta + X @ X.T / alpha
+    _, logdet = np.linalg.slogdet(covariance)
+    fit = t @ np.linalg.solve(covariance, t)
+    return -0.5 * (logdet + fit + len(t) * math.log(2 * math.pi))
+
+
+# Where N < D the noise-free limit can win, which has no finite maximum: these have an inner one.
+@pytest.mark.parametrize(("n", "d", "seed"), [(50, 8, 8), (40, 40, 40), (30, 45, 7)])
+def test_logme_is_the_maximum_of_the_evidence(n, d, seed):
+    X, y = blobs(0.5, n=n, d=d, c=3, seed=seed)
+    best = []
+    for c in range(3):
+        t = (y == c).astype(float)
+
+        def negative(logs, t=t):
+            return -log_evidence(X, t, *np.exp(logs))
+
+        found = min(
+            (
+                scipy.optimize.minimize(negative, start, method="Nelder-Mead", tol=1e-10)
+                for start in ([0, 0], [5, 2], [-3, 5])
+            ),
+            key=lambda result: result.fun,
+        )
+        best.append(-found.fun / n)
+    converged = score(X, y, "logme", max_steps=2000, tolerance=1e-10)
+    assert converged.value == pytest.approx(np.mean(best), abs=1e-6)
+    assert score(X, y, "logme").value <= converged.value + 1e-9
+
+
+def test_logme_of_a_regression_target():
+    X, _ = blobs(0.5, n=50, d=8)
+    t = X[:, 0] + np.random.default_rng(0).normal(size=50)
+    result = score(X, t, "logme", max_steps=2000, tolerance=1e-10)
+
+    def negative(logs):
+        return -log_evidence(X, t, *np.exp(logs))
+
+    found = scipy.optimize.minimize(negative, [0, 0], method="Nelder-Mead", tol=1e-10)
+    assert result.value == pytest.approx(-found.fun / 50, abs=1e-6)
+
+
+@few
+@given(seed=seeds, d=st.integers(1, 10))
+def test_hscore_is_the_trace(seed, d):
+    X, y = blobs(0.5, n=60, d=d, seed=seed)
+    means = np.stack([X[y == c].mean(0) for c in range(4)])[y]
+    total, between = (np.cov(A.T).reshape(d, d) for A in (X, means))
+    wanted = np.trace(np.linalg.pinv(total) @ between)
+    assert score(X, y, "hscore").value == pytest.approx(wanted, abs=1e-9)
+
+
+@few
+@given(seed=seeds, n=st.integers(10, 60), d=st.integers(1, 80))
+def test_hscore_keeps_its_bound(seed, n, d):
+    X, y = blobs(0.5, n=n, d=d, seed=seed)
+    X = np.c_[X, X @ np.ones((d, 3)) * (1 + 1e-9)]  # nearly dependent columns
+    assert 0 <= score(X, y, "hscore").value <= min(3, d) + 1e-9
+
+
+def test_hscore_warns_where_it_rewards_width():
+    X, y = blobs(0.0, n=40, d=60)
+    result = score(X, y, "hscore")
+    assert result.value == pytest.approx(3, abs=1e-6)
+    assert "rewards width" in result.warnings[0]
+
+
+@few
+@given(seed=seeds, k=st.sampled_from([1, 3, 5, 60]))
+def test_knn_by_brute_force(seed, k):
+    X, y = blobs(0.5, n=50, d=3, seed=seed)
+    hits = []
+    for i in range(len(X)):
+        distances = np.linalg.norm(X - X[i], axis=1)
+        distances[i] = np.inf
+        near = y[np.argsort(distances)[: min(k, len(X) - 1)]]
+        votes = np.bincount(near, minlength=4)
+        winner = next(c for c in near if votes[c] == votes.max())  # ties: nearest voter
+        hits.append(float(winner == y[i]))
+    np.testing.assert_array_equal(score(X, y, "knn", k=k).per_sample, hits)
+
+
+def test_nearest_neighbour_is_scikit_learns():
+    X, y = blobs(0.5, n=200, d=30)
+    hits = [
+        KNeighborsClassifier(1)
+        .fit(np.delete(X, i, 0), np.delete(y, i))
+        .score(X[i : i + 1], y[i : i + 1])
+        for i in range(200)
+    ]
+    np.testing.assert_array_equal(score(X, y, "knn", k=1).per_sample, hits)
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 6), (30, 60)])
+def test_linear_probe_by_refitting(n, d):
+    X, y = blobs(0.5, n=n, d=d, seed=d)
+    ours = score(X, y, "linear_probe")
+    Y = np.eye(4)[y]
+    errors, hits = [], []
+    for i in range(n):
+        rest = np.arange(n) != i
+        model = Ridge(alpha=ours.details["penalty"], solver="svd").fit(X[rest], Y[rest])
+        predicted = model.predict(X[i : i + 1])[0]
+        errors.append(np.square(predicted - Y[i]).sum())
+        hits.append(float(predicted.argmax() == y[i]))
+    np.testing.assert_array_equal(ours.per_sample, hits)
+    assert ours.details["squared_error"] == pytest.approx(np.mean(errors), rel=1e-8)
+
+
+def test_linear_probe_chooses_the_penalty_of_least_gcv():
+    X, y = blobs(0.5, n=60, d=10)
+    ours = score(X, y, "linear_probe").details["penalty"]
+    Xc, Yc = X - X.mean(0), np.eye(4)[y] - np.eye(4)[y].mean(0)
+    grid = np.square(np.linalg.svd(Xc)[1]).mean() * np.logspace(-6, 4, 81)
+
+    def gcv(penalty):
+        hat = Xc @ np.linalg.solve(Xc.T @ Xc + penalty * np.eye(10), Xc.T) + 1 / 60
+        return np.square(Yc - (hat - 1 / 60) @ Yc).sum() / (1 - np.trace(hat) / 60) ** 2
+
+    assert ours == pytest.approx(grid[np.argmin([gcv(p) for p in grid])], rel=1e-9)
+
+
+@few
+@given(seed=seeds, n=st.integers(1, 400), d=st.integers(1, 200))
+def test_gram(seed, n, d):
+    rng = np.random.default_rng(seed)
+    X, y, w = rng.normal(size=(n, d)), rng.integers(0, 3, n), rng.random(n)
+    centres = rng.normal(size=(3, d))
+    ours = linalg.gram(*map(torch.from_numpy, (X,))).numpy()
+    np.testing.assert_allclose(ours, X.T @ X, atol=1e-9)
+    np.testing.assert_array_equal(ours, ours.T)
+    R = (X - centres[y]) * w[:, None]
+    weighted = linalg.gram(
+        torch.from_numpy(X),
+        centre=torch.from_numpy(centres),
+        groups=torch.from_numpy(y),
+        weights=torch.from_numpy(w),
+    )
+    np.testing.assert_allclose(weighted.numpy(), R.T @ R, atol=1e-9)
+
+
+def test_gram_over_many_passes():
+    X = torch.randn(5000, 3, dtype=torch.float64)
+    np.testing.assert_allclose(linalg.gram(X), X.T @ X, atol=1e-8)
+
+
+def test_cholesky_mends_rounding():
+    x = torch.arange(1.0, 6.0, dtype=torch.float64)[:, None]
+    L, jitter = linalg.cholesky(x @ x.T)
+    assert 0 < jitter < 1e-10
+    np.testing.assert_allclose(L @ L.T, x @ x.T, atol=1e-9)
+    assert linalg.cholesky(torch.eye(3, dtype=torch.float64))[1] == 0.0
+
+
+@few
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=2, max_size=60),
+    n_folds=st.integers(2, 6),
+    seed=seeds,
+)
+def test_folds_are_even_within_every_class(labels, n_folds, seed):
+    y = np.array(labels)
+    folds = stratified_folds(y, n_folds, seed)
+    sizes = np.bincount(folds, minlength=n_folds)
+    assert sizes.max() - sizes.min() <= 1
+    for c in np.unique(y):
+        per_fold = np.bincount(folds[y == c], minlength=n_folds)
+        assert per_fold.max() - per_fold.min() <= 1
+    np.testing.assert_array_equal(folds, stratified_folds(10 - y, n_folds, seed))
+
+
+def test_folds_depend_on_the_seed():
+    y = np.arange(100) % 5
+    assert (stratified_folds(y, 5, 0) != stratified_folds(y, 5, 1)).any()

@@ -1,0 +1,185 @@
+"""The boundary of scoring: options, outcomes, baselines, shuffled labels, users' metrics."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import hf_sfda
+from hf_sfda import metrics as registry
+from hf_sfda.errors import MetricError
+from hf_sfda.metrics import get_metric, list_metrics, register_metric
+from hf_sfda.scoring import score, score_all, score_permuted
+from hf_sfda.types import Candidate, Score
+from tests.test_metrics_contract import blobs, head
+
+
+@pytest.fixture
+def lent(monkeypatch):
+    """A registry to add to and throw away."""
+    list_metrics()
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+
+
+def test_public_name():
+    X, y = blobs()
+    assert hf_sfda.score(X, y).metric == "sfda_cv"
+
+
+def test_package_imports_no_torch():
+    code = "import sys, hf_sfda.scoring, hf_sfda.views; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unknown_metric_lists_the_known():
+    with pytest.raises(MetricError, match=r"Unknown metric 'magic'.*sfda_cv"):
+        score(*blobs(), "magic")
+
+
+def test_unknown_option_lists_the_known():
+    with pytest.raises(MetricError, match=r"Unknown option fold for sfda_cv; allowed are folds"):
+        score(*blobs(), "sfda_cv", fold=3)
+    with pytest.raises(MetricError, match=r"Unknown option folds for sfda; there are none"):
+        score(*blobs(), "sfda", folds=3)
+
+
+def test_bad_option_value_names_the_metric():
+    with pytest.raises(MetricError, match=r"sfda_cv: folds is 1"):
+        score(*blobs(), "sfda_cv", folds=1)
+    with pytest.raises(MetricError, match=r"knn: k is 0"):
+        score(*blobs(), "knn", k=0)
+
+
+def test_options_reach_the_metric():
+    X, y = blobs(0.5)
+    assert score(X, y, "sfda_cv", folds=3).details["folds"] == 3
+    assert score(X, y, "knn", k=500).details["k"] == len(X) - 1
+    outcomes = score_all(X, y, ["sfda_cv", "sfda", "knn"], folds=4, k=1)
+    assert outcomes["sfda_cv"].details["folds"] == 4
+    assert outcomes["knn"].value == score(X, y, "knn", k=1).value
+
+
+def test_seed_decides_the_folds():
+    X, y = blobs(0.5)
+    values = {score(X, y, seed=seed).value for seed in range(4)}
+    assert len(values) == 4
+
+
+def test_small_classes_are_warned_of():
+    X, y = blobs(0.5)
+    y = np.where(np.arange(len(y)) < 3, 9, y)
+    result = score(X, y, "sfda_cv")
+    assert "1 of 5 classes have fewer than 5 samples (the smallest 3)" in result.warnings[0]
+    assert score(*blobs(0.5), "sfda_cv").warnings == ()
+
+
+def test_failing_metric_does_not_take_the_others_along(lent):
+    @register_metric("broken", summary="fails")
+    def broken(problem):
+        return 1 / 0
+
+    @register_metric("endless", summary="infinite")
+    def endless(problem):
+        return float("inf")
+
+    outcomes = score_all(*blobs(), ["broken", "knn", "endless", "leep_of_nothing", "params"][:3])
+    assert list(outcomes) == ["broken", "knn", "endless"]
+    assert isinstance(outcomes["knn"], Score)
+    assert isinstance(outcomes["broken"], MetricError)
+    assert str(outcomes["broken"]) == "broken failed: ZeroDivisionError: division by zero"
+    assert str(outcomes["endless"]) == "endless gave inf, which ranks nothing."
+    with pytest.raises(MetricError, match="broken failed"):
+        score(*blobs(), "broken")
+
+
+def test_input_error_is_everyones():
+    X, y = blobs()
+    with pytest.raises(MetricError, match="NaN"):
+        score_all(X * np.nan, y, ["knn", "sfda"])
+
+
+def test_baselines_come_from_the_candidate():
+    X, y = blobs()
+    known = Candidate("org/model", params=22_000_000, downloads=17)
+    outcomes = score_all(X, y, ["params", "downloads", "knn"], candidate=known)
+    assert outcomes["params"].value == 22e6
+    assert outcomes["downloads"].value == 17
+    unknown = score_all(X, y, ["params", "downloads"], candidate=Candidate("./folder"))
+    assert all(isinstance(outcome, MetricError) for outcome in unknown.values())
+    assert "not known for this checkpoint" in str(unknown["params"])
+    with pytest.raises(MetricError, match="property of a checkpoint"):
+        score(X, y, "params")
+
+
+def test_users_metric(lent):
+    @register_metric("spread", summary="Distance between class means")
+    def spread(problem):
+        return float(torch.pdist(problem.class_means).mean())
+
+    X, y = blobs()
+    result = score(X, y, "spread")
+    means = torch.from_numpy(np.stack([X[y == c].mean(0) for c in range(4)]))
+    assert result.metric == "spread"
+    assert result.value == pytest.approx(float(torch.pdist(means).mean()))
+    assert get_metric("spread").summary == "Distance between class means"
+
+
+def test_lower_is_better_is_turned_round(lent):
+    @register_metric("error", summary="Share of errors", higher_is_better=False)
+    def error(problem):
+        return Score("error", 0.25, np.array([0.0, 0.5]))
+
+    result = score(*blobs(), "error")
+    assert result.value == -0.25
+    np.testing.assert_array_equal(result.per_sample, [0, -0.5])
+
+
+def test_name_can_be_taken_once(lent):
+    def elsewhere(problem):
+        return 0.0
+
+    elsewhere.__module__ = "another.package"
+    with pytest.raises(MetricError, match=r"'knn' is registered already, by hf_sfda.metrics.knn"):
+        register_metric("knn")(elsewhere)
+
+
+@pytest.mark.parametrize("metric", ["sfda", "sfda_cv", "logme", "knn"])
+def test_shuffled_labels_by_hand(metric):
+    X, y = blobs(1.0)
+    rng = np.random.default_rng([7, 1])
+    by_hand = [score(X, y[rng.permutation(len(y))], metric, seed=7).value for _ in range(3)]
+    values = score_permuted(X, y, metric, n_permutations=3, seed=7)
+    np.testing.assert_allclose(values, by_hand, atol=1e-12)
+    np.testing.assert_array_equal(values, score_permuted(X, y, metric, n_permutations=3, seed=7))
+
+
+def test_no_shuffles():
+    assert score_permuted(*blobs(), "knn", n_permutations=0).shape == (0,)
+
+
+def test_source_head_is_checked():
+    X, y = blobs()
+    logits = head(y)
+    with pytest.raises(MetricError, match="pass one of them"):
+        score(X, y, source_logits=logits, source_probs=logits)
+    with pytest.raises(MetricError, match=r"shape \(149, 7\)"):
+        score(X, y, source_logits=logits[1:])
+    with pytest.raises(MetricError, match="add up to 1"):
+        score(X, y, source_probs=np.abs(logits))
+    with pytest.raises(MetricError, match="NaN"):
+        score(X, y, source_logits=np.full_like(logits, np.nan))
+
+
+def test_tags_are_checked():
+    X, y = blobs()
+    tags = np.eye(4, dtype=int)[y]
+    assert np.isfinite(score(X, tags, "logme").value)
+    with pytest.raises(MetricError, match="only 0 and 1"):
+        score(X, tags * 2, "logme")
+    tags[:, 2] = 0
+    with pytest.raises(MetricError, match=r"1 of 4 tags .* column 2"):
+        score(X, tags, "logme")
