@@ -1,0 +1,183 @@
+"""Which column holds the input and which the label, judged by their features."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_sfda.errors import TargetError
+from hf_sfda.types import Modality
+
+LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "y", "intent")
+"""What label columns are called where no feature says so, in order of trust."""
+
+TEXT_NAMES = ("text", "sentence", "content")
+"""What the column to read is called where there are several of text."""
+
+_ROWS_A_CLASS = 5
+"""A column is taken for labels by its values alone if each occurs this often on average."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What was found."""
+
+    input: str
+    label: str
+    modality: Modality
+
+
+def infer_columns(
+    features: Mapping[str, Any],
+    *,
+    input_column: str | None,
+    label_column: str | None,
+    distinct: Callable[[str], tuple[int, int]],
+) -> Columns:
+    """Choose the columns; those that were given are only checked.
+
+    Args:
+        features: The dataset's ``Features``.
+        input_column: As the user gave it.
+        label_column: As the user gave it.
+        distinct: column -> (number of different values, number of values).
+
+    Raises:
+        TargetError: A column does not exist, cannot serve, or several could.
+    """
+    for option, name in (("--input-column", input_column), ("--label-column", label_column)):
+        if name is not None and name not in features:
+            raise TargetError(_unknown(option, name, list(features)))
+    if input_column is not None and input_column == label_column:
+        raise TargetError(
+            f"{input_column!r} is given both as --input-column and as --label-column."
+        )
+    label = label_column or _find_label(features, input_column, distinct)
+    _check_label(label, features[label])
+    given = input_column or _find_input(features, label)
+    modality = _modality(features[given])
+    if modality is None:
+        raise TargetError(
+            f"The input column {given!r} is of type {_type(features[given])}; it must hold "
+            f"pictures or texts. Columns: {_list(features)}. Pass another one with --input-column."
+        )
+    return Columns(given, label, modality)
+
+
+def is_picture(feature: Any) -> bool:
+    """An ``Image`` feature, or what pandas makes of one: bytes, with or without a path."""
+    from datasets import Image, Value
+
+    if isinstance(feature, Image):
+        return True
+    binary = (Value("binary"), Value("large_binary"))
+    if isinstance(feature, Mapping):
+        return set(feature) == {"bytes", "path"} and feature["bytes"] in binary
+    return feature in binary
+
+
+def _modality(feature: Any) -> Modality | None:
+    if is_picture(feature):
+        return "image"
+    return "text" if _dtype(feature) in ("string", "large_string") else None
+
+
+def _find_input(features: Mapping[str, Any], label: str) -> str:
+    rest = [name for name in features if name != label]
+    pictures = [name for name in rest if is_picture(features[name])]
+    texts = [name for name in rest if _modality(features[name]) == "text"]
+    for candidates, preferred in ((pictures, ("image",)), (texts, TEXT_NAMES)):
+        if len(candidates) == 1:
+            return candidates[0]
+        if named := [name for name in preferred if name in candidates]:
+            return named[0]
+        if candidates:
+            raise TargetError(
+                f"Several columns could be the input: {_list(candidates)}. "
+                "Say which with --input-column."
+            )
+    raise TargetError(
+        f"No column holds pictures or texts besides the label {label!r}. Columns: "
+        + ", ".join(f"{name} ({_type(feature)})" for name, feature in features.items())
+        + ". Only image and text classification are supported."
+    )
+
+
+def _find_label(
+    features: Mapping[str, Any],
+    input_column: str | None,
+    distinct: Callable[[str], tuple[int, int]],
+) -> str:
+    from datasets import ClassLabel
+
+    rest = [name for name in features if name != input_column]
+    lower = {name.lower(): name for name in reversed(rest)}
+    named = [lower[name] for name in LABEL_NAMES if name in lower]
+    declared = [name for name in rest if isinstance(features[name], ClassLabel)]
+    if len(declared) == 1:
+        return declared[0]
+    if declared:
+        if best := [name for name in named if name in declared]:
+            return best[0]
+        raise TargetError(_several_labels(declared))
+    if named:
+        return named[0]
+    few = [name for name in rest if _dtype(features[name]) in _CLASS_TYPES and _few(distinct(name))]
+    if len(few) == 1:
+        return few[0]
+    if few:
+        raise TargetError(_several_labels(few))
+    raise TargetError(
+        f"No column looks like a label. Columns: {_list(features)}. "
+        "Say which one it is with --label-column."
+    )
+
+
+_CLASS_TYPES = frozenset(
+    ["string", "large_string", "bool", *(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))]
+)
+
+
+def _few(counted: tuple[int, int]) -> bool:
+    kinds, rows = counted
+    return 2 <= kinds and kinds * _ROWS_A_CLASS <= rows
+
+
+def _check_label(name: str, feature: Any) -> None:
+    """Say at once what is not supported yet."""
+    from datasets import LargeList, List, Sequence
+
+    if isinstance(feature, (List, LargeList, Sequence, list)):
+        raise TargetError(
+            f"The label column {name!r} holds lists: several labels a sample are not supported "
+            "yet. Pass a column with one class a row as --label-column."
+        )
+    if isinstance(feature, Mapping) or is_picture(feature):
+        raise TargetError(
+            f"The label column {name!r} is of type {_type(feature)}; labels must be class names "
+            "or numbers. Pass another one with --label-column."
+        )
+
+
+def _several_labels(names: Sequence[str]) -> str:
+    return f"Several columns could be the label: {_list(names)}. Say which with --label-column."
+
+
+def _unknown(option: str, name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{option} {name!r} does not exist. Columns: {_list(names)}.{hint}"
+
+
+def _dtype(feature: Any) -> str:
+    return str(getattr(feature, "dtype", ""))
+
+
+def _type(feature: Any) -> str:
+    return _dtype(feature) or type(feature).__name__
+
+
+def _list(names: Any) -> str:
+    return ", ".join(names)

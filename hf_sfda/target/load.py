@@ -1,0 +1,164 @@
+"""From a dataset to a :class:`Target`: open, find the columns, sample, decode, fingerprint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_sfda.errors import TargetError
+from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.target.columns import Columns, infer_columns
+from hf_sfda.target.fingerprint import target_fingerprint
+from hf_sfda.target.inputs import read_inputs, refuse_file_names
+from hf_sfda.target.labels import Encoded, encode
+from hf_sfda.target.sample import FEWEST, allocate, choose
+from hf_sfda.target.sources import Source, open_source
+from hf_sfda.types import IntArray, Target
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+NO_LABEL = "no label"
+RARE = "class with fewer than 2 samples"
+
+
+def load_target(
+    dataset: str,
+    *,
+    revision: str | None = None,
+    split: str | None = None,
+    input_column: str | None = None,
+    label_column: str | None = None,
+    samples: int = 2000,
+    seed: int = 0,
+    token: str | None = None,
+    progress: Progress | None = None,
+) -> Target:
+    """Draw a seeded stratified sample and decode it once.
+
+    Args:
+        dataset: Hub id (``org/name`` or ``org/name:config``), folder of class folders, parquet,
+            csv, tsv or json file, or ``save_to_disk`` folder.
+        revision: Branch, tag or commit of a Hub dataset; resolved to a commit at once.
+        split: By default ``train``; a test split only if named.
+        input_column: Column with the picture or text; inferred by default.
+        label_column: Column with the class; inferred by default.
+        samples: Size of the sample; each class has two samples at least.
+        seed: Of the sample. The same seed draws the same rows on every machine.
+        token: User access token; ``None`` takes the login.
+        progress: Told the rows as they are read.
+
+    Returns:
+        The target. Rows that cannot be used are counted by reason in ``Target.left_out``.
+
+    Raises:
+        TargetError: The dataset cannot be had or cannot serve; the message says what to do.
+    """
+    listener = progress or NoProgress()
+    with listener.task("dataset", f"open {dataset}", total=None, unit="rows"):
+        source = open_source(dataset, revision=revision, split=split, token=token)
+    data = source.data
+    if len(data) == 0:
+        raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
+    columns = infer_columns(
+        data.features,
+        input_column=input_column,
+        label_column=label_column,
+        distinct=lambda name: _distinct(data, name),
+    )
+    if columns.modality == "text":
+        refuse_file_names(data, columns.input)
+    left_out: Counter[str] = Counter()
+    labels = _labels(data, columns, left_out)
+    labels = _common(labels, left_out, dataset, columns)
+    rows = choose(labels.codes, allocate(labels.counts(), _affordable(samples, labels)), seed)
+    with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
+        inputs = read_inputs(data, columns, rows, left_out, advance)
+    rows = rows[inputs.kept]
+    final = _common(Encoded(labels.codes[rows], labels.names), left_out, dataset, columns)
+    if (kept := np.flatnonzero(final.codes >= 0)).size < len(rows):  # a class lost its pictures
+        rows = rows[kept]
+        inputs = read_inputs(data, columns, rows, Counter())
+        final = Encoded(final.codes[kept], final.names)
+    ids = _ids(source, rows)
+    return Target(
+        dataset_id=dataset,
+        revision=source.revision,
+        config=source.config,
+        split=source.split,
+        modality=columns.modality,
+        task=f"{columns.modality}-classification",
+        label_kind="single-label",
+        input_column=columns.input,
+        label_column=columns.label,
+        samples=inputs.samples,
+        sample_ids=ids,
+        labels=final.codes,
+        class_names=final.names,
+        n_available=len(data),
+        left_out=dict(left_out),
+        inputs_fingerprint=inputs.fingerprint,
+        fingerprint=target_fingerprint(inputs.fingerprint, ids, final.codes, final.names),
+        seed=seed,
+    )
+
+
+# -- labels
+
+
+def _distinct(data: Dataset, column: str) -> tuple[int, int]:
+    """(number of different values, number of values), missing ones not counted."""
+    values = data.select_columns([column]).with_format("arrow")[:][column]
+    present = values.drop_null()
+    return len(present.unique()), len(present)
+
+
+def _labels(data: Dataset, columns: Columns, left_out: Counter[str]) -> Encoded:
+    from datasets import ClassLabel
+
+    feature = data.features[columns.label]
+    values = data.select_columns([columns.label]).with_format("arrow")[:][columns.label].to_pylist()
+    declared = feature.names if isinstance(feature, ClassLabel) else None
+    labels = encode(values, declared, columns.label)
+    if missing := int((labels.codes < 0).sum()):
+        left_out[NO_LABEL] += missing
+    return labels
+
+
+def _common(labels: Encoded, left_out: Counter[str], dataset: str, columns: Columns) -> Encoded:
+    """Only classes with enough samples; absent ones (a declared name nobody uses) go silently.
+
+    Raises:
+        TargetError: Fewer than two classes remain.
+    """
+    counts = labels.counts()
+    if rare := int(counts[counts < FEWEST].sum()):
+        left_out[RARE] += rare
+    enough = np.flatnonzero(counts >= FEWEST)
+    if len(enough) < 2:
+        what = f"only one class ({labels.names[enough[0]]})" if len(enough) else "no class"
+        why = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
+        raise TargetError(
+            f"{dataset} has {what} with at least {FEWEST} usable samples in the label column "
+            f"{columns.label!r}{why}. Ranking needs two classes or more: pass another column with "
+            "--label-column, or another split with --split."
+        )
+    return labels.keep(enough)
+
+
+def _affordable(samples: int, labels: Encoded) -> int:
+    needed = FEWEST * len(labels.names)
+    if samples < needed:
+        raise TargetError(
+            f"A sample of {samples:,} cannot hold {FEWEST} of each of {len(labels.names):,} "
+            f"classes; pass --samples {needed} or more."
+        )
+    return samples
+
+
+def _ids(source: Source, rows: IntArray) -> tuple[str, ...]:
+    if source.ids is not None:
+        return tuple(source.ids[row] for row in rows)
+    return tuple(f"{source.split}/{row}" for row in rows)
