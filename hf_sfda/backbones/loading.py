@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from torch import nn
@@ -207,7 +208,7 @@ def _find_tower(model: Any, config: Any, part: Part) -> Any:
 def first_line(error: BaseException) -> str:
     """The gist of a library's error: its first line that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return shorten(lines[0], 200, placeholder=" ...") if lines else type(error).__name__
 
 
 @contextmanager

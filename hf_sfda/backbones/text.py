@@ -127,6 +127,13 @@ def _open_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, trust_remote_code=False, local_files_only=True
+        )
     except Exception as error:
         raise ExtractionError(f"its tokenizer cannot be loaded: {first_line(error)}") from error
+    # Without its files, the library makes a tokenizer that knows no word and says nothing.
+    files = tuple(tokenizer.vocab_files_names.values())
+    if files and not any((path / file).is_file() for file in files):
+        raise ExtractionError(f"no tokenizer in the folder (none of {', '.join(files)})")
+    return tokenizer

@@ -21,6 +21,7 @@ from hf_sfda.errors import ExtractionError
 # and transformers second.
 ensure_torchvision()
 
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _CLASS_TOKENS = ("cls_token", "class_embedding", "class_token")
 
 
@@ -118,6 +119,8 @@ def _open_processor(path: Path) -> Any:
             path, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:
-        raise ExtractionError(
-            f"its image processor cannot be loaded (preprocessor_config.json): {first_line(error)}"
-        ) from error
+        if not any((path / name).is_file() for name in _PROCESSOR_FILES):
+            reason = f"no {_PROCESSOR_FILES[0]} in the folder, which says how it takes pictures"
+        else:
+            reason = f"its image processor cannot be loaded: {first_line(error)}"
+        raise ExtractionError(reason) from error

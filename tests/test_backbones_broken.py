@@ -1,0 +1,228 @@
+"""Folders that must not be ranked: each becomes one plain reason, and none runs code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hf_sfda.backbones import open_backbone
+from hf_sfda.errors import ExtractionError
+from hf_sfda.types import Candidate
+from tests.backbone_zoo import drop_weights, dual, edit_weights
+from tests.factories import tiny_bert, tiny_timm, tiny_vit
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A good folder, what is done to it, and what the reason must say.
+
+    Attributes:
+        name: Of the test.
+        make: Writes the good folder.
+        spoil: Breaks it.
+        says: Every one of these is in the reason.
+        modality: What is asked of the folder.
+    """
+
+    name: str
+    make: Callable[[Path], Any]
+    spoil: Callable[[Path], Any]
+    says: tuple[str, ...]
+    modality: str = "image"
+
+
+def set_config(**changes: Any):
+    def spoil(path: Path) -> None:
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps({**config, **changes}))
+
+    return spoil
+
+
+def write(name: str, content: str):
+    return lambda path: (path / name).write_text(content)
+
+
+def remove(*names: str):
+    return lambda path: [(path / name).unlink() for name in names]
+
+
+def fill(part: str, value: float):
+    """Put one value into the first tensor whose name ends with ``part``."""
+
+    def spoil(path: Path) -> None:
+        def edit(weights: dict[str, torch.Tensor]) -> None:
+            name = next(name for name in weights if name.endswith(part))
+            weights[name].view(-1)[0] = value
+
+        edit_weights(path, edit)
+
+    return spoil
+
+
+def reshape(part: str):
+    def spoil(path: Path) -> None:
+        def edit(weights: dict[str, torch.Tensor]) -> None:
+            name = next(name for name in weights if name.endswith(part))
+            weights[name] = torch.zeros(3, 5)
+
+        edit_weights(path, edit)
+
+    return spoil
+
+
+def truncate(path: Path) -> None:
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def drop(part: str):
+    return lambda path: drop_weights(path, part)
+
+
+def index_without_shard(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"x": "model-00001-of-00002.safetensors"}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def index_that_climbs(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"x": "../../secret.safetensors"}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+class Trap:
+    """Unpickling it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def pickle_only(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+    for name in ("pytorch_model.bin", "model.pth"):
+        (path / name).write_bytes(pickle.dumps(Trap(path / "sprung")))
+
+
+NAN, INF = float("nan"), float("inf")
+
+BROKEN = (
+    Broken("no-config", tiny_vit, remove("config.json"), ("no config.json",)),
+    Broken("config-no-json", tiny_vit, write("config.json", "{"), ("config.json cannot be read",)),
+    Broken("config-list", tiny_vit, write("config.json", "[]"), ("holds a list",)),
+    Broken("no-model-type", tiny_vit, write("config.json", "{}"), ("neither model_type nor arch",)),
+    Broken("nan", tiny_vit, fill("layernorm_after.weight", NAN), ("layernorm_after", "NaN")),
+    Broken("infinity", tiny_vit, fill("cls_token", INF), ("cls_token", "infinity")),
+    Broken("truncated", tiny_vit, truncate, ("model.safetensors is truncated",)),
+    Broken("empty-file", tiny_vit, write("model.safetensors", ""), ("truncated or damaged",)),
+    Broken("shape", tiny_vit, reshape("cls_token"), ("cls_token", "[3, 5]", "[1, 1, 16]")),
+    Broken("hole", tiny_vit, drop("encoder.layer.1."), ("does not fill", "more", "partly random")),
+    Broken("pickle-only", tiny_vit, pickle_only, ("no model.safetensors", "pytorch_model.bin")),
+    Broken("no-weights", tiny_vit, remove("model.safetensors"), ("weights found: none",)),
+    Broken("shard", tiny_vit, index_without_shard, ("00001-of-00002.safetensors is missing",)),
+    Broken("climbing-index", tiny_vit, index_that_climbs, ("points outside its folder",)),
+    Broken("unknown-type", tiny_vit, set_config(model_type="vit9"), ("'vit9'", "unknown to")),
+    Broken(
+        "remote-code",
+        tiny_vit,
+        set_config(model_type="my_vit", auto_map={"AutoModel": "modeling.MyViT"}),
+        ("never run", "trust_remote_code"),
+    ),
+    Broken(
+        "invalid-config",
+        tiny_vit,
+        set_config(hidden_size="wide"),
+        ("not a valid vit configuration",),
+    ),
+    Broken(
+        "quantised",
+        tiny_vit,
+        set_config(quantization_config={"quant_method": "bitsandbytes"}),
+        ("quantised",),
+    ),
+    Broken(
+        "no-processor", tiny_vit, remove("preprocessor_config.json"), ("preprocessor_config.json",)
+    ),
+    Broken(
+        "no-tokenizer",
+        tiny_bert,
+        remove("tokenizer.json", "tokenizer_config.json"),
+        ("tokenizer",),
+        "text",
+    ),
+    Broken("text-nan", tiny_bert, fill("key.weight", NAN), ("key.weight", "NaN"), "text"),
+    Broken("text-hole", tiny_bert, drop("word_embeddings"), ("word_embeddings",), "text"),
+    Broken("tower-hole", dual("CLIP"), drop("vision_model.encoder.layers.0"), ("does not fill",)),
+    Broken("timm-nan", tiny_timm, fill("conv1.weight", NAN), ("conv1.weight holds NaN",)),
+    Broken("timm-statistics", tiny_timm, fill("running_var", INF), ("running_var", "inf")),
+    Broken("timm-shape", tiny_timm, reshape("layer1.0.conv1.weight"), ("layer1.0.conv1", "[3, 5]")),
+    Broken("timm-hole", tiny_timm, drop("layer2.0.conv1"), ("layer2.0.conv1.weight",)),
+    Broken("timm-truncated", tiny_timm, truncate, ("truncated",)),
+    Broken("timm-unknown", tiny_timm, set_config(architecture="net9"), ("'net9'", "unknown")),
+    Broken("timm-arguments", tiny_timm, set_config(model_args={"x": 1}), ("cannot be built",)),
+    Broken("timm-pickle-only", tiny_timm, pickle_only, ("no model.safetensors", "model.pth")),
+    Broken("timm-for-text", tiny_timm, lambda path: None, ("no text checkpoint",), "text"),
+    Broken("bert-for-pictures", tiny_bert, lambda path: None, ("no preprocessor_config",)),
+    Broken("vit-for-text", tiny_vit, lambda path: None, ("tokenizer",), "text"),
+)
+
+
+def attempt(path: Path, modality: str) -> None:
+    open_backbone(
+        path,
+        Candidate(path.name, "local", path=path),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        max_length=16,
+        modality=modality,
+    )
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=lambda case: case.name)
+def test_a_bad_folder_is_one_plain_reason(case, tmp_path):
+    case.make(tmp_path)
+    case.spoil(tmp_path)
+    with pytest.raises(ExtractionError) as caught:
+        attempt(tmp_path, case.modality)
+    reason = str(caught.value)
+    assert all(part in reason for part in case.says), reason
+    assert len(reason) < 300
+    assert "\n" not in reason
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_trap_is_one(tmp_path):
+    pickle.loads(pickle.dumps(Trap(tmp_path / "sprung")))
+    assert (tmp_path / "sprung").exists()
+
+
+def test_a_hole_in_the_other_tower_does_not_matter(tmp_path):
+    dual("CLIP")(tmp_path)
+    drop_weights(tmp_path, "text_model.encoder.layers.0")
+    attempt(tmp_path, "image")
+    with pytest.raises(ExtractionError, match="does not fill"):
+        attempt(tmp_path, "text")
+
+
+def test_a_sharded_checkpoint_opens(tmp_path):
+    import transformers
+
+    tiny_vit(tmp_path / "whole")
+    model = transformers.ViTForImageClassification.from_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="10KB")
+    names = ("preprocessor_config.json",)
+    for name in names:
+        (tmp_path / "sharded" / name).write_text((tmp_path / "whole" / name).read_text())
+    assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
+    attempt(tmp_path / "sharded", "image")
