@@ -1,0 +1,473 @@
+"""The batch loop and the run over all candidates, in one process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+import hf_sfda.extract.downloads as downloads
+from hf_sfda.backbones import EXTRACTOR_VERSION, Outputs, open_backbone
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import ExtractionError, StoreError
+from hf_sfda.extract import (
+    Part,
+    extract_all,
+    extract_features,
+    form_batches,
+    make_accelerator,
+    merge_parts,
+    run_batches,
+)
+from hf_sfda.store import FeatureStore
+from hf_sfda.types import Candidate
+from tests.backbone_zoo import edit_weights
+from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_vit
+from tests.targets import make_target
+
+CPU = torch.device("cpu")
+PICTURES = images(5, 3)[0]
+SENTENCES = [" ".join(t.split()[: 2 + i]) for i, t in enumerate(texts(5, 3, length=20)[0])]
+
+
+def numbers(samples) -> dict[str, torch.Tensor]:
+    return {"x": torch.tensor(samples, dtype=torch.float32)}
+
+
+class Doubler:
+    """A backbone whose samples are numbers; its device holds only so many at a time."""
+
+    params, model_class, preprocessing = 1, "Doubler", "none"
+
+    def __init__(self, memory: int = 10**9, message: str = "CUDA out of memory. Tried 1 GiB"):
+        self.memory = memory
+        self.message = message
+        self.tried: list[int] = []
+        self.collate = numbers
+
+    def costs(self, samples):
+        return [0] * len(samples)
+
+    def forward(self, batch):
+        x = batch["x"]
+        self.tried.append(len(x))
+        if len(x) > self.memory:
+            raise RuntimeError(self.message)
+        last = torch.stack([x * 2, x * 3], dim=1)
+        return Outputs({"block1": x[:, None], "last": last}, last + 1, "doubling")
+
+
+def extract(backbone, samples, **options):
+    return extract_features(backbone, make_target(samples), device=CPU, **options)
+
+
+# -- batches
+
+
+def test_batches_hold_similar_costs_and_every_sample_once():
+    costs = np.random.default_rng(0).integers(3, 60, 101).tolist()
+    batches = form_batches(costs, 8)
+    flat = [i for batch in batches for i in batch]
+    assert sorted(flat) == list(range(101))
+    assert [costs[i] for i in flat] == sorted(costs, reverse=True)
+    assert {len(batch) for batch in batches[:-1]} == {8}
+
+
+def test_pictures_stay_in_order():
+    assert form_batches([0] * 5, 2) == [[0, 1], [2, 3], [4]]
+
+
+# -- memory
+
+
+@pytest.mark.parametrize(
+    ("memory", "tried"),
+    [(10, [10]), (9, [10, 5, 5]), (2, [10, 5, 2, 2, 2, 2, 2]), (1, [10, 5, 2] + [1] * 10)],
+)
+def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(memory, tried):
+    backbone = Doubler(memory)
+    features = extract(backbone, list(range(10)), batch_size=10)
+    assert backbone.tried == tried
+    assert features.last[:, 0].tolist() == [2.0 * i for i in range(10)]
+
+    backbone = Doubler(memory)
+    features = extract(backbone, list(range(30)), batch_size=10)
+    assert backbone.tried.count(10) == (3 if memory == 10 else 1), "the size was not remembered"
+    assert features.last[:, 0].tolist() == [2.0 * i for i in range(30)]
+
+
+def test_one_sample_that_does_not_fit_is_an_error():
+    with pytest.raises(ExtractionError, match="a single sample does not fit in memory"):
+        extract(Doubler(memory=0), [1, 2, 3], batch_size=2)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    backbone = Doubler(memory=0, message="shape mismatch")
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        extract(backbone, [1, 2, 3, 4], batch_size=4)
+    assert backbone.tried == [4]
+
+
+def test_a_real_network_gives_the_same_numbers_in_halves(tmp_path):
+    tiny_vit(tmp_path)
+    backbone = open_backbone(
+        tmp_path, Candidate("vit"), device=CPU, dtype=torch.float32, max_length=8, modality="image"
+    )
+    whole = extract(backbone, PICTURES, batch_size=15)
+    forward, sizes = backbone.forward, []
+
+    def tight(batch):
+        sizes.append(len(batch["pixel_values"]))
+        if sizes[-1] > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return forward(batch)
+
+    backbone.forward = tight
+    halved = extract(backbone, PICTURES, batch_size=15)
+    assert sizes == [15, 7, 3, 3, 3, 3, 3]
+    for name, values in whole.stages.items():
+        np.testing.assert_allclose(halved.stages[name], values, atol=1e-6)
+    np.testing.assert_allclose(halved.source_logits, whole.source_logits, atol=1e-6)
+
+
+# -- putting together
+
+
+def part(ids, last, **stages):
+    last = np.asarray(last, dtype=np.float32).reshape(len(ids), -1)
+    stages = {name: np.asarray(v, np.float32).reshape(len(ids), -1) for name, v in stages.items()}
+    return Part(np.array(ids, dtype=np.int64), {**stages, "last": last}, None, 1.0, "mean")
+
+
+EMPTY = Part(np.empty(0, np.int64), {}, None, 0.0, "")
+
+
+def test_parts_come_back_in_the_order_of_the_target():
+    features = merge_parts([part([3, 0], [30, 0]), EMPTY, part([2, 1], [20, 10])], 4)
+    assert features.last.ravel().tolist() == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize("ids", [[0, 1], [0, 1, 2, 2], [0, 1, 1], [1, 2, 3], []])
+def test_a_missing_or_repeated_sample_is_noticed(ids):
+    with pytest.raises(ExtractionError, match=f"{len(ids)} rows"):
+        merge_parts([part(ids, ids)] if ids else [EMPTY], 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(value):
+    with pytest.raises(ExtractionError, match=r"1 of 2 samples \(stage block1\)"):
+        merge_parts([part([0, 1], [1, 2], block1=[1, value])], 2)
+    with pytest.raises(ExtractionError, match="try dtype float32"):
+        merge_parts([part([0, 1], [1, value])], 2, dtype="float16")
+
+
+def test_a_final_stage_that_is_the_last_one_is_kept_once():
+    same = merge_parts([part([0, 1], [1, 2], block1=[5, 6], block2=[1, 2 + 1e-6])], 2)
+    assert list(same.stages) == ["block1", "last"]
+    other = merge_parts([part([0, 1], [1, 2], block1=[5, 6], block2=[1, 2.01])], 2)
+    assert list(other.stages) == ["block1", "block2", "last"]
+    wider = merge_parts([part([0, 1], [1, 2], block2=[[1, 2], [3, 4]])], 2)
+    assert list(wider.stages) == ["block2", "last"]
+
+
+# -- real models
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """Candidates by name, on disk."""
+    root = tmp_path_factory.mktemp("zoo")
+    for name, make in {"vit": tiny_vit, "resnet": tiny_resnet, "bert": tiny_bert}.items():
+        make(root / name)
+    tiny_vit(root / "nan")
+    edit_weights(root / "nan", lambda weights: next(iter(weights.values())).fill_(torch.nan))
+    (root / "empty").mkdir()
+    return {path.name: local(path) for path in root.iterdir()}
+
+
+def local(path, revision=None):
+    return Candidate(path.name, "local", revision=revision or f"sha256:{path.name}", path=path)
+
+
+def run_all(candidates, target, store, *, on_done=None, progress=None, **config):
+    options = {"batch_size": 4, **config}
+    return extract_all(
+        candidates,
+        target,
+        config=RankConfig("me/test", **options),
+        store=store,
+        accelerator=make_accelerator(cpu=True),
+        on_done=on_done,
+        progress=progress,
+    )
+
+
+@pytest.mark.parametrize(("name", "samples"), [("vit", PICTURES), ("bert", SENTENCES)])
+def test_features_do_not_depend_on_the_batch_size(name, samples, zoo, tmp_path):
+    modality = "image" if name == "vit" else "text"
+    target = make_target(samples, modality)
+    got = []
+    for size in (1, 4, 15, 64):
+        store = FeatureStore(tmp_path / str(size))
+        (extraction,) = run_all([zoo[name]], target, store, batch_size=size)
+        got.append(store.get(extraction.key))
+    for features in got[1:]:
+        assert list(features.stages) == list(got[0].stages)
+        for stage, values in features.stages.items():
+            np.testing.assert_allclose(values, got[0].stages[stage], atol=2e-6)
+
+
+def test_rows_belong_to_their_samples(zoo, tmp_path):
+    store = FeatureStore(tmp_path)
+    (forth,) = run_all([zoo["bert"]], make_target(SENTENCES, "text"), store)
+    (back,) = run_all([zoo["bert"]], make_target(SENTENCES[::-1], "text", "reversed"), store)
+    forth, back = store.get(forth.key), store.get(back.key)
+    np.testing.assert_allclose(back.last[::-1], forth.last, atol=2e-6)
+    assert np.ptp(forth.last, axis=0).max() > 0.01
+
+
+def test_workers_change_nothing(zoo, tmp_path):
+    backbone = open_backbone(
+        zoo["vit"].path, zoo["vit"], device=CPU, dtype=torch.float32, max_length=8, modality="image"
+    )
+    batches = form_batches([0] * 15, 4)
+    alone = run_batches(backbone, PICTURES, batches, device=CPU)
+    helped = run_batches(backbone, PICTURES, batches, device=CPU, workers=2)
+    assert helped.ids.tolist() == alone.ids.tolist()
+    np.testing.assert_array_equal(helped.stages["last"], alone.stages["last"])
+
+
+def test_a_failure_in_a_worker_keeps_its_reason(zoo, tmp_path):
+    target = make_target([*PICTURES[:5], "not a picture"])
+    for workers in (0, 1):
+        (row,) = run_all([zoo["vit"]], target, FeatureStore(tmp_path), workers=workers)
+        assert row.error is not None
+        assert "Traceback" not in row.error
+        assert "worker process" not in row.error
+        assert len(row.error) > 20
+
+
+def test_features_say_where_they_come_from(zoo, tmp_path):
+    store = FeatureStore(tmp_path)
+    (extraction,) = run_all([zoo["bert"]], make_target(SENTENCES, "text"), store, max_length=8)
+    features = store.get(extraction.key)
+    assert features.params == 8560
+    assert features.seconds > 0
+    assert features.meta["model_class"] == "BertModel"
+    assert features.meta["pooling"] == "masked mean"
+    assert features.meta["preprocessing"] == "BertTokenizer, 8 tokens"
+    assert features.meta["device"] == "cpu"
+    assert features.meta["torch"] == torch.__version__
+    assert extraction.key.extractor == EXTRACTOR_VERSION
+    assert extraction.key.max_length == 8
+
+
+# -- all candidates
+
+
+def test_every_candidate_gets_an_answer_in_its_place(zoo, tmp_path):
+    names = ["nan", "vit", "empty", "bert", "resnet"]
+    heard = []
+    rows = run_all(
+        [zoo[name] for name in names],
+        make_target(PICTURES),
+        FeatureStore(tmp_path),
+        on_done=heard.append,
+    )
+    assert [row.candidate.model_id for row in rows] == names
+    assert [row.error is None for row in rows] == [False, True, False, False, True]
+    assert "NaN" in rows[0].error
+    assert "no config.json" in rows[2].error
+    assert [row.candidate.model_id for row in heard] == names
+    assert all(row.features is None for row in rows)
+
+
+def test_a_second_run_extracts_nothing(zoo, tmp_path, monkeypatch):
+    candidates = [zoo["vit"], zoo["resnet"]]
+    store, target = FeatureStore(tmp_path), make_target(PICTURES)
+    first = run_all(candidates, target, store)
+    assert [row.cached for row in first] == [False, False]
+    before = [store.get(row.key).last for row in first]
+
+    def never(*args, **kwargs):
+        raise AssertionError("opened again")
+
+    monkeypatch.setattr("hf_sfda.extract.job.open_backbone", never)
+    second = run_all(candidates, target, store)
+    assert [row.cached for row in second] == [True, True]
+    for row, values in zip(second, before, strict=True):
+        np.testing.assert_array_equal(store.get(row.key).last, values)
+
+
+def test_a_damaged_file_is_made_again(zoo, tmp_path):
+    store, target = FeatureStore(tmp_path), make_target(PICTURES)
+    (row,) = run_all([zoo["vit"]], target, store)
+    before = store.get(row.key).last
+    (file,) = tmp_path.glob("??/*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    (row,) = run_all([zoo["vit"]], target, store)
+    assert (row.cached, row.error) == (False, None)
+    np.testing.assert_array_equal(store.get(row.key).last, before)
+
+
+def test_a_full_disk_loses_nothing_of_this_run(zoo, tmp_path, monkeypatch, caplog):
+    store = FeatureStore(tmp_path)
+
+    def full(key, features):
+        raise StoreError("cannot write: no space left on device")
+
+    monkeypatch.setattr(store, "put", full)
+    with caplog.at_level(logging.WARNING):
+        (row,) = run_all([zoo["vit"]], make_target(PICTURES), store)
+    assert row.error is None
+    assert row.features.last.shape == (15, 16)
+    assert "no space left" in caplog.text
+
+
+def test_a_store_that_cannot_be_locked_or_written_loses_nothing_either(zoo, tmp_path):
+    (tmp_path / "file").write_text("")
+    (row,) = run_all([zoo["vit"]], make_target(PICTURES), FeatureStore(tmp_path / "file" / "store"))
+    assert row.error is None
+    assert row.features.last.shape == (15, 16)
+
+
+def test_the_same_content_twice_is_run_once(zoo, tmp_path, monkeypatch):
+    opened = []
+
+    def counting(path, candidate, **options):
+        opened.append(candidate.model_id)
+        return open_backbone(path, candidate, **options)
+
+    monkeypatch.setattr("hf_sfda.extract.job.open_backbone", counting)
+    again = Candidate("copy", "local", revision=zoo["vit"].revision, path=zoo["vit"].path)
+    rows = run_all([zoo["vit"], again], make_target(PICTURES), FeatureStore(tmp_path))
+    assert [row.candidate.model_id for row in rows] == ["vit", "copy"]
+    assert [row.error for row in rows] == [None, None]
+    assert opened == ["vit"]
+
+
+def test_another_launch_at_work_is_waited_for_and_its_result_taken(zoo, tmp_path):
+    store, target = FeatureStore(tmp_path / "ours"), make_target(PICTURES)
+    (made,) = run_all([zoo["vit"]], target, FeatureStore(tmp_path / "theirs"))
+    features = FeatureStore(tmp_path / "theirs").get(made.key)
+    held, finish = threading.Event(), threading.Event()
+
+    def other_launch():
+        with store.lock(made.key):
+            held.set()
+            finish.wait(30)
+            store.put(made.key, features)
+
+    order = []
+
+    def note(extraction):
+        order.append(extraction.candidate.model_id)
+        finish.set()
+
+    other = threading.Thread(target=other_launch)
+    other.start()
+    held.wait(30)
+    rows = run_all([zoo["vit"], zoo["resnet"]], target, store, on_done=note)
+    other.join()
+    assert order == ["resnet", "vit"], "a busy model held up a free one"
+    assert [row.cached for row in rows] == [True, False]
+
+
+def test_sharing_by_samples_works_alone_too(zoo, tmp_path):
+    names = ["nan", "vit"]
+    candidates, target = [zoo[name] for name in names], make_target(PICTURES)
+    by_samples = FeatureStore(tmp_path / "samples")
+    by_models = FeatureStore(tmp_path / "models")
+    rows = run_all(candidates, target, by_samples, work="samples")
+    assert "NaN" in rows[0].error
+    run_all(candidates, target, by_models, work="models")
+    np.testing.assert_array_equal(by_samples.get(rows[1].key).last, by_models.get(rows[1].key).last)
+
+
+def test_an_interruption_passes_through_and_keeps_what_is_done(zoo, tmp_path):
+    def interrupt(extraction):
+        raise KeyboardInterrupt
+
+    store, target = FeatureStore(tmp_path), make_target(PICTURES)
+    candidates = [zoo["vit"], zoo["resnet"]]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(candidates, target, store, on_done=interrupt)
+    rows = run_all(candidates, target, store)
+    assert [row.cached for row in rows] == [True, False]
+
+
+# -- downloads
+
+
+def test_the_next_model_downloads_while_one_runs(zoo, tmp_path, monkeypatch):
+    """The second download begins before the first model is done, the third does not."""
+    begun = {name: threading.Event() for name in ("vit", "resnet", "third")}
+
+    def download(candidate, *, token=None, progress=None):
+        begun[candidate.model_id].set()
+        return candidate.path
+
+    seen = []
+
+    def watch(path, candidate, **options):
+        begun["resnet"].wait(10)
+        seen.append((candidate.model_id, begun["third"].is_set()))
+        return open_backbone(path, candidate, **options)
+
+    monkeypatch.setattr(downloads, "download_model", download)
+    monkeypatch.setattr("hf_sfda.extract.job.open_backbone", watch)
+    third = Candidate("third", "local", revision="sha256:third", path=zoo["vit"].path)
+    rows = run_all(
+        [zoo["vit"], zoo["resnet"], third], make_target(PICTURES), FeatureStore(tmp_path)
+    )
+    assert [row.error for row in rows] == [None] * 3
+    assert seen[0] == ("vit", False)
+    assert [name for name, _ in seen] == ["vit", "resnet", "third"]
+
+
+def test_a_failed_download_is_a_row(zoo, tmp_path, monkeypatch):
+    secret = "hf_" + "abcdefghijklmnop" * 2
+
+    def download(candidate, *, token=None, progress=None):
+        if candidate.model_id == "vit":
+            raise ConnectionResetError(f"the line went dead, {secret}")
+        return candidate.path
+
+    monkeypatch.setattr(downloads, "download_model", download)
+    rows = run_all([zoo["vit"], zoo["resnet"]], make_target(PICTURES), FeatureStore(tmp_path))
+    assert "cannot be reached" in rows[0].error
+    assert secret not in rows[0].error
+    assert rows[1].error is None
+
+
+# -- progress
+
+
+class Recorder:
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    @contextmanager
+    def task(self, kind, name, *, total, unit):
+        done = []
+        yield done.append
+        self.told.append((kind, name, total, unit, sum(done)))
+
+
+def test_progress_hears_of_every_sample(zoo, tmp_path):
+    recorder = Recorder()
+    run_all([zoo["vit"]], make_target(PICTURES), FeatureStore(tmp_path / "a"), progress=recorder)
+    target = make_target(SENTENCES, "text")
+    run_all([zoo["bert"]], target, FeatureStore(tmp_path / "b"), progress=recorder)
+    assert recorder.told == [
+        ("extract", "vit", 15, "img", 15),
+        ("extract", "bert", 15, "texts", 15),
+    ]
