@@ -32,6 +32,7 @@ RECIPE = 1
 """Raise it when the code makes something else of the same packages."""
 
 _BUILDING = ".building-"
+_INSTALL = "Install what the demo needs: pip install -c constraints.txt -e '.[demo]'"
 
 PINS = read_pins(Path(__file__).with_name("assets.txt"))
 
@@ -122,7 +123,10 @@ def build(out: Path, wanted: Sequence[Item], say: Callable[[str], None] = print)
             started = time.perf_counter()
             try:
                 news = _build(out, item, say)
-            except SfdaError as error:
+            except ModuleNotFoundError as error:
+                failures.append(f"{item.path}: {error}. {_INSTALL}")
+                news = "FAILED"
+            except (SfdaError, OSError) as error:
                 failures.append(f"{item.path}: {error}")
                 news = "FAILED"
             say(f"{prefix} {news:12} {time.perf_counter() - started:6.1f} s")
