@@ -66,7 +66,7 @@ def score(
     """
     entry = get_metric(metric)
     _check_options([entry], options)
-    problem = _problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
     return _run(entry, problem, options)
 
 
@@ -106,7 +106,7 @@ def score_all(
     """
     entries = [get_metric(name) for name in metrics]
     _check_options(entries, options)
-    problem = _problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
     outcomes: dict[str, Score | MetricError] = {}
     for entry in entries:
         known = {key: options[key] for key in _option_names(entry) if key in options}
@@ -159,7 +159,7 @@ def score_permuted(
 
     entry = get_metric(metric)
     _check_options([entry], options)
-    problem = _problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
     # Not the metric's own stream: folds and shuffles must have nothing to do with each other.
     rng = np.random.default_rng([seed, 1])
     values = np.empty(n_permutations)
@@ -239,15 +239,15 @@ _KIND_HINTS = {
 }
 
 
-def _problem(
+def make_problem(
     features: Array,
     labels: Array,
-    source_logits: Array | None,
-    source_probs: Array | None,
-    seed: int,
-    min_class_size: int,
+    source_logits: Array | None = None,
+    source_probs: Array | None = None,
+    seed: int = 0,
+    min_class_size: int = 2,
 ) -> Problem:
-    """Check and cast everything a metric will see."""
+    """Check and cast everything a metric will see; arguments and errors as in :func:`score`."""
     from hf_sfda.metrics.problem import Geometry, Problem
 
     X = _features(features)

@@ -91,7 +91,11 @@ class FeatureStore:
         return marker is not None and data.is_file() and data.stat().st_size == marker["bytes"]
 
     def get(self, key: FeatureKey) -> Features | None:
-        """Read an entry and verify its checksum.
+        """Read an entry and verify its checksum; returns and raises as :meth:`get_by_digest`."""
+        return self.get_by_digest(key.digest)
+
+    def get_by_digest(self, digest: str) -> Features | None:
+        """Read the entry of this name, as a ranking's rows have it in ``feature_key``.
 
         Returns:
             The features, or ``None`` if there is no entry. A damaged entry is removed, with a
@@ -103,22 +107,22 @@ class FeatureStore:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        marker = self._read_marker(key.digest)
+        marker = self._read_marker(digest)
         if marker is None:
             return None
         try:
-            content = self._path(key.digest, ".safetensors").read_bytes()
+            content = self._path(digest, ".safetensors").read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreError(_os_message("read", self.root, error)) from error
         if hashlib.sha256(content).hexdigest() != marker["sha256"]:
-            self._drop(key.digest, "its checksum does not match")
+            self._drop(digest, "its checksum does not match")
             return None
         try:
             arrays = load(content)
         except SafetensorError as error:
-            self._drop(key.digest, str(error))
+            self._drop(digest, str(error))
             return None
         return Features(
             stages={name: arrays[name] for name in marker["stages"]},
