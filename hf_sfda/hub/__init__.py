@@ -5,17 +5,18 @@ Importing this package is light; huggingface_hub is loaded by the first call tha
 
 from __future__ import annotations
 
-from hf_sfda.hub.api import hub_api, read
+from hf_sfda.hub.api import fetch, hub_api, read
 from hf_sfda.hub.download import cached_model, download_model
-from hf_sfda.hub.explain import explain, is_unreachable
 from hf_sfda.hub.files import MODEL_FILES, model_files
-from hf_sfda.hub.redact import keep_secret, redact
+from hf_sfda.hub.reasons import explain, is_unreachable
+from hf_sfda.hub.secrets import keep_secret, redact
 
 __all__ = [
     "MODEL_FILES",
     "cached_model",
     "download_model",
     "explain",
+    "fetch",
     "hub_api",
     "is_unreachable",
     "keep_secret",

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from hf_sfda.hub.explain import explain
-from hf_sfda.hub.redact import keep_secret
+from hf_sfda.hub.reasons import explain
+from hf_sfda.hub.secrets import keep_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -46,29 +46,50 @@ def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     Raises:
         Exception: Whatever the last call raised.
     """
+    return _again(
+        lambda: function(*args, **kwargs), lambda e, wait: _busy(e, wait) or _cut(e, wait)
+    )
+
+
+def fetch(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a download, again if the Hub answers that it is busy or ill; at most four times.
+
+    huggingface_hub resumes cut downloads by itself, but a 5xx on a file is final to it.
+
+    Raises:
+        Exception: Whatever the last call raised.
+    """
+    return _again(lambda: function(*args, **kwargs), _busy)
+
+
+def _again(call: Callable[[], T], pause_after: Callable[[Exception, float], float | None]) -> T:
     for wait in _WAITS:
         try:
-            return function(*args, **kwargs)
+            return call()
         except Exception as error:
-            pause = _pause(error, wait)
+            pause = pause_after(error, wait)
             if pause is None:
                 raise
             logger.warning("%s (trying again in %.0f s)", explain(error), pause)
             time.sleep(pause)
-    return function(*args, **kwargs)
+    return call()
 
 
-def _pause(error: Exception, wait: float) -> float | None:
-    """Seconds to wait before the next try, or ``None`` where trying again is of no use."""
-    import httpx2
+def _busy(error: Exception, wait: float) -> float | None:
+    """Seconds to wait after a status that will pass; ``None`` where waiting is of no use."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    if isinstance(error, HfHubHTTPError):
-        if error.response.status_code not in _TRANSIENT:
-            return None
-        asked = _asked_to_wait(error)
-        pause = wait if asked is None else asked + 1.0  # they count in whole seconds
-        return pause if pause <= _LONGEST_WAIT else None
+    if not isinstance(error, HfHubHTTPError) or error.response.status_code not in _TRANSIENT:
+        return None
+    asked = _asked_to_wait(error)
+    pause = wait if asked is None else asked + 1.0  # they count in whole seconds
+    return pause if pause <= _LONGEST_WAIT else None
+
+
+def _cut(error: Exception, wait: float) -> float | None:
+    """Seconds to wait after a connection that broke."""
+    import httpx2
+
     passing = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
     return wait if isinstance(error, passing) else None
 

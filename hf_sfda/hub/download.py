@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_sfda.errors import ExtractionError
-from hf_sfda.hub.api import hub_api
-from hf_sfda.hub.explain import explain
+from hf_sfda.hub.api import fetch, hub_api
 from hf_sfda.hub.files import MODEL_FILES, model_files
+from hf_sfda.hub.reasons import explain
 from hf_sfda.progress import Advance, NoProgress, Progress
 from hf_sfda.types import Candidate
 
@@ -67,10 +67,11 @@ def cached_model(candidate: Candidate) -> Path | None:
 
 def _download(candidate: Candidate, token: str | None, advance: Advance) -> Path:
     try:
-        folder = hub_api(token).snapshot_download(
+        folder = fetch(
+            hub_api(token).snapshot_download,
             candidate.model_id,
             revision=candidate.revision,
-            allow_patterns=list(MODEL_FILES),
+            allow_patterns=[*MODEL_FILES, "README.md"],  # the card, for the licence when offline
             tqdm_class=_reporting(advance),
         )
     # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError): whatever it is, it

@@ -54,16 +54,16 @@ def infer_columns(
         raise TargetError(
             f"{input_column!r} is given both as --input-column and as --label-column."
         )
+    if input_column is not None and _modality(features[input_column]) is None:
+        raise TargetError(
+            f"The input column {input_column!r} is of type {_type(features[input_column])}; it "
+            f"must hold pictures or texts. Columns: {_list(features)}. "
+            "Pass another one with --input-column."
+        )
     label = label_column or _find_label(features, input_column, distinct)
     _check_label(label, features[label])
-    given = input_column or _find_input(features, label)
-    modality = _modality(features[given])
-    if modality is None:
-        raise TargetError(
-            f"The input column {given!r} is of type {_type(features[given])}; it must hold "
-            f"pictures or texts. Columns: {_list(features)}. Pass another one with --input-column."
-        )
-    return Columns(given, label, modality)
+    chosen = input_column or _find_input(features, label)
+    return Columns(chosen, label, "image" if is_picture(features[chosen]) else "text")
 
 
 def is_picture(feature: Any) -> bool:

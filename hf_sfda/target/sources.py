@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import TargetError
-from hf_sfda.hub import explain, hub_api, read
+from hf_sfda.hub import explain, fetch, hub_api, read
 from hf_sfda.target.folder import picture_splits
 
 if TYPE_CHECKING:
@@ -109,10 +109,7 @@ def _find(path: Path, name: str) -> bool:
 
 
 def _saved(path: Path, split: str | None) -> Source:
-    from datasets import load_from_disk
-
-    with _explained(str(path)):
-        data = load_from_disk(str(path))
+    data = _load_from_disk(path)
     name = str(data.split or "train")
     if split not in (None, name):
         raise TargetError(f"--split {split!r} does not exist in {path}; it holds only {name}.")
@@ -120,12 +117,19 @@ def _saved(path: Path, split: str | None) -> Source:
 
 
 def _saved_splits(path: Path, split: str | None) -> Source:
+    data = _load_from_disk(path)
+    name = choose_split(str(path), list(data), split)
+    return Source(data[name], None, None, name)
+
+
+def _load_from_disk(path: Path) -> Any:
     from datasets import load_from_disk
 
     with _explained(str(path)):
-        data = load_from_disk(str(path))
-    name = choose_split(str(path), list(data), split)
-    return Source(data[name], None, None, name)
+        try:
+            return load_from_disk(str(path))
+        except IndexError as error:  # datasets does not read back what it saved without rows
+            raise TargetError(f"{path} is empty, or one of its splits is.") from error
 
 
 def _pictures(
@@ -154,6 +158,7 @@ def _pictures(
 
 
 def _hub(dataset: str, revision: str | None, split: str | None, token: str | None) -> Source:
+    from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import utils
     from huggingface_hub.errors import HFValidationError
 
@@ -167,7 +172,13 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
     with _explained(dataset):
         api = hub_api(token)
         sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
-    return _built(repo, split, repo, name=config or None, revision=sha, token=token)
+    try:
+        return _built(repo, split, repo, name=config or None, revision=sha, token=token)
+    except TargetError as error:
+        if isinstance(error.__cause__, DatasetNotFoundError):  # it forgets why: ask again
+            with _explained(dataset):
+                read(api.auth_check, repo, repo_type="dataset")
+        raise
 
 
 def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source:
@@ -176,19 +187,33 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
 
     with _explained(shown):
         try:
-            builder = load_dataset_builder(loader, **options)
+            builder = fetch(load_dataset_builder, loader, **options)
         except ValueError as error:
             raise _config_error(shown, loader, options) or error from error
+    _check_commit(shown, builder.hash, options.get("revision"))
     with _explained(shown):
-        names = list(builder.info.splits or builder.config.data_files or ())
+        names = _names(builder.info.splits or builder.config.data_files or ())
         if names:
             choose_split(shown, names, split)
-        builder.download_and_prepare()
-        name = choose_split(shown, list(builder.info.splits), split)
+        fetch(builder.download_and_prepare)
+        name = choose_split(shown, _names(builder.info.splits), split)
         data = builder.as_dataset(split=name)
     config = str(builder.config.name)
     unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
     return Source(data, options.get("revision"), None if unnamed else config, name)
+
+
+def _check_commit(shown: str, loaded: str | None, wanted: str | None) -> None:
+    """Datasets falls back on *any* cached commit where the Hub fails; that must not go unseen."""
+    if wanted is not None and loaded is not None and loaded != wanted:
+        raise TargetError(
+            f"{shown} cannot be read at {wanted}: the Hub cannot be reached or fails, and the "
+            f"local cache holds another commit, {loaded}. Try later, or pass --revision {loaded}."
+        )
+
+
+def _names(splits: Iterable[Any]) -> list[str]:
+    return [str(name) for name in splits]  # datasets has a class for them
 
 
 def _config_error(shown: str, loader: str, options: Mapping[str, Any]) -> TargetError | None:
@@ -247,6 +272,8 @@ def _why(error: Exception) -> str:
 
     if isinstance(error, (EmptyDatasetError, DataFilesNotFoundError)):
         return "it holds no data files. " + _ALLOWED.rstrip(".")
+    if "corresponds to no data" in str(error):
+        return "it is empty"
     if isinstance(error, RuntimeError) and "scripts are no longer supported" in str(error):
         return "it needs its own loading script, which is never run; convert it to parquet first"
     if isinstance(error, DatasetGenerationError) and error.__cause__ is not None:

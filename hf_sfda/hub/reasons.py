@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hf_sfda.hub.redact import redact
+from hf_sfda.hub.secrets import redact
 
 Say = Callable[[Any], str]
 
