@@ -1,0 +1,479 @@
+"""Who becomes a candidate, and the reason of everyone who does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hf_sfda import find_candidates
+from hf_sfda.errors import ScanError
+from hf_sfda.scan import rules
+from hf_sfda.scan.query import PIPELINE_TAGS
+from tests import factories
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """One folder of each kind; copy before changing."""
+    root = tmp_path_factory.mktemp("zoo")
+    factories.tiny_vit(root / "vit")
+    factories.write_card(root / "vit", license="apache-2.0", pipeline_tag="image-classification")
+    factories.tiny_bert(root / "bert")
+    factories.write_card(root / "bert", license="mit")
+    factories.tiny_timm(root / "timm")
+    factories.write_card(root / "timm", library_name="timm", pipeline_tag="image-classification")
+    return root
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
+
+
+def config_of(folder, **changes):
+    return json.dumps(json.loads((folder / "config.json").read_text()) | changes)
+
+
+def variant(folder, **files):
+    """The folder's files with some replaced, added or (``None``) removed."""
+    kept = {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
+    return {name: data for name, data in (kept | files).items() if data is not None}
+
+
+def by_id(candidates):
+    return {candidate.model_id: candidate for candidate in candidates}
+
+
+def card(**metadata):
+    """A README with this front matter."""
+    lines = [f"{key}: {value}" for key, value in metadata.items()]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+# -- the Hub query
+
+
+def test_a_query_takes_the_most_downloaded_of_all_pipeline_tags(hub, zoo):
+    hub.put("acme/few", zoo / "vit", downloads=1)
+    hub.put("acme/many", zoo / "timm", downloads=100)
+    hub.put("acme/some", zoo / "vit", downloads=50)
+    factories.write_card(zoo / "vit", pipeline_tag="image-feature-extraction")
+    hub.put("acme/backbone", zoo / "vit", downloads=70)
+    factories.write_card(zoo / "vit", license="apache-2.0", pipeline_tag="image-classification")
+    hub.put("acme/text", zoo / "bert", downloads=999)
+    hub.requests.clear()
+    found = find_candidates(modality="image", top=3)
+    assert [c.model_id for c in found] == ["acme/many", "acme/backbone", "acme/some"]
+    assert all(c.skip is None and c.source == "hub" for c in found)
+    many, some = found[0], found[2]
+    assert (many.library, some.library) == ("timm", "transformers")
+    assert some.license == "apache-2.0" and some.downloads == 50
+    assert some.pipeline_tag == "image-classification"
+    assert some.revision == hub.repo("acme/some").head.sha
+    assert some.params > 1000
+    assert some.download_bytes == 4 * some.params
+    lists = hub.seen("GET", "^/api/models$")
+    assert len(lists) == len(PIPELINE_TAGS["image"])
+    assert hub.requests == lists, "no call a model"
+    assert {r.query["sort"][0] for r in lists} == {"downloads"}
+
+
+def test_pages_are_fetched_as_they_are_used(hub, zoo):
+    for number in range(12):
+        hub.put(f"acme/m{number:02d}", zoo / "vit", downloads=100 - number)
+    hub.state.page_size = 3
+    hub.requests.clear()
+    assert len(find_candidates(modality="image", top=2)) == 2
+    assert len(hub.requests) == 2, "the first page of each tag"
+    hub.requests.clear()
+    assert [c.model_id for c in find_candidates(modality="image", top=7)] == [
+        f"acme/m{number:02d}" for number in range(7)
+    ]
+    assert len(hub.requests) == 2 + 2
+
+
+def test_left_out_models_come_with_their_reason_and_do_not_count(hub, zoo):
+    bert = zoo / "bert"
+    quantised = config_of(bert, quantization_config={"quant_method": "gptq", "bits": 4})
+    code = config_of(bert, auto_map={"AutoModel": "modeling.Odd"})
+    masked = card(pipeline_tag="fill-mask")
+    repos = {
+        "pickle": variant(bert, **{"model.safetensors": None, "pytorch_model.bin": "x"}),
+        "gguf": {"README.md": card(pipeline_tag="fill-mask", library_name="gguf"), "m.gguf": b"x"},
+        "onnx": variant(bert, **{"model.safetensors": None, "onnx/model.onnx": "x"}),
+        "code": variant(bert, **{"config.json": code, "README.md": masked}),
+        "quantised": variant(bert, **{"config.json": quantised}),
+        "adapter": {
+            "README.md": card(pipeline_tag="fill-mask", library_name="peft", base_model="acme/ok"),
+            "adapter_config.json": b'{"peft_type": "LORA"}',
+            "adapter_model.safetensors": b"x",
+        },
+        "gated": variant(bert),
+        "disabled": variant(bert),
+        "no-config": variant(
+            bert,
+            **{
+                "config.json": None,
+                "README.md": card(pipeline_tag="fill-mask", library_name="transformers"),
+            },
+        ),
+        "odd-type": variant(
+            bert, **{"config.json": '{"architectures": ["X"]}', "README.md": masked}
+        ),
+        "spacy": variant(
+            bert, **{"README.md": card(pipeline_tag="fill-mask", library_name="spacy")}
+        ),
+        "picture": variant(zoo / "vit", **{"README.md": card(pipeline_tag="feature-extraction")}),
+    }
+    for number, (name, files) in enumerate(repos.items()):
+        hub.put(f"acme/{name}", files, downloads=1000 - number)
+    hub.set("acme/gated", gated="auto")
+    hub.set("acme/disabled", disabled=True)
+    hub.put("acme/ok", bert, downloads=1)
+    found = by_id(find_candidates(modality="text", top=1))
+    words = {
+        "pickle": "pickle (pytorch_model.bin)", "gguf": "gguf", "onnx": "ONNX (onnx/model.onnx)",
+        "code": "remote code", "quantised": "quantised (gptq)", "adapter": "adapter",
+        "gated": "gated", "disabled": "disabled", "no-config": "no config.json",
+        "odd-type": "neither a model_type", "spacy": "made for spacy", "picture": "takes pictures",
+    }  # fmt: skip
+    assert set(found) == {f"acme/{name}" for name in (*words, "ok")}
+    for name, word in words.items():
+        candidate = found[f"acme/{name}"]
+        assert word in (candidate.skip or ""), name
+        assert candidate.status == "skipped"
+    assert found["acme/ok"].skip is None
+
+
+def test_too_large_and_unknown_size(hub, zoo):
+    hub.put("acme/vit", zoo / "vit", downloads=2)
+    params = find_candidates(modality="image")[0].params
+    assert find_candidates(modality="image", max_params=params)[0].skip is None
+    left_out = find_candidates(modality="image", max_params=params - 1)[0]
+    assert left_out.skip.startswith("too large") and left_out.params == params
+    hub.put("acme/vit", variant(zoo / "vit", **{"model.safetensors": "not safetensors"}))
+    assert "not stated" in find_candidates(modality="image", max_params=5)[0].skip
+    assert find_candidates(modality="image")[0].skip is None, "the download will tell"
+
+
+def test_a_query_survives_passing_failures(hub, zoo, waits):
+    hub.put("acme/vit", zoo / "vit")
+    hub.faults.add(path_regex="^/api/models$", status=429)
+    hub.faults.add(path_regex="^/api/models$", status=503)
+    assert [c.model_id for c in find_candidates(modality="image")] == ["acme/vit"]
+    assert len(waits) == 2
+
+
+def test_a_hub_that_cannot_be_asked_says_what_to_do(hub, waits):
+    hub.stop()
+    with pytest.raises(ScanError, match=r"cannot be reached.*--models"):
+        find_candidates(modality="image")
+    hub.start()
+    hub.faults.add(path_regex="^/api/models$", status=503, times=None)
+    with pytest.raises(ScanError, match=r"fails \(503\).*--models"):
+        find_candidates(modality="image")
+    hub.faults.clear()
+    with pytest.raises(ScanError, match="token is valid"):
+        find_candidates(modality="image", token="hf_wrong")
+
+
+def test_private_models_are_seen_by_their_owner_only(hub, zoo):
+    hub.put("me/mine", zoo / "vit", private=True)
+    stranger = hub.account("stranger")
+    assert [c.model_id for c in find_candidates(modality="image")] == ["me/mine"]
+    assert find_candidates(modality="image", token=stranger) == []
+    named = find_candidates(["me/mine"], token=stranger)[0]
+    assert "not on the Hub" in named.skip and named.status == "failed"
+
+
+# -- named models
+
+
+def test_named_ids_are_resolved_to_commits_in_the_order_given(hub, zoo):
+    old = hub.put("acme/vit", zoo / "vit")
+    new = hub.put("acme/vit", {"README.md": "later"}, title="later")
+    hub.put("acme/bert", zoo / "bert")
+    hub.requests.clear()
+    entries = ["acme/vit", "acme/bert", f"acme/vit@{old}", "acme/vit"]
+    found = find_candidates(entries)
+    assert [(c.model_id, c.skip) for c in found] == [
+        ("acme/vit", None), ("acme/bert", None), ("acme/vit", None),
+    ]  # fmt: skip
+    assert [found[0].revision, found[2].revision] == [new, old]
+    assert len(hub.requests) == len(entries), "one call a name"
+
+
+def test_named_models_that_are_not_there_become_failed_rows(hub, zoo):
+    hub.put("acme/vit", zoo / "vit")
+    found = by_id(
+        find_candidates(["acme/gone", "acme/vit@v9", "not a model", "./nowhere", "a/b/c"])
+    )
+    assert {c.status for c in found.values()} == {"failed"}
+    assert "acme/gone is not on the Hub" in found["acme/gone"].skip
+    assert "no such revision" in found["acme/vit"].skip
+    for name in ("not a model", "./nowhere", "a/b/c"):
+        assert "neither a path that exists nor a Hub id" in found[name].skip
+
+
+def test_a_named_gated_model_is_tried(hub, zoo):
+    hub.put("acme/gated", zoo / "vit", gated="manual")
+    left_out = find_candidates(["acme/gated"])[0]
+    assert left_out.status == "skipped" and left_out.skip.startswith("gated, and no token")
+    hub.grant("acme/gated", "me")
+    assert find_candidates(["acme/gated"])[0].skip is None
+
+
+def test_rules_hold_for_named_models_too(hub, zoo):
+    hub.put("acme/pickle", variant(zoo / "vit", **{"model.safetensors": None, "m.bin": "x"}))
+    hub.put("acme/bert", zoo / "bert")
+    found = by_id(find_candidates(["acme/pickle", "acme/bert"], modality="image"))
+    assert "no safetensors" in found["acme/pickle"].skip
+    assert found["acme/bert"].skip == "takes text, the dataset holds pictures"
+
+
+def test_one_bad_answer_does_not_stop_the_others(hub, zoo, waits):
+    hub.put("acme/vit", zoo / "vit")
+    hub.put("acme/ill", zoo / "vit")
+    hub.faults.add(path_regex="/api/models/acme/ill", status=500, times=None)
+    found = by_id(find_candidates(["acme/ill", "acme/vit"]))
+    assert "fails (500)" in found["acme/ill"].skip and found["acme/vit"].skip is None
+
+
+def test_a_dead_network_is_waited_for_once_and_the_cache_stands_in(hub, zoo, waits, tmp_path):
+    from hf_sfda.hub import download_model
+
+    repo = f"acme/{tmp_path.name}"
+    hub.put(repo, zoo / "vit")
+    before = find_candidates([repo])[0]
+    download_model(before)
+    hub.stop()
+    found = find_candidates(["acme/never-seen", repo, f"{repo}@{before.revision}"])
+    assert waits == [1.0, 2.0, 4.0]
+    assert "cannot be reached" in found[0].skip and found[0].status == "failed"
+    assert len(found) == 2, "the cached commit is the one named"
+    assert (found[1].revision, found[1].params) == (before.revision, before.params)
+    assert found[1].skip is None and found[1].license == "apache-2.0"
+
+
+def test_offline_mode_resolves_names_from_the_cache(hub, zoo, hub_env):
+    hub.put("acme/vit", zoo / "vit")
+    code = (
+        "import json, sys; from hf_sfda import find_candidates\n"
+        "from hf_sfda.hub import download_model\n"
+        "found = find_candidates(sys.argv[1:], modality='image')\n"
+        "print(json.dumps([(c.model_id, c.revision, c.skip) for c in found]))\n"
+        "[download_model(c) for c in found if c.skip is None]"
+    )
+
+    def run(*names, **env):
+        return subprocess.run(
+            [sys.executable, "-c", code, *names],
+            env=hub_env | env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    online = json.loads(run("acme/vit").stdout)
+    hub.requests.clear()
+    offline = json.loads(run("acme/vit", "acme/other", HF_HUB_OFFLINE="1").stdout)
+    assert offline[0] == online[0]
+    assert "HF_HUB_OFFLINE" in offline[1][2]
+    query = run(HF_HUB_OFFLINE="1")
+    assert "ScanError: HF_HUB_OFFLINE is set" in query.stderr and "--models" in query.stderr
+    assert hub.requests == []
+
+
+# -- folders and lists
+
+
+def test_a_folder_is_described_by_its_files_alone(hub, zoo, tmp_path):
+    found = by_id(find_candidates([str(zoo / "vit"), str(zoo / "timm")]))
+    vit = found[str(zoo / "vit")]
+    assert (vit.source, vit.library, vit.license) == ("local", "transformers", "apache-2.0")
+    assert vit.path == zoo / "vit" and vit.skip is None and vit.downloads is None
+    names = ("config.json", "model.safetensors", "preprocessor_config.json")
+    assert vit.download_bytes == sum((zoo / "vit" / name).stat().st_size for name in names)
+    hub.put("acme/vit", zoo / "vit")
+    assert vit.params == find_candidates(["acme/vit"])[0].params
+    assert found[str(zoo / "timm")].library == "timm"
+
+
+def test_a_folder_is_known_by_its_content(hub, zoo, tmp_path):
+    shutil.copytree(zoo / "vit", tmp_path / "copy")
+    (tmp_path / "copy" / "notes.txt").write_text("changes nothing")
+    first, second = find_candidates([str(zoo / "vit"), str(tmp_path / "copy")])
+    assert first.revision == second.revision and first.revision.startswith("sha256:")
+    factories.tiny_vit(tmp_path / "copy", seed=1)
+    assert find_candidates([str(tmp_path / "copy")])[0].revision != first.revision
+
+
+def test_a_folder_of_models_gives_them_sorted(hub, zoo, monkeypatch):
+    (zoo / "empty").mkdir(exist_ok=True)
+    monkeypatch.chdir(zoo.parent)
+    found = find_candidates([f"{zoo.name}/"])
+    assert [c.model_id for c in found] == [f"{zoo.name}/{name}" for name in ("bert", "timm", "vit")]
+
+
+def test_the_same_folder_twice_is_one(hub, zoo, monkeypatch):
+    monkeypatch.chdir(zoo)
+    assert [c.model_id for c in find_candidates(["vit", "./vit", str(zoo / "vit")])] == ["vit"]
+
+
+def test_broken_folders_say_what_is_wrong(hub, zoo, tmp_path):
+    def make(name, **files):
+        (tmp_path / name).mkdir()
+        for file, data in variant(zoo / "vit", **files).items():
+            (tmp_path / name / file).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+    weights = (zoo / "vit" / "model.safetensors").read_bytes()
+    shards = {key: f"model-0000{n}-of-00002.safetensors" for n, key in ((1, "a"), (2, "b"))}
+    index = json.dumps({"weight_map": shards})
+    make("no-config", **{"config.json": None})
+    make("bad-config", **{"config.json": "{"})
+    make("list-config", **{"config.json": "[]"})
+    make("odd-config", **{"config.json": "{}"})
+    make("truncated", **{"model.safetensors": weights[:-1000]})
+    make("header", **{"model.safetensors": b"\xff" * 100})
+    make("empty", **{"model.safetensors": b""})
+    make("pickle", **{"model.safetensors": None, "pytorch_model.bin": b"x"})
+    make("no-weights", **{"model.safetensors": None})
+    make("shard", **{"model.safetensors": None, "model.safetensors.index.json": index,
+                     "model-00001-of-00002.safetensors": weights})  # fmt: skip
+    make("bad-index", **{"model.safetensors": None, "model.safetensors.index.json": "[]"})
+    words = {
+        "no-config": "no config.json", "bad-config": "config.json is not JSON",
+        "list-config": "no JSON object", "odd-config": "neither a model_type",
+        "truncated": "truncated or damaged", "header": "truncated or damaged",
+        "empty": "truncated or damaged", "pickle": "pickle (pytorch_model.bin); pickles are never",
+        "no-weights": "no weights",
+        "shard": "names model-00002-of-00002.safetensors, which is missing",
+        "bad-index": "not an index",
+    }  # fmt: skip
+    found = {c.path.name: c for c in find_candidates([str(tmp_path)])}
+    assert set(found) == set(words)
+    for name, word in words.items():
+        assert word in found[name].skip and "\n" not in found[name].skip
+        assert (found[name].status, found[name].revision) == ("failed", None)
+
+
+def test_folders_left_out_by_rule_are_skipped(hub, zoo, tmp_path):
+    for name, changes in {
+        "code": {"auto_map": {"AutoModel": "x.Y"}},
+        "quantised": {"quantization_config": {"quant_method": "bitsandbytes"}},
+    }.items():
+        shutil.copytree(zoo / "vit", tmp_path / name)
+        (tmp_path / name / "config.json").write_text(config_of(zoo / "vit", **changes))
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    (tmp_path / "lora" / "adapter_model.safetensors").write_bytes(b"x")
+    (tmp_path / "lora" / "config.json").write_text('{"model_type": "vit"}')
+    found = {c.path.name: c for c in find_candidates([str(tmp_path)])}
+    assert {c.status for c in found.values()} == {"skipped"}
+    assert "code" in found["code"].skip
+    assert "bitsandbytes" in found["quantised"].skip
+    assert "adapter" in found["lora"].skip
+    large = find_candidates([str(zoo / "vit")], max_params=10)[0]
+    assert large.skip.startswith("too large") and large.revision
+
+
+def test_shards_are_counted_together(hub, zoo, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(zoo / "vit" / "model.safetensors")
+    folder = tmp_path / "sharded"
+    folder.mkdir()
+    shutil.copy(zoo / "vit" / "config.json", folder)
+    keys = sorted(weights)
+    shards = {}
+    for number, part in enumerate((keys[:5], keys[5:]), start=1):
+        name = f"model-{number:05d}-of-00002.safetensors"
+        save_file({key: weights[key] for key in part}, folder / name)
+        shards |= dict.fromkeys(part, name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    sharded, whole = find_candidates([str(folder), str(zoo / "vit")])
+    assert sharded.skip is None and sharded.params == whole.params
+    hub.put("acme/sharded", folder)
+    assert find_candidates(["acme/sharded"])[0].skip is None
+
+
+def test_a_folder_without_models_says_so(hub, tmp_path):
+    (tmp_path / "sub").mkdir()
+    only = find_candidates([str(tmp_path)])
+    assert len(only) == 1 and only[0].status == "failed"
+    assert "neither a model folder" in only[0].skip
+
+
+def test_an_unreadable_file_is_that_models_problem(hub, zoo, tmp_path, monkeypatch):
+    shutil.copytree(zoo / "vit", tmp_path / "vit")
+    (tmp_path / "vit" / "model.safetensors").unlink()
+    (tmp_path / "vit" / "model.safetensors").symlink_to(tmp_path / "gone")
+    found = find_candidates([str(tmp_path / "vit"), str(zoo / "vit")])
+    assert found[0].status == "failed" and found[1].skip is None
+
+
+def test_a_careless_card_does_not_lose_the_model(hub, zoo, tmp_path):
+    shutil.copytree(zoo / "vit", tmp_path / "vit")
+    (tmp_path / "vit" / "README.md").write_text("---\nlicense: [: {\n---\n")
+    only = find_candidates([str(tmp_path / "vit")])[0]
+    assert only.skip is None and only.license is None
+
+
+def test_lists_name_models_relative_to_themselves(hub, zoo, tmp_path):
+    hub.put("acme/bert", zoo / "bert")
+    shutil.copytree(zoo / "vit", tmp_path / "lists" / "models" / "vit")
+    listing = tmp_path / "lists" / "mine.txt"
+    listing.write_text("# mine\n\nmodels/vit  # the small one\nacme/bert\nacme/gone\nmine.txt\n")
+    found = by_id(find_candidates([str(listing)]))
+    assert list(found) == ["models/vit", "acme/bert", "acme/gone", "mine.txt"]
+    assert found["models/vit"].skip is None and found["models/vit"].source == "local"
+    assert found["acme/bert"].skip is None
+    assert found["mine.txt"].status == "failed", "a list within a list"
+
+
+def test_a_weights_file_is_not_a_list(hub, zoo):
+    only = find_candidates([str(zoo / "vit" / "model.safetensors")])
+    assert len(only) == 1 and "name the folder" in only[0].skip
+
+
+# -- rules
+
+
+def test_reasons_are_one_line_without_full_stop():
+    reasons = [
+        rules.weights_reason([]),
+        rules.weights_reason(["a.bin", "b.pt"]),
+        rules.weights_reason(["unet/x.safetensors"]),
+        rules.code_reason({}, ["custom_code"]),
+        rules.compression_reason({}, ["base_model:quantized:acme/x"]),
+        rules.compression_reason({}, ["base_model:adapter:acme/x"]),
+        rules.library_reason(None, "mlx"),
+        rules.size_reason(None, 5),
+        rules.modality_reason("AutoFeatureExtractor", "text"),
+    ]
+    for reason in reasons:
+        assert reason and "\n" not in reason and not reason.endswith(".")
+
+
+def test_training_arguments_are_no_weights():
+    assert rules.weights_reason(["training_args.bin", "optimizer.pt"]) == "no weights"
+
+
+def test_bytes_follow_the_dtype():
+    assert rules.weights_bytes({"F32": 10, "BF16": 10, "I64": 1, "F8_E4M3": 3}) == 40 + 20 + 8 + 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths")
+def test_scanning_needs_no_torch(zoo):
+    code = (
+        "import sys; from hf_sfda import find_candidates\n"
+        f"assert find_candidates([{str(zoo / 'vit')!r}])[0].skip is None\n"
+        "print([m for m in ('torch', 'transformers', 'datasets', 'timm') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
