@@ -136,7 +136,8 @@ def score_permuted(
     """Score the same features against shuffled labels: what the metric gives to no relation.
 
     Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
-    once for all shuffles.
+    once for all shuffles, and a cross-fitted metric scores only a few folds of each shuffle
+    (:attr:`~hf_sfda.metrics.Metric.null_options`): the mean is the same, its spread larger.
 
     Args:
         features: As in :func:`score`.
@@ -166,7 +167,7 @@ def score_permuted(
     for p in range(n_permutations):
         shuffle = torch.from_numpy(rng.permutation(len(problem))).to(problem.targets.device)
         shuffled = problem.relabelled(problem.targets[shuffle])
-        values[p] = _run(entry, shuffled, options).value
+        values[p] = _run(entry, shuffled, {**entry.null_options, **options}).value
     return values
 
 
@@ -272,7 +273,9 @@ def _features(features: Array) -> Tensor:
         raise MetricError("Features are complex; they must be real.")
     if X.device.type == "mps":
         X = X.cpu()  # that device has no float64
-    X = X.detach().to(torch.float64)
+    X = X.detach()
+    if not X.is_floating_point():
+        X = X.double()
     bad = ~torch.isfinite(X).all(1)
     if bad.any():
         row = int(bad.nonzero()[0])

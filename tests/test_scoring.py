@@ -13,6 +13,7 @@ import hf_sfda
 from hf_sfda import metrics as registry
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import get_metric, list_metrics, register_metric
+from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.scoring import score, score_all, score_permuted
 from hf_sfda.types import Candidate, Score
 from tests.test_metrics_contract import blobs, head
@@ -41,7 +42,9 @@ def test_unknown_metric_lists_the_known():
 
 
 def test_unknown_option_lists_the_known():
-    with pytest.raises(MetricError, match=r"Unknown option fold for sfda_cv; allowed are folds"):
+    with pytest.raises(
+        MetricError, match=r"Unknown option fold for sfda_cv; allowed are enough, folds"
+    ):
         score(*blobs(), "sfda_cv", fold=3)
     with pytest.raises(MetricError, match=r"Unknown option folds for sfda; there are none"):
         score(*blobs(), "sfda", folds=3)
@@ -147,7 +150,7 @@ def test_name_can_be_taken_once(lent):
         register_metric("knn")(elsewhere)
 
 
-@pytest.mark.parametrize("metric", ["sfda", "sfda_cv", "logme", "knn"])
+@pytest.mark.parametrize("metric", ["sfda", "sfda_cv", "logme", "knn", "linear_probe", "hscore"])
 def test_shuffled_labels_by_hand(metric):
     X, y = blobs(1.0)
     rng = np.random.default_rng([7, 1])
@@ -155,6 +158,21 @@ def test_shuffled_labels_by_hand(metric):
     values = score_permuted(X, y, metric, n_permutations=3, seed=7)
     np.testing.assert_allclose(values, by_hand, atol=1e-12)
     np.testing.assert_array_equal(values, score_permuted(X, y, metric, n_permutations=3, seed=7))
+
+
+def test_shuffles_of_many_samples_are_scored_on_a_few_folds():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1500, 8)), rng.integers(0, 4, 1500)
+    cheap = score_permuted(X, y, "sfda_cv", n_permutations=10)
+    full = score_permuted(X, y, "sfda_cv", n_permutations=10, enough=1500)
+    assert (cheap != full).all()
+    assert cheap.mean() == pytest.approx(full.mean(), abs=4 * cheap.std() / np.sqrt(10))
+    assert cheap.std() < 0.003  # beside 0.25: a few folds are enough
+    part = score(X, y, "sfda_cv", enough=200)
+    assert part.per_sample is None
+    whole = score(X, y, "sfda_cv").per_sample
+    held = stratified_folds(np.unique(y, return_inverse=True)[1], 5, seed=0) == 0
+    assert part.value == pytest.approx(whole[held].mean(), abs=1e-9)
 
 
 def test_no_shuffles():

@@ -16,8 +16,8 @@ imported when a metric is first asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from hf_sfda.errors import MetricError
@@ -58,6 +58,7 @@ class Metric:
             never depends on the names of labels.
         held_out: Whether ``per_sample`` judges samples by a fit that has not seen them, so that
             noise scores at chance.
+        null_options: Options under which shuffled labels are scored as well and for less.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Metric:
     reference: str = ""
     invariant_to: frozenset[Change] = frozenset()
     held_out: bool = False
+    null_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _REGISTRY: dict[str, Metric] = {}
@@ -86,6 +88,7 @@ def register_metric(
     reference: str = "",
     invariant_to: set[Change] | frozenset[Change] = frozenset(),
     held_out: bool = False,
+    null_options: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Make a function available as ``--metric name``.
 
@@ -99,6 +102,7 @@ def register_metric(
         reference: Source of the formula.
         invariant_to: Claims, see :class:`Metric`.
         held_out: See :class:`Metric`.
+        null_options: See :class:`Metric`.
 
     Raises:
         MetricError: The name is taken.
@@ -123,6 +127,7 @@ def register_metric(
             reference=reference,
             invariant_to=frozenset(invariant_to),
             held_out=held_out,
+            null_options=dict(null_options or {}),
         )
         return function
 

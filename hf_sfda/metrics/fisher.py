@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,12 @@ class Discriminant(NamedTuple):
     def log_probabilities(self, X: Tensor) -> Tensor:
         """(N, C) logarithm of :meth:`probabilities`."""
         return torch.log_softmax(torch.addmm(self.bias, X, self.weights), dim=1)
+
+    def mixed_probabilities(self, X: Tensor, w: Tensor, y: Tensor, others: Tensor) -> Tensor:
+        """(N, C) posterior of ``w_i x_i + (1 - w_i) m_{y_i}``, without making these samples."""
+        logits = (X @ self.weights).mul_(w[:, None])
+        logits += ((1 - w)[:, None] * (others @ self.weights)[y]).add_(self.bias)
+        return torch.softmax(logits, dim=1)
 
 
 def fit(
@@ -83,3 +90,48 @@ def self_challenge(probabilities: Tensor, labels: Tensor) -> Tensor:
     """
     softened = torch.softmax(probabilities, dim=1)
     return softened.gather(1, labels[:, None])[:, 0]
+
+
+class Mixed(NamedTuple):
+    """Means and scatter of the training samples after ConfMix.
+
+    Attributes:
+        means: (C, D).
+        within: (D, D) within-class scatter, biased.
+    """
+
+    means: Tensor
+    within: Tensor
+
+
+def mix(
+    X: Tensor,
+    w: Tensor,
+    y: Tensor,
+    others: Tensor,
+    counts: Tensor,
+    parts: Sequence[slice] = (slice(None),),
+) -> Mixed:
+    """Means and scatter of ``w_i x_i + (1 - w_i) m_{y_i}``, without making these samples.
+
+    Within class c every mixed sample is m_c + v_i with v_i = w_i (x_i - m_c), so that
+
+        sum_i v_i v_i' = sum_i w_i^2 x_i x_i' - sum_c (b_c m_c' + m_c b_c') + sum_c q_c m_c m_c'
+
+    where b_c = sum_{i in c} w_i^2 x_i and q_c = sum_{i in c} w_i^2.
+
+    Args:
+        X: (N, D), centred: means then are small beside the samples and nothing cancels.
+        w: (N,) confidences.
+        y: (N,) classes.
+        others: (C, D) m, from :func:`other_means`.
+        counts: (C,) samples of each class in ``parts``.
+        parts: Which rows are training samples.
+    """
+    moments = linalg.weighted_moments(X, w, y, len(others), parts)
+    sums = moments.first - moments.weight[:, None] * others  # of v
+    means = sums / counts.clamp(min=1)[:, None]
+    half = others.T @ (0.5 * moments.weight2[:, None] * others - moments.second)
+    within = moments.gram.add_(half).add_(half.T).addmm_(sums.T, means, alpha=-1)
+    present = (counts > 0).double()
+    return Mixed((others + means) * present[:, None], within.div_(float(counts.sum())))

@@ -31,10 +31,9 @@ def hscore(problem: Problem) -> Score:
     ``eps max(N, D)`` of the largest eigenvalue are dropped here.
     """
     values, vectors = problem.geometry.spectrum
-    n, width = problem.features.shape
+    n, width = len(problem), problem.geometry.width
     kept = values > torch.finfo(torch.float64).eps * max(n, width) * values.max()
-    centred = problem.class_means - problem.geometry.mean
-    projected = (centred * problem.counts.sqrt()[:, None]) @ vectors  # (C, r)
+    projected = (problem.class_means * problem.counts.sqrt()[:, None]) @ vectors  # (C, r)
     inverse = torch.where(kept, 1 / values.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
     score = float(projected.square().sum(0) @ inverse)
     rank = int(kept.sum())

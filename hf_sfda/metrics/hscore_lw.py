@@ -28,16 +28,14 @@ def hscore_lw(problem: Problem) -> Score:
     """
     geometry, n = problem.geometry, len(problem)
     covariance = geometry.scatter / n
-    residual2 = linalg.squared_distances(
-        geometry.coordinates, geometry.mean[None], torch.zeros_like(problem.labels)
-    )
-    shrinkage = ledoit_wolf(covariance, float(residual2.square().sum()), n, geometry.width)
+    fourth = float(geometry.squared_norms.square().sum())
+    shrinkage = ledoit_wolf(covariance, fourth, n, geometry.width)
     target = float(covariance.diagonal().sum()) / geometry.width
     covariance.mul_(1 - shrinkage).diagonal().add_(shrinkage * target or 1.0)
     L, _ = linalg.cholesky(covariance)
     # As released: the covariance of the means is unbiased (n - 1), the other one is not.
     shares = problem.counts / (n - 1)
-    centred = (problem.class_means - geometry.mean) * shares.sqrt()[:, None]
+    centred = problem.class_means * shares.sqrt()[:, None]
     whitened = torch.linalg.solve_triangular(L, centred.T, upper=False)
     score = (1 - shrinkage) * float(whitened.square().sum())
     return Score("hscore_lw", score, details={"shrinkage": shrinkage})

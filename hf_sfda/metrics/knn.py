@@ -40,14 +40,18 @@ def knn(problem: Problem, *, k: int = 5) -> Score:
     if k < 1:
         raise MetricError(f"k is {k}; it must be at least 1.")
     k = min(k, len(problem) - 1)
-    predicted = _vote(problem.labels[nearest(problem.geometry.coordinates, k)], problem.n_classes)
+    predicted = _vote(problem.labels[nearest(problem.geometry.centred, k)], problem.n_classes)
     hit = (predicted == problem.labels).double()
     return Score("knn", float(hit.mean()), hit.cpu().numpy(), {"k": float(k)})
 
 
 def nearest(X: Tensor, k: int) -> Tensor:
-    """(N, k) rows nearest to each row of X (N, D), itself excluded, nearest first."""
-    X = X - X.mean(0)  # keeps the cancellation in |x|^2 - 2 x'z + |z|^2 small
+    """(N, k) rows nearest to each row of X, itself excluded, nearest first.
+
+    Args:
+        X: (N, D), centred: what cancels in |x|^2 - 2 x'z + |z|^2 is then small.
+        k: At most N - 1.
+    """
     lengths = X.square().sum(1)
     n = len(X)
     rows = max(1, _CELLS // n)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-_ROWS = 2048
-"""Rows a pass works on: long enough for full speed, short enough that temporaries stay small
-beside the features."""
 
 _COLUMN_BLOCKS = 8
 """A symmetric product needs only the blocks on and above the diagonal, (B + 1) / 2B of the work:
@@ -17,52 +15,104 @@ _COLUMN_BLOCKS = 8
 
 _MIN_BLOCK = 64
 
+_PASS = 1024
+"""Rows of a weighted copy: long enough for a product at full speed, and small beside the
+features."""
 
-def gram(
-    X: Tensor,
-    *,
-    centre: Tensor | None = None,
-    groups: Tensor | None = None,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Symmetric product of weighted residuals, ``sum_i w_i^2 (x_i - c_i)(x_i - c_i)'``.
+_IN_CACHE = 2**17
+"""Numbers (1 MB) that element-wise steps work on at a time, so that they meet in the cache."""
 
-    Residuals are made a few thousand rows at a time, so memory stays at X plus (D, D), and only
-    the upper half is multiplied out.
+
+def gram(X: Tensor) -> Tensor:
+    """(D, D) product ``X'X`` of X (N, D), only the upper half multiplied out."""
+    out = X.new_zeros(X.shape[1], X.shape[1])
+    _add_gram_(out, X)
+    return _mirror_(out)
+
+
+class Moments(NamedTuple):
+    """What the scatter of weighted samples is made of.
+
+    Attributes:
+        gram: (D, D) ``sum_i w_i^2 x_i x_i'``.
+        first: (G, D) ``sum_i w_i x_i`` by group.
+        second: (G, D) ``sum_i w_i^2 x_i`` by group.
+        weight: (G,) ``sum_i w_i`` by group.
+        weight2: (G,) ``sum_i w_i^2`` by group.
+    """
+
+    gram: Tensor
+    first: Tensor
+    second: Tensor
+    weight: Tensor
+    weight2: Tensor
+
+
+def weighted_moments(
+    X: Tensor, weights: Tensor, groups: Tensor, n_groups: int, parts: Sequence[slice]
+) -> Moments:
+    """Moments of the rows in ``parts``, without a weighted copy of X.
 
     Args:
         X: (N, D).
-        centre: (D,) common centre, or (C, D) one a group; nothing is subtracted without it.
-        groups: (N,) which row of ``centre`` belongs to which sample.
         weights: (N,).
-
-    Returns:
-        (D, D), symmetric to the bit.
+        groups: (N,) int64.
+        n_groups: G.
+        parts: Which rows count.
     """
     width = X.shape[1]
-    out = X.new_zeros(width, width)
+    square = X.new_zeros(width, width)
+    first, second = X.new_zeros(n_groups, width), X.new_zeros(n_groups, width)
+    sums = X.new_zeros(n_groups), X.new_zeros(n_groups)
+    buffer = X.new_empty(min(_PASS, len(X)), width)
+    for part in parts:
+        for rows in _passes(*part.indices(len(X))[:2], _PASS):
+            w, g = weights[rows], groups[rows]
+            R = torch.mul(X[rows], w[:, None], out=buffer[: len(w)])
+            first.index_add_(0, g, R)
+            _add_gram_(square, R)
+            second.index_add_(0, g, R.mul_(w[:, None]))
+            sums[0].index_add_(0, g, w)
+            sums[1].index_add_(0, g, w.square())
+    return Moments(_mirror_(square), first, second, *sums)
+
+
+def _add_gram_(out: Tensor, X: Tensor) -> None:
+    """Add X'X to the blocks of ``out`` on and above the diagonal."""
+    for low, high in pairwise(_edges(X.shape[1])):
+        out[low:high, low:].addmm_(X[:, low:high].T, X[:, low:])
+
+
+def _mirror_(out: Tensor) -> Tensor:
+    """Make a matrix symmetric whose blocks on and above the diagonal are filled."""
+    for low, high in pairwise(_edges(len(out))):
+        out[high:, low:high] = out[low:high, high:].T
+        block = out[low:high, low:high]
+        block.copy_(block.triu() + block.triu(1).T)  # a product need not be symmetric to the bit
+    return out
+
+
+def _edges(width: int) -> list[int]:
     blocks = max(1, min(_COLUMN_BLOCKS, width // _MIN_BLOCK))
-    edges = [width * i // blocks for i in range(blocks + 1)]
-    for start in range(0, len(X), _ROWS):
-        rows = slice(start, start + _ROWS)
-        R = X[rows]
-        if centre is not None:
-            R = R - (centre if groups is None else centre[groups[rows]])
-        if weights is not None:
-            R = R * weights[rows, None]
-        for low, high in pairwise(edges):
-            out[low:high, low:].addmm_(R[:, low:high].T, R[:, low:])
-    return mirror_(out)
+    return [width * i // blocks for i in range(blocks + 1)]
 
 
-def mirror_(upper: Tensor) -> Tensor:
-    """Copy the upper triangle onto the lower one, in place."""
-    return upper.triu_().add_(upper.triu(1).T)
+def _passes(start: int, stop: int, step: int) -> Iterator[slice]:
+    for low in range(start, stop, step):
+        yield slice(low, min(low + step, stop))
 
 
 def group_sums(X: Tensor, groups: Tensor, n_groups: int) -> Tensor:
     """(G, D) sums of the rows of X by group."""
     return X.new_zeros(n_groups, X.shape[1]).index_add_(0, groups, X)
+
+
+def squared_distances(X: Tensor, centres: Tensor, groups: Tensor) -> Tensor:
+    """(N,) squared distance of each row of X to the centre of its group."""
+    out = X.new_empty(len(X))
+    for rows in _passes(0, len(X), max(1, _IN_CACHE // X.shape[1])):
+        torch.linalg.vector_norm(X[rows] - centres[groups[rows]], dim=1, out=out[rows])
+    return out.square_()
 
 
 def cholesky(A: Tensor) -> tuple[Tensor, float]:
@@ -85,24 +135,3 @@ def cholesky(A: Tensor) -> tuple[Tensor, float]:
         L, info = torch.linalg.cholesky_ex(A + jitter * eye)
         if not info.item() or not 0 < jitter < float("inf"):
             return L, jitter
-
-
-def weighted_sums(
-    X: Tensor, weights: Tensor, groups: Tensor, n_groups: int, *, centre: Tensor
-) -> Tensor:
-    """(G, D) sums over a group of ``w_i (x_i - centre_g)``, without a second copy of X."""
-    out = X.new_zeros(n_groups, X.shape[1])
-    for start in range(0, len(X), _ROWS):
-        rows = slice(start, start + _ROWS)
-        out.index_add_(0, groups[rows], X[rows] * weights[rows, None])
-    total = weights.new_zeros(n_groups).index_add_(0, groups, weights)
-    return out.sub_(total[:, None] * centre)
-
-
-def squared_distances(X: Tensor, centres: Tensor, groups: Tensor) -> Tensor:
-    """(N,) squared distance of each row to the centre of its group."""
-    out = X.new_empty(len(X))
-    for start in range(0, len(X), _ROWS):
-        rows = slice(start, start + _ROWS)
-        out[rows] = (X[rows] - centres[groups[rows]]).square_().sum(1)
-    return out

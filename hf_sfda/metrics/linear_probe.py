@@ -38,15 +38,14 @@ def linear_probe(problem: Problem) -> Score:
     n = len(problem)
     values, vectors = geometry.spectrum
     base = Y.mean(0)
-    centred = geometry.coordinates.T @ (Y - base)  # X is not centred, but Y is: the same product
-    B = vectors.T @ centred  # (r, C)
+    B = vectors.T @ (geometry.centred.T @ Y)  # (r, C)
     penalty = _gcv(values, B, (Y - base).square().sum(), n)
     shrink = 1 / (values + penalty)  # (r,)
     coefficients = shrink[:, None] * B
     predictions = torch.empty_like(Y)
     for start in range(0, n, _ROWS):
         rows = slice(start, start + _ROWS)
-        Z = (geometry.coordinates[rows] - geometry.mean) @ vectors
+        Z = geometry.centred[rows] @ vectors
         leverage = (1 / n + Z.square() @ shrink)[:, None].clamp(max=1 - 1e-12)
         fitted = torch.addmm(base, Z, coefficients)
         predictions[rows] = (fitted - leverage * Y[rows]) / (1 - leverage)

@@ -59,7 +59,9 @@ def logme(problem: Problem, *, max_steps: int = 11, tolerance: float = 1e-3) -> 
     n = len(problem)
     T = problem.one_hot
     values, vectors = problem.geometry.raw_spectrum
-    z2 = (vectors.T @ (problem.geometry.coordinates.T @ T)).square_()  # (r, T)
+    geometry = problem.geometry
+    products = geometry.centred.T @ T + torch.outer(geometry.mean, T.sum(0))  # X'T
+    z2 = (vectors.T @ products).square_()  # (r, T)
     evidence, steps = _max_evidence(values[:, None], z2, T.square().sum(0), n, max_steps, tolerance)
     return Score("logme", float(evidence.mean()), details={"steps": float(steps)})
 

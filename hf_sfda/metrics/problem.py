@@ -37,18 +37,28 @@ class Geometry:
     """Features and everything that follows from them without labels.
 
     Attributes:
-        features: (N, D) float64. Never written to.
+        given: (N, D) finite, of any real dtype. Never written to.
     """
 
-    features: Tensor
+    given: Tensor
 
     def __len__(self) -> int:
-        return self.features.shape[0]
+        return self.given.shape[0]
 
     @property
     def width(self) -> int:
         """D, also after a rotation into fewer coordinates."""
-        return self.features.shape[1]
+        return self.given.shape[1]
+
+    @property
+    def is_rotated(self) -> bool:
+        """Whether there are fewer samples than dimensions, and so a smaller basis."""
+        return len(self) < self.width
+
+    @cached_property
+    def features(self) -> Tensor:
+        """(N, D) float64, as given."""
+        return self.given.double()
 
     @cached_property
     def coordinates(self) -> Tensor:
@@ -57,8 +67,7 @@ class Geometry:
         Exact for every metric that is invariant to rotation, and turns its N D^2 into N^2 D when
         there are fewer samples than dimensions. With N >= D these are the features themselves.
         """
-        n, width = self.features.shape
-        if n >= width:
+        if not self.is_rotated:
             return self.features
         # X' = Q R, so that X = R' Q': the rows of R' are the samples in the basis Q.
         R: Tensor = torch.linalg.qr(self.features.T, mode="r").R
@@ -67,17 +76,30 @@ class Geometry:
     @cached_property
     def row_sums(self) -> Tensor:
         """(N,) sums over dimensions, before any rotation (the released SFDA starts from them)."""
-        return self.features.sum(1)
+        return self.given.sum(1, dtype=torch.float64)
 
     @cached_property
     def mean(self) -> Tensor:
         """(r,) mean of the coordinates."""
-        return self.coordinates.mean(0)
+        if self.is_rotated:
+            return self.coordinates.mean(0)
+        return self.given.mean(0, dtype=torch.float64)
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """(N, r) coordinates less their mean."""
+        return self.rows(None)
+
+    def rows(self, order: Tensor | None) -> Tensor:
+        """(N, r) centred coordinates in another order: a new tensor, which is not kept."""
+        X = self.coordinates if self.is_rotated else self.given
+        # Mixed dtypes promote inside the subtraction: single precision needs no copy in double.
+        return (X if order is None else X[order]) - self.mean
 
     @cached_property
     def scatter(self) -> Tensor:
         """(r, r) centred Gram matrix, N times the (biased) total covariance."""
-        return linalg.gram(self.coordinates, centre=self.mean)
+        return linalg.gram(self.centred)
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -88,6 +110,12 @@ class Geometry:
     def raw_spectrum(self) -> Spectrum:
         """Eigen-decomposition of the Gram matrix without centring."""
         return _spectrum(self.scatter + len(self) * torch.outer(self.mean, self.mean))
+
+    @cached_property
+    def squared_norms(self) -> Tensor:
+        """(N,) squared lengths of the centred samples."""
+        lengths: Tensor = torch.linalg.vector_norm(self.centred, dim=1)
+        return lengths.square()
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +178,15 @@ class Problem:
 
     @cached_property
     def class_means(self) -> Tensor:
-        """(C, r) class means of the coordinates."""
-        sums = linalg.group_sums(self.geometry.coordinates, self.labels, self.n_classes)
+        """(C, r) class means of the centred coordinates."""
+        sums = linalg.group_sums(self.geometry.centred, self.labels, self.n_classes)
         return sums / self.counts[:, None]
+
+    @cached_property
+    def within(self) -> Tensor:
+        """(r, r) within-class scatter, N times the pooled (biased) covariance."""
+        weighted = self.class_means * self.counts[:, None]
+        return self.geometry.scatter - weighted.T @ self.class_means
 
     def relabelled(self, targets: Tensor) -> Problem:
         """The same features with other targets of the same kind; the geometry is shared."""

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from hf_sfda.metrics import linalg, register_metric
-from hf_sfda.metrics.fisher import fit, other_means, self_challenge
+from hf_sfda.metrics import register_metric
+from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.types import Score
 
@@ -48,33 +48,20 @@ def sfda(problem: Problem) -> Score:
     iteration starts from row sums, so s also depends, faintly, on the choice of basis.
     """
     geometry, y, counts = problem.geometry, problem.labels, problem.counts
-    X, n, width = geometry.coordinates, len(problem), geometry.width
-    priors = counts / n
-    means = problem.class_means - geometry.mean
-    centre = problem.class_means  # residuals x_i - centre[y_i] need no centred copy of X
+    X, n, width = geometry.centred, len(problem), geometry.width
+    priors, means = counts / n, problem.class_means
 
-    within = linalg.gram(X, centre=centre, groups=y).div_(n)
-    start = _row_sums_of_within(problem)
-    largest = _power_iteration(within, start)
+    within = problem.within / n
+    largest = _power_iteration(within, _row_sums_of_within(problem))
     shrinkage = max(math.exp(-_STRENGTH * largest), _MIN_SHRINKAGE)
-
     first = fit(means, priors, within, shrinkage, width)
-    offset = first.bias - geometry.mean @ first.weights
-    P = torch.softmax(torch.addmm(offset, X, first.weights), dim=1)
+    P = first.probabilities(X)
     w = self_challenge(P, y)
 
-    # Within class c every mixed sample is m_c + v_i with v_i = w_i (x_i - m_c): the second stage
-    # needs only the class means of v and its Gram matrix.
     others = other_means(means, torch.ones_like(counts))
-    shifted = others + geometry.mean
-    v_sums = linalg.weighted_sums(X, w, y, len(counts), centre=shifted)
-    v_means = v_sums / counts[:, None]
-    within = _scatter_of_mixed(X, shifted, w, y, v_means, counts)
-    second = fit(others + v_means, priors, within, shrinkage, width)
-    logits = (w[:, None] * torch.addmm(-geometry.mean @ second.weights, X, second.weights)).add_(
-        ((1 - w)[:, None] * (others @ second.weights)[y]).add_(second.bias)
-    )
-    true = torch.softmax(logits, dim=1).gather(1, y[:, None])[:, 0]
+    mixed = mix(X, w, y, others, counts)
+    second = fit(mixed.means, priors, mixed.within, shrinkage, width)
+    true = second.mixed_probabilities(X, w, y, others).gather(1, y[:, None])[:, 0]
 
     stage_one = float(P.gather(1, y[:, None]).mean())
     value = float(true.mean())
@@ -99,10 +86,8 @@ def _row_sums_of_within(problem: Problem) -> Tensor:
     """(r,) Sw 1 in the rotated basis, where 1 is the all-ones vector of the *original* one."""
     sums, y, n = problem.geometry.row_sums, problem.labels, len(problem)
     by_class = sums.new_zeros(problem.n_classes).index_add_(0, y, sums) / problem.counts
-    residual_sums = sums - by_class[y]
-    # sum_i (x_i - mu_{y_i}) r_i = sum_i x_i r_i, for the r of a class add up to zero; centring
-    # first keeps that true in floating point.
-    return (problem.geometry.coordinates - problem.geometry.mean).T @ residual_sums / n
+    # sum_i (x_i - mu_{y_i}) r_i = sum_i x_i r_i, for the r of a class add up to zero.
+    return problem.geometry.centred.T @ (sums - by_class[y]) / n
 
 
 def _power_iteration(S: Tensor, start: Tensor) -> float:
@@ -116,11 +101,3 @@ def _power_iteration(S: Tensor, start: Tensor) -> float:
 def _unit(t: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(t)
     return t / norm if norm > 0 else t  # no scatter at all: the eigenvalue is 0, not NaN
-
-
-def _scatter_of_mixed(
-    X: Tensor, centre: Tensor, w: Tensor, y: Tensor, v_means: Tensor, counts: Tensor
-) -> Tensor:
-    """(r, r) within-class scatter of ``v_i = w_i (x_i - centre_{y_i})``."""
-    scatter = linalg.gram(X, centre=centre, groups=y, weights=w)
-    return scatter.sub_((v_means * counts[:, None]).T @ v_means).div_(len(X))

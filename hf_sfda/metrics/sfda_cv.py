@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import linalg, register_metric
-from hf_sfda.metrics.fisher import fit, other_means, self_challenge
+from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.metrics.shrinkage import ledoit_wolf
 from hf_sfda.types import Score
+
+_MIN_LOG = math.log(1e-12)
+_ENOUGH = 200
+"""Held-out samples behind the score of one shuffle of the labels."""
 
 
 @register_metric(
@@ -24,8 +31,9 @@ from hf_sfda.types import Score
     reference="SFDA (arXiv:2207.03036) cross-fitted, with Ledoit-Wolf shrinkage; ours",
     invariant_to=frozenset({"translation", "scale", "rotation"}),
     held_out=True,
+    null_options={"enough": _ENOUGH},
 )
-def sfda_cv(problem: Problem, *, folds: int = 5) -> Score:
+def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> Score:
     """Cross-fitted SFDA: held-out probability after self-challenge (default).
 
     The released score (see ``sfda``) gives random features 1.0 once N is not much larger than D,
@@ -51,34 +59,37 @@ def sfda_cv(problem: Problem, *, folds: int = 5) -> Score:
     Args:
         problem: What to score.
         folds: K, at least 2; no more than N are made.
+        enough: Stop after the fold with which so many samples have been scored, where the mean
+            is all that is wanted and a K-th of the work gives it well enough (shuffled labels).
+            ``None`` scores all; otherwise there is no ``per_sample``.
 
     Raises:
         MetricError: ``folds`` is smaller than 2.
     """
     if folds < 2:
         raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
-    plan = _Plan.of(problem, min(folds, len(problem)))
-    n_folds = len(plan.edges) - 1
-    outcomes = [_held_out(plan, k) for k in range(n_folds)]
+    n = len(problem)
+    n_folds = min(folds, n)
+    # Folds differ by one sample at most, and the first ones are the larger.
+    n_scored = n_folds if enough is None else min(n_folds, math.ceil(n_folds * enough / n))
+    plan = _Plan.of(problem, n_folds, n_scored)
+    true, first, hit, shrinkage = zip(*(_held_out(plan, k) for k in range(n_scored)), strict=True)
 
-    true = torch.empty(len(problem), dtype=torch.float64, device=plan.X.device)
-    first = torch.empty_like(true)
-    hit = torch.empty_like(true)
-    for k, outcome in enumerate(outcomes):
-        rows = plan.order[plan.edges[k] : plan.edges[k + 1]]
-        true[rows], first[rows], hit[rows] = outcome.true, outcome.first, outcome.hit
-
+    probability, log_probability = torch.cat(true), torch.cat(first)
+    value = float(probability.mean())
+    per_sample = None
+    if n_scored == n_folds:
+        in_order = torch.empty_like(probability).scatter_(0, plan.order, probability)
+        per_sample = in_order.cpu().numpy()
     details = {
         "folds": float(n_folds),
-        "shrinkage": sum(outcome.shrinkage for outcome in outcomes) / n_folds,
-        "accuracy": float(hit.mean()),
-        "stage_one_probability": float(first.mean()),
+        "shrinkage": sum(shrinkage) / n_scored,
+        "accuracy": float(torch.cat(hit).mean()),
+        "stage_one_probability": float(log_probability.exp().mean()),
         # A class unseen in training has probability 0; the floor keeps the mean finite.
-        "stage_one_log_probability": float(first.clamp(min=1e-12).log().mean()),
+        "stage_one_log_probability": float(log_probability.clamp(min=_MIN_LOG).mean()),
     }
-    return Score(
-        "sfda_cv", float(true.mean()), true.cpu().numpy(), details, _warnings(problem, folds)
-    )
+    return Score("sfda_cv", value, per_sample, details, _warnings(problem, folds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +103,8 @@ class _Plan:
         edges: Where the folds begin, and N.
         counts: (K, C) class sizes.
         sums: (K, C, r) class sums.
-        grams: (K, r, r).
+        gram: (r, r) of all samples.
+        grams: (r, r) of each fold that will be held out.
         width: D before a rotation.
     """
 
@@ -102,23 +114,22 @@ class _Plan:
     edges: list[int]
     counts: Tensor
     sums: Tensor
+    gram: Tensor
     grams: list[Tensor]
     width: int
 
     @classmethod
-    def of(cls, problem: Problem, n_folds: int) -> _Plan:
-        geometry, labels = problem.geometry, problem.labels
-        device, n_classes = labels.device, problem.n_classes
+    def of(cls, problem: Problem, n_folds: int, n_scored: int) -> _Plan:
+        geometry, labels, n_classes = problem.geometry, problem.labels, problem.n_classes
         of_sample = stratified_folds(labels.cpu().numpy(), n_folds, problem.seed)
-        fold = torch.from_numpy(of_sample).to(device)
+        fold = torch.from_numpy(of_sample).to(labels.device)
         order = torch.argsort(fold, stable=True)
-        X = geometry.coordinates[order].sub_(geometry.mean)
-        y, fold = labels[order], fold[order]
+        X, y, fold = geometry.rows(order), labels[order], fold[order]
         cells = fold * n_classes + y
         counts = torch.bincount(cells, minlength=n_folds * n_classes).double()
         sizes = torch.bincount(fold, minlength=n_folds).tolist()
-        edges = [sum(sizes[:k]) for k in range(n_folds + 1)]
-        grams = [linalg.gram(X[edges[k] : edges[k + 1]]) for k in range(n_folds)]
+        edges = [0, *accumulate(sizes)]
+        grams = [linalg.gram(X[edges[k] : edges[k + 1]]) for k in range(n_scored)]
         return cls(
             X=X,
             y=y,
@@ -126,18 +137,20 @@ class _Plan:
             edges=edges,
             counts=counts.view(n_folds, n_classes),
             sums=linalg.group_sums(X, cells, n_folds * n_classes).view(n_folds, n_classes, -1),
+            # Their sum costs nothing; with some folds left out, the one shared by all metrics and
+            # shuffles does.
+            gram=_sum(grams) if n_scored == n_folds else geometry.scatter,
             grams=grams,
             width=geometry.width,
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Outcome:
+class _Outcome(NamedTuple):
     """What became of one fold's held-out samples.
 
     Attributes:
         true: Probability of the true class after self-challenge.
-        first: The same before it.
+        first: Its logarithm before.
         hit: 1 where stage one was right.
         shrinkage: What the training folds asked for.
     """
@@ -151,53 +164,39 @@ class _Outcome:
 def _held_out(plan: _Plan, k: int) -> _Outcome:
     X, y, width = plan.X, plan.y, plan.width
     low, high = plan.edges[k], plan.edges[k + 1]
-    parts = [slice(0, low), slice(high, len(X))]  # the training folds
+    training = [slice(0, low), slice(high, len(X))]
     held = slice(low, high)
-    n = len(X) - (high - low)
 
     counts = plan.counts.sum(0) - plan.counts[k]
-    present = (counts > 0).double()
-    safe = counts.clamp(min=1)[:, None]
-    means = (plan.sums.sum(0) - plan.sums[k]) / safe
+    sums = plan.sums.sum(0) - plan.sums[k]
+    means = sums / counts.clamp(min=1)[:, None]
+    n = float(counts.sum())
     priors = counts / n
 
-    within = _sum_without(plan.grams, k)
-    within.sub_((means * counts[:, None]).T @ means).div_(n)
-    fourth = sum(_fourth_moment(X[part], means, y[part]) for part in parts)
+    within = torch.sub(plan.gram, plan.grams[k]).addmm_(sums.T, means, alpha=-1).div_(n)
+    fourth = sum(_fourth_moment(X[part], means, y[part]) for part in training)
     shrinkage = ledoit_wolf(within, fourth, n, width)
     log_P = fit(means, priors, within, shrinkage, width).log_probabilities(X)
     w = self_challenge(log_P.exp(), y)
 
-    # As in ``sfda``: mixed samples are m_c + v_i, v_i = w_i (x_i - m_c), for training samples and
-    # held-out ones alike.
-    others = other_means(means, present)
-    within = torch.zeros_like(within)
-    v_sums = torch.zeros_like(means)
-    for part in parts:
-        within += linalg.gram(X[part], centre=others, groups=y[part], weights=w[part])
-        v_sums += linalg.weighted_sums(X[part], w[part], y[part], len(means), centre=others)
-    v_means = v_sums / safe
-    within.sub_((v_means * counts[:, None]).T @ v_means).div_(n)
-    mixed_means = (others + v_means) * present[:, None]
-    second = fit(mixed_means, priors, within, shrinkage, width)
-    mixed = torch.lerp(others[y[held]], X[held], w[held, None])
-    P = second.probabilities(mixed)
+    others = other_means(means, (counts > 0).double())
+    mixed = mix(X, w, y, others, counts, training)
+    second = fit(mixed.means, priors, mixed.within, shrinkage, width)
+    P = second.mixed_probabilities(X[held], w[held], y[held], others)
 
     truth = y[held, None]
     return _Outcome(
         true=P.gather(1, truth)[:, 0],
-        first=log_P[held].gather(1, truth)[:, 0].exp(),
+        first=log_P[held].gather(1, truth)[:, 0],
         hit=(log_P[held].argmax(1) == y[held]).double(),
         shrinkage=shrinkage,
     )
 
 
-def _sum_without(grams: list[Tensor], k: int) -> Tensor:
-    """Sum of all but the k-th, added up anew so that nothing cancels."""
-    total = torch.zeros_like(grams[0])
-    for j, gram in enumerate(grams):
-        if j != k:
-            total += gram
+def _sum(matrices: list[Tensor]) -> Tensor:
+    total = matrices[0].clone()
+    for matrix in matrices[1:]:
+        total += matrix
     return total
 
 
