@@ -1,0 +1,114 @@
+"""``.eval_results/*.yaml``: community results of a registered benchmark.
+
+The Hub shows these on the model page and on the benchmark's leaderboard, and only for datasets
+that are registered as benchmarks. A transferability score is no accuracy on somebody's benchmark,
+so it goes only into a benchmark of one's own, under a task that the benchmark declares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hf_sfda.errors import PublishError
+from hf_sfda.hub import read
+from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, read_file
+from hf_sfda.publish.names import slug
+from hf_sfda.publish.statement import Statement
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_REGISTERED = "benchmark:official"
+_TASKS_FILE = "eval.yaml"
+
+
+@dataclass(frozen=True)
+class EvalTask:
+    """A task of a registered benchmark.
+
+    Attributes:
+        benchmark: Dataset id.
+        task: Task id, declared in the benchmark's ``eval.yaml``.
+        revision: Commit of the benchmark.
+    """
+
+    benchmark: str
+    task: str
+    revision: str
+
+
+def find_task(api: HfApi, me: Account, name: str) -> EvalTask:
+    """Look up ``BENCHMARK`` or ``BENCHMARK:TASK``.
+
+    Raises:
+        PublishError: It is not a registered benchmark of one's own, or does not declare the task.
+    """
+    benchmark, _, wanted = name.partition(":")
+    repo = Repo(benchmark, "dataset")
+    if not me.owns(repo):
+        raise PublishError(
+            f"{benchmark} is a benchmark of {repo.namespace}. A transferability score would be a "
+            "wrong entry there; --eval-results takes a benchmark of your own."
+        )
+    sha = find_head(api, repo)
+    if sha is None:
+        raise PublishError(f"There is no dataset {benchmark} on the Hub to be a benchmark.")
+    with hub_errors(f"Cannot read {repo}"):
+        tags = read(api.dataset_info, benchmark).tags or []
+    if _REGISTERED not in tags:
+        raise PublishError(
+            f"{benchmark} is not a registered benchmark, so the Hub would ignore results for it. "
+            "Give it an eval.yaml and ask the Hub to register it, or publish without "
+            "--eval-results: the results dataset and the card's model-index need no registration."
+        )
+    return EvalTask(benchmark, _choose(repo, _declared(api, repo, sha), wanted), sha)
+
+
+def entry_file(task: EvalTask, statement: Statement) -> tuple[str, bytes]:
+    """The path and the content of our file in a model's repository."""
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # not typed so
+
+    row = statement.row
+    created = row["created_at"]
+    place = f"place {statement.entry.place} of {len(statement.board.entries)}"
+    interval = "" if row["low"] is None else f", {row['low']:.4f} to {row['high']:.4f}"
+    entry = EvalResultEntry(
+        dataset_id=task.benchmark,
+        task_id=task.task,
+        value=statement.value,
+        dataset_revision=task.revision,
+        date=None if created is None else str(created),
+        source_url=statement.url,
+        source_name="hf-sfda",
+        notes=f"{row['metric']} on {statement.name} ({row['dataset_split']}), {place}{interval}",
+    )
+    path = f".eval_results/hf-sfda--{slug(task.benchmark, task.task)}.yaml"
+    text = yaml_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
+    return path, text.encode()
+
+
+def _declared(api: HfApi, repo: Repo, sha: str) -> list[str]:
+    import yaml
+
+    content = read_file(api, repo, _TASKS_FILE, sha)
+    try:
+        data: Any = yaml.safe_load(content or b"")
+        return [str(task["id"]) for task in data["tasks"]]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise PublishError(
+            f"{_TASKS_FILE} of {repo} lists no tasks. Add `tasks:` with an `id` each."
+        ) from error
+
+
+def _choose(repo: Repo, declared: list[str], wanted: str) -> str:
+    if wanted in declared:
+        return wanted
+    if not wanted and len(declared) == 1:
+        return declared[0]
+    problem = f"has no task {wanted!r}" if wanted else f"has {len(declared)} tasks"
+    raise PublishError(
+        f"{repo} {problem}. Choose one: "
+        + ", ".join(f"--eval-results {repo.id}:{task}" for task in declared)
+    )

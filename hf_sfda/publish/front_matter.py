@@ -1,0 +1,179 @@
+"""A card cut into front matter and body, and edits that leave every other byte as it was.
+
+Loading a card's YAML and dumping it again loses the author's comments, order and quoting. So the
+text is edited in place: PyYAML says where each node begins and ends, new lines go between, and the
+outcome is parsed again and compared with what it had to become.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hf_sfda.errors import PublishError
+
+_BOM = "\ufeff"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The pieces of a README; joined they are the text again.
+
+    Attributes:
+        name: What to call it in messages, such as ``README.md of me/vit``.
+        opening: The first ``---`` and what precedes it; empty where there is no front matter.
+        yaml: The text between.
+        closing: The second ``---`` with the line breaks around it.
+        body: The Markdown.
+    """
+
+    name: str
+    opening: str
+    yaml: str
+    closing: str
+    body: str
+
+    def __str__(self) -> str:
+        return self.opening + self.yaml + self.closing + self.body
+
+    @property
+    def newline(self) -> str:
+        """The line break the author uses."""
+        text = str(self)
+        return "\r\n" if "\r\n" in text else "\n"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The metadata.
+
+        Raises:
+            PublishError: It is not valid YAML, or no mapping; the message says where.
+        """
+        return _load(self, self.yaml)
+
+    def with_yaml(self, yaml_text: str) -> Card:
+        """Another front matter; made where there was none."""
+        if self.opening:
+            return replace(self, yaml=yaml_text)
+        nl, bom = self.newline, self.body[: self.body.startswith(_BOM)]
+        body = self.body.removeprefix(_BOM)
+        gap = nl if body and not body.startswith(("\n", "\r")) else ""
+        closing = f"{nl}---{nl}{gap}"
+        return replace(self, opening=f"{bom}---{nl}", yaml=yaml_text, closing=closing, body=body)
+
+
+def parse_card(content: bytes, name: str) -> Card:
+    """Cut a README where the Hub cuts it.
+
+    Raises:
+        PublishError: It is not UTF-8, or its metadata is broken.
+    """
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PublishError(
+            f"{name} is not UTF-8 text (byte {error.start}). It is left as it is; "
+            "save it as UTF-8 and publish again."
+        ) from error
+    bom = _BOM if text.startswith(_BOM) else ""
+    text = text.removeprefix(_BOM)
+    match = REGEX_YAML_BLOCK.search(text)
+    if match is None:
+        return Card(name, "", "", "", bom + text)
+    card = Card(name, bom + match[1], match[2], match[3], text[match.end() :])
+    _ = card.data  # broken metadata is found now, before anything is planned on it
+    return card
+
+
+def add_key(card: Card, key: str, value: Any) -> Card:
+    """Add a key at the end of the front matter; the key must not be there yet."""
+    node = _root(card)
+    block = to_yaml({key: value}, newline=card.newline)
+    if node is None:
+        yaml_text = f"{card.yaml}{card.newline}{block}" if card.yaml.strip() else block
+    elif node.flow_style:
+        raise _refusal(card, node, "the metadata is written in { } style")
+    else:
+        yaml_text = card.yaml.rstrip("\r\n") + card.newline + block
+    return checked(card, card.with_yaml(yaml_text), lambda data: {**data, key: value})
+
+
+def checked(
+    before: Card, after: Card, expected: Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> Card:
+    """``after``, if its metadata is what it had to become.
+
+    Args:
+        before: The author's card.
+        after: The edited card.
+        expected: The author's metadata -> the metadata wanted.
+
+    Raises:
+        PublishError: It is not: the YAML is written in a way the edit did not foresee.
+    """
+    if _load(after, after.yaml) != expected(copy.deepcopy(before.data)):
+        raise PublishError(
+            f"The metadata of {before.name} is written in a way that cannot be extended without "
+            "rewriting it. It is left as it is; write `model-index` as an indented list, one "
+            "field a line, and publish again."
+        )
+    return after
+
+
+def to_yaml(value: Any, *, newline: str = "\n", indent: int = 0) -> str:
+    """Block YAML without the last line break, every line indented."""
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # not typed so
+
+    lines = yaml_dump(value, sort_keys=False, width=10**6).rstrip("\n").split("\n")
+    return newline.join(" " * indent + line for line in lines)
+
+
+def locate(card: Card, line: int, column: int) -> str:
+    """A place in the front matter as a place in the file, counted from 1."""
+    return f"line {card.opening.count(chr(10)) + line + 1}, column {column + 1}"
+
+
+def _root(card: Card) -> Any:
+    """The root node, or ``None`` for an empty front matter."""
+    import yaml
+
+    return yaml.compose(card.yaml, Loader=yaml.SafeLoader)
+
+
+def _load(card: Card, yaml_text: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(yaml_text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" at {locate(card, mark.line, mark.column)}" if mark else ""
+        raise PublishError(
+            f"The metadata of {card.name} is not valid YAML{where}: "
+            f"{error.problem or error.context}. It is left as it is; correct it and publish again."
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:  # odd characters; dates that do not exist
+        raise PublishError(
+            f"The metadata of {card.name} is not valid YAML: {' '.join(str(error).split())}. "
+            "It is left as it is; correct it and publish again."
+        ) from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise PublishError(
+            f"The metadata of {card.name} is a {type(data).__name__}, not `key: value` lines. "
+            "It is left as it is; correct it and publish again."
+        )
+    return data
+
+
+def _refusal(card: Card, node: Any, why: str) -> PublishError:
+    where = locate(card, node.start_mark.line, node.start_mark.column)
+    return PublishError(
+        f"{card.name}, {where}: {why}, which cannot be extended without rewriting it. "
+        "It is left as it is; write it as indented lines and publish again."
+    )

@@ -1,0 +1,226 @@
+"""The results dataset: everybody appends files of their own, the card is made of all of them."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_sfda import __version__
+from hf_sfda.errors import PublishError
+from hf_sfda.publish.access import (
+    Account,
+    Repo,
+    find_head,
+    hub_errors,
+    list_files,
+    read_file,
+    require_write,
+)
+from hf_sfda.publish.boards import make_boards
+from hf_sfda.publish.cards import render_card
+from hf_sfda.publish.changes import Done, FileChange, diff_of
+from hf_sfda.publish.commit import Commit, MovedError
+from hf_sfda.publish.front_matter import add_key, parse_card
+from hf_sfda.publish.rows import Row, Run, read_results
+from hf_sfda.publish.section import has_section, put_section
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+DATA_FILES = "data/**/*.parquet"
+_CONFIGS = [
+    {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
+]
+_SECTION = "results"
+_TRIES = 8
+
+# What a repository may hold before the first results arrive. Anything else is somebody's data.
+_HARMLESS = re.compile(r"\..*|[^/]*(?:\.md|\.ya?ml)|LICEN[CS]E[^/]*|CITATION[^/]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsCommit:
+    """A run's rows and the card, in one commit.
+
+    Attributes:
+        repo: The results dataset.
+        run: What is added.
+        files: The rows and the card.
+        parent: The commit the plan was made on; ``None`` if the repository will be made.
+        private: Whether a repository that is made is private.
+    """
+
+    repo: Repo
+    run: Run
+    files: tuple[FileChange, ...]
+    parent: str | None
+    private: bool = False
+
+    def where(self) -> str:
+        """For a plan."""
+        if self.parent is None:
+            kind = "private" if self.private else "public"
+            return f"{self.repo}: a new {kind} repository, one commit to main"
+        return f"{self.repo}: one commit to main, on {self.parent[:7]}"
+
+    def diff(self) -> str:
+        """What changes, line by line."""
+        return diff_of(self.files)
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Make the commit; where others were faster, merge with what they wrote and try again.
+
+        Merging is safe here and nowhere else: the rows are in a file of their own, and the card
+        follows from all rows.
+
+        Raises:
+            PublishError: The Hub refuses or fails, or others write without end.
+        """
+        step: ResultsCommit | None = self
+        for attempt in range(_TRIES):
+            if step is None:  # a twin of this command was faster
+                return Done(f"{self.repo}: these rows are there already", self.repo.url)
+            try:
+                return step._commit(api).carry_out(api)
+            except MovedError:
+                time.sleep(random.uniform(0, 0.1 * 2**attempt))  # writers must not stay in step
+                step = plan_results(api, self.repo, self.run, private=self.private)
+        raise PublishError(
+            f"{self.repo} changed {_TRIES} times while these rows were about to be added. "
+            "Nothing was written there; run the same command again later."
+        )
+
+    def _commit(self, api: HfApi) -> Commit:
+        parent = self.parent or self._make(api)
+        datasets = self.run.rows[0]["dataset"]
+        candidates = len(self.run.ranking.rows)
+        return Commit(
+            repo=self.repo,
+            parent=parent,
+            files=self.files,
+            message=f"Add {candidates} candidates on {datasets}",
+            description=f"Run {self.run.digest}, written by hf-sfda {__version__}.",
+        )
+
+    def _make(self, api: HfApi) -> str:
+        with hub_errors(f"Cannot make {self.repo}"):
+            api.create_repo(
+                self.repo.id, repo_type=self.repo.kind, private=self.private, exist_ok=True
+            )
+        sha = find_head(api, self.repo)
+        if sha is None:
+            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+        if set(list_files(api, self.repo, sha)) - {".gitattributes"}:
+            raise MovedError(f"{self.repo} was made by somebody else in the meantime.")
+        return sha
+
+
+def check_target(api: HfApi, me: Account, repo: Repo) -> None:
+    """See that results may be written here.
+
+    Raises:
+        PublishError: It belongs to somebody else, or the token may not write.
+    """
+    if not me.owns(repo):
+        raise PublishError(
+            f"{repo.id} belongs to {repo.namespace}, and you are {me.name}. Publish results to "
+            f"a dataset of your own: --to {me.name}/results"
+        )
+    require_write(api, me, repo, exists=find_head(api, repo) is not None)
+
+
+def plan_results(
+    api: HfApi, repo: Repo, run: Run, *, private: bool = False
+) -> ResultsCommit | None:
+    """What adding a run will change, or ``None`` if it is there already.
+
+    Args:
+        api: The client.
+        repo: The results dataset; it need not exist.
+        run: The rows.
+        private: For a repository that is made.
+
+    Raises:
+        PublishError: The repository holds something else, rows of a newer hf-sfda, or a card that
+            cannot be extended.
+    """
+    head = find_head(api, repo)
+    paths = list_files(api, repo, head) if head else []
+    readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
+    _refuse_foreign(repo, paths, readme)
+    known = load_rows(api, repo, head) if head else []
+    new = run.path not in paths
+    after = _card(repo, readme, [*known, *run.rows] if new else known)
+    files = []
+    if new:
+        files.append(FileChange(run.path, None, run.parquet(), shown=_shown(run)))
+    if after != readme:
+        files.append(FileChange("README.md", readme, after))
+    if not files:
+        return None
+    return ResultsCommit(repo=repo, run=run, files=tuple(files), parent=head, private=private)
+
+
+def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
+    """All rows of a results dataset at a commit.
+
+    Raises:
+        PublishError: A file is not ours, or was written by a newer hf-sfda.
+    """
+    with hub_errors(f"Cannot read {repo}"):
+        folder = Path(
+            api.snapshot_download(
+                repo.id, repo_type=repo.kind, revision=sha, allow_patterns=["data/*.parquet"]
+            )
+        )
+    rows: list[Row] = []
+    for path in list_files(api, repo, sha):
+        if path.startswith("data/") and path.endswith(".parquet"):
+            rows += read_results(folder / path, f"{path} of {repo.id}")
+    return rows
+
+
+def _refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
+    """Keep away from datasets that hold something else, such as the one that was ranked on."""
+    if readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION):
+        return
+    foreign = [path for path in paths if not _HARMLESS.fullmatch(path)]
+    if foreign:
+        raise PublishError(
+            f"{repo} is no results dataset: it holds {foreign[0]}"
+            + (f" and {len(foreign) - 1} more files" if len(foreign) > 1 else "")
+            + f". Publish to a repository of its own, such as --to {repo.namespace}/results"
+        )
+
+
+def _card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
+    section = render_card("results_section", repo=repo.id, boards=make_boards(rows), url=repo.url)
+    if readme is None or not readme.strip():
+        front = render_card("results_dataset", repo=repo.id, configs=_CONFIGS)
+        readme = front.encode()
+    card = parse_card(readme, f"README.md of {repo}")
+    if "configs" not in card.data:
+        card = add_key(card, "configs", _CONFIGS)
+    elif DATA_FILES not in str(card.data["configs"]):
+        raise PublishError(
+            f"README.md of {repo} sets `configs` to something else. It is left as it is; add "
+            f"`{DATA_FILES}` to it, or publish to a repository of its own."
+        )
+    body = put_section(card, _SECTION, section)
+    return str(replace(card, body=body)).encode()
+
+
+def _shown(run: Run) -> tuple[str, ...]:
+    """The rows as a diff shows them; the file itself is binary."""
+    columns = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
+    lines = ["\t".join(columns)]
+    for row in run.rows:
+        cells = ("" if row[name] is None else row[name] for name in columns)
+        lines.append(
+            "\t".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in cells)
+        )
+    return tuple(lines)
