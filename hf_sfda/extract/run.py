@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from hf_sfda.backbones import EXTRACTOR_VERSION
@@ -46,16 +48,23 @@ class Extraction:
 
 
 def make_accelerator(*, cpu: bool = False) -> Accelerator:
-    """The processes and devices that ``accelerate launch`` gave us; one process without it.
+    """The processes and devices that the launcher gave us; one process without a launcher.
+
+    ``accelerate launch --multi_gpu --num_processes N`` and ``torchrun --nproc_per_node N`` start N
+    processes, also on a machine without a GPU. ``accelerate launch --cpu`` starts a single one,
+    whatever number it is given, unless MPI is set up.
 
     Args:
         cpu: Leave an accelerator alone even if there is one.
     """
-    from datetime import timedelta
-
+    import torch
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
+    # Told nothing, accelerate takes several processes without a GPU for unrelated ones, each of
+    # which would do all the work and believe itself the main one.
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    cpu = cpu or (several and not torch.accelerator.is_available())
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=_PATIENCE_HOURS))
     return Accelerator(cpu=cpu, kwargs_handlers=[patience])
 

@@ -1,0 +1,41 @@
+"""What the launched script and the test that judges it must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from hf_sfda.types import Candidate
+from tests.backbone_zoo import edit_weights
+from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_vit
+
+WAYS = ("models", "samples")
+# With batches of 4 on two processes: fewer samples than processes, fewer batches than processes,
+# every remainder, an odd and an even number of batches.
+COUNTS = (1, 2, 7, 11, 16)
+MODELS = {"image": ("vit", "nan", "flaky", "resnet"), "text": ("bert",)}
+
+
+def write_zoo(root: Path) -> None:
+    """The checkpoints of ``MODELS``; ``nan`` is broken, ``flaky`` is not."""
+    tiny_vit(root / "vit")
+    tiny_vit(root / "flaky", seed=1)
+    tiny_resnet(root / "resnet")
+    tiny_bert(root / "bert")
+    tiny_vit(root / "nan")
+    edit_weights(root / "nan", lambda weights: next(iter(weights.values())).fill_(torch.nan))
+
+
+def candidates(zoo: Path, names: Sequence[str]) -> list[Candidate]:
+    """Candidates for checkpoints of the zoo."""
+    return [Candidate(n, "local", revision=f"sha256:{n}", path=zoo / n) for n in names]
+
+
+def samples_of(modality: str, count: int) -> list:
+    """The first ``count`` samples; the texts differ in length."""
+    if modality == "image":
+        return images(max(COUNTS), 1)[0][:count]
+    sentences = texts(max(COUNTS), 1, length=30)[0]
+    return [" ".join(t.split()[: 2 + 7 * i % 23]) for i, t in enumerate(sentences)][:count]
