@@ -1,0 +1,13 @@
+"""The ranking as people and programs read it: terminal table, tab-separated text, files, a page.
+
+Importing this loads nothing heavy; rich, jinja2, plotly and pyarrow are imported when used.
+"""
+
+from __future__ import annotations
+
+from hf_sfda.report.files import save_ranking
+from hf_sfda.report.html import render_html
+from hf_sfda.report.plain import render_plain, render_quiet
+from hf_sfda.report.table import render_table
+
+__all__ = ["render_html", "render_plain", "render_quiet", "render_table", "save_ranking"]

@@ -1,0 +1,60 @@
+"""The columns of the table, as data: the terminal and the tab-separated form share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from hf_sfda.report import format as text
+from hf_sfda.report.sentences import confidence, hazards
+from hf_sfda.types import ModelRow, Ranking
+
+_UNITS = {"image": "img/s", "text": "texts/s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        header: Its heading.
+        cell: Row -> text; empty where nothing is known.
+        weight: The lowest goes first when the terminal is narrow.
+        align: Numbers to the right, words to the left.
+    """
+
+    header: str
+    cell: Callable[[ModelRow], str]
+    weight: int
+    align: Literal["left", "right"] = "right"
+
+
+def result_columns(ranking: Ranking) -> list[Column]:
+    """Everything right of the model's name, in reading order; columns that would be empty for all
+    ranked models are left out.
+    """
+    metric = ranking.metric
+    columns = [
+        Column(text.label(metric), lambda row: text.score(row.scores.get(metric)), 100),
+        Column(confidence(ranking), lambda row: text.interval(row.intervals.get(metric)), 90),
+        Column("P(best)", lambda row: text.share(row.p_best), 70),
+        *(_metric(name, weight) for name, weight in (("linear_probe", 65), ("knn", 50))
+          if name != metric),
+        Column("params", lambda row: text.count(row.params), 60),
+        Column("MB", lambda row: text.megabytes(row.download_bytes), 20),
+        Column(speed_unit(ranking), lambda row: text.rate(row.samples_per_second), 30),
+        Column("licence", lambda row: row.license or "", 40, "left"),
+        Column("note", lambda row: "; ".join(hazards(row)), 10, "left"),
+    ]  # fmt: skip
+    return [column for column in columns if any(column.cell(row) for row in ranking.ranked)]
+
+
+def _metric(name: str, weight: int) -> Column:
+    return Column(text.label(name), lambda row: text.share(row.scores.get(name)), weight)
+
+
+def speed_unit(ranking: Ranking) -> str:
+    """What throughput counts."""
+    task = str(ranking.dataset.get("task", ""))
+    return next((unit for word, unit in _UNITS.items() if word in task), "samples/s")

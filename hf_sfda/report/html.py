@@ -1,0 +1,119 @@
+"""The ranking as one self-contained page: it loads nothing, and works from an e-mail."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hf_sfda.report import format as text
+from hf_sfda.report import sentences
+from hf_sfda.report.columns import speed_unit
+from hf_sfda.report.palette import PALETTE
+from hf_sfda.types import ModelRow, Ranking
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def render_html(ranking: Ranking) -> str:
+    """The report as a page of HTML with its styles, scripts and plots inside.
+
+    Names and reasons come from strangers; the template escapes everything it is given, and the
+    page forbids itself to load or send anything.
+    """
+    from plotly.offline import get_plotlyjs
+
+    from hf_sfda.report.plots import figures
+
+    specs = {name: json.loads(figure.to_json()) for name, figure in figures(ranking).items()}
+    others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
+    others.pop(ranking.metric, None)
+    baselines = [name for name in ("linear_probe", "knn") if name in others]
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        ranking=ranking,
+        summary=_summary(ranking),
+        baselines=baselines,
+        metrics=[name for name in others if name not in baselines],
+        rows=_ranked_rows(ranking),
+        left_out=[row for row in ranking.rows if row.status != "ok"],
+        row_warnings=[row for row in ranking.ranked if row.warnings],
+        speed_unit=speed_unit(ranking),
+        figures=specs,
+        palette=PALETTE,
+        swap=dict(PALETTE.values()),
+        plotly_js=get_plotlyjs() if specs else "",
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("hf_sfda.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (text.score, text.share, text.interval, text.count, text.megabytes, text.rate):
+        environment.filters[function.__name__] = function
+    environment.filters["label"] = text.label
+    return environment
+
+
+def _summary(ranking: Ranking) -> dict[str, Any]:
+    chosen = sentences.choice(ranking)
+    return {
+        "chosen": chosen.model_id if chosen else None,
+        "reason": sentences.reason(ranking) if chosen else "",
+        "target": sentences.target(ranking),
+        "candidates": sentences.candidates(ranking),
+        "ties": sentences.ties(ranking),
+        "agreement": sentences.agreement(ranking),
+        "confidence": sentences.confidence(ranking),
+        "command": sentences.command(ranking),
+        "first": len(sentences.first_group(ranking)) if ranking.ranked else 0,
+    }
+
+
+def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
+    """What the template cannot work out by itself: place, band, bar."""
+    ranked, metric = ranking.ranked, ranking.metric
+    bars = _bars(ranking)
+    return [
+        {
+            "row": row,
+            "place": place,
+            "band": (row.tie_group or 0) % 2,
+            "leads": row.tie_group == ranked[0].tie_group,
+            "value": row.scores[metric],
+            "hazards": sentences.hazards(row),
+            "bar": bar,
+        }
+        for row, place, bar in zip(ranked, sentences.tie_labels(ranked), bars, strict=True)
+    ]
+
+
+def _bars(ranking: Ranking) -> list[dict[str, float] | None]:
+    """Places of interval, score and noise floor in percent of a scale common to all rows."""
+    metric = ranking.metric
+    numbers = [
+        number
+        for row in ranking.ranked
+        for number in (*row.intervals.get(metric, ()), row.scores[metric], row.noise_floor)
+        if number is not None and text.known(number)
+    ]
+    if not numbers or min(numbers) == max(numbers):
+        return [None] * len(ranking.ranked)
+    low, span = min(numbers), max(numbers) - min(numbers)
+
+    def bar(row: ModelRow) -> dict[str, float]:
+        value = row.scores[metric]
+        start, end = row.intervals.get(metric, (value, value))
+        places = {"start": start, "value": value, "end": end}
+        if row.noise_floor is not None and text.known(row.noise_floor):
+            places["floor"] = row.noise_floor
+        return {name: round(2 + 96 * (number - low) / span, 2) for name, number in places.items()}
+
+    return [bar(row) for row in ranking.ranked]

@@ -1,0 +1,176 @@
+"""What a ranking says in words; the terminal and the page say the same."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import groupby
+
+from hf_sfda.config import RankConfig
+from hf_sfda.report.format import count, known, label, listing, share
+from hf_sfda.types import ModelRow, Ranking
+
+AGREES, DISAGREES = 0.7, 0.3
+_FEW_MODELS = 5
+
+
+def confidence(ranking: Ranking) -> str:
+    """``95%``."""
+    return f"{float(ranking.config.get('confidence', 0.95)) * 100:g}%"
+
+
+def tie_labels(ranked: Sequence[ModelRow]) -> list[str]:
+    """The ``#`` column: the places that a row's tie group spans, ``1-3`` or ``4``."""
+    spans = {place: places for places in _groups(ranked) for place in places}
+    return [
+        f"{places[0]}-{places[-1]}" if len(places := spans[row.rank or 0]) > 1 else f"{places[0]}"
+        for row in ranked
+    ]
+
+
+def target(ranking: Ranking) -> str:
+    """Which samples of what."""
+    data = ranking.dataset
+    name = str(data["id"]) + (f":{data['config']}" if data.get("config") else "")
+    revision = f" @ {str(data['revision'])[:7]}" if data.get("revision") else ""
+    taken, available = int(data["n_samples"]), int(data.get("n_available") or data["n_samples"])
+    of = f" of {available:,}" if available > taken else ""
+    left_out = sum((data.get("left_out") or {}).values())
+    return " · ".join(
+        [
+            f"{name}{revision}",
+            str(data["task"]).replace("-", " "),
+            f"{data['n_classes']:,} classes",
+            f"{taken:,}{of} {data['split']} samples, stratified, seed {data.get('seed', 0)}",
+            *([f"{left_out:,} left out"] if left_out else []),
+        ]
+    )
+
+
+def candidates(ranking: Ranking) -> str:
+    """How many there were and what became of them."""
+    states = [row.status for row in ranking.rows]
+    total = len(states)
+    parts = [f"{total} candidate{'s' * (total != 1)}", f"{states.count('ok')} ranked"]
+    parts += [f"{n} {state}" for state in ("skipped", "failed") if (n := states.count(state))]
+    return " · ".join(parts)
+
+
+def ties(ranking: Ranking) -> str:
+    """Who cannot be told apart; empty where there is nothing to tell apart."""
+    ranked = ranking.ranked
+    if len(ranked) < 2 or ranked[0].p_best is None:
+        return ""
+    level, groups = confidence(ranking), _groups(ranked)
+    first, shared = groups[0], any(len(places) > 1 for places in groups[1:])
+    if len(first) > 1:
+        word = "and" if len(first) == 2 else "to"
+        rest = " Nor can others that share a place." if shared else ""
+        return f"{first[0]} {word} {first[-1]} cannot be told apart at {level}.{rest}"
+    if shared:
+        return f"1 is ahead of the next at {level}; models that share a place cannot be told apart."
+    return f"Each model can be told from the next at {level}."
+
+
+def agreement(ranking: Ranking) -> str:
+    """Whether the baselines tell the same story."""
+    taus = {
+        name: ranking.agreement[name]
+        for name in ("knn", "linear_probe")
+        if known(ranking.agreement.get(name))
+    }
+    if not taus or len(ranking.ranked) < _FEW_MODELS:
+        return ""
+    names = listing([_spoken(name) for name in taus])
+    values = ", ".join(share(tau) for tau in taus.values())
+    plural = "" if len(taus) > 1 else "s"
+    if min(taus.values()) >= AGREES:
+        verb = f"agree{plural}"
+    elif max(taus.values()) < DISAGREES:
+        verb = f"disagree{plural}"
+    else:
+        verb = f"agree{plural} in part"
+    subject = names.replace("the", "The", 1) if names.startswith("the") else names
+    return f"{subject} {verb} with the order (weighted tau {values})."
+
+
+def choice(ranking: Ranking) -> ModelRow | None:
+    """What we would fine-tune: the smallest of those that tie for the first place."""
+    ranked = ranking.ranked
+    if not ranked:
+        return None
+    tied = first_group(ranking)
+    sized = [row for row in tied if row.params is not None]
+    return min(sized, key=lambda row: row.params or 0) if len(sized) == len(tied) else ranked[0]
+
+
+def first_group(ranking: Ranking) -> list[ModelRow]:
+    """The models that tie for the first place."""
+    ranked = ranking.ranked
+    return [row for row in ranked if row.tie_group == ranked[0].tie_group]
+
+
+def advice(ranking: Ranking) -> str:
+    """The next step, with its reason."""
+    chosen = choice(ranking)
+    if chosen is None:
+        return "Nothing could be ranked; the reasons stand beside each candidate."
+    return f"Fine-tune {chosen.model_id}: {reason(ranking)}."
+
+
+def reason(ranking: Ranking) -> str:
+    """Why :func:`choice`, without naming it."""
+    tied = first_group(ranking)
+    chosen = choice(ranking)
+    if len(ranking.ranked) == 1:
+        return "the only model ranked"
+    if len(tied) == 1 or chosen is None:
+        return f"first by {label(ranking.metric)}"
+    others = "one other" if len(tied) == 2 else f"{len(tied) - 1} others"
+    if chosen.params is None or any(row.params is None for row in tied):
+        return f"first, in a tie with {others}"
+    if all(row.params == chosen.params for row in tied):
+        return f"first, in a tie with {others} of the same size"
+    smaller = "smaller" if len(tied) == 2 else "smallest"
+    return f"tied for first with {others}, and the {smaller} at {count(chosen.params)} parameters"
+
+
+def command(ranking: Ranking) -> str:
+    """The command line that repeats the run: what differs from the defaults."""
+    parts = ["hf-sfda", "rank", "--dataset", str(ranking.config["dataset"])]
+    for field in fields(RankConfig):
+        value = ranking.config.get(field.name)
+        if field.name == "dataset" or value is None:
+            continue
+        if _plain(value) == _plain(field.default):
+            continue
+        parts.append("--" + field.name.replace("_", "-"))
+        if field.name == "models":
+            parts += [str(model) for model in value]
+        else:
+            parts.append(",".join(value) if isinstance(value, (list, tuple)) else str(value))
+    return shlex.join(parts)
+
+
+def hazards(row: ModelRow) -> list[str]:
+    """Warnings about the model under the chosen metric; those that other metrics raised about
+    themselves (``"hscore: ..."``) are left to the long report.
+    """
+    return [text for text in row.warnings if text.split(":")[0] not in row.scores]
+
+
+def _groups(ranked: Sequence[ModelRow]) -> list[list[int]]:
+    """The places of each tie group, in order."""
+    return [
+        [row.rank or 0 for row in members]
+        for _, members in groupby(ranked, key=lambda row: row.tie_group)
+    ]
+
+
+def _spoken(metric: str) -> str:
+    return {"knn": "k-NN", "linear_probe": "the probe"}[metric]
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
