@@ -72,6 +72,8 @@ class Recorder:
     [
         (f"token {TOKEN} used", "token <redacted> used"),
         ('{"authorization": "Bearer abc.def"}', '{"authorization": "Bearer <redacted>"}'),
+        ("curl -H 'Bearer abcdefgh12'", "curl -H 'Bearer <redacted>'"),
+        ("the bearer of good news", "the bearer of good news"),
         ("proxy http://me:pass@proxy:80/x", "proxy http://<redacted>@proxy:80/x"),
         (
             'GET "https://cdn.example/f?X-Amz-Expires=9&X-Amz-Signature=beef" failed',

@@ -428,7 +428,7 @@ def test_lists_name_models_relative_to_themselves(hub, zoo, tmp_path):
     hub.put("acme/bert", zoo / "bert")
     shutil.copytree(zoo / "vit", tmp_path / "lists" / "models" / "vit")
     listing = tmp_path / "lists" / "mine.txt"
-    listing.write_text("# mine\n\nmodels/vit  # the small one\nacme/bert\nacme/gone\nmine.txt\n")
+    listing.write_text("# mine\n\nmodels/vit\t# the small one\nacme/bert\nacme/gone\nmine.txt\n")
     found = by_id(find_candidates([str(listing)]))
     assert list(found) == ["models/vit", "acme/bert", "acme/gone", "mine.txt"]
     assert found["models/vit"].skip is None and found["models/vit"].source == "local"

@@ -26,7 +26,7 @@ MODEL_FILES = (
     "?_Pooling/config.json",
     "model.safetensors",
     "model.safetensors.index.json",
-    "model-?????-of-?????.safetensors",
+    "model-*-of-*.safetensors",
 )
 """Patterns of what is downloaded: configuration, preprocessing, and the safetensors that
 ``from_pretrained`` reads. Exact names, so that pickles, half-precision variants and the copies in

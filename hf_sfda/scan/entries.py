@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_COMMENT = re.compile(r"(^|\s)#.*")  # a folder may be called "c#"
 _A_FILE = "a file, not a model; name the folder that holds config.json and model.safetensors"
 _TIMEOUT = 30.0  # seconds; huggingface_hub waits without end by default
 
@@ -53,7 +55,7 @@ def _lines(entries: Sequence[str]) -> Iterator[tuple[str, Path]]:
             yield entry, Path()
             continue
         for line in lines:
-            if text := line.partition("#")[0].strip():
+            if text := _COMMENT.sub("", line).strip():
                 yield text, path.parent
 
 

@@ -65,8 +65,9 @@ def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest:
     library = rules.library_of(config, None, ())
     if reason := rules.library_reason(library, None):
         raise BrokenFolderError(reason)
-    params = sum(_count_parameters(path / name) for name in _weight_files(path, top))
-    needed = model_files(names)
+    weights = _weight_files(path, top)
+    params = sum(_count_parameters(path / name) for name in weights)
+    needed = sorted({*model_files(names), *weights})
     return replace(
         candidate,
         revision=_digest(path, needed) if digest else candidate.revision,

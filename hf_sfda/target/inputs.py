@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,18 +123,20 @@ def _read_pictures(
     decoded: list[Image] = []
     kept: list[int] = []
     memory = 0
-    for position, picture in enumerate(pictures.decode_all(encoded)):
-        advance(1)
-        if picture is None:
-            left_out[BROKEN] += 1
-            continue
-        sha.add_picture(picture)
-        kept.append(position)
-        memory += pictures.memory(picture)
-        if memory <= IN_MEMORY:
-            decoded.append(picture)
-        else:
-            decoded.clear()
+    with warnings.catch_warnings():  # here, not where it warns: the switch is not thread-safe
+        warnings.filterwarnings("ignore", module="PIL")
+        for position, picture in enumerate(pictures.decode_all(encoded)):
+            advance(1)
+            if picture is None:
+                left_out[BROKEN] += 1
+                continue
+            sha.add_picture(picture)
+            kept.append(position)
+            memory += pictures.memory(picture)
+            if memory <= IN_MEMORY:
+                decoded.append(picture)
+            else:
+                decoded.clear()
     if memory <= IN_MEMORY:
         return Inputs(tuple(decoded), sha.hexdigest(), kept)
     lazy = pictures.LazyPictures([data for p in kept if (data := encoded[p]) is not None])

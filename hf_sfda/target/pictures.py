@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, overload
@@ -36,12 +35,9 @@ def decode(encoded: bytes) -> Image | None:
     PIL.Image.init()
     formats = [name for name in _FORMATS if name in PIL.Image.OPEN]
     try:
-        with warnings.catch_warnings():
-            # It warns of large pictures and of odd metadata, for each one anew.
-            warnings.simplefilter("ignore")
-            with PIL.Image.open(io.BytesIO(encoded), formats=formats) as picture:
-                picture.load()
-                return PIL.ImageOps.exif_transpose(picture).convert("RGB")
+        with PIL.Image.open(io.BytesIO(encoded), formats=formats) as picture:
+            picture.load()
+            return PIL.ImageOps.exif_transpose(picture).convert("RGB")
     # Every plugin has errors of its own (OSError, SyntaxError, struct.error, zlib.error ...), and
     # whichever it is, the picture is broken.
     except Exception:

@@ -204,7 +204,7 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
 
 
 def _check_commit(shown: str, loaded: str | None, wanted: str | None) -> None:
-    """Datasets falls back on *any* cached commit where the Hub fails; that must not go unseen."""
+    """Where the Hub fails, datasets takes *any* cached commit; that must not go unseen."""
     if wanted is not None and loaded is not None and loaded != wanted:
         raise TargetError(
             f"{shown} cannot be read at {wanted}: the Hub cannot be reached or fails, and the "
