@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "rank": "hf_sfda.pipeline",
     "score": "hf_sfda.scoring",
+    "select_ensemble": "hf_sfda.ensemble",
     "find_candidates": "hf_sfda.scan",
     "load_target": "hf_sfda.target",
     "register_metric": "hf_sfda.metrics",
@@ -35,6 +36,7 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from hf_sfda.config import RankConfig as RankConfig
+    from hf_sfda.ensemble import select_ensemble as select_ensemble
     from hf_sfda.errors import SfdaError as SfdaError
     from hf_sfda.metrics import list_metrics as list_metrics
     from hf_sfda.metrics import register_metric as register_metric

@@ -1,0 +1,113 @@
+"""What choosing an ensemble needs of one candidate; far smaller than its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_sfda.errors import MetricError
+from hf_sfda.metrics.posteriors import log_posteriors
+from hf_sfda.scoring import make_problem, score
+
+FloatArray = npt.NDArray[np.float64]
+
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One candidate for an ensemble.
+
+    Attributes:
+        log_posteriors: (N, C) logarithm of what it predicts for samples that it was not fitted on.
+            Column c is the c-th of the sorted distinct labels.
+        sfda: Its score by itself, for the paper's combination; ``None`` if unknown.
+    """
+
+    log_posteriors: FloatArray
+    sfda: float | None = None
+
+    @classmethod
+    def of_posteriors(cls, posteriors: Any, *, sfda: float | None = None) -> Member:
+        """Wrap probabilities that were held out elsewhere.
+
+        Args:
+            posteriors: (N, C), rows add up to one.
+            sfda: As in :class:`Member`.
+
+        Raises:
+            MetricError: These are no probabilities.
+        """
+        P = np.asarray(posteriors, dtype=np.float64)
+        if P.ndim != 2 or P.shape[1] < 2:
+            raise MetricError(f"Posteriors have shape {P.shape}; they must be (N, C), C > 1.")
+        # Written so that NaN fails it too.
+        if not (P.min() >= 0 and np.abs(P.sum(1) - 1).max() <= _SUM_TOLERANCE):
+            raise MetricError("Posteriors must be at least 0 and add up to 1 in every row.")
+        with np.errstate(divide="ignore"):
+            return cls(np.log(P), sfda)
+
+
+def member_of(
+    features: Any,
+    labels: Any,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    sfda: float | None = None,
+) -> Member:
+    """Reduce one candidate's features to what an ensemble is chosen by.
+
+    Args:
+        features: (N, D) array or tensor.
+        labels: (N,) ints or strings.
+        folds: K of the cross-fit.
+        seed: Of the folds; the same for all members, or they cannot be combined.
+        sfda: Its ``sfda_cv`` score, where that is known already.
+
+    Raises:
+        MetricError: The input cannot be scored, see :func:`hf_sfda.score`.
+    """
+    problem = make_problem(features, labels, seed=seed)
+    if problem.kind != "single-label":
+        raise MetricError(
+            f"Ensembles are chosen for one class a sample, not for {problem.kind} labels."
+        )
+    if sfda is None:
+        sfda = score(features, labels, "sfda_cv", seed=seed, folds=folds).value
+    return Member(log_posteriors(problem, folds=folds).cpu().numpy(), sfda)
+
+
+def as_members(
+    candidates: Mapping[str, Any], labels: Any, *, folds: int, seed: int
+) -> dict[str, Member]:
+    """Members by name, in the order of the names: who was named first must not matter.
+
+    Raises:
+        MetricError: There are fewer than two, or one of them does not fit the labels.
+    """
+    if len(candidates) < 2:
+        raise MetricError(f"There are {len(candidates)} candidates; an ensemble needs at least 2.")
+    n, n_classes = len(labels), len(np.unique(labels))
+    members = {}
+    for name in sorted(candidates):
+        given = candidates[name]
+        try:
+            member = (
+                given
+                if isinstance(given, Member)
+                else member_of(given, labels, folds=folds, seed=seed)
+            )
+        except MetricError as error:
+            raise MetricError(f"{name}: {error}") from error
+        if member.log_posteriors.shape != (n, n_classes):
+            raise MetricError(
+                f"{name}: posteriors have shape {member.log_posteriors.shape}; with these labels "
+                f"they must be ({n}, {n_classes})."
+            )
+        members[name] = member
+    return members
