@@ -14,7 +14,7 @@ FloatArray = npt.NDArray[np.float64]
 Layout = Literal["rows", "columns"]
 
 _RANK = 1e-10
-"""Directions with less than this share of the largest within-class variance carry none."""
+"""Directions whose within-class variance is a smaller share of the total are rounding."""
 _FINITE = np.log(np.finfo(np.float64).tiny)
 
 
@@ -39,12 +39,12 @@ def fisher_space(log_posteriors: FloatArray, labels: IntArray) -> FloatArray:
     logs = np.maximum(log_posteriors, _FINITE)
     F = logs - logs.mean(1, keepdims=True)
     F -= F.mean(0)
-    counts = np.bincount(labels, minlength=F.shape[1])
-    sums = np.zeros((len(counts), F.shape[1]))
-    np.add.at(sums, labels, F)
-    residuals = F - (sums / np.maximum(counts, 1)[:, None])[labels]
-    values, vectors = np.linalg.eigh(residuals.T @ residuals / len(F))
-    kept = values > _RANK * max(float(np.square(F).sum()) / len(F), np.finfo(np.float64).tiny)
+    scatter = F.T @ F
+    one_hot = np.eye(F.shape[1])[labels]  # (N, C)
+    sums = one_hot.T @ F
+    within = scatter - sums.T @ (sums / one_hot.sum(0)[:, None])
+    values, vectors = np.linalg.eigh(within / len(F))
+    kept = values > _RANK * max(float(scatter.trace()) / len(F), np.finfo(np.float64).tiny)
     vectors = vectors[:, kept]
     whitened: FloatArray = F @ (vectors / np.sqrt(values[kept])) @ vectors.T
     return whitened

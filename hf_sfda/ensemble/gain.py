@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -39,13 +40,14 @@ def crossfitted_gains(
         sizes: S.
         criterion: In what the gain is measured.
     """
+    shares = cache(partial(_shares, pool, criterion=criterion))  # folds often agree
     gains = np.zeros((sizes, len(folds)))
     for k, path in enumerate(paths):
         held_out = folds == k
-        single = _shares(pool, path.sets[0], criterion)[held_out]
+        single = shares(path.sets[0])[held_out]
         for s in range(1, sizes):
             chosen = path.sets[min(s, len(path.sets) - 1)]
-            gains[s, held_out] = _shares(pool, chosen, criterion)[held_out] - single
+            gains[s, held_out] = shares(chosen)[held_out] - single
     return gains
 
 
@@ -64,5 +66,5 @@ def intervals(
 
 def _shares(pool: Pool, members: tuple[int, ...], criterion: Criterion) -> FloatArray:
     """(N,) what each sample adds to the criterion of a set."""
-    logs = pool.log_true(members).numpy()
-    return np.exp(logs) if criterion == "probability" else logs
+    true = pool.true_probability(members)
+    return true if criterion == "probability" else np.log(true)

@@ -117,16 +117,25 @@ class Pool:
             means = [means[0].add_(part)] if means else [part]
         return Verdicts(means[0][..., 0, :].numpy(), means[0][..., 1, :].numpy())
 
-    def log_true(self, members: tuple[int, ...]) -> Tensor:
-        """(N,) log-probability of the true class by a set."""
-        return self.log_posterior(members).gather(1, self.labels[:, None])[:, 0]
-
-    def log_posterior(self, members: tuple[int, ...]) -> Tensor:
-        """(N, C) combined log-posterior of a set."""
-        logs = self._logs[:, list(members)]
+    def posterior(self, members: tuple[int, ...]) -> Tensor:
+        """(N, C) combined posterior of a set."""
         if self.pooling == "arithmetic":
-            return logs.exp().mean(1).log_()
-        return torch.log_softmax(logs.mean(1), dim=1)
+            return torch.stack([self._logs[:, m].exp() for m in members]).mean(0)
+        total = self._logs[:, members[0]].clone()
+        for m in members[1:]:
+            total += self._logs[:, m]
+        return torch.softmax(total.div_(len(members)), dim=1)
+
+    def true_probability(self, members: tuple[int, ...]) -> FloatArray:
+        """(N,) probability of the true class by a set."""
+        true = self.posterior(members).gather(1, self.labels[:, None])[:, 0]
+        probability: FloatArray = true.numpy()
+        return probability
+
+    def hits(self) -> npt.NDArray[np.bool_]:
+        """(M, N) whether each candidate's most probable class is the true one."""
+        right: npt.NDArray[np.bool_] = (self._logs.argmax(2).T == self.labels).numpy()
+        return right
 
 
 def _true(values: Tensor, y: Tensor) -> Tensor:

@@ -44,10 +44,10 @@ def select_for_run(
             run's own.
 
     Raises:
-        ConfigError: This is no run directory.
+        ConfigError: This is no run directory, or an option is not allowed.
         TargetError: The target is not the one that was ranked.
         StoreError: The features of fewer than two models are left.
-        MetricError: The run has fewer than two ranked models, or an option is not allowed.
+        MetricError: The run has fewer than two ranked models, or no single-label target.
     """
     ranking = read_ranking(Path(directory))
     values = {key: value for key, value in ranking.config.items() if key != "fingerprint"}

@@ -36,8 +36,8 @@ def search(pool: Pool, jury: int, size: int, criterion: Criterion) -> Path:
     although a generalist beats either alone. From three on the search is greedy. Equal values are
     decided by the other criterion, then by the order of the candidates.
 
-    Cost: one product of N x M x C x M for all pairs, and N x M x C for each further member, both for
-    all juries together.
+    Cost: one product of N x M x C x M for all pairs, and N x M x C for each further member, both
+    for all juries together.
     """
     singles = _values(pool.judge(()), jury, criterion)
     best, value = _best([(m,) for m in range(len(pool))], singles)

@@ -19,7 +19,7 @@ from hf_sfda.ensemble.member import Member, as_members
 from hf_sfda.ensemble.pool import Pool, Pooling
 from hf_sfda.ensemble.result import Ensemble, PaperScore, Quality, Refused, Step
 from hf_sfda.ensemble.search import Criterion, Path, search
-from hf_sfda.errors import MetricError
+from hf_sfda.errors import ConfigError
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.types import IntArray
 
@@ -78,8 +78,9 @@ def select_ensemble(
         weight: r of the paper's score.
 
     Raises:
-        MetricError: Fewer than two candidates, features that cannot be scored, posteriors that do
-            not fit the labels, or an option that is not allowed.
+        ConfigError: An option holds a value that is not allowed.
+        MetricError: Fewer than two candidates, features that cannot be scored, or posteriors that
+            do not fit the labels.
     """
     _check(size, criterion, pooling, layout, weight, confidence)
     labels = np.asarray(labels)
@@ -114,7 +115,7 @@ def select_ensemble(
         models=chosen[-1],
         steps=steps,
         refused=_refused(pool, names, found),
-        singles={name: _quality(pool, (m,)) for m, name in enumerate(names)},
+        singles=_singles(pool, names),
         error_correlation=_error_correlation(pool),
         paper=_paper_scores(members, y, layout, weight),
         criterion=criterion,
@@ -129,30 +130,42 @@ def _check(
     size: int, criterion: str, pooling: str, layout: str, weight: float, confidence: float
 ) -> None:
     if size < 1:
-        raise MetricError(f"size is {size}; an ensemble has at least 1 model.")
+        raise ConfigError(f"size is {size}; an ensemble has at least 1 model.")
     options = (("criterion", criterion, Criterion), ("pooling", pooling, Pooling))
     for name, value, allowed in (*options, ("layout", layout, Layout)):
         if value not in get_args(allowed):
-            raise MetricError(f"{name} is {value!r}; allowed are {', '.join(get_args(allowed))}.")
+            raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(get_args(allowed))}.")
     if pooling == "arithmetic" and criterion == "probability":
-        raise MetricError(
+        raise ConfigError(
             "An average of probabilities never has a higher mean probability than the best of its "
             "members. Use criterion='log_likelihood' with pooling='arithmetic'."
         )
     if not 0 <= weight <= 1:
-        raise MetricError(f"weight is {weight}; it must lie in [0, 1].")
+        raise ConfigError(f"weight is {weight}; it must lie in [0, 1].")
     if not 0.5 <= confidence < 1:
-        raise MetricError(f"confidence is {confidence}; it must lie in [0.5, 1).")
+        raise ConfigError(f"confidence is {confidence}; it must lie in [0.5, 1).")
 
 
 def _quality(pool: Pool, members: tuple[int, ...]) -> Quality:
-    log_P = pool.log_posterior(members)
-    true = pool.log_true(members)
+    true = pool.true_probability(members)
+    guess = pool.posterior(members).argmax(1)
     return Quality(
-        probability=float(true.exp().mean()),
-        log_likelihood=float(true.mean()),
-        accuracy=float((log_P.argmax(1) == pool.labels).double().mean()),
+        probability=float(true.mean()),
+        log_likelihood=float(np.log(true).mean()),
+        accuracy=float((guess == pool.labels).double().mean()),
     )
+
+
+def _singles(pool: Pool, names: list[str]) -> dict[str, Quality]:
+    verdicts, hits = pool.judge(()), pool.hits()
+    return {
+        name: Quality(
+            probability=float(verdicts.probability[m, 0]),
+            log_likelihood=float(verdicts.log_likelihood[m, 0]),
+            accuracy=float(hits[m].mean()),
+        )
+        for m, name in enumerate(names)
+    }
 
 
 def _refused(pool: Pool, names: list[str], found: Path) -> Refused | None:
@@ -163,9 +176,7 @@ def _refused(pool: Pool, names: list[str], found: Path) -> Refused | None:
 
 def _error_correlation(pool: Pool) -> FloatArray:
     """(M, M) correlation of the candidates' mistakes; NaN where one never errs, or always."""
-    wrong = np.stack(
-        [(pool.log_posterior((m,)).argmax(1) != pool.labels).numpy() for m in range(len(pool))]
-    ).astype(np.float64)
+    wrong = (~pool.hits()).astype(np.float64)
     centred = wrong - wrong.mean(1, keepdims=True)
     length = np.linalg.norm(centred, axis=1)
     length[length == 0] = np.nan
