@@ -6,6 +6,7 @@ alone asks the Hub, scores and speaks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda import __version__
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
+from hf_sfda.hub import keep_secret, redact
 from hf_sfda.journal import Journal, prepare_directory
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
@@ -100,6 +102,7 @@ def run(
     from hf_sfda.store import FeatureStore
     from hf_sfda.target import load_target
 
+    keep_secret(token)
     check_metrics(config)
     accelerator = accelerator or make_accelerator()
     main = accelerator.is_main_process
@@ -156,7 +159,7 @@ def run(
         left_out = [_not_ranked(c, c.status, c.skip) for c in candidates if c.skip is not None]
         rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
         journal.write("ranked", order=[row.model_id for row in rows])
-        return Ranking(
+        ranking = Ranking(
             config=config.to_dict() | {"fingerprint": config.fingerprint()},
             dataset=target.describe(),
             rows=(*rows, *failed, *sorted(left_out, key=lambda row: row.status != "failed")),
@@ -166,6 +169,8 @@ def run(
             versions=library_versions(),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        # A token pasted in the wrong place must not end in a file that gets published.
+        return Ranking.from_dict(json.loads(redact(json.dumps(ranking.to_dict()))))
 
     return from_main(accelerator, judge)
 

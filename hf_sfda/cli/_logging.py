@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 
 
@@ -15,6 +16,14 @@ class _Handler(logging.Handler):
         self._say(record.getMessage())
 
 
+class _WarningHandler(_Handler):
+    """`file:line: Category: text` -> the text alone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        shown = str(record.args[0]) if record.args else record.getMessage()
+        self._say(shown.split("Warning: ", 1)[-1].splitlines()[0])
+
+
 def send_warnings_to(say: Callable[[str], None] | None) -> None:
     """Pass warnings of ``hf_sfda`` to ``say``, if anyone, and keep the stack's to errors."""
     ours = logging.getLogger("hf_sfda")
@@ -22,3 +31,10 @@ def send_warnings_to(say: Callable[[str], None] | None) -> None:
     ours.propagate = False
     for name in ("transformers", "datasets", "huggingface_hub", "timm", "accelerate", "torch"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # What we raise with warnings.warn (for callers of the library) becomes a line, once.
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("once", module=r"hf_sfda\.")
+    noted = logging.getLogger("py.warnings")
+    noted.handlers = [_WarningHandler(say) if say else logging.NullHandler()]
+    noted.propagate = False

@@ -77,7 +77,7 @@ class Output:
     def say(self, message: str) -> None:
         """A line about what is going on; only people see it."""
         if self.human:
-            self.talk.print(redact(message), markup=False, highlight=False)
+            self.talk.print(redact(message), markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """A line nobody should miss; on stderr in every mode."""
@@ -89,7 +89,7 @@ class Output:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=False, highlight=False)
+    return Console(stderr=stderr, highlight=False)
 
 
 def _resolve(mode: Format) -> Format:
