@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
+def hub_url() -> str:
+    """The Hub we talk to."""
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
 @dataclass(frozen=True)
 class Repo:
     """A repository's name; ``kind`` is ``"model"`` or ``"dataset"``."""
@@ -33,10 +40,8 @@ class Repo:
     @property
     def url(self) -> str:
         """Its page."""
-        from huggingface_hub import constants
-
         prefix = "" if self.kind == "model" else f"{self.kind}s/"
-        return f"{constants.ENDPOINT}/{prefix}{self.id}"
+        return f"{hub_url()}/{prefix}{self.id}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hf_sfda.report import format as text
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SUFFIX = ".jinja"
+SUFFIX = ".md.jinja"
 
 
 def cards_directory() -> Path:

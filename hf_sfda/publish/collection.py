@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import read
-from hf_sfda.publish.access import Account, Repo, hub_errors, require_write
+from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write
 from hf_sfda.publish.boards import make_boards
 from hf_sfda.publish.changes import Done, FileChange
 from hf_sfda.publish.commit import MovedError
@@ -42,6 +42,8 @@ class CollectionUpdate:
         slug: Of the collection; ``None`` makes one.
         wanted: Our models, best first; they come before everything else.
         before: What it holds now: (model or other id, note).
+        private: Whether a collection that is made is private.
+        gone: Models that would belong here and are no longer on the Hub.
     """
 
     title: str
@@ -50,6 +52,7 @@ class CollectionUpdate:
     wanted: tuple[Item, ...]
     before: tuple[tuple[str, str | None], ...]
     private: bool = False
+    gone: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[FileChange, ...]:
@@ -59,13 +62,19 @@ class CollectionUpdate:
     def where(self) -> str:
         """For a plan."""
         made = "a new collection" if self.slug is None else "collection"
-        return f"{made} {self.title!r} of {self.namespace}"
+        gone = f" (no longer on the Hub: {', '.join(self.gone)})" if self.gone else ""
+        return f"{made} {self.title!r} of {self.namespace}{gone}"
 
     def after(self) -> list[tuple[str, str | None]]:
-        """What it will hold: ours first; of ours, those that fell out go; others stay in order."""
-        ours = {item.model for item in self.wanted}
-        others = [(i, note) for i, note in self.before if i not in ours and not _is_ours(note)]
-        return [*((item.model, item.note) for item in self.wanted), *others]
+        """What it will hold: the best first; of ours, those that fell out go; others stay."""
+        best = {item.model for item in self.wanted}
+        others = [(i, note) for i, note in self.before if i not in best and not _is_ours(note)]
+        return [*((item.model, self._note(item)) for item in self.wanted), *others]
+
+    def _note(self, item: Item) -> str:
+        """A note that somebody else wrote stays."""
+        theirs = dict(self.before).get(item.model)
+        return theirs if theirs and not _is_ours(theirs) else item.note
 
     def diff(self) -> str:
         """Its items before and after."""
@@ -128,13 +137,13 @@ def plan_collection(
     if namespace not in me.namespaces:
         raise PublishError(f"Collections of {namespace} are not yours; you are {me.name}.")
     require_write(api, me, Repo(f"{namespace}/-"), exists=False)
-    wanted = _items(run, top)
+    wanted, gone = _items(api, run, top)
     if not wanted:
-        raise PublishError("No model of the Hub was ranked, so there is nothing to collect.")
+        raise PublishError("None of the ranked models is on the Hub: nothing to collect.")
     with hub_errors(f"Cannot read collection {title!r}"):
         slug = find(api, namespace, title)
         before = _contents(read(api.get_collection, slug)) if slug else ()
-    update = CollectionUpdate(title, namespace, slug, wanted, before, private)
+    update = CollectionUpdate(title, namespace, slug, wanted, before, private, gone)
     return None if slug and update.after() == list(before) else update
 
 
@@ -144,10 +153,22 @@ def find(api: HfApi, namespace: str, title: str) -> str | None:
     return next(found, None)
 
 
-def _items(run: Run, top: int) -> tuple[Item, ...]:
+def _items(api: HfApi, run: Run, top: int) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """The best models that are still there, and the better ones that are not."""
     (board,) = make_boards(run.rows)
-    entries = [entry for entry in board.entries if entry.row["model_source"] == "hub"]
-    return tuple(Item(e.row["model"], _note(e.place, e.row)) for e in entries[:top])
+    items: list[Item] = []
+    gone: list[str] = []
+    for entry in board.entries:
+        if len(items) == top:
+            break
+        if entry.row["model_source"] != "hub":
+            continue
+        model = entry.row["model"]
+        if find_head(api, Repo(model)) is None:
+            gone.append(model)
+        else:
+            items.append(Item(model, _note(entry.place, entry.row)))
+    return tuple(items), tuple(gone)
 
 
 def _note(place: str, row: Mapping[str, Any]) -> str:
@@ -173,7 +194,7 @@ def _add_missing(api: HfApi, current: Collection, wanted: tuple[Item, ...]) -> N
             api.add_collection_item(
                 current.slug, item.model, "model", note=item.note, exists_ok=True
             )
-        elif known.note != item.note:
+        elif known.note != item.note and (not known.note or _is_ours(known.note)):
             api.update_collection_item(current.slug, known.item_object_id, note=item.note)
 
 

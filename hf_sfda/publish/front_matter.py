@@ -51,7 +51,7 @@ class Card:
         Raises:
             PublishError: It is not valid YAML, or no mapping; the message says where.
         """
-        return _load(self, self.yaml)
+        return _load(self)
 
     def with_yaml(self, yaml_text: str) -> Card:
         """Another front matter; made where there was none."""
@@ -90,16 +90,30 @@ def parse_card(content: bytes, name: str) -> Card:
 
 
 def add_key(card: Card, key: str, value: Any) -> Card:
-    """Add a key at the end of the front matter; the key must not be there yet."""
-    node = _root(card)
-    block = to_yaml({key: value}, newline=card.newline)
-    if node is None:
-        yaml_text = f"{card.yaml}{card.newline}{block}" if card.yaml.strip() else block
-    elif node.flow_style:
+    """Add a key at the end of the front matter; the key must not be there yet.
+
+    Raises:
+        PublishError: The metadata is written in a way that cannot be extended.
+    """
+    node = root(card)
+    block, nl = to_yaml({key: value}, newline=card.newline), card.newline
+    if node is not None and node.flow_style:
         raise _refusal(card, node, "the metadata is written in { } style")
-    else:
-        yaml_text = card.yaml.rstrip("\r\n") + card.newline + block
-    return checked(card, card.with_yaml(yaml_text), lambda data: {**data, key: value})
+    if not card.yaml.strip():
+        return card.with_yaml(block)
+
+    def expected(data: dict[str, Any]) -> dict[str, Any]:
+        return {**data, key: value}
+
+    try:
+        return checked(card, card.with_yaml(card.yaml + nl + block), expected)
+    except PublishError:
+        if node is None:
+            raise
+    # A text over several lines at the very end would gain a line break: go before the first key.
+    start = node.start_mark.index
+    yaml_text = card.yaml[:start] + block + nl + card.yaml[start:]
+    return checked(card, card.with_yaml(yaml_text), expected)
 
 
 def checked(
@@ -115,7 +129,11 @@ def checked(
     Raises:
         PublishError: It is not: the YAML is written in a way the edit did not foresee.
     """
-    if _load(after, after.yaml) != expected(copy.deepcopy(before.data)):
+    try:
+        good = after.data == expected(copy.deepcopy(before.data))
+    except PublishError:  # what came out is no YAML
+        good = False
+    if not good:
         raise PublishError(
             f"The metadata of {before.name} is written in a way that cannot be extended without "
             "rewriting it. It is left as it is; write `model-index` as an indented list, one "
@@ -137,24 +155,30 @@ def locate(card: Card, line: int, column: int) -> str:
     return f"line {card.opening.count(chr(10)) + line + 1}, column {column + 1}"
 
 
-def _root(card: Card) -> Any:
-    """The root node, or ``None`` for an empty front matter."""
+def root(card: Card) -> Any:
+    """The root node of the front matter, or ``None`` if it is empty."""
     import yaml
 
     return yaml.compose(card.yaml, Loader=yaml.SafeLoader)
 
 
-def _load(card: Card, yaml_text: str) -> dict[str, Any]:
+def _load(card: Card) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(yaml_text)
+        data = yaml.safe_load(card.yaml)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" at {locate(card, mark.line, mark.column)}" if mark else ""
+        marks = [
+            f"{said} at {locate(card, mark.line, mark.column)}"
+            for said, mark in (
+                (error.context, error.context_mark),
+                (error.problem, error.problem_mark),
+            )
+            if said and mark
+        ]
         raise PublishError(
-            f"The metadata of {card.name} is not valid YAML{where}: "
-            f"{error.problem or error.context}. It is left as it is; correct it and publish again."
+            f"The metadata of {card.name} is not valid YAML: {', '.join(marks)}. "
+            "It is left as it is; correct it and publish again."
         ) from error
     except (yaml.YAMLError, ValueError) as error:  # odd characters; dates that do not exist
         raise PublishError(

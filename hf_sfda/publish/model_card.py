@@ -117,8 +117,8 @@ def edit_card(readme: bytes | None, repo: Repo, statement: Statement) -> bytes:
         PublishError: The card's YAML is broken, or cannot be extended safely.
     """
     card = parse_card(readme or b"", f"README.md of {repo}")
-    card = put_result(card, repo.id.split("/")[-1], eval_result(statement))
     row = statement.row
     key = section_key(row["dataset"], row["dataset_config"], row["dataset_split"])
     body = put_section(card, key, render_card("model_section", statement=statement))
-    return str(replace(card, body=body)).encode()
+    name = repo.id.split("/")[-1]
+    return str(put_result(replace(card, body=body), name, eval_result(statement))).encode()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish.front_matter import Card, add_key, checked, locate
+from hf_sfda.publish.front_matter import Card, add_key, checked, locate, root
 from hf_sfda.publish.splice import child, replace_items
 from hf_sfda.publish.statement import Statement
 
@@ -64,9 +64,7 @@ def put_result(card: Card, model_name: str, result: EvalResult) -> Card:
         return add_key(card, _KEY, made)
     index, nodes = _index(card)
     if not index:
-        text = replace_items(
-            card.yaml, nodes[0], [], made, newline=card.newline, parent=_root(card)
-        )
+        text = replace_items(card.yaml, nodes[0], [], made, newline=card.newline, parent=root(card))
         return checked(card, card.with_yaml(text), lambda data: {**data, _KEY: made})
     new, old = made[0]["results"], index[0]["results"]
     doomed = [i for i, row in enumerate(old) if _says_the_same(row, new[0])]
@@ -94,15 +92,9 @@ def _says_the_same(row: dict[str, Any], ours: dict[str, Any]) -> bool:
     return same and mine
 
 
-def _root(card: Card) -> Any:
-    import yaml
-
-    return yaml.compose(card.yaml, Loader=yaml.SafeLoader)
-
-
 def _index(card: Card) -> tuple[list[Any], list[Any]]:
     """The ``model-index`` and, in a list of one, its node, once huggingface_hub can read it."""
-    node = child(_root(card), _KEY)
+    node = child(root(card), _KEY)
     index = card.data[_KEY]
     if not isinstance(index, list):
         raise _malformed(card, node, f"`{_KEY}` is not a list")

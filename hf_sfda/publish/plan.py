@@ -187,6 +187,10 @@ def carry_out(plan: Plan, token: str | None = None) -> list[Done]:
         PublishError: A step could not be done. The steps before it were; the message names them.
     """
     api = hub_api(token)
+    if (user := who_am_i(api).name) != plan.user:
+        raise PublishError(
+            f"The plan was made by {plan.user}, but this token is {user}'s. Nothing was written."
+        )
     journal = Journal(plan.run_dir)
     done: list[Done] = []
     for number, step in enumerate(plan.steps, 1):

@@ -16,6 +16,7 @@ from hf_sfda.publish.access import (
     Repo,
     find_head,
     hub_errors,
+    hub_url,
     list_files,
     read_file,
     require_write,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 DATA_FILES = "data/**/*.parquet"
+_OURS = re.compile(r"data/[^/]+/[0-9a-f]{16}\.parquet")
 _CONFIGS = [
     {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
 ]
@@ -188,7 +190,7 @@ def _refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
     """Keep away from datasets that hold something else, such as the one that was ranked on."""
     if readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION):
         return
-    foreign = [path for path in paths if not _HARMLESS.fullmatch(path)]
+    foreign = [p for p in paths if not _HARMLESS.fullmatch(p) and not _OURS.fullmatch(p)]
     if foreign:
         raise PublishError(
             f"{repo} is no results dataset: it holds {foreign[0]}"
@@ -198,7 +200,7 @@ def _refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
 
 
 def _card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
-    section = render_card("results_section", repo=repo.id, boards=make_boards(rows), url=repo.url)
+    section = render_card("results_section", repo=repo.id, boards=make_boards(rows), hub=hub_url())
     if readme is None or not readme.strip():
         front = render_card("results_dataset", repo=repo.id, configs=_CONFIGS)
         readme = front.encode()
