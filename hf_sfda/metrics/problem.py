@@ -159,6 +159,17 @@ class Problem:
         return self.targets
 
     @property
+    def required_source_log_probs(self) -> Tensor:
+        """(N, C_source) log-probabilities of the checkpoint's head.
+
+        Raises:
+            MetricError: There is no head.
+        """
+        if self.source_log_probs is None:
+            raise MetricError("There is no source head.")
+        return self.source_log_probs
+
+    @property
     def n_classes(self) -> int:
         """C."""
         return self.n_outputs
