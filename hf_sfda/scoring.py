@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,6 +170,26 @@ def score_permuted(
         shuffled = problem.relabelled(problem.targets[shuffle])
         values[p] = _run(entry, shuffled, {**entry.null_options, **options}).value
     return values
+
+
+def pooled(metric: str, scores: Sequence[Score]) -> list[Score]:
+    """Turn scores of single candidates into scores of a pool, for metrics that compare (NCTI).
+
+    Args:
+        metric: Name.
+        scores: One of each candidate that has one.
+
+    Returns:
+        The same scores with their final values, in the same order; unchanged for metrics that
+        score each candidate alone.
+    """
+    entry = get_metric(metric)
+    if entry.pool is None:
+        return list(scores)
+    return [
+        replace(score, value=value, per_sample=None)
+        for score, value in zip(scores, entry.pool(scores), strict=True)
+    ]
 
 
 def _run(entry: Metric, problem: Problem, options: Mapping[str, Any]) -> Score:

@@ -7,20 +7,28 @@ import math
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.optimize
+import scipy.special
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
 from hf_sfda.metrics import linalg
+from hf_sfda.metrics.by_class import stacks
 from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
 from hf_sfda.metrics.folds import stratified_folds
+from hf_sfda.metrics.pca import principal_components
+from hf_sfda.metrics.problem import Geometry
 from hf_sfda.metrics.shrinkage import ledoit_wolf
-from hf_sfda.scoring import score
+from hf_sfda.scoring import pooled, score
+from hf_sfda.types import Score
 from tests.test_metrics_contract import blobs
 
 seeds = st.integers(0, 2**16)
@@ -292,6 +300,133 @@ def test_linear_probe_chooses_the_penalty_of_least_gcv():
         return np.square(Yc - (hat - 1 / 60) @ Yc).sum() / (1 - np.trace(hat) / 60) ** 2
 
     assert ours == pytest.approx(grid[np.argmin([gcv(p) for p in grid])], rel=1e-9)
+
+
+@few
+@given(seed=seeds)
+def test_leep_and_nce_by_counting(seed):
+    rng = np.random.default_rng(seed)
+    theta, y = rng.dirichlet(np.ones(5), size=60), rng.integers(0, 3, 60)
+    y[:6] = [0, 1, 2, 0, 1, 2]
+    joint = np.array([[theta[y == c, z].sum() for z in range(5)] for c in range(3)])
+    conditional = joint / joint.sum(0)
+    terms = [np.log(conditional[y[i]] @ theta[i]) for i in range(60)]
+    X = rng.normal(size=(60, 2))
+    np.testing.assert_allclose(score(X, y, "leep", source_probs=theta).per_sample, terms, atol=1e-9)
+    z = theta.argmax(1)
+    terms = [np.log(np.mean(y[z == z[i]] == y[i])) for i in range(60)]
+    np.testing.assert_allclose(score(X, y, "nce", source_probs=theta).per_sample, terms, atol=1e-9)
+
+
+def test_head_that_knows_nothing_scores_the_entropy_of_the_labels():
+    _, y = blobs()
+    shares = np.bincount(y) / len(y)
+    even = np.full((len(y), 4), 0.25)
+    result = score(np.ones((len(y), 1)), y, "leep", source_probs=even)
+    assert result.value == pytest.approx((shares * np.log(shares)).sum())
+
+
+@pytest.mark.parametrize("kind", ["single-label", "multi-label", "regression"])
+def test_parc_is_scipys_spearman(kind):
+    X, y = blobs(0.7, n=60, d=6)
+    labels = {"single-label": y, "multi-label": np.eye(4, dtype=int)[y], "regression": X[:, 0] + y}
+    Z = (X - X.mean(0)) / X.std(0)
+    upper = np.triu_indices(60, 1)
+    t = labels["regression"]
+    apart = np.abs(t[:, None] - t) if kind == "regression" else (y[:, None] != y).astype(float)
+    wanted = scipy.stats.spearmanr((1 - np.corrcoef(Z))[upper], apart[upper])[0]
+    result = score(X, labels[kind], "parc", dimensions=None)
+    assert result.value == pytest.approx(100 * wanted, abs=1e-9)
+
+
+def test_parc_of_many_samples_takes_some():
+    X, y = blobs(1.0, n=400)
+    some, whole = score(X, y, "parc", max_samples=250), score(X, y, "parc")
+    assert some.details["samples"] == 250
+    assert some.value == pytest.approx(whole.value, rel=0.2)
+
+
+def test_principal_components_are_scikit_learns():
+    X, _ = blobs(n=80, d=9)
+    geometry = Geometry(torch.from_numpy(X))
+    reference = PCA(5, svd_solver="full").fit_transform(X)
+    ours = principal_components(geometry, 5).numpy()
+    np.testing.assert_allclose(np.abs(ours), np.abs(reference), atol=1e-10)
+    assert (ours[np.abs(ours).argmax(0), range(5)] > 0).all()
+    for share in (0.5, 0.8, 0.99):
+        kept = PCA(share, svd_solver="full").fit(X).n_components_
+        assert principal_components(geometry, share).shape[1] == kept
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal"])
+def test_gbc_pair_by_pair(covariance):
+    X, y = blobs(0.5, n=90, d=3)
+    # One variance a dimension only means something in the basis of the components.
+    Z = principal_components(Geometry(torch.from_numpy(X)), 3).numpy()
+    total = sum(
+        np.exp(-_bhattacharyya(Z[y == a], Z[y == b], covariance))
+        for a in range(4)
+        for b in range(4)
+        if a != b
+    )
+    assert score(X, y, "gbc", covariance=covariance).value == pytest.approx(-total, rel=1e-9)
+
+
+def _bhattacharyya(A, B, covariance):
+    va, vb = (np.diag(Z.var(0)) for Z in (A, B))
+    if covariance == "spherical":
+        va, vb = (np.eye(len(v)) * v.trace() / len(v) for v in (va, vb))
+    mid = (va + vb) / 2
+    gap = A.mean(0) - B.mean(0)
+    volumes = np.linalg.det(mid) / np.sqrt(np.linalg.det(va) * np.linalg.det(vb))
+    return gap @ np.linalg.solve(mid, gap) / 8 + 0.5 * np.log(volumes)
+
+
+@pytest.mark.parametrize(("n", "d"), [(90, 7), (40, 60)])
+def test_transrate_by_determinants(n, d):
+    X, y = blobs(0.5, n=n, d=d)
+    Z = X - X.mean(0)
+
+    def rate(Z):
+        return np.linalg.slogdet(np.eye(d) + Z.T @ Z / (len(Z) * 1e-2))[1] / 2
+
+    wanted = rate(Z) - np.mean([rate(Z[y == c]) for c in range(4)])
+    assert score(X, y, "transrate", epsilon=1e-2).value == pytest.approx(wanted, rel=1e-9)
+
+
+@few
+@given(seed=seeds, n_classes=st.integers(1, 12))
+def test_stacks_hold_every_sample_once(seed, n_classes):
+    rng = np.random.default_rng(seed)
+    y = np.r_[np.arange(n_classes), rng.integers(0, n_classes, 40)]
+    X = rng.normal(size=(len(y), 3))
+    counts = torch.bincount(torch.from_numpy(y)).double()
+    seen = set()
+    for stack in stacks(torch.from_numpy(X), torch.from_numpy(y), counts):
+        for c, rows, square in zip(stack.classes.tolist(), stack.rows, stack.grams, strict=True):
+            seen.add(c)
+            mine = X[y == c]
+            np.testing.assert_array_equal(rows[: len(mine)], mine)
+            assert (rows[len(mine) :] == 0).all()
+            assert square.trace() == pytest.approx(np.square(mine).sum())
+    assert seen == set(range(n_classes))
+
+
+def test_energy_is_that_of_the_least_familiar():
+    X, y = blobs(n=400)
+    energies = np.sort(scipy.special.logsumexp(X, axis=1))
+    assert score(X, y, "energy").value == pytest.approx(energies[:2].mean())
+    assert score(X, y, "energy", share=1.0).value == pytest.approx(energies.mean())
+
+
+def test_ncti_of_a_pool():
+    rows = [(0.5, 10.0, 3.0), (0.7, 30.0, 3.5), (0.9, 20.0, 4.0)]
+    keys = ("true_class_probability", "feature_nuclear_norm", "log_class_nuclear_norm")
+    scores = [Score("ncti", row[0], details=dict(zip(keys, row, strict=True))) for row in rows]
+    final = pooled("ncti", scores)
+    assert [score.value for score in final] == pytest.approx([0, 0.5 + 1 - 0.5, 1 + 0.5 - 1])
+    assert [score.value for score in pooled("knn", scores)] == [0.5, 0.7, 0.9]
+    assert pooled("ncti", scores[:1])[0].value == 0
 
 
 @few

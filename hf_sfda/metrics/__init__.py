@@ -16,12 +16,12 @@ imported when a metric is first asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from hf_sfda.errors import MetricError
-from hf_sfda.types import LabelKind
+from hf_sfda.types import LabelKind, Score
 
 Needs = Literal["features", "source_logits", "candidate"]
 Change = Literal["row order", "translation", "scale", "rotation"]
@@ -36,6 +36,14 @@ _BUILTIN = (
     "hscore_lw",
     "knn",
     "linear_probe",
+    "leep",
+    "nce",
+    "nleep",
+    "parc",
+    "gbc",
+    "transrate",
+    "ncti",
+    "energy",
     "baselines",
 )
 
@@ -59,6 +67,9 @@ class Metric:
         held_out: Whether ``per_sample`` judges samples by a fit that has not seen them, so that
             noise scores at chance.
         null_options: Options under which shuffled labels are scored as well and for less.
+        supervised: Whether it looks at the labels at all.
+        pool: For metrics that compare candidates with each other: the scores of all -> the final
+            values of all, see :func:`hf_sfda.scoring.pooled`.
     """
 
     name: str
@@ -72,6 +83,8 @@ class Metric:
     invariant_to: frozenset[Change] = frozenset()
     held_out: bool = False
     null_options: Mapping[str, Any] = field(default_factory=dict)
+    supervised: bool = True
+    pool: Callable[[Sequence[Score]], list[float]] | None = None
 
 
 _REGISTRY: dict[str, Metric] = {}
@@ -89,6 +102,8 @@ def register_metric(
     invariant_to: set[Change] | frozenset[Change] = frozenset(),
     held_out: bool = False,
     null_options: Mapping[str, Any] | None = None,
+    supervised: bool = True,
+    pool: Callable[[Sequence[Score]], list[float]] | None = None,
 ) -> Callable[[Function], Function]:
     """Make a function available as ``--metric name``.
 
@@ -103,6 +118,8 @@ def register_metric(
         invariant_to: Claims, see :class:`Metric`.
         held_out: See :class:`Metric`.
         null_options: See :class:`Metric`.
+        supervised: See :class:`Metric`.
+        pool: See :class:`Metric`.
 
     Raises:
         MetricError: The name is taken.
@@ -128,6 +145,8 @@ def register_metric(
             invariant_to=frozenset(invariant_to),
             held_out=held_out,
             null_options=dict(null_options or {}),
+            supervised=supervised,
+            pool=pool,
         )
         return function
 
