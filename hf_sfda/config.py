@@ -132,8 +132,10 @@ class RankConfig:
             )
         if "dataset" not in values:
             raise ConfigError("The configuration names no dataset. Add `dataset: ID`.")
-        lists = {"models", "metrics"}
-        return cls(**{key: tuple(v) if key in lists else v for key, v in values.items()})
+        given: dict[str, Any] = dict(values)
+        for name in {"models", "metrics"} & given.keys():
+            given[name] = tuple(given[name])
+        return cls(**given)
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> RankConfig:

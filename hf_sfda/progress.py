@@ -45,4 +45,9 @@ class TqdmProgress:
         label = f"{kind} {name}"
         scale = unit == "B"
         with tqdm(total=total, desc=label, unit=unit, unit_scale=scale, leave=False) as bar:
-            yield lambda amount: bar.update(amount) and None
+
+
+            def advance(amount: float) -> None:
+                bar.update(amount)
+
+            yield advance

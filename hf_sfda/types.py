@@ -329,7 +329,7 @@ class Ranking:
 
 def flat_row(row: ModelRow) -> dict[str, Any]:
     """A row without nesting, for data frames, CSV and parquet."""
-    flat = _plain(asdict(row))
+    flat: dict[str, Any] = _plain(asdict(row))
     scores, intervals = flat.pop("scores"), flat.pop("intervals")
     flat["rank_low"], flat["rank_high"] = flat.pop("rank_interval") or (None, None)
     flat["warnings"] = "; ".join(flat["warnings"])

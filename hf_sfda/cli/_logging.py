@@ -20,8 +20,7 @@ class _WarningHandler(_Handler):
     """`file:line: Category: text` -> the text alone."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        shown = str(record.args[0]) if record.args else record.getMessage()
-        self._say(shown.split("Warning: ", 1)[-1].splitlines()[0])
+        self._say(record.getMessage().split("Warning: ", 1)[-1].splitlines()[0])
 
 
 def send_warnings_to(say: Callable[[str], None] | None) -> None:

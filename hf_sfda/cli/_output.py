@@ -95,6 +95,6 @@ def _console(*, stderr: bool) -> Console:
 def _resolve(mode: Format) -> Format:
     if mode is not Format.auto:
         return mode
-    from huggingface_hub.utils import is_agent
+    from huggingface_hub.utils import is_agent  # type: ignore[attr-defined]
 
     return Format.agent if is_agent() else Format.human

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from hf_sfda.cli._options import Format, FormatOption, JsonOption, QuietOption, choose_format
-from hf_sfda.cli._output import Output
+from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
+from hf_sfda.cli._output import Format, Output
 
 
 def add_to(app: typer.Typer) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from hf_sfda.cli._options import Format, FormatOption, JsonOption, choose_format
-from hf_sfda.cli._output import Output
+from hf_sfda.cli._options import FormatOption, JsonOption, choose_format
+from hf_sfda.cli._output import Format, Output
 
 
 def add_to(app: typer.Typer) -> None:

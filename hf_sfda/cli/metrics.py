@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hf_sfda.cli._options import Format, FormatOption, JsonOption, QuietOption, choose_format
-from hf_sfda.cli._output import Output
+from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
+from hf_sfda.cli._output import Format, Output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,8 +54,9 @@ def _table(rows: list[dict[str, str | bool]]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "tasks", "needs", "cost", "summary", "reference"):
+    shown = ("name", "tasks", "needs", "cost", "summary", "reference")
+    for name in shown:
         table.add_column(name, no_wrap=name == "name", overflow="fold")
     for row in rows:
-        table.add_row(*(str(row[column.header]) for column in table.columns))
+        table.add_row(*(str(row[name]) for name in shown))
     return table

@@ -11,14 +11,13 @@ import typer
 from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._logging import send_warnings_to
 from hf_sfda.cli._options import (
-    Format,
     FormatOption,
     JsonOption,
     QuietOption,
     TokenOption,
     choose_format,
 )
-from hf_sfda.cli._output import Output
+from hf_sfda.cli._output import Format, Output
 from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
 from hf_sfda.errors import ConfigError
 from hf_sfda.processes import is_main_process

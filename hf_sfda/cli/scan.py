@@ -9,14 +9,13 @@ import typer
 
 from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._options import (
-    Format,
     FormatOption,
     JsonOption,
     QuietOption,
     TokenOption,
     choose_format,
 )
-from hf_sfda.cli._output import Output
+from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli.rank import parse_count
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
