@@ -15,6 +15,7 @@ from rich.console import Console
 
 from hf_sfda.report import format as text
 from hf_sfda.report import render_plain, render_quiet, render_table, sentences
+from hf_sfda.report.names import with_short_names
 from hf_sfda.types import ModelRow
 from tests.report_fixture import HOSTILE, example_ranking
 
@@ -140,6 +141,36 @@ def test_the_advice_is_the_smallest_of_the_tied():
     )
     alone = (ranking.rows[0], *(replace(row, tie_group=2) for row in ranking.rows[1:20]))
     assert sentences.advice(replace(ranking, rows=alone)).endswith(": first by sfda_cv.")
+
+
+def named(*names: str):
+    ranking = example_ranking()
+    rows = [replace(row, model_id=name) for row, name in zip(ranking.rows, names, strict=False)]
+    return replace(ranking, rows=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("names", "shown", "folder"),
+    [
+        (["/zoo/a", "/zoo/deep/b", "me/c"], ["a", "deep/b", "me/c"], "/zoo"),
+        (["./zoo/a", "./zoo/b/"], ["a", "b"], "zoo"),
+        (["zoo/image/a", "zoo/image/b", "gpt2"], ["a", "b", "gpt2"], "zoo/image"),
+        (["/zoo/a", "me/c"], ["/zoo/a", "me/c"], None),
+        (["/zoo/a", "./zoo/b"], ["/zoo/a", "./zoo/b"], None),
+        (["/zoo/me/c", "/zoo/b", "me/c"], ["/zoo/me/c", "/zoo/b", "me/c"], None),
+        (["/a", "/b"], ["/a", "/b"], None),
+    ],
+)
+def test_paths_lose_the_folder_they_share(names, shown, folder):
+    short, left_off = with_short_names(named(*names))
+    assert [row.model_id for row in short.rows] == shown
+    assert left_off == folder
+
+
+def test_the_shared_folder_is_said_once():
+    shown = drawn(named("/far/away/zoo/a", "/far/away/zoo/b"), 100)
+    assert shown.count("/far/away/zoo") == 1
+    assert "Local models are in /far/away/zoo." in shown
 
 
 def test_the_command_repeats_the_run():

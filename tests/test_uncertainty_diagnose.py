@@ -97,12 +97,12 @@ def test_wide_features_endanger_sfda_but_not_sfda_cv():
         row(f"m{i}", scores={"sfda_cv": 0.8 - 0.01 * i, "sfda": 0.9 - 0.01 * i}, feature_dim=600)
         for i in range(6)
     ]
-    (text,) = run(wide)
-    assert text.startswith("6 of 6 models have fewer than 2 samples a dimension (1,000 samples")
-    assert "sfda can rise with width alone" in text
-    assert "sfda_cv judges held-out samples" in text
-    assert "Sort by" not in text
-    assert "Sort by sfda_cv" in run(wide, metric="sfda")[-1]
+    assert run(wide) == [
+        "sfda can rise with width alone here, even on noise: 6 of 6 models have fewer than 2 "
+        "samples a dimension (1,000 samples, up to 600 dimensions). sfda_cv judges held-out "
+        "samples and stays honest."
+    ]
+    assert run(wide, metric="sfda")[-1].endswith("Sort by sfda_cv, or take more samples.")
     assert diagnose_row(wide[0], metric="sfda", n_samples=1000, n_classes=2) == (
         "1,000 samples for 600 dimensions",
     )
@@ -111,6 +111,20 @@ def test_wide_features_endanger_sfda_but_not_sfda_cv():
     enough = {"a": 600, "b": 600}
     assert run(wide, counts=enough) == []
     assert run([row(f"m{i}", 0.8 - i / 100, feature_dim=5000) for i in range(6)]) == []
+
+
+def test_wide_features_and_saturation_are_one_warning():
+    scores = {"sfda": 1.0, "hscore": 0.9999, "knn": 0.5}
+    wide = [
+        row(f"m{i}", scores={"sfda_cv": 0.8 - 0.01 * i, **scores}, feature_dim=900)
+        for i in range(6)
+    ]
+    (text,) = run(wide)
+    assert text.startswith("sfda and hscore can rise with width alone here")
+    assert "At its maximum: sfda for 6 and hscore for 6 of 6." in text
+    assert "sfda_cv and knn judge held-out samples and stay honest." in text
+    saturated, _ = run(wide, metric="sfda")
+    assert saturated.startswith("sfda is saturated for 6 of 6 models")
 
 
 def test_disagreement_names_the_baselines():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.report import format as text
 from hf_sfda.report import sentences
 from hf_sfda.report.columns import speed_unit
+from hf_sfda.report.names import with_short_names
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.types import ModelRow, Ranking
 
@@ -25,6 +26,7 @@ def render_html(ranking: Ranking) -> str:
 
     from hf_sfda.report.plots import figures
 
+    ranking, folder = with_short_names(ranking)
     specs = {name: json.loads(figure.to_json()) for name, figure in figures(ranking).items()}
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     others.pop(ranking.metric, None)
@@ -33,6 +35,7 @@ def render_html(ranking: Ranking) -> str:
     return template.render(
         ranking=ranking,
         summary=_summary(ranking),
+        folder=folder,
         baselines=baselines,
         metrics=[name for name in others if name not in baselines],
         rows=_ranked_rows(ranking),

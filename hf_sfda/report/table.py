@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hf_sfda.report import sentences
 from hf_sfda.report.columns import Column, result_columns
 from hf_sfda.report.format import shorten
+from hf_sfda.report.names import with_short_names
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def render_table(ranking: Ranking, *, width: int, header: bool = False) -> Group
     from rich.console import Group
     from rich.text import Text
 
+    ranking, folder = with_short_names(ranking)
     blocks: list[Table | Text] = []
     if header:
         blocks.append(
@@ -60,6 +62,7 @@ def render_table(ranking: Ranking, *, width: int, header: bool = False) -> Group
     for paragraph in (
         notes,
         [s for s in (sentences.ties(ranking), sentences.agreement(ranking)) if s],
+        [f"Local models are in {folder}."] if folder else [],
         [f"Warning: {warning}" for warning in ranking.warnings],
     ):
         if paragraph:

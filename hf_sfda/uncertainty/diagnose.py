@@ -68,8 +68,8 @@ def diagnose(
     n_samples = sum(class_counts.values())
     return [
         *_about_the_floor(ranked, metric),
-        *_about_saturation(ranked, metric, len(class_counts)),
-        *_about_width(ranked, metric, n_samples),
+        *_about_saturation(ranked, metric, n_samples, len(class_counts)),
+        *_about_width(ranked, metric, n_samples, len(class_counts)),
         *_about_agreement(ranked, metric, agreement),
         *_about_twins(ranked),
         *_about_classes(class_counts),
@@ -88,13 +88,21 @@ def _about_the_floor(ranked: Sequence[ModelRow], metric: str) -> list[str]:
     return []
 
 
-def _about_saturation(ranked: Sequence[ModelRow], metric: str, n_classes: int) -> list[str]:
+def _about_saturation(
+    ranked: Sequence[ModelRow], metric: str, n_samples: int, n_classes: int
+) -> list[str]:
     found = []
+    told_elsewhere = _endangered(ranked, n_samples)[0]
     for name in _by_importance(ranked, metric):
-        scores = np.array([row.scores.get(name, np.nan) for row in ranked])
-        maximum = _maximum(name, n_classes)
-        full = sum(_is_saturated(score, maximum) for score in scores)
-        if full and (name == metric or full > 1):
+        full = _saturated(ranked, name, n_classes)
+        if name == metric and not full:
+            scores = [row.scores[name] for row in ranked]
+            if (shared := scores.count(max(scores))) > 1:
+                found.append(
+                    f"{shared} models share the highest {name} exactly; their order is that of "
+                    "the list."
+                )
+        elif name == metric or (full > 1 and name not in told_elsewhere):
             cause = (
                 "the target is too easy for it"
                 if name in _SCORES_HELD_OUT
@@ -102,35 +110,48 @@ def _about_saturation(ranked: Sequence[ModelRow], metric: str, n_classes: int) -
             )
             found.append(
                 f"{name} is saturated for {full} of {len(ranked)} models (within {NEAR_MAXIMUM} of "
-                f"its maximum, {maximum:g}) and cannot order them; {cause}."
-            )
-        elif name == metric and np.sum(scores == np.nanmax(scores)) > 1:
-            found.append(
-                f"{np.sum(scores == np.nanmax(scores))} models share the highest {name} exactly; "
-                "their order is that of the list."
+                f"its maximum, {_maximum(name, n_classes):g}) and cannot order them; {cause}."
             )
     return found
 
 
-def _about_width(ranked: Sequence[ModelRow], metric: str, n_samples: int) -> list[str]:
-    wide = [row for row in ranked if _is_wide(row, n_samples)]
-    computed = {name for row in ranked for name in row.scores}
-    unsafe = [name for name in _FITTED_ON_WHAT_IT_SCORES if name in computed]
-    safe = [name for name in _SCORES_HELD_OUT if name in computed]
-    if not wide or not unsafe:
+def _about_width(
+    ranked: Sequence[ModelRow], metric: str, n_samples: int, n_classes: int
+) -> list[str]:
+    unsafe, wide = _endangered(ranked, n_samples)
+    if not unsafe:
         return []
     widest = max(row.feature_dim or 0 for row in wide)
     text = (
-        f"{len(wide)} of {len(ranked)} models have fewer than {SAMPLES_PER_DIMENSION} samples a "
-        f"dimension ({n_samples:,} samples, up to {widest:,} dimensions). There, {_and(unsafe)} "
-        "can rise with width alone, even on noise."
+        f"{_and(unsafe)} can rise with width alone here, even on noise: {len(wide)} of "
+        f"{len(ranked)} models have fewer than {SAMPLES_PER_DIMENSION} samples a dimension "
+        f"({n_samples:,} samples, up to {widest:,} dimensions)."
     )
-    if safe:
-        judged = "judges" if len(safe) == 1 else "judge"
-        text += f" {_and(safe)} {judged} held-out samples and stay honest."
+    counts = {name: _saturated(ranked, name, n_classes) for name in unsafe if name != metric}
+    if full := [f"{name} for {count}" for name, count in counts.items() if count]:
+        text += f" At its maximum: {_and(full)} of {len(ranked)}."
+    if safe := [name for name in _SCORES_HELD_OUT if any(name in row.scores for row in ranked)]:
+        judge, stay = ("judges", "stays") if len(safe) == 1 else ("judge", "stay")
+        text += f" {_and(safe)} {judge} held-out samples and {stay} honest."
     if metric in unsafe:
         text += " Sort by sfda_cv, or take more samples."
     return [text]
+
+
+def _endangered(ranked: Sequence[ModelRow], n_samples: int) -> tuple[list[str], list[ModelRow]]:
+    """Computed metrics that reward width, and the models wide enough for it to matter."""
+    wide = [row for row in ranked if _is_wide(row, n_samples)]
+    unsafe = [
+        name
+        for name in _FITTED_ON_WHAT_IT_SCORES
+        if wide and any(name in row.scores for row in ranked)
+    ]
+    return unsafe, wide
+
+
+def _saturated(ranked: Sequence[ModelRow], metric: str, n_classes: int) -> int:
+    maximum = _maximum(metric, n_classes)
+    return sum(_is_saturated(row.scores.get(metric, -np.inf), maximum) for row in ranked)
 
 
 def _about_agreement(
@@ -194,7 +215,7 @@ def _is_wide(row: ModelRow, n_samples: int) -> bool:
 def _maximum(metric: str, n_classes: int) -> float | None:
     if metric in _AT_MOST_ONE:
         return 1.0
-    return float(n_classes - 1) if metric == "hscore" else None
+    return float(n_classes - 1) if metric in ("hscore", "hscore_lw") else None
 
 
 def _by_importance(ranked: Sequence[ModelRow], metric: str) -> list[str]:

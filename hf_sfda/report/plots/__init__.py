@@ -1,0 +1,32 @@
+"""The pictures people look at, as plotly figures (plotly is imported when one is made)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hf_sfda.report.plots.agreement import agreement_figure, agreement_matrix
+from hf_sfda.report.plots.scores import scores_figure
+from hf_sfda.report.plots.size import pareto_front, size_figure
+from hf_sfda.types import Ranking
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+__all__ = [
+    "agreement_figure",
+    "agreement_matrix",
+    "figures",
+    "pareto_front",
+    "scores_figure",
+    "size_figure",
+]
+
+
+def figures(ranking: Ranking) -> dict[str, go.Figure]:
+    """All plots that this ranking has the data for, by name."""
+    made = {
+        "scores": scores_figure(ranking),
+        "size": size_figure(ranking),
+        "agreement": agreement_figure(ranking),
+    }
+    return {name: figure for name, figure in made.items() if figure is not None}

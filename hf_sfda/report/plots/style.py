@@ -1,0 +1,86 @@
+"""What the plots have in common: colours, groups of models, hover texts, names."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from hf_sfda.report import format as text
+from hf_sfda.report.palette import light
+from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.uncertainty import at_floor
+
+
+def kinds(ranking: Ranking) -> list[tuple[str, str, list[ModelRow]]]:
+    """(legend, colour, rows) of the leaders, the rest, and what is at the noise floor."""
+    ranked, metric = ranking.ranked, ranking.metric
+    leaders = [row for row in ranked if row.tie_group == ranked[0].tie_group]
+    low = [row for row in ranked if is_at_floor(row, metric)]
+    rest = [row for row in ranked if row not in low and row not in leaders]
+    kinds = [
+        ("tied for first" if len(leaders) > 1 else "first", "accent",
+         [row for row in leaders if row not in low]),
+        ("other models", "other", rest),
+        ("at the noise floor", "floor", low),
+    ]  # fmt: skip
+    return [kind for kind in kinds if kind[2]]
+
+
+def is_at_floor(row: ModelRow, metric: str) -> bool:
+    """Whether the row cannot be told from shuffled labels."""
+    return row.noise_floor is not None and at_floor(limits(row, metric)[0], row.noise_floor)
+
+
+def limits(row: ModelRow, metric: str) -> tuple[float, float]:
+    """The interval of the score; the score twice where it has none."""
+    value = row.scores[metric]
+    return row.intervals.get(metric, (value, value))
+
+
+def layout(*, height: int) -> dict[str, Any]:
+    """A quiet frame on a transparent ground."""
+    axis = {
+        "gridcolor": light("line"),
+        "zeroline": False,
+        "linecolor": light("line"),
+        "ticks": "",
+        "title": {"font": {"size": 13, "color": light("soft")}},
+    }
+    return {
+        "template": "none",
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "Inter, system-ui, sans-serif", "size": 13, "color": light("ink")},
+        "hoverlabel": {
+            "bgcolor": light("surface"),
+            "bordercolor": light("line"),
+            "font": {"color": light("ink")},
+            "align": "left",
+        },
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xanchor": "left"},
+        "xaxis": axis,
+        "yaxis": axis,
+        "dragmode": False,
+    }
+
+
+def hover(row: ModelRow, metric: str) -> str:
+    """What is said about a point under the pointer."""
+    lines = [
+        f"<b>{plot_name(row, 60)}</b>",
+        f"{text.label(metric)} {text.score(row.scores[metric])}",
+    ]
+    if metric in row.intervals:
+        lines[-1] += f" ({text.interval(row.intervals[metric])})"
+    if row.rank_interval:
+        lines.append(f"rank {row.rank} ({row.rank_interval[0]} to {row.rank_interval[1]})")
+    if row.params:
+        lines.append(f"{text.count(row.params)} parameters")
+    return "<br>".join(lines)
+
+
+def plot_name(row: ModelRow, width: int, *, owner: bool = True) -> str:
+    """Plotly reads a little HTML in its texts, so names are escaped."""
+    name = row.model_id if owner else row.model_id.rstrip("/").split("/")[-1]
+    return html.escape(text.shorten(name, width), quote=False)
