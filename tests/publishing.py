@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def make_ranking(
             "n_available": 1270,
             "n_classes": 9,
             "seed": 0,
-            "fingerprint": f"fingerprint-of-{dataset}-{dataset_sha}",
+            "fingerprint": sha256(f"{dataset} {dataset_sha}".encode()).hexdigest(),
         },
         rows=(*rows, *extra_rows),
         warnings=(),

@@ -38,7 +38,9 @@ _CONFIGS = [
     {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
 ]
 _SECTION = "results"
-_TRIES = 8
+# Whoever loses a race lost it to somebody who finished, so n writers need at most n tries.
+_TRIES = 20
+_LONGEST_PAUSE = 5.0  # seconds
 
 # What a repository may hold before the first results arrive. Anything else is somebody's data.
 _HARMLESS = re.compile(r"\..*|[^/]*(?:\.md|\.ya?ml)|LICEN[CS]E[^/]*|CITATION[^/]*", re.IGNORECASE)
@@ -89,7 +91,8 @@ class ResultsCommit:
             try:
                 return step._commit(api).carry_out(api)
             except MovedError:
-                time.sleep(random.uniform(0, 0.1 * 2**attempt))  # writers must not stay in step
+                # Writers must not stay in step with each other.
+                time.sleep(random.uniform(0, min(0.1 * 2**attempt, _LONGEST_PAUSE)))
                 step = plan_results(api, self.repo, self.run, private=self.private)
         raise PublishError(
             f"{self.repo} changed {_TRIES} times while these rows were about to be added. "
@@ -173,16 +176,20 @@ def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
     Raises:
         PublishError: A file is not ours, or was written by a newer hf-sfda.
     """
+    paths = [
+        path
+        for path in list_files(api, repo, sha)
+        if path.startswith("data/") and path.endswith(".parquet")
+    ]
+    if not paths:
+        return []
     with hub_errors(f"Cannot read {repo}"):
-        folder = Path(
-            api.snapshot_download(
-                repo.id, repo_type=repo.kind, revision=sha, allow_patterns=["data/*.parquet"]
-            )
+        folder = api.snapshot_download(
+            repo.id, repo_type=repo.kind, revision=sha, allow_patterns=["data/*.parquet"]
         )
     rows: list[Row] = []
-    for path in list_files(api, repo, sha):
-        if path.startswith("data/") and path.endswith(".parquet"):
-            rows += read_results(folder / path, f"{path} of {repo.id}")
+    for path in paths:
+        rows += read_results(Path(folder) / path, f"{path} of {repo.id}")
     return rows
 
 
