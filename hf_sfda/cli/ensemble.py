@@ -88,12 +88,15 @@ def _tables(chosen: Ensemble) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    unit = chosen.criterion.replace("_", "-")
     return Group(
+        Text(f"Held out; gain in {unit} over the best single model where neither was chosen"),
         _table(*_steps(chosen)),
         "",
+        Text("Candidates, and the paper's score T_ens = 0.5 sfda_cv + 0.5 T_com"),
         _table(*_candidates(chosen)),
         "",
-        Text("Correlation of mistakes (the lower, the more two models complement each other)"),
+        Text("Correlation of mistakes; the lower, the more two models make up for each other"),
         _table(*_correlations(chosen, _SHOWN)),
         "",
         Text(chosen.summary, style="bold"),
@@ -129,9 +132,7 @@ def _steps(chosen: Ensemble) -> Cells:
                 f"{low:+.4f} to {high:+.4f}" if len(step.models) > 1 else "",
             )
         )
-    unit = chosen.criterion.replace("_", "-")
-    header = ("step", "model", "probability", "log-likelihood", "accuracy", f"gain ({unit})", level)
-    return header, rows
+    return ("step", "model", "probability", "log-lik", "accuracy", "gain", level), rows
 
 
 def _candidates(chosen: Ensemble) -> Cells:
@@ -179,7 +180,9 @@ def _table(header: Sequence[str], rows: list[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         words = name in ("model", "candidate")
-        table.add_column(name, justify="left" if words else "right", overflow="fold")
+        table.add_column(
+            name, justify="left" if words else "right", no_wrap=not words, overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     return table

@@ -28,10 +28,10 @@ def crossfitted_gains(
 ) -> FloatArray:
     """(S, N) gain of each sample by the procedure "choose up to s models", s = 1 ... S.
 
-    The largest of many estimates is too large, so the set that was chosen looks better than it is
-    on the samples that chose it. Here both the set and the single model that it is compared with
-    are chosen on the other folds. The members' fits on those folds have seen this one, as is usual
-    in stacking; what cannot leak is which set suits these very samples.
+    The largest of many estimates is too large: the set that was chosen looks better than it is on
+    the samples that chose it, and so does the single model that it is compared with. Here both are
+    chosen on the other folds. The members' fits on those folds have seen this one, as is usual in
+    stacking; what cannot leak is which set suits these very samples.
 
     Args:
         pool: The candidates.
@@ -58,7 +58,10 @@ def intervals(
 
     Both sides of each difference are resampled together. The choices stay as they are.
     """
-    resampled = paired_bootstrap(gains, labels, n_resamples=n_resamples, seed=seed)
+    # Strata are drawn in the order of their codes: by first appearance, names do not matter.
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    strata = np.argsort(np.argsort(first))[inverse]
+    resampled = paired_bootstrap(gains, strata, n_resamples=n_resamples, seed=seed)
     return percentile_intervals(
         resampled, confidence, degrees_of_freedom=degrees_of_freedom(labels)
     )
