@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,12 @@ def make_accelerator(*, cpu: bool = False) -> Accelerator:
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     cpu = cpu or (several and not torch.accelerator.is_available())
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=_PATIENCE_HOURS))
-    return Accelerator(cpu=cpu, kwargs_handlers=[patience])
+    accelerator = Accelerator(cpu=cpu, kwargs_handlers=[patience])
+    if accelerator.num_processes > 1:
+        # A process group still alive when the interpreter goes now and then aborts it: all work
+        # done, yet the launcher reports a crash.
+        atexit.register(accelerator.state.destroy_process_group)
+    return accelerator
 
 
 def feature_key(candidate: Candidate, target: Target, config: RankConfig) -> FeatureKey:

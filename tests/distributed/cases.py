@@ -14,12 +14,20 @@ from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_vit
 WAYS = ("models", "samples")
 # With batches of 4 on two processes: fewer samples than processes, fewer batches than processes,
 # every remainder, an odd and an even number of batches.
-COUNTS = (1, 2, 7, 11, 16)
-MODELS = {"image": ("vit", "nan", "flaky", "resnet"), "text": ("bert",)}
+# (modality, number of samples, models)
+CASES = (
+    ("image", 1, ("vit",)),
+    ("image", 2, ("vit",)),
+    ("image", 7, ("vit", "nan", "flaky", "resnet")),
+    ("image", 11, ("vit",)),
+    ("image", 16, ("vit",)),
+    ("text", 11, ("bert",)),
+)
+MOST = 16
 
 
 def write_zoo(root: Path) -> None:
-    """The checkpoints of ``MODELS``; ``nan`` is broken, ``flaky`` is not."""
+    """The checkpoints of ``CASES``; ``nan`` is broken, ``flaky`` is not."""
     tiny_vit(root / "vit")
     tiny_vit(root / "flaky", seed=1)
     tiny_resnet(root / "resnet")
@@ -36,6 +44,6 @@ def candidates(zoo: Path, names: Sequence[str]) -> list[Candidate]:
 def samples_of(modality: str, count: int) -> list:
     """The first ``count`` samples; the texts differ in length."""
     if modality == "image":
-        return images(max(COUNTS), 1)[0][:count]
-    sentences = texts(max(COUNTS), 1, length=30)[0]
+        return images(MOST, 1)[0][:count]
+    sentences = texts(MOST, 1, length=30)[0]
     return [" ".join(t.split()[: 2 + 7 * i % 23]) for i, t in enumerate(sentences)][:count]

@@ -13,7 +13,7 @@ import hf_sfda.extract.job as job
 from hf_sfda.config import RankConfig
 from hf_sfda.extract import extract_all, make_accelerator
 from hf_sfda.store import FeatureStore
-from tests.distributed.cases import COUNTS, MODELS, WAYS, candidates, samples_of
+from tests.distributed.cases import CASES, WAYS, candidates, samples_of
 from tests.targets import make_target
 
 
@@ -21,6 +21,7 @@ def main(zoo: Path, out: Path) -> None:
     accelerator = make_accelerator(cpu=True)
     rank = accelerator.process_index
     opened: list[str] = []
+    ran: list[dict] = []
     plain_open, plain_run = job.open_backbone, job.run_batches
 
     def open_backbone(path, candidate, **options):
@@ -31,39 +32,34 @@ def main(zoo: Path, out: Path) -> None:
 
     def run_batches(backbone, samples, batches, **options):
         part = plain_run(backbone, samples, batches, **options)
-        if len(samples) == COUNTS[-1]:
-            seen.append({"batches": [list(batch) for batch in batches], "rows": part.ids.tolist()})
+        ran.append({"batches": len(batches), "rows": part.ids.tolist()})
         return part
 
     job.open_backbone, job.run_batches = open_backbone, run_batches
     report = []
     for way in WAYS:
-        store = FeatureStore(out / way)
-        for count in COUNTS:
-            for modality, names in MODELS.items():
-                opened.clear()
-                seen: list[dict] = []
-                heard: list[str] = []
-                rows = extract_all(
-                    candidates(zoo, names),
-                    make_target(samples_of(modality, count), modality),
-                    config=RankConfig("me/test", batch_size=4, work=way),
-                    store=store,
-                    accelerator=accelerator,
-                    on_done=lambda row, heard=heard: heard.append(row.candidate.model_id),
-                )
-                report.append(
-                    {
-                        "way": way,
-                        "count": count,
-                        "modality": modality,
-                        "rows": [[row.candidate.model_id, row.cached, row.error] for row in rows],
-                        "digests": [row.key.digest for row in rows],
-                        "opened": list(opened),
-                        "heard": heard,
-                        "seen": seen,
-                    }
-                )
+        for modality, count, names in CASES:
+            opened.clear()
+            ran.clear()
+            heard: list[str] = []
+            rows = extract_all(
+                candidates(zoo, names),
+                make_target(samples_of(modality, count), modality),
+                config=RankConfig("me/test", batch_size=4, work=way),
+                store=FeatureStore(out / way),
+                accelerator=accelerator,
+                on_done=lambda row, heard=heard: heard.append(row.candidate.model_id),
+            )
+            report.append(
+                {
+                    "way": way,
+                    "case": [modality, count, list(names)],
+                    "rows": [[row.candidate.model_id, row.cached, row.error] for row in rows],
+                    "opened": list(opened),
+                    "ran": list(ran),
+                    "heard": heard,
+                }
+            )
     (out / f"{rank}.json").write_text(json.dumps(report))
 
 
