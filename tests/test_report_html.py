@@ -96,6 +96,24 @@ def test_the_table_has_one_row_a_ranked_model_and_sortable_cells(source):
     assert {row.count("data-value=") for row in rows} == {heads - 1}
 
 
+def test_mean_rank_and_dispute_between_metrics():
+    ranking = example_ranking()
+    scores = dict.fromkeys(ranking.rows[0].scores, 0.0)  # last by all but the chosen metric
+    first = replace(ranking.rows[0], scores={**scores, "sfda_cv": 0.584})
+    source = render_html(replace(ranking, rows=(first, *ranking.rows[1:])))
+    head, body = source.split("<thead>")[1].split('<tbody id="ranked">')
+    column = re.findall(r"<th.*?</th>", head).index(
+        '<th><button type="button">mean rank</button></th>'
+    )
+    cells = [
+        re.findall(r"<t[dh][ >].*?</t[dh]>", row, flags=re.DOTALL)[column]
+        for row in body.split("</tbody>")[0].split("<tr")[1:]
+    ]
+    # sfda and hscore do not vote at this sample size: (1 + 20 + 20 + 20) / 4
+    assert "15.2" in cells[0]
+    assert ["≠" in cell for cell in cells] == [True] + [False] * 19
+
+
 def test_names_of_strangers_are_text(page, source):
     assert HOSTILE in page.visible
     assert "<script>alert(1)" not in source

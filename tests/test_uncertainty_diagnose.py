@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hf_sfda.types import ModelRow
-from hf_sfda.uncertainty import diagnose, diagnose_row
+from hf_sfda.uncertainty import diagnose, diagnose_row, voting_metrics
 
 COUNTS = {"cat": 500, "dog": 500}
 FINE = {"knn": 0.9, "linear_probe": 0.9}
@@ -151,3 +151,11 @@ def test_small_classes_are_counted_and_the_smallest_named():
     (text,) = run(field(), counts={"cat": 990, "dog": 9, "emu": 1})
     assert text.startswith("2 of 3 classes have fewer than 10 samples (fewest: 'emu' with 1)")
     assert run(field(), counts={"cat": 990, "dog": 10}) == []
+
+
+def test_only_metrics_that_can_be_trusted_here_vote():
+    scores = {"sfda_cv": 0.8, "sfda": 0.9, "logme": 0.1, "knn": 0.7, "params": 5.0}
+    rows = [row("a", scores=scores, feature_dim=600), ModelRow("b", None, "failed")]
+    assert voting_metrics(rows, n_samples=1000) == ["sfda_cv", "logme", "knn"]
+    assert voting_metrics(rows, n_samples=1200) == ["sfda_cv", "sfda", "logme", "knn"]
+    assert voting_metrics([], n_samples=10) == []

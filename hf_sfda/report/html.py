@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.report import format as text
@@ -41,6 +42,7 @@ def render_html(ranking: Ranking) -> str:
         rows=_ranked_rows(ranking),
         left_out=[row for row in ranking.rows if row.status != "ok"],
         row_warnings=[row for row in ranking.ranked if row.warnings],
+        voters=_voters(ranking),
         speed_unit=speed_unit(ranking),
         figures=specs,
         palette=PALETTE,
@@ -84,6 +86,7 @@ def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
     """What the template cannot work out by itself: place, band, bar."""
     ranked, metric = ranking.ranked, ranking.metric
     bars = _bars(ranking)
+    opinion = _consensus(ranking)
     return [
         {
             "row": row,
@@ -93,9 +96,34 @@ def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
             "value": row.scores[metric],
             "hazards": sentences.hazards(row),
             "bar": bar,
+            "mean_rank": mean_rank,
+            "disputed": disputed,
         }
-        for row, place, bar in zip(ranked, sentences.tie_labels(ranked), bars, strict=True)
+        for row, place, bar, (mean_rank, disputed) in zip(
+            ranked, sentences.tie_labels(ranked), bars, opinion, strict=True
+        )
     ]
+
+
+def _voters(ranking: Ranking) -> list[str]:
+    """The metrics that a consensus is made of; none if there is nobody to agree with."""
+    from hf_sfda.uncertainty import voting_metrics
+
+    names = voting_metrics(ranking.rows, n_samples=int(ranking.dataset["n_samples"]))
+    return names if len(names) > 1 and len(ranking.ranked) > 1 else []
+
+
+def _consensus(ranking: Ranking) -> list[tuple[float | None, bool]]:
+    """Mean rank over the voters, and whether they place the model far apart."""
+    from hf_sfda.uncertainty import consensus
+
+    voters = _voters(ranking)
+    if not voters:
+        return [(None, False)] * len(ranking.ranked)
+    found = consensus(
+        {name: [row.scores.get(name, math.nan) for row in ranking.ranked] for name in voters}
+    )
+    return list(zip(found.mean_rank.tolist(), found.disagree.tolist(), strict=True))
 
 
 def _bars(ranking: Ranking) -> list[dict[str, float] | None]:

@@ -20,6 +20,7 @@ BASELINES = ("knn", "linear_probe")
 
 _AT_MOST_ONE = frozenset({"sfda", "sfda_cv", "knn", "linear_probe"})
 _FITTED_ON_WHAT_IT_SCORES = ("sfda", "hscore", "nleep", "gbc", "transrate", "ncti")
+_LOOKS_AT_NO_FEATURES = ("params", "downloads", "feature_dim", "random")
 _SCORES_HELD_OUT = ("sfda_cv", "knn", "linear_probe")
 
 
@@ -136,6 +137,21 @@ def _about_width(
     if metric in unsafe:
         text += " Sort by sfda_cv, or take more samples."
     return [text]
+
+
+def voting_metrics(rows: Sequence[ModelRow], *, n_samples: int) -> list[str]:
+    """The computed metrics whose opinion on this run is worth counting in a consensus: those that
+    look at features, less the ones that reward mere width at this sample size.
+
+    Args:
+        rows: All rows; only the ranked ones are looked at.
+        n_samples: N.
+    """
+    ranked = [row for row in rows if row.status == "ok"]
+    deaf = {*_LOOKS_AT_NO_FEATURES, *_endangered(ranked, n_samples)[0]}
+    return [
+        name for name in dict.fromkeys(n for row in ranked for n in row.scores) if name not in deaf
+    ]
 
 
 def _endangered(ranked: Sequence[ModelRow], n_samples: int) -> tuple[list[str], list[ModelRow]]:
