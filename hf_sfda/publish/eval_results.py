@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import read
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, read_file
 from hf_sfda.publish.names import slug
 from hf_sfda.publish.statement import Statement
@@ -19,7 +18,6 @@ from hf_sfda.publish.statement import Statement
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_REGISTERED = "benchmark:official"
 _TASKS_FILE = "eval.yaml"
 
 
@@ -46,6 +44,10 @@ def find_task(api: HfApi, me: Account, name: str) -> EvalTask:
     """
     benchmark, _, wanted = name.partition(":")
     repo = Repo(benchmark, "dataset")
+    if not benchmark.partition("/")[2]:
+        raise PublishError(
+            f"--eval-results is {name!r}; give OWNER/BENCHMARK or OWNER/BENCHMARK:TASK."
+        )
     if not me.owns(repo):
         raise PublishError(
             f"{benchmark} is a benchmark of {repo.namespace}. A transferability score would be a "
@@ -54,9 +56,10 @@ def find_task(api: HfApi, me: Account, name: str) -> EvalTask:
     sha = find_head(api, repo)
     if sha is None:
         raise PublishError(f"There is no dataset {benchmark} on the Hub to be a benchmark.")
-    with hub_errors(f"Cannot read {repo}"):
-        tags = read(api.dataset_info, benchmark).tags or []
-    if _REGISTERED not in tags:
+    with hub_errors("Cannot list the registered benchmarks"):
+        owner, short = benchmark.split("/")
+        registered = [d.id for d in api.list_datasets(benchmark=True, author=owner, search=short)]
+    if benchmark not in registered:
         raise PublishError(
             f"{benchmark} is not a registered benchmark, so the Hub would ignore results for it. "
             "Give it an eval.yaml and ask the Hub to register it, or publish without "

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DATA_FILES = "data/**/*.parquet"
 _OURS = re.compile(r"data/[^/]+/[0-9a-f]{16}\.parquet")
-_CONFIGS = [
+CONFIGS = [
     {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
 ]
 _SECTION = "results"
@@ -209,11 +209,11 @@ def _refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
 def _card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
     section = render_card("results_section", repo=repo.id, boards=make_boards(rows), hub=hub_url())
     if readme is None or not readme.strip():
-        front = render_card("results_dataset", repo=repo.id, configs=_CONFIGS)
+        front = render_card("results_dataset", repo=repo.id, configs=CONFIGS)
         readme = front.encode()
     card = parse_card(readme, f"README.md of {repo}")
     if "configs" not in card.data:
-        card = add_key(card, "configs", _CONFIGS)
+        card = add_key(card, "configs", CONFIGS)
     elif DATA_FILES not in str(card.data["configs"]):
         raise PublishError(
             f"README.md of {repo} sets `configs` to something else. It is left as it is; add "

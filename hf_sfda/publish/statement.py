@@ -46,7 +46,7 @@ class Statement:
             "confidence": row["confidence"],
             "noise_floor": _rounded(row["noise_floor"]),
             "rank": row["rank"],
-            "tied_with": self.entry.place if "-" in self.entry.place else None,
+            "place": self.entry.place if "-" in self.entry.place else None,
             "candidates": len(self.board.entries),
             "config_fingerprint": row["config_fingerprint"],
             "model_revision": row["model_revision"],

@@ -1,0 +1,43 @@
+"""Renders every card; runs against whichever hf_sfda is first on the path.
+
+``python card_samples.py RUN_DIR`` prints ``{name: text}`` as JSON. It imports nothing of the tests,
+so that an installed wheel can be tried from outside the checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+HUB = "https://hub.example"
+
+
+def render_all(run_dir: str) -> dict[str, str]:
+    """Template name -> text, of the run in ``run_dir``."""
+    from hf_sfda.publish import access
+    from hf_sfda.publish.access import Repo
+    from hf_sfda.publish.boards import make_boards
+    from hf_sfda.publish.cards import card_names, render_card
+    from hf_sfda.publish.plan import load_run
+    from hf_sfda.publish.results_dataset import CONFIGS
+    from hf_sfda.publish.statement import make_statement
+
+    here, access.hub_url = access.hub_url, lambda: HUB
+    try:
+        run, results = load_run(run_dir), Repo("me/results", "dataset")
+        statement = make_statement(run, "me/resnet", results)
+        values = {
+            "results_dataset": {"repo": results.id, "configs": CONFIGS},
+            "results_section": {"repo": results.id, "boards": make_boards(run.rows), "hub": HUB},
+            "model_section": {"statement": statement},
+            "pull_request": {"statement": statement, "results": results.id},
+        }
+        return {name: render_card(name, **values[name]) for name in card_names()}
+    finally:
+        access.hub_url = here
+
+
+if __name__ == "__main__":
+    from hf_sfda.publish.cards import cards_directory
+
+    json.dump({"": str(cards_directory()), **render_all(sys.argv[1])}, sys.stdout)
