@@ -308,6 +308,37 @@ def test_labels_of_another_kind(metric):
 
 
 @every
+@pytest.mark.parametrize("kind", ["regression", "multi-label"])
+def test_other_tasks_keep_the_contract(metric, kind):
+    if kind not in metric.tasks:
+        pytest.skip("not claimed")
+    values = []
+    for separation in (0.1, 1.0, 4.0):
+        X, y = blobs(separation)
+        result = scored(metric, X, other_target(kind, X, y), head_labels=y)
+        values.append(result.value)
+        if result.per_sample is not None:
+            assert result.per_sample.mean() == pytest.approx(result.value, abs=1e-12)
+    target = other_target(kind, X, y)
+    if metric.supervised:
+        assert values == sorted(values)
+        floor = score_permuted(X, target, metric.name, n_permutations=8, source_logits=head(y))
+        assert values[-1] > floor.max()
+    order = np.random.default_rng(1).permutation(N)
+    if "row order" in metric.invariant_to:
+        moved = scored(metric, X[order], target[order], head_labels=y[order])
+        assert moved.value == pytest.approx(values[-1], rel=1e-8, abs=1e-9)
+
+
+def other_target(kind, X, y):
+    """A target that classes decide, up to a little noise."""
+    rng = np.random.default_rng(9)
+    if kind == "regression":
+        return np.array([0.0, 1.0, 5.0, 20.0])[y] + 0.1 * rng.normal(size=len(y))
+    return np.stack([y == 0, y >= 2, y % 2 == 0, rng.random(len(y)) < 0.1], axis=1).astype(int)
+
+
+@every
 def test_needed_head_is_asked_for(metric):
     X, y = blobs()
     if metric.needs == "source_logits":

@@ -18,14 +18,16 @@ from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.metrics import r2_score
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from hf_sfda.metrics import linalg
 from hf_sfda.metrics.by_class import stacks
 from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.metrics.pca import principal_components
-from hf_sfda.metrics.problem import Geometry
+from hf_sfda.metrics.problem import Geometry, Problem
+from hf_sfda.metrics.reduction import slices
 from hf_sfda.metrics.shrinkage import ledoit_wolf
 from hf_sfda.scoring import pooled, score
 from hf_sfda.types import Score
@@ -271,6 +273,67 @@ def test_nearest_neighbour_is_scikit_learns():
         for i in range(200)
     ]
     np.testing.assert_array_equal(score(X, y, "knn", k=1).per_sample, hits)
+
+
+@pytest.mark.parametrize("metric", ["sfda", "sfda_cv", "hscore", "hscore_lw"])
+def test_tags_are_scored_one_against_the_rest(metric):
+    X, y = blobs(0.5)
+    tags = np.stack([y == 0, y >= 2], axis=1).astype(int)
+    together = score(X, tags, metric)
+    alone = [score(X, tags[:, t], metric) for t in range(2)]
+    assert together.value == pytest.approx(np.mean([one.value for one in alone]))
+    if together.per_sample is not None:
+        shares = np.mean([one.per_sample for one in alone], axis=0)
+        np.testing.assert_allclose(together.per_sample, shares)
+
+
+@pytest.mark.parametrize("metric", ["sfda", "sfda_cv"])
+def test_regression_is_scored_by_slices(metric):
+    X, _ = blobs(0.5)
+    target = X[:, 0] + 0.3 * X[:, 1]
+    ranks = scipy.stats.rankdata(target) - 0.5
+    wanted = score(X, np.floor(ranks / 150 * 7).astype(int), metric)  # 7 slices of 20 or more
+    ours = score(X, target, metric)
+    assert ours.details["slices"] == 7
+    assert ours.value == pytest.approx(wanted.value, abs=1e-9)
+    assert score(X, np.exp(target), metric).value == pytest.approx(ours.value)  # order is all
+
+
+@few
+@given(
+    values=st.lists(st.integers(0, 6), min_size=2, max_size=90).filter(lambda v: len(set(v)) > 1)
+)
+def test_slices_keep_equal_values_together(values):
+    target = torch.tensor(values, dtype=torch.float64)
+    problem = Problem(Geometry(torch.ones(len(values), 1)), target, 1, "regression")
+    sliced = slices(problem)
+    assert sliced.n_classes >= 2
+    assert set(sliced.labels.tolist()) == set(range(sliced.n_classes))
+    pairs = sorted(set(zip(values, sliced.labels.tolist(), strict=True)))
+    assert len(pairs) == len(set(values))  # one slice a value
+    assert [label for _, label in pairs] == sorted(label for _, label in pairs)  # in order
+
+
+def refitted(model, X, Y):
+    """Predictions for each row by a fit to the others."""
+    return np.stack(
+        [
+            model.fit(np.delete(X, i, 0), np.delete(Y, i, 0)).predict(X[i : i + 1]).reshape(-1)
+            for i in range(len(X))
+        ]
+    )
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi-label"])
+def test_knn_and_probe_score_the_variance_explained(kind):
+    X, y = blobs(0.5, n=60)
+    target = X[:, 0] + y if kind == "regression" else np.stack([y == 0, y > 1], axis=1).astype(int)
+    columns = target.reshape(60, -1).astype(float)
+    left_out = refitted(KNeighborsRegressor(5), X, columns)
+    assert score(X, target, "knn").value == pytest.approx(r2_score(columns, left_out))
+    ours = score(X, target, "linear_probe")
+    left_out = refitted(Ridge(ours.details["penalty"]), X, columns)
+    assert ours.value == pytest.approx(r2_score(columns, left_out))
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 6), (30, 60)])

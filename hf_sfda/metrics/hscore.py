@@ -6,6 +6,7 @@ import torch
 
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.problem import Problem
+from hf_sfda.metrics.reduction import by_classes
 from hf_sfda.types import Score
 
 _SHAKY = 2.0
@@ -14,7 +15,7 @@ _SHAKY = 2.0
 @register_metric(
     "hscore",
     summary="Between-class variance in whitened feature space, tr(St^+ Sb)",
-    tasks=frozenset({"single-label", "token"}),
+    tasks=frozenset({"single-label", "multi-label", "token"}),
     cost="N D^2 + 10 D^3; N^2 D where N < D",
     reference="Bao et al., ICIP 2019, arXiv:2212.10082",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
@@ -29,7 +30,13 @@ def hscore(problem: Problem) -> Score:
     anything); use ``hscore_lw`` there. A cut-off of 1e-15 for the pseudo-inverse, as released,
     keeps directions that are rounding and lets the score exceed its bound; directions below
     ``eps max(N, D)`` of the largest eigenvalue are dropped here.
+
+    Multi-label is the mean over tags, each against the rest.
     """
+    return by_classes(problem, _of_classes)
+
+
+def _of_classes(problem: Problem) -> Score:
     values, vectors = problem.geometry.spectrum
     n, width = len(problem), problem.geometry.width
     kept = values > torch.finfo(torch.float64).eps * max(n, width) * values.max()

@@ -6,6 +6,7 @@ import torch
 
 from hf_sfda.metrics import linalg, register_metric
 from hf_sfda.metrics.problem import Problem
+from hf_sfda.metrics.reduction import by_classes
 from hf_sfda.metrics.shrinkage import ledoit_wolf
 from hf_sfda.types import Score
 
@@ -13,7 +14,7 @@ from hf_sfda.types import Score
 @register_metric(
     "hscore_lw",
     summary="H-score with Ledoit-Wolf shrinkage of the covariance",
-    tasks=frozenset({"single-label", "token"}),
+    tasks=frozenset({"single-label", "multi-label", "token"}),
     cost="N D^2 + D^3/3; N^2 D where N < D",
     reference="Ibrahim et al., 2021, arXiv:2110.06893",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
@@ -25,7 +26,13 @@ def hscore_lw(problem: Problem) -> Score:
     :math:`\Sigma_a = (1-a)\Sigma + a \frac{\mathrm{tr}\Sigma}{D} I` and Ledoit and Wolf's a.
 
     Trap: when features are near spherical a goes to 1 and the score to 0, whatever the classes.
+
+    Multi-label is the mean over tags, each against the rest.
     """
+    return by_classes(problem, _of_classes)
+
+
+def _of_classes(problem: Problem) -> Score:
     geometry, n = problem.geometry, len(problem)
     covariance = geometry.scatter / n
     fourth = float(geometry.squared_norms.square().sum())

@@ -8,6 +8,7 @@ from torch import Tensor
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.problem import Problem
+from hf_sfda.metrics.reduction import skill
 from hf_sfda.types import Score
 
 _CELLS = 2**24
@@ -17,7 +18,7 @@ _CELLS = 2**24
 @register_metric(
     "knn",
     summary="Leave-one-out accuracy of k nearest neighbours (k = 5, Euclidean)",
-    tasks=frozenset({"single-label", "token"}),
+    tasks=frozenset({"single-label", "multi-label", "regression", "token"}),
     cost="N^2 min(N, D)",
     reference="Cover & Hart, 1967",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
@@ -27,7 +28,8 @@ def knn(problem: Problem, *, k: int = 5) -> Score:
     """Leave-one-out accuracy of k nearest neighbours (k = 5, Euclidean).
 
     ``per_sample`` is 1 where the majority of a sample's k nearest other samples has its label. Of
-    classes with equally many votes the one with the nearest voter wins.
+    classes with equally many votes the one with the nearest voter wins. Regression and multi-label
+    predict the neighbours' mean and score R^2 over the outputs, which is 0 for the overall mean.
 
     Args:
         problem: What to score.
@@ -40,7 +42,11 @@ def knn(problem: Problem, *, k: int = 5) -> Score:
     if k < 1:
         raise MetricError(f"k is {k}; it must be at least 1.")
     k = min(k, len(problem) - 1)
-    predicted = _vote(problem.labels[nearest(problem.geometry.centred, k)], problem.n_classes)
+    neighbours = nearest(problem.geometry.centred, k)
+    if problem.kind in ("regression", "multi-label"):
+        shares = skill(problem.one_hot[neighbours].mean(1), problem.one_hot)
+        return Score("knn", float(shares.mean()), shares.cpu().numpy(), {"k": float(k)})
+    predicted = _vote(problem.labels[neighbours], problem.n_classes)
     hit = (predicted == problem.labels).double()
     return Score("knn", float(hit.mean()), hit.cpu().numpy(), {"k": float(k)})
 

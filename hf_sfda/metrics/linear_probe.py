@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.problem import Problem
+from hf_sfda.metrics.reduction import skill
 from hf_sfda.types import Score
 
 _ROWS = 2048
@@ -17,7 +18,7 @@ _GRID = torch.logspace(-6, 4, 81, dtype=torch.float64)
 @register_metric(
     "linear_probe",
     summary="Leave-one-out accuracy of a ridge classifier, penalty by GCV",
-    tasks=frozenset({"single-label", "token"}),
+    tasks=frozenset({"single-label", "multi-label", "regression", "token"}),
     cost="2 N D^2 + 10 D^3 + N D C; N^2 D where N < D",
     reference="Allen, 1974 (PRESS); Golub, Heath & Wahba, 1979 (GCV)",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
@@ -32,7 +33,8 @@ def linear_probe(problem: Problem) -> Score:
     eigen-decomposition. The penalty is the one of least generalised cross-validation error,
     which sees no held-out hit or miss, so choosing it does not flatter the accuracy.
 
-    ``per_sample`` is 1 where the left-out sample was classified correctly.
+    ``per_sample`` is 1 where the left-out sample was classified correctly. Regression and
+    multi-label score the R^2 of the left-out predictions over the outputs.
     """
     geometry, Y = problem.geometry, problem.one_hot
     n = len(problem)
@@ -49,14 +51,17 @@ def linear_probe(problem: Problem) -> Score:
         leverage = (1 / n + Z.square() @ shrink)[:, None].clamp(max=1 - 1e-12)
         fitted = torch.addmm(base, Z, coefficients)
         predictions[rows] = (fitted - leverage * Y[rows]) / (1 - leverage)
-    hit = (predictions.argmax(1) == problem.labels).double()
+    if problem.kind in ("regression", "multi-label"):
+        shares = skill(predictions, Y)
+    else:
+        shares = (predictions.argmax(1) == problem.labels).double()
     unit = float(values.mean()) or 1.0
     details = {
         "penalty": penalty,
         "relative_penalty": penalty / unit,
         "squared_error": float((predictions - Y).square().sum(1).mean()),
     }
-    return Score("linear_probe", float(hit.mean()), hit.cpu().numpy(), details)
+    return Score("linear_probe", float(shares.mean()), shares.cpu().numpy(), details)
 
 
 def _gcv(values: Tensor, B: Tensor, total: Tensor, n: int) -> float:

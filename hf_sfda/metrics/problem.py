@@ -199,6 +199,10 @@ class Problem:
         weighted = self.class_means * self.counts[:, None]
         return self.geometry.scatter - weighted.T @ self.class_means
 
+    def with_classes(self, labels: Tensor, n_classes: int) -> Problem:
+        """The same features with classes in place of whatever the targets are."""
+        return Problem(self.geometry, labels, n_classes, seed=self.seed)
+
     def relabelled(self, targets: Tensor) -> Problem:
         """The same features with other targets of the same kind; the geometry is shared."""
         return Problem(

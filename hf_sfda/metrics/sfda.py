@@ -10,6 +10,7 @@ from torch import Tensor
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
 from hf_sfda.metrics.problem import Problem
+from hf_sfda.metrics.reduction import by_classes
 from hf_sfda.types import Score
 
 _STRENGTH = 5.0
@@ -20,6 +21,7 @@ _SATURATED = 0.99
 @register_metric(
     "sfda",
     summary="SFDA as released: in-sample probability after self-challenge (saturates)",
+    tasks=frozenset({"single-label", "multi-label", "regression", "token"}),
     cost="2 N D^2 + 2 D^3/3 + 2 N D C; N^2 D where N < D",
     reference="Shao et al., ECCV 2022, arXiv:2207.03036; TencentARC/SFDA metrics.py",
     invariant_to=frozenset({"row order", "translation"}),
@@ -46,7 +48,13 @@ def sfda(problem: Problem) -> Score:
     Traps: the score is in-sample and goes to 1 on *random* labels when N is not much larger than
     D; through s it depends on the scale of the features. Use ``sfda_cv`` to rank. The power
     iteration starts from row sums, so s also depends, faintly, on the choice of basis.
+
+    Regression and multi-label are ours, see :mod:`hf_sfda.metrics.reduction`.
     """
+    return by_classes(problem, _of_classes)
+
+
+def _of_classes(problem: Problem) -> Score:
     geometry, y, counts = problem.geometry, problem.labels, problem.counts
     X, n, width = geometry.centred, len(problem), geometry.width
     priors, means = counts / n, problem.class_means

@@ -15,6 +15,7 @@ from hf_sfda.metrics import linalg, register_metric
 from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.metrics.problem import Problem
+from hf_sfda.metrics.reduction import by_classes
 from hf_sfda.metrics.shrinkage import ledoit_wolf
 from hf_sfda.types import Score
 
@@ -26,7 +27,7 @@ _ENOUGH = 200
 @register_metric(
     "sfda_cv",
     summary="Cross-fitted SFDA: held-out probability after self-challenge (default)",
-    tasks=frozenset({"single-label", "token"}),
+    tasks=frozenset({"single-label", "multi-label", "regression", "token"}),
     cost="K N D^2 + 2 K D^3/3 + (K + 1) N D C at K folds; K N^2 D where N < D",
     reference="SFDA (arXiv:2207.03036) cross-fitted, with Ledoit-Wolf shrinkage; ours",
     invariant_to=frozenset({"translation", "scale", "rotation"}),
@@ -56,6 +57,8 @@ def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> S
     Quirks: a class with fewer than K members is in fewer than K folds; where a class is missing
     from the training folds its held-out samples get probability 0 (nothing can be known of it).
 
+    Regression and multi-label are ours, see :mod:`hf_sfda.metrics.reduction`.
+
     Args:
         problem: What to score.
         folds: K, at least 2; no more than N are made.
@@ -68,6 +71,10 @@ def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> S
     """
     if folds < 2:
         raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
+    return by_classes(problem, lambda part: _of_classes(part, folds, enough))
+
+
+def _of_classes(problem: Problem, folds: int, enough: int | None) -> Score:
     n = len(problem)
     n_folds = min(folds, n)
     # Folds differ by one sample at most, and the first ones are the larger.

@@ -1,0 +1,187 @@
+"""How fast are the metrics, beside the least arithmetic they can do and beside the textbook way?
+
+    python benchmarks/scoring.py                          # one thread, 10,000 x 2,048, 100 classes
+    python benchmarks/scoring.py --threads 2
+    python benchmarks/scoring.py --samples 2000 --width 8192 --no-textbook
+    python benchmarks/scoring.py --memory                 # peak memory, one child process a metric
+
+All functions run in one process, in turns, and the best of the rounds counts, so that a noisy
+neighbour falls on all of them alike. The floor of SFDA is the arithmetic it cannot avoid: two Gram
+matrices, two Cholesky factors and two N x D x C products of the same size and precision, each by
+the fastest routine we have (half a product for a Gram matrix). With N < D all of it is at width N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+import torch
+from scipy.special import softmax
+
+from hf_sfda.metrics import linalg, list_metrics
+from hf_sfda.scoring import score, score_all, score_permuted
+
+SLOW = ("nleep", "parc")
+
+
+def make(n: int, d: int, c: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Float64 features with class means that overlap, and labels."""
+    rng = np.random.default_rng(seed)
+    y = np.r_[np.repeat(np.arange(c), 2), rng.integers(0, c, n - 2 * c)]
+    return rng.normal(size=(n, d)) + 0.3 * rng.normal(size=(c, d))[y], y
+
+
+def floor(X: torch.Tensor, c: int) -> None:
+    """The arithmetic of SFDA and nothing else."""
+    X = X[:, : min(X.shape)]
+    ridge = torch.eye(X.shape[1], dtype=X.dtype)
+    W = torch.ones(X.shape[1], c, dtype=X.dtype)
+    for _ in range(2):
+        torch.linalg.cholesky(linalg.gram(X).add_(ridge))
+        X @ W
+
+
+def textbook(X: np.ndarray, y: np.ndarray) -> float:
+    """SFDA by covariances class by class and generalised eigenvectors, twice."""
+    n, d = X.shape
+    classes = np.unique(y)
+
+    def posterior(X: np.ndarray, shrinkage: float | None) -> tuple[np.ndarray, np.ndarray, float]:
+        means = np.stack([X[y == k].mean(0) for k in classes])
+        priors = np.array([np.mean(y == k) for k in classes])
+        within = np.zeros((d, d))
+        for p, k in zip(priors, classes, strict=True):
+            within += p * np.cov(X[y == k].T, bias=True)
+        if shrinkage is None:
+            x = within.sum(1)
+            for _ in range(3):
+                u = within @ x
+                u /= np.linalg.norm(u)
+                x = within @ u
+                x /= np.linalg.norm(x)
+            shrinkage = max(np.exp(-5 * (x @ within @ u)), 1e-10)
+        A = (1 - shrinkage) * within + shrinkage * np.trace(within) / d * np.eye(d)
+        _, V = scipy.linalg.eigh(np.cov(X.T, bias=True) - A, A)
+        coefficients = means @ V @ V.T
+        bias = np.log(priors) - 0.5 * np.diag(means @ coefficients.T)
+        return means, softmax(X @ coefficients.T + bias, axis=1), shrinkage
+
+    means, P, shrinkage = posterior(X, None)
+    w = softmax(P, axis=1)[np.arange(n), y][:, None]
+    others = (means.sum(0) - means) / (len(classes) - 1)
+    P = posterior(w * X + (1 - w) * others[y], shrinkage)[1]
+    return float(P[np.arange(n), y].mean())
+
+
+def best(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Name -> least wall and least processor seconds over the rounds, taken in turns."""
+    times = {name: (float("inf"), float("inf")) for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            function()
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            times[name] = (min(times[name][0], spent[0]), min(times[name][1], spent[1]))
+    return times
+
+
+def speed(args: argparse.Namespace) -> None:
+    X, y = make(args.samples, args.width, args.classes)
+    tensor = torch.from_numpy(X)
+    names = [m.name for m in list_metrics() if m.needs == "features" and m.name not in SLOW]
+    functions: dict[str, Callable[[], object]] = {
+        "floor": lambda: floor(tensor, args.classes),
+        "sfda": lambda: score(X, y, "sfda"),
+        "sfda_cv": lambda: score(X, y, "sfda_cv"),
+    }
+    times = best(functions, args.rounds)
+    others: dict[str, Callable[[], object]] = {
+        name: (lambda name=name: score(X, y, name)) for name in names if name not in times
+    }
+    others["all of the above together"] = lambda: score_all(X, y, names)
+    for name in ("sfda", "sfda_cv", "logme", "hscore"):
+        others[f"{name}, 5 shuffles"] = lambda name=name: score_permuted(
+            X, y, name, n_permutations=5
+        )
+    if not args.no_others:
+        times |= best(others, 1)
+    if not args.no_textbook:
+        ours, theirs = score(X, y, "sfda").value, [0.0]
+        times |= best({"textbook": lambda: theirs.__setitem__(0, textbook(X, y))}, 1)
+        assert abs(ours - theirs[0]) < 1e-9, (ours, theirs)
+    print(f"N {args.samples}, D {args.width}, C {args.classes}, float64, {_machine()}")
+    print("\n| | wall s | processor s | x floor |\n|---|---|---|---|")
+    # One thread: processor time, which other processes disturb least. More: only wall time counts.
+    which = 1 if args.threads == 1 else 0
+    for name, spent in times.items():
+        ratio = spent[which] / times["floor"][which]
+        print(f"| {name} | {spent[0]:.2f} | {spent[1]:.2f} | {ratio:.2f} |")
+
+
+def memory(args: argparse.Namespace) -> None:
+    """Peak memory of each metric beyond the features, in multiples of the features."""
+    print(f"N {args.samples}, D {args.width}, C {args.classes}; features = 1")
+    for name in ("sfda", "sfda_cv", "logme", "hscore", "hscore_lw", "knn", "linear_probe"):
+        command = [sys.executable, __file__, "--child", name, "--threads", str(args.threads)]
+        command += ["--samples", str(args.samples), "--width", str(args.width)]
+        command += ["--classes", str(args.classes)]
+        print(name, subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def child(args: argparse.Namespace) -> None:
+    small = make(200, 16, 4)
+    score(*small, args.child)  # load the libraries first
+    X, y = make(args.samples, args.width, args.classes)
+    # ru_maxrss never falls; the data were made with one copy in passing, which is let go of here.
+    before = _resident()
+    score(X, y, args.child)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"beyond_features": round((peak - before) / X.nbytes, 2)}), end="")
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    return (
+        f"torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} thread(s), "
+        f"{os.cpu_count()} cores, {model}, load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--width", type=int, default=2_048)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-textbook", action="store_true")
+    parser.add_argument("--no-others", action="store_true")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.child:
+        child(args)
+    elif args.memory:
+        memory(args)
+    else:
+        speed(args)
+
+
+if __name__ == "__main__":
+    main()
