@@ -31,7 +31,10 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
-    out = Path(os.environ.get("HF_SFDA_DEMO_DIR") or tmp_path_factory.mktemp("demo"))
+    base = tmp_path_factory.getbasetemp()
+    # The workers of pytest-xdist share one build: demo.build holds a lock.
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
+    out = Path(os.environ.get("HF_SFDA_DEMO_DIR") or shared)
     command = [sys.executable, "-m", "demo.build", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
