@@ -118,6 +118,19 @@ def test_baselines_come_from_the_candidate():
         score(X, y, "params")
 
 
+def test_chance_is_the_same_for_a_checkpoint_everywhere():
+    X, y = blobs()
+    ids = [f"org/model-{i}" for i in range(200)]
+    values = [
+        score_all(X, y, ["random"], candidate=Candidate(name), seed=i)["random"].value
+        for i, name in enumerate(ids)
+    ]
+    again = score_all(X[:50], y[:50], ["random"], candidate=Candidate(ids[3]))["random"].value
+    assert again == values[3]
+    assert len(set(values)) == 200
+    assert 0.4 < np.mean(values) < 0.6
+
+
 def test_users_metric(lent):
     @register_metric("spread", summary="Distance between class means")
     def spread(problem):
@@ -150,7 +163,9 @@ def test_name_can_be_taken_once(lent):
         register_metric("knn")(elsewhere)
 
 
-@pytest.mark.parametrize("metric", ["sfda", "sfda_cv", "logme", "knn", "linear_probe", "hscore"])
+@pytest.mark.parametrize(
+    "metric", ["sfda", "sfda_cv", "logme", "knn", "linear_probe", "hscore", "nleep", "parc"]
+)
 def test_shuffled_labels_by_hand(metric):
     X, y = blobs(1.0)
     rng = np.random.default_rng([7, 1])

@@ -1,8 +1,11 @@
-"""Baselines that need no features: a metric that cannot beat them is not worth its forward pass."""
+"""Baselines that look at no label: a metric that cannot beat them is not worth its forward pass."""
 
 from __future__ import annotations
 
+import hashlib
+
 from hf_sfda.metrics import register_metric
+from hf_sfda.metrics.problem import Problem
 from hf_sfda.types import Candidate, LabelKind, Score
 
 _ANY: frozenset[LabelKind] = frozenset({"single-label", "multi-label", "regression", "token"})
@@ -30,3 +33,35 @@ def downloads(candidate: Candidate) -> Score | None:
         ``None`` for local checkpoints, which nobody counts.
     """
     return None if candidate.downloads is None else Score("downloads", float(candidate.downloads))
+
+
+@register_metric(
+    "random",
+    summary="A number drawn from the model id: what chance gives",
+    tasks=_ANY,
+    needs="candidate",
+)
+def random(candidate: Candidate) -> Score:
+    """A number drawn from the model id: what chance gives.
+
+    The same for a checkpoint whatever the pool and the run, so that it can be averaged over.
+    """
+    digest = hashlib.sha256(candidate.model_id.encode()).digest()
+    return Score("random", int.from_bytes(digest[:6]) / 2**48)
+
+
+@register_metric(
+    "width",
+    summary="Number of feature dimensions: wider is better",
+    tasks=_ANY,
+    cost="0",
+    reference="Baseline",
+    invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
+    supervised=False,
+)
+def width(problem: Problem) -> Score:
+    """Number of feature dimensions: wider is better.
+
+    In-sample scores rise with it where samples are few; one that only repeats it is no use.
+    """
+    return Score("width", float(problem.geometry.width))

@@ -42,7 +42,8 @@ def knn(problem: Problem, *, k: int = 5) -> Score:
     if k < 1:
         raise MetricError(f"k is {k}; it must be at least 1.")
     k = min(k, len(problem) - 1)
-    neighbours = nearest(problem.geometry.centred, k)
+    geometry = problem.geometry
+    neighbours = geometry.once(("knn", k), lambda: nearest(geometry.centred, k))
     if problem.kind in ("regression", "multi-label"):
         shares = skill(problem.one_hot[neighbours].mean(1), problem.one_hot)
         return Score("knn", float(shares.mean()), shares.cpu().numpy(), {"k": float(k)})

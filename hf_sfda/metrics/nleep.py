@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
@@ -53,11 +55,6 @@ def nleep(
     Raises:
         MetricError: scikit-learn is missing, or an option is out of range.
     """
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-    except ImportError as error:
-        raise MetricError("the mixture needs scikit-learn: pip install scikit-learn") from error
     n, n_classes = len(problem), problem.n_classes
     if components_per_class is None:
         fitting = n // (_SAMPLES_PER_COMPONENT * n_classes)
@@ -67,25 +64,46 @@ def nleep(
             f"components_per_class is {components_per_class}, variance {variance} and covariance "
             f"{covariance!r}; they must be at least 1, inside (0, 1), and full or diag."
         )
-    Z = principal_components(problem.geometry, variance)
     K = min(n, components_per_class * n_classes)
+    geometry, seed = problem.geometry, problem.seed
+    mixture = geometry.once(
+        ("nleep", K, variance, covariance, seed),
+        lambda: _fit(principal_components(geometry, variance), K, covariance, seed),
+    )
+    score = expected_log_probability("nleep", mixture.responsibilities, problem)
+    details = {
+        **score.details,
+        "components": float(K),
+        "dimensions": float(mixture.dimensions),
+        "converged": float(mixture.converged),
+    }
+    return Score("nleep", score.value, score.per_sample, details)
+
+
+class _Mixture(NamedTuple):
+    """(N, K) responsibilities, dimensions of the space, and whether the fit converged."""
+
+    responsibilities: Tensor
+    dimensions: int
+    converged: bool
+
+
+def _fit(Z: Tensor, n_components: int, covariance: str, seed: int) -> _Mixture:
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+    except ImportError as error:
+        raise MetricError("the mixture needs scikit-learn: pip install scikit-learn") from error
     spread = float(Z.var(0, correction=0).mean())
     mixture = GaussianMixture(
-        K,
+        n_components,
         covariance_type=covariance,
         reg_covar=_RIDGE * (spread or 1.0),  # in units of the features, unlike the default
-        random_state=problem.seed,
+        random_state=seed,
     )
     array = Z.cpu().numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         responsibilities = mixture.fit(array).predict_proba(array)
     theta = torch.from_numpy(responsibilities).to(Z.device)
-    score = expected_log_probability("nleep", theta, problem)
-    details = {
-        **score.details,
-        "components": float(K),
-        "dimensions": float(Z.shape[1]),
-        "converged": float(mixture.converged_),
-    }
-    return Score("nleep", score.value, score.per_sample, details)
+    return _Mixture(theta, Z.shape[1], bool(mixture.converged_))

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.pca import principal_components
-from hf_sfda.metrics.problem import Problem
+from hf_sfda.metrics.problem import Geometry, Problem
 from hf_sfda.types import Score
 
 
@@ -51,20 +51,31 @@ def parc(problem: Problem, *, dimensions: int | None = 32, max_samples: int = 50
             f"dimensions is {dimensions} and max_samples {max_samples}; they must be at least 1 "
             "and 3."
         )
-    X, T = problem.features, problem.one_hot
-    if dimensions is not None:
-        X = principal_components(problem.geometry, dimensions)
-    if len(X) > max_samples:
-        chosen = np.random.default_rng(problem.seed).choice(len(X), max_samples, replace=False)
-        rows = torch.from_numpy(np.sort(chosen)).to(X.device)
-        X, T = X[rows], T[rows]
+    geometry, T = problem.geometry, problem.one_hot
+    rows = _sample(len(problem), max_samples, problem.seed)
+    of_features = geometry.once(
+        ("parc", dimensions, max_samples, problem.seed),
+        lambda: _ranks(_upper(_dissimilarity(_standardised(geometry, dimensions, rows)))),
+    )
+    T = T[rows.to(T.device)]
+    apart = (T - T.T).abs() if problem.kind == "regression" else _dissimilarity(T)
+    correlation = _pearson(of_features, _ranks(_upper(apart)))
+    return Score("parc", 100 * correlation, details={"samples": float(len(rows))})
+
+
+def _sample(n: int, max_samples: int, seed: int) -> Tensor:
+    """Rows to use, in order."""
+    if n <= max_samples:
+        return torch.arange(n)
+    chosen = np.random.default_rng(seed).choice(n, max_samples, replace=False)
+    return torch.from_numpy(np.sort(chosen))
+
+
+def _standardised(geometry: Geometry, dimensions: int | None, rows: Tensor) -> Tensor:
+    X = geometry.features if dimensions is None else principal_components(geometry, dimensions)
+    X = X[rows.to(X.device)]
     spread = X.std(0, correction=0)
-    X = (X - X.mean(0)) / torch.where(spread > 0, spread, 1.0)
-    upper = torch.triu_indices(len(X), len(X), 1, device=X.device)
-    of_labels = (T - T.T).abs() if problem.kind == "regression" else _dissimilarity(T)
-    pairs = (upper[0], upper[1])
-    correlation = _spearman(_dissimilarity(X)[pairs], of_labels[pairs])
-    return Score("parc", 100 * correlation, details={"samples": float(len(X))})
+    return (X - X.mean(0)) / torch.where(spread > 0, spread, 1.0)
 
 
 def _dissimilarity(X: Tensor) -> Tensor:
@@ -77,17 +88,21 @@ def _dissimilarity(X: Tensor) -> Tensor:
     return 1 - R @ R.T
 
 
-def _spearman(a: Tensor, b: Tensor) -> float:
-    """Spearman's correlation; 0 where one side is constant."""
-    ranks = [_ranks(values) for values in (a, b)]
-    deviations = [rank - rank.mean() for rank in ranks]
-    lengths = [float(np.linalg.norm(deviation)) for deviation in deviations]
-    if min(lengths) == 0:
-        return 0.0
-    return float(deviations[0] @ deviations[1]) / (lengths[0] * lengths[1])
+def _upper(M: Tensor) -> npt.NDArray[np.float64]:
+    """Entries above the diagonal."""
+    rows, columns = torch.triu_indices(len(M), len(M), 1, device=M.device)
+    entries: npt.NDArray[np.float64] = M[rows, columns].cpu().numpy()
+    return entries
 
 
-def _ranks(values: Tensor) -> npt.NDArray[np.float64]:
-    # Label distances that are equal must tie; rounding in the last digits would order them.
-    ranks: npt.NDArray[np.float64] = rankdata(np.round(values.cpu().numpy(), 12))
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    # Distances that are equal must tie; rounding in the last digits would order them.
+    ranks: npt.NDArray[np.float64] = rankdata(np.round(values, 12))
     return ranks
+
+
+def _pearson(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    """Correlation, of ranks here and so Spearman's; 0 where one side is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / lengths if lengths > 0 else 0.0

@@ -18,6 +18,10 @@ def principal_components(geometry: Geometry, keep: int | float) -> Tensor:
         geometry: The features.
         keep: How many, at most min(N, D); or, below 1, the share of variance to exceed.
     """
+    return geometry.once(("principal components", keep), lambda: _components(geometry, keep))
+
+
+def _components(geometry: Geometry, keep: int | float) -> Tensor:
     values, vectors = geometry.spectrum.values.flip(0), geometry.spectrum.vectors.flip(1)
     if isinstance(keep, int):
         n = min(keep, len(values))

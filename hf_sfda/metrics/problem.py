@@ -8,9 +8,10 @@ cached values are computed when first asked for and never change, so metrics sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from torch import Tensor
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import linalg
 from hf_sfda.types import LabelKind
+
+Result = TypeVar("Result")
 
 
 class Spectrum(NamedTuple):
@@ -41,6 +44,7 @@ class Geometry:
     """
 
     given: Tensor
+    _kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.given.shape[0]
@@ -54,6 +58,18 @@ class Geometry:
     def is_rotated(self) -> bool:
         """Whether there are fewer samples than dimensions, and so a smaller basis."""
         return len(self) < self.width
+
+    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """What a metric derives from the features alone, computed when first asked for.
+
+        Args:
+            key: Says which metric and every option that matters, the seed included.
+            compute: A function of these features and of what is in ``key``, nothing else.
+        """
+        if key not in self._kept:
+            self._kept[key] = compute()
+        kept: Result = self._kept[key]
+        return kept
 
     @cached_property
     def features(self) -> Tensor:
