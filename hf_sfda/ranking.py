@@ -21,6 +21,7 @@ from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Score
 from hf_sfda.uncertainty import (
     Uncertainty,
     agreement_with,
+    degrees_of_freedom,
     diagnose,
     diagnose_row,
     group_jackknife,
@@ -200,7 +201,8 @@ def _certainty(
     resampled = paired_bootstrap(
         matrix, strata, n_resamples=config.resamples, seed=config.seed
     )  # (B, M)
-    return summarise(values, resampled, config.confidence)
+    freedom = degrees_of_freedom(strata)
+    return summarise(values, resampled, config.confidence, degrees_of_freedom=freedom)
 
 
 def _intervals(
@@ -222,7 +224,9 @@ def _intervals(
             n_resamples=config.resamples,
             seed=config.seed,
         )
-        limits = percentile_intervals(resampled, config.confidence)
+        limits = percentile_intervals(
+            resampled, config.confidence, degrees_of_freedom=degrees_of_freedom(labels)
+        )
         for (index, _), (low, high) in zip(having, limits, strict=True):
             found[index][name] = (float(low), float(high))
     return found
