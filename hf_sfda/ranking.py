@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hf_sfda.config import RankConfig
 from hf_sfda.metrics import Metric, get_metric
-from hf_sfda.scoring import score, score_all, score_permuted
+from hf_sfda.scoring import pooled, score, score_all, score_permuted
 from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Score
 from hf_sfda.uncertainty import (
     Uncertainty,
@@ -108,8 +108,8 @@ def score_candidate(
     return Scored(
         candidate=candidate,
         scores=scores,
-        units=_units(metric, chosen, X, labels, config),
-        floor=_floor(metric, X, labels, config),
+        units=_units(metric, chosen, X, labels, features.source_logits, config),
+        floor=_floor(metric, X, labels, features.source_logits, config),
         feature_dim=X.shape[1],
         params=candidate.params or features.params,
         samples_per_second=features.samples_per_second,
@@ -135,6 +135,7 @@ def assemble(
     """
     if not scored:
         return [], {}, []
+    scored = _pool(scored)
     known = sorted({name for one in scored for name in one.scores})
     table = {
         name: [one.scores[name].value if name in one.scores else math.nan for one in scored]
@@ -153,31 +154,64 @@ def assemble(
     return rows, agreement, warnings
 
 
+def _pool(scored: Sequence[Scored]) -> list[Scored]:
+    """Give metrics that compare candidates with each other their final values."""
+    final = [dict(one.scores) for one in scored]
+    for name in {name for scores in final for name in scores if get_metric(name).pool is not None}:
+        having = [scores for scores in final if name in scores]
+        for scores, value in zip(
+            having, pooled(name, [scores[name] for scores in having]), strict=True
+        ):
+            scores[name] = value
+    return [replace(one, scores=scores) for one, scores in zip(scored, final, strict=True)]
+
+
 def _units(
-    metric: Metric, chosen: Score, X: AnyFloats, labels: IntArray, config: RankConfig
+    metric: Metric,
+    chosen: Score,
+    X: AnyFloats,
+    labels: IntArray,
+    source_logits: AnyFloats | None,
+    config: RankConfig,
 ) -> FloatArray | None:
-    """What the bootstrap resamples for this metric."""
+    """What the bootstrap resamples for this metric; nothing where no sample has a share in it."""
+    if metric.needs == "candidate" or metric.pool is not None:
+        return None
     if chosen.per_sample is not None:
         return chosen.per_sample
-    if metric.needs == "candidate":
-        return None
     options = _options(config, metric.name)
 
     def rescored(indices: IntArray) -> float:
-        part = score(X[indices], labels[indices], metric.name, seed=config.seed, **options)
-        return part.value
+        logits = None if source_logits is None else source_logits[indices]
+        return score(
+            X[indices],
+            labels[indices],
+            metric.name,
+            source_logits=logits,
+            seed=config.seed,
+            **options,
+        ).value
 
     return group_jackknife(rescored, labels, seed=config.seed)
 
 
-def _floor(metric: Metric, X: AnyFloats, labels: IntArray, config: RankConfig) -> float | None:
-    if metric.needs == "candidate" or not config.permutations:
+def _floor(
+    metric: Metric,
+    X: AnyFloats,
+    labels: IntArray,
+    source_logits: AnyFloats | None,
+    config: RankConfig,
+) -> float | None:
+    if metric.needs == "candidate" or metric.pool is not None or not metric.supervised:
+        return None
+    if not config.permutations:
         return None
     permuted = score_permuted(
         X,
         labels,
         metric.name,
         n_permutations=config.permutations,
+        source_logits=source_logits,
         seed=config.seed,
         **_options(config, metric.name),
     )

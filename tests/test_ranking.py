@@ -89,6 +89,33 @@ def test_a_baseline_sorts_without_error_bars():
     assert all("params" not in row.intervals and row.noise_floor is None for row in rows)
 
 
+def test_a_metric_that_compares_candidates_is_settled_over_the_pool():
+    rows = rows_of({"noise": 0.0, "good": 0.8, "poor": 0.2}, metric="ncti")
+    assert rows[0].model_id == "good"
+    assert rows[0].scores["ncti"] > rows[1].scores["ncti"]
+    assert all("ncti" not in row.intervals and row.p_best is None for row in rows)
+    alone = rows_of({"good": 0.8}, metric="ncti")
+    assert alone[0].scores["ncti"] == 0, "with nobody to compare with, there is nothing to say"
+
+
+def test_metrics_of_the_source_head_sort_with_error_bars():
+    def with_head(separation: float, seed: int) -> Features:
+        made = features(separation, seed=seed)
+        logits = made.last[:, :6] * 2
+        return Features(made.stages, logits, params=1, seconds=1.0)
+
+    config = RankConfig("d", metric="leep")
+    both = [
+        score_candidate(Candidate(name), with_head(separation, i), LABELS, config)
+        for i, (name, separation) in enumerate({"noise": 0.0, "good": 1.0}.items())
+    ]
+    rows, _, _ = assemble(both, LABELS, NAMES, config)
+    assert rows[0].model_id == "good"
+    assert rows[0].intervals["leep"][0] > rows[1].intervals["leep"][1]
+    with pytest.raises(MetricError, match="classification head"):
+        score_candidate(Candidate("headless"), features(0.5), LABELS, config)
+
+
 def test_a_metric_that_does_not_apply_is_left_out_with_a_word():
     config = RankConfig("d", metrics=("sfda_cv", "downloads"))
     rows, _, _ = assemble(
