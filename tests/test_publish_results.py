@@ -474,3 +474,33 @@ def test_private_is_asked_for(hub, run):
     plan, _ = publish(run, private=True)
     assert "a new private repository" in plan.render()
     assert hub.repo(REPO).private
+
+
+def test_what_is_private_does_not_become_public_without_a_word(hub, run):
+    hub.put("me/plants", {"x.csv": "a"}, repo_type="dataset", private=True)
+    hub.put("me/noise", {"README.md": "x"}, private=True)
+    hub.put("me/resnet", {"README.md": "x"})
+    plan = plan_publication(run, to=REPO)
+    assert [warning.split(" is private")[0] for warning in plan.warnings] == [
+        "dataset me/plants",
+        "model me/noise",
+    ]
+    assert "--private" in plan.warnings[0]
+    assert plan_publication(run, to=REPO, private=True).warnings == ()
+    carry_out(plan_publication(run, to=REPO, private=True))
+    save_run(run, make_ranking(created_at="2026-11-21"))
+    assert plan_publication(run, to=REPO).warnings == (), "the dataset there is private"
+
+
+def test_writers_who_all_make_the_repository_lose_nothing(hub, tmp_path):
+    runs = [
+        save_run(tmp_path / str(i), make_ranking({f"me/m{i}": 0.5}, extra_rows=()))
+        for i in range(4)
+    ]
+    plans = [plan_publication(run, to=REPO) for run in runs]
+    threads = [threading.Thread(target=carry_out, args=(plan,)) for plan in plans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {row["model"] for row in stored_rows(hub)} == {f"me/m{i}" for i in range(4)}

@@ -113,6 +113,8 @@ def publish(
         private=private,
         token=token,
     )
+    for warning in plan.warnings:
+        output.warn(warning)
     if expect is not None and expect != plan.digest:
         raise PublishError(
             f"The plan is now {plan.digest}, not {expect}: something changed in between. "

@@ -17,6 +17,7 @@ from hf_sfda.publish.changes import Done, FileChange
 from hf_sfda.publish.collection import plan_collection
 from hf_sfda.publish.eval_results import find_task
 from hf_sfda.publish.model_card import CardPlanner
+from hf_sfda.publish.privacy import disclosures
 from hf_sfda.publish.pull_request import plan_pull_request
 from hf_sfda.publish.results_dataset import check_target, plan_results
 from hf_sfda.publish.rows import Run, make_run
@@ -55,17 +56,19 @@ class Plan:
         user: Whose account writes.
         steps: The results come first, so that what links to them never points at nothing.
         settled: What was asked for and is there already.
+        warnings: What to know before saying yes.
     """
 
     run_dir: Path
     user: str
     steps: tuple[Step, ...]
     settled: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Names the plan: two plans with the same digest change the same bytes."""
-        content = self.user + self._text()
+        content = self.user + self._steps()
         content += "".join(
             hashlib.sha256(file.after).hexdigest() for step in self.steps for file in step.files
         )
@@ -73,7 +76,9 @@ class Plan:
 
     def render(self) -> str:
         """The plan for a person: each step with its files and their diffs."""
-        return redact(self._text())
+        head = f"Publish {self.run_dir} as {self.user}\n"
+        tail = "".join(f"\nNothing to do: {what}\n" for what in self.settled)
+        return redact(head + self._steps() + tail)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan for a program."""
@@ -90,15 +95,15 @@ class Plan:
                 for step in self.steps
             ],
             "settled": list(self.settled),
+            "warnings": list(self.warnings),
         }
 
-    def _text(self) -> str:
-        parts = [f"Publish {self.run_dir} as {self.user}\n"]
+    def _steps(self) -> str:
+        parts: list[str] = []
         for number, step in enumerate(self.steps, 1):
             parts.append(f"\n{number}. {step.where()}\n")
             parts += [f"   {file.verb:<8}{file.path}\n" for file in step.files]
             parts.append(f"\n{step.diff()}")
-        parts += [f"\nNothing to do: {what}\n" for what in self.settled]
         return "".join(parts)
 
 
@@ -170,7 +175,8 @@ def plan_publication(
             ),
             f"collection {collection!r} is as it should be",
         )
-    return Plan(Path(run_dir), me.name, tuple(steps), tuple(settled))
+    warnings = disclosures(api, me, run, results, private=private) if steps else ()
+    return Plan(Path(run_dir), me.name, tuple(steps), tuple(settled), warnings)
 
 
 def carry_out(plan: Plan, token: str | None = None) -> list[Done]:

@@ -1,0 +1,50 @@
+"""What would become known to everybody that is private now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hf_sfda.hub import read
+from hf_sfda.publish.access import Account, Repo, hub_errors
+from hf_sfda.publish.names import is_local_model
+from hf_sfda.publish.rows import Run
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+def disclosures(
+    api: HfApi, me: Account, run: Run, results: Repo, *, private: bool
+) -> tuple[str, ...]:
+    """Warnings about private repositories whose names and scores a public dataset would show.
+
+    Args:
+        api: The client.
+        me: Only repositories of ours can be private and in our runs; others are not asked for.
+        run: What is published.
+        results: Where.
+        private: Whether ``results`` will be private if it does not exist yet.
+    """
+    exists = _is_private(api, results)
+    if private if exists is None else exists:
+        return ()
+    hub_dataset = run.rows[0]["dataset_revision"] is not None
+    named = [Repo(run.rows[0]["dataset"], "dataset")] if hub_dataset else []
+    named += [Repo(row.model_id) for row in run.ranking.rows if not is_local_model(row)]
+    return tuple(
+        f"{repo} is private, and {results} is public: its name and its results would be seen by "
+        "everybody. Publish to a private dataset (--private) if that is not meant."
+        for repo in dict.fromkeys(named)
+        if me.owns(repo) and _is_private(api, repo)
+    )
+
+
+def _is_private(api: HfApi, repo: Repo) -> bool | None:
+    """``None`` if there is no such repository."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    with hub_errors(f"Cannot read {repo}"):
+        try:
+            return bool(read(api.repo_info, repo.id, repo_type=repo.kind).private)
+        except RepositoryNotFoundError:
+            return None
