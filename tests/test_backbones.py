@@ -245,6 +245,20 @@ def test_pictures_of_any_size_and_channel_count_go_in(tmp_path):
     assert run(backbone, [wide, *PICTURES]).stages["last"].shape[0] == 1 + len(PICTURES)
 
 
+def test_convolutional_networks_run_with_their_channels_last(tmp_path):
+    tiny_timm(tmp_path / "timm")
+    tiny_resnet(tmp_path / "resnet")
+    tiny_vit(tmp_path / "vit")
+    layouts = {}
+    for path in sorted(tmp_path.iterdir()):
+        model = opened(path, "image")._model
+        kernels = [p for p in model.parameters() if p.ndim == 4 and p.shape[2] > 1]
+        layouts[path.name] = all(
+            kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels
+        )
+    assert layouts == {"resnet": True, "timm": True, "vit": False}
+
+
 @pytest.mark.parametrize("make", [tiny_vit, tiny_timm], ids=["transformers", "timm"])
 def test_half_precision_comes_out_as_float32(make, tmp_path):
     make(tmp_path)

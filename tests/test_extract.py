@@ -134,6 +134,21 @@ def test_a_real_network_gives_the_same_numbers_in_halves(tmp_path):
     np.testing.assert_allclose(halved.source_logits, whole.source_logits, atol=1e-6)
 
 
+def test_convolutions_are_exact_and_the_setting_is_put_back(monkeypatch):
+    seen = []
+
+    class Watcher(Doubler):
+        def forward(self, batch):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(batch)
+
+    for before in (True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+        extract(Watcher(), [1, 2], batch_size=1)
+        assert torch.backends.cudnn.allow_tf32 is before
+    assert seen == [False] * 4
+
+
 # -- putting together
 
 
@@ -264,6 +279,19 @@ def test_features_say_where_they_come_from(zoo, tmp_path):
     assert features.meta["torch"] == torch.__version__
     assert extraction.key.extractor == EXTRACTOR_VERSION
     assert extraction.key.max_length == 8
+
+
+def test_a_cpu_runs_small_batches(zoo, tmp_path, monkeypatch):
+    sizes = []
+
+    def counting(backbone, samples, batches, **options):
+        sizes.extend(len(batch) for batch in batches)
+        return run_batches(backbone, samples, batches, **options)
+
+    monkeypatch.setattr("hf_sfda.extract.job.run_batches", counting)
+    target = make_target([*PICTURES, *PICTURES, *PICTURES])
+    run_all([zoo["vit"]], target, FeatureStore(tmp_path), batch_size=64)
+    assert sizes == [16, 16, 13]
 
 
 # -- all candidates

@@ -19,6 +19,7 @@ from hf_sfda.backbones.checkpoint import (
     require_shapes,
     weight_files,
 )
+from hf_sfda.backbones.layout import settle
 from hf_sfda.errors import ExtractionError
 
 
@@ -109,10 +110,9 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
     has_head = is_head and not outside
     model = model if has_head else tower
     require_finite(model)
-    nn.Module.to(model, device=options.device)
     tower.config.output_hidden_states = True
     return Loaded(
-        model=model.eval(),
+        model=settle(model, options.device, options.dtype),
         tower=tower,
         has_head=has_head,
         pooler_filled=not pooler,

@@ -19,6 +19,7 @@ from hf_sfda.backbones.checkpoint import (
     require_shapes,
     weight_files,
 )
+from hf_sfda.backbones.layout import settle
 from hf_sfda.backbones.loading import first_line
 from hf_sfda.backbones.pooling import pool, stage_indices
 from hf_sfda.compat import ensure_torchvision
@@ -101,7 +102,7 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
     if channels not in (1, 3):
         raise ExtractionError(f"takes pictures of {channels} channels")
     transform = create_transform(**data, is_training=False)
-    model = model.to(device=options.device, dtype=options.dtype).eval()
+    model = settle(model, options.device, options.dtype)
     return TimmBackbone(
         model, TimmCollate(transform, "RGB" if channels == 3 else "L"), has_head=has_head
     )

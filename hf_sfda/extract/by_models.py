@@ -14,6 +14,7 @@ from hf_sfda.extract.job import (
     Job,
     Outcome,
     Task,
+    batches_of,
     entry_lock,
     free_memory,
     is_stored,
@@ -23,7 +24,6 @@ from hf_sfda.extract.job import (
     reason,
     run_model,
 )
-from hf_sfda.extract.loop import form_batches
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _run(job: Job, task: Task, *, wait: bool) -> Outcome | None:
 
 def _extract(job: Job, task: Task) -> Outcome:
     backbone = open_model(job, task.candidate)
-    batches = form_batches(backbone.costs(job.target.samples), job.config.batch_size)
+    batches = batches_of(job, backbone)
     part = run_model(job, task.candidate, backbone, batches)
     features = merge_parts(
         [part],

@@ -16,6 +16,7 @@ from hf_sfda.extract.job import (
     Job,
     Outcome,
     Task,
+    batches_of,
     entry_lock,
     free_memory,
     is_stored,
@@ -25,7 +26,6 @@ from hf_sfda.extract.job import (
     reason,
     run_model,
 )
-from hf_sfda.extract.loop import form_batches
 from hf_sfda.processes import from_main
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _run(job: Job, task: Task) -> Outcome:
 
 def _run_share(job: Job, task: Task) -> _Share:
     backbone = open_model(job, task.candidate)
-    batches = form_batches(backbone.costs(job.target.samples), job.config.batch_size)
+    batches = batches_of(job, backbone)
     # Dealt like cards: the long texts, which come first, are spread over all processes.
     n = job.accelerator.num_processes
     hands = [batches[process::n] for process in range(n)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def run_batches(
     done: list[Outputs] = []
     limit = max((len(batch) for batch in batches), default=1)
     start = time.perf_counter()
-    with torch.inference_mode():
+    with torch.inference_mode(), _exact_convolutions():
         for positions, batch in loader:
             outputs, limit = _run_within_memory(backbone, batch, limit, device)
             ids += positions
@@ -129,6 +130,22 @@ def run_batches(
         seconds=seconds,
         pooling=done[0].pooling if done else "",
     )
+
+
+@contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    """No TensorFloat-32, which torch allows in convolutions: its ten bits of mantissa would make
+    the features of a GPU differ from those of a CPU in the third digit. Other dtypes are not
+    concerned.
+    """
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _run_within_memory(
