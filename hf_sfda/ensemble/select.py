@@ -49,8 +49,9 @@ def select_ensemble(
 
     The criterion is the mean probability of the true class, as for ``sfda_cv``: it is bounded, so a
     few samples cannot decide alone, as they can with the log-likelihood of a discriminant that is
-    sure and wrong. The log-likelihood decides between equals, and is there as an option. Posteriors
-    are pooled geometrically, because an average of probabilities never gains by mean probability.
+    sure and wrong (there, whatever makes it less sure is a gain: on the demo's film reviews, random
+    weights). The log-likelihood decides between equals, and is there as an option. Posteriors are
+    pooled geometrically, because an average of probabilities never gains by mean probability.
 
     What is predicted are linear discriminants on frozen features, not fine-tuned networks: take a
     gain as a lead for which checkpoints to fine-tune together, not as a promise.
