@@ -60,8 +60,10 @@ def test_from_plan_to_published_to_nothing_left(hub, hf_sfda):
         "3. model acme/vit: opens a pull request",
         "4. a new collection 'For plants' of me",
         "+model-index:",
+        "+| 1 | [acme/vit](",
     ):
         assert part in out
+    assert max(map(len, out.splitlines())) > 120, "a diff is not wrapped"
     assert "Nothing was written" in err
     assert commits(hub) == before
     assert len(hub.state.repos) == 2

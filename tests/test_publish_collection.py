@@ -71,9 +71,11 @@ def test_new_scores_reorder_and_replace_and_what_others_put_there_stays(models, 
     publish(run, top=2)
     (slug,) = [c.slug for c in api.list_collections(owner="me")]
     api.add_collection_item(slug, "acme/other", "model", note="I like it")
+    models.put("acme/mid", {"x": "x"}, repo_type="dataset")
+    api.add_collection_item(slug, "acme/mid", "dataset", note="A dataset of the same name")
     api.add_collection_item(slug, "acme/mid", "model", note="A note of my own")
     api.update_collection_item(slug, api.get_collection(slug).items[2].item_object_id, position=0)
-    assert ids(api) == ["acme/other", "acme/vit", "me/resnet", "acme/mid"]
+    assert ids(api) == ["acme/other", "acme/vit", "me/resnet", "acme/mid", "acme/mid"]
     save_run(run, make_ranking({"me/noise": 0.9, "acme/mid": 0.8, "acme/vit": 0.7}))
     plan, _ = publish(run, top=3)
     assert "-me/resnet  hf-sfda #2" in plan.render()
@@ -82,6 +84,7 @@ def test_new_scores_reorder_and_replace_and_what_others_put_there_stays(models, 
         ("acme/mid", "A note of my own"),
         ("acme/vit", "hf-sfda #3: sfda_cv .700 (.680 to .720) on me/plants"),
         ("acme/other", "I like it"),
+        ("acme/mid", "A dataset of the same name"),
     ]
     assert publish(run, top=3)[0].steps == ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,6 +136,9 @@ def publish(
 
 
 def _show(output: Output, plan: Plan, done: list[Done]) -> None:
+    if output.human and not sys.stdout.isatty():
+        sys.stdout.write(plan.render())  # a diff must not be wrapped at some width on its way
+        return
     output.document(
         {**plan.to_dict(), "done": [vars(one) for one in done]},
         human=lambda width: _coloured(plan.render()),

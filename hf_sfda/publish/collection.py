@@ -17,7 +17,7 @@ from hf_sfda.publish.rows import Run
 from hf_sfda.report import format as text
 
 if TYPE_CHECKING:
-    from huggingface_hub import Collection, HfApi
+    from huggingface_hub import Collection, CollectionItem, HfApi
 
 _MARK = "hf-sfda"
 _LONGEST_TITLE = 60
@@ -41,7 +41,7 @@ class CollectionUpdate:
         namespace: The owner.
         slug: Of the collection; ``None`` makes one.
         wanted: Our models, best first; they come before everything else.
-        before: What it holds now: (model or other id, note).
+        before: What it holds now: (model id, or type and id of anything else; note).
         private: Whether a collection that is made is private.
         gone: Models that would belong here and are no longer on the Hub.
     """
@@ -183,11 +183,16 @@ def _is_ours(note: str | None) -> bool:
 
 
 def _contents(collection: Collection) -> tuple[tuple[str, str | None], ...]:
-    return tuple((item.item_id, item.note) for item in collection.items)
+    return tuple((_name(item), item.note) for item in collection.items)
+
+
+def _name(item: CollectionItem) -> str:
+    """A dataset may have the same id as a model."""
+    return item.item_id if item.item_type == "model" else f"{item.item_type} {item.item_id}"
 
 
 def _add_missing(api: HfApi, current: Collection, wanted: tuple[Item, ...]) -> None:
-    there = {item.item_id: item for item in current.items if item.item_type == "model"}
+    there = {_name(item): item for item in current.items}
     for item in wanted:
         known = there.get(item.model)
         if known is None:
@@ -201,14 +206,14 @@ def _add_missing(api: HfApi, current: Collection, wanted: tuple[Item, ...]) -> N
 def _remove_fallen(api: HfApi, current: Collection, wanted: tuple[Item, ...]) -> None:
     kept = {item.model for item in wanted}
     for item in current.items:
-        if item.item_id not in kept and _is_ours(item.note):
+        if _name(item) not in kept and _is_ours(item.note):
             api.delete_collection_item(current.slug, item.item_object_id, missing_ok=True)
 
 
 def _put_in_order(api: HfApi, slug: str, wanted: tuple[Item, ...]) -> None:
     items = list(read(api.get_collection, slug).items)
     for position, item in enumerate(wanted):
-        at = next(i for i, known in enumerate(items) if known.item_id == item.model)
+        at = next(i for i, known in enumerate(items) if _name(known) == item.model)
         if at != position:
             api.update_collection_item(slug, items[at].item_object_id, position=position)
             items.insert(position, items.pop(at))
