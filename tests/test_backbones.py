@@ -34,6 +34,11 @@ def run(backbone, samples):
         return backbone.forward(backbone.collate(samples))
 
 
+def close(found, expected):
+    """Equal but for rounding: our convolutions run in another memory layout."""
+    torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The folder of a case, written once."""
@@ -63,7 +68,7 @@ def test_features_are_those_of_the_reference(case, folder):
     assert all(values.dtype == torch.float32 for values in outputs.stages.values())
     # Features that do not depend on the input would agree with anything.
     assert expected.std(dim=0).max() > 1e-3
-    torch.testing.assert_close(outputs.stages["last"], expected, atol=2e-6, rtol=1e-5)
+    close(outputs.stages["last"], expected)
     assert (outputs.logits is None) == (case.classes is None)
     if case.classes is not None:
         assert outputs.logits.shape == (len(samples), case.classes)
@@ -109,7 +114,7 @@ def test_the_logits_are_the_classifiers_own(folder):
         with torch.inference_mode():
             answer = head(**batch)
             logits = backbone.forward(batch).logits
-        torch.testing.assert_close(logits, getattr(answer, "logits", answer), msg=case.name)
+        close(logits, getattr(answer, "logits", answer))
 
 
 # -- what the checkpoint leaves out
