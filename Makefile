@@ -26,8 +26,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The tests of the demo reuse what `make demo` built, or build it there.
 test: lint
-	$(BIN)/python -m pytest -n 2
+	HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2
 
 clean:
 	rm -rf $(VENV) $(DEMO) runs dist

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 _HUB = HubServer().start()
 _HOME = tempfile.TemporaryDirectory(prefix="hf-sfda-tests-", ignore_cleanup_errors=True)
 for _name in list(os.environ):
-    if _name.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "HUGGING_FACE_")):
-        del os.environ[
-            _name
-        ]  # a developer's own settings must not reach the tests, nor the tests the Hub
+    # A developer's own settings must not reach the tests, nor the tests the Hub.
+    theirs = _name.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "HUGGING_FACE_"))
+    if theirs and not _name.startswith("HF_SFDA_"):
+        del os.environ[_name]
 os.environ.update(hub_variables(_HUB.url, _HOME.name))
 
 
@@ -69,6 +70,21 @@ def hub_env(hub: HubServer, tmp_path: Path) -> dict[str, str]:
         **hub_variables(hub.url, tmp_path / "hf_home"),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real checkpoints and data, built once a run; in ``HF_SFDA_DEMO_DIR`` if that is set."""
+    base = tmp_path_factory.getbasetemp()
+    # The workers of pytest-xdist share one build: demo.build holds a lock.
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
+    out = Path(os.environ.get("HF_SFDA_DEMO_DIR") or shared)
+    command = [sys.executable, "-m", "demo.build", "--out", str(out)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
 
 
 def pytest_unconfigure() -> None:

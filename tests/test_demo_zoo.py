@@ -8,9 +8,6 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +24,6 @@ from hf_sfda.compat import ensure_torchvision
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory) -> Path:
-    base = tmp_path_factory.getbasetemp()
-    # The workers of pytest-xdist share one build: demo.build holds a lock.
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
-    out = Path(os.environ.get("HF_SFDA_DEMO_DIR") or shared)
-    command = [sys.executable, "-m", "demo.build", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out
 
 
 def photo(name: str) -> Image.Image:
