@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 from scipy.stats import multivariate_normal
 
 from hf_sfda import score, select_ensemble
@@ -19,7 +21,7 @@ from hf_sfda.ensemble.gain import juries_of
 from hf_sfda.ensemble.pool import Pool
 from hf_sfda.errors import ConfigError, MetricError
 from hf_sfda.metrics.folds import stratified_folds
-from hf_sfda.metrics.posteriors import log_posteriors
+from hf_sfda.metrics.posteriors import calibrated, log_posteriors
 from hf_sfda.scoring import make_problem
 
 N, C = 320, 8
@@ -87,6 +89,47 @@ def test_posteriors_have_not_seen_their_sample():
     """Noise in as many dimensions as samples: an in-sample fit would know every label."""
     log_P = log_posteriors(make_problem(features([], 0, 0, width=N), LABELS)).numpy()
     assert (log_P.argmax(1) == LABELS).mean() == pytest.approx(1 / C, abs=0.07)
+
+
+@pytest.mark.parametrize(("width", "separation"), [(16, 0.3), (300, 0.12)])
+def test_calibration_is_the_likeliest_power_for_the_other_folds(width, separation):
+    from scipy.optimize import minimize_scalar
+
+    problem = make_problem(features(ALL, separation, 0, width=width), LABELS, seed=2)
+    log_P = log_posteriors(problem, folds=4)
+    found = calibrated(problem, log_P, folds=4).numpy()
+    raw, fold = log_P.numpy(), stratified_folds(LABELS, 4, seed=2)
+
+    def powered(power: float, rows: np.ndarray) -> np.ndarray:
+        return log_softmax(power * raw[rows], axis=1)
+
+    for k in range(4):
+        others = np.flatnonzero(fold != k)
+        best = minimize_scalar(
+            lambda t, rows=others: -powered(np.exp(t), rows)[
+                np.arange(len(rows)), LABELS[rows]
+            ].mean(),
+            bounds=(-6, 2),
+            method="bounded",
+        )  # fmt: skip
+        expected = powered(np.exp(best.x), np.flatnonzero(fold == k))
+        assert found[fold == k] == pytest.approx(expected, rel=0.01, abs=0.01)
+    assert (found.argmax(1) == raw.argmax(1)).all(), "every decision is kept"
+    true = np.arange(N), LABELS
+    assert found[true].mean() > raw[true].mean() - 0.001
+    if width > N / 2:
+        assert found[true].mean() > raw[true].mean() + 0.05, "too sure in many dimensions"
+
+
+def test_calibration_has_limits():
+    problem = make_problem(features(ALL, 1, 0), LABELS)
+    never_wrong = torch.full((N, C), -np.inf, dtype=torch.float64)
+    never_wrong[torch.arange(N), problem.labels] = 0
+    assert torch.isfinite(calibrated(problem, never_wrong)).all()
+    always_wrong = torch.roll(never_wrong, 1, dims=1)
+    flat = calibrated(problem, always_wrong)
+    assert flat.exp().max() < 0.25
+    assert flat.exp().sum(1).numpy() == pytest.approx(np.ones(N))
 
 
 # -- combining
@@ -399,8 +442,6 @@ def test_what_is_chosen_is_never_worse_than_the_best_single_model(strength, seed
 
 
 def test_features_of_any_kind_of_array_and_labels_give_the_same():
-    import torch
-
     X = {"a": features(ALL, 0.5, 0), "b": features(ALL, 0.5, 1)}
     kept = {name: x.copy() for name, x in X.items()}
     words = [f"kind {c}" for c in LABELS]

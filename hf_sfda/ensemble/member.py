@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.errors import MetricError
-from hf_sfda.metrics.posteriors import log_posteriors
+from hf_sfda.metrics.posteriors import calibrated, log_posteriors
 from hf_sfda.scoring import make_problem, score
 
 FloatArray = npt.NDArray[np.float64]
@@ -79,7 +79,8 @@ def member_of(
         )
     if sfda is None:
         sfda = score(features, labels, "sfda_cv", seed=seed, folds=folds).value
-    return Member(log_posteriors(problem, folds=folds).cpu().numpy(), sfda)
+    log_P = log_posteriors(problem, folds=folds)
+    return Member(calibrated(problem, log_P, folds=folds).cpu().numpy(), sfda)
 
 
 def as_members(

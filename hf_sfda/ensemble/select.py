@@ -43,15 +43,16 @@ def select_ensemble(
     """Choose models that are better together than the best one alone.
 
     Every candidate predicts each sample by a cross-fitted Fisher discriminant (the first stage of
-    ``sfda_cv``). The best single model, the best of all pairs, then one model more at a time are
-    chosen by the held-out quality of their combined posterior, for as long as it rises. The gain
-    over the best single model is measured on samples that had no part in choosing either.
+    ``sfda_cv``), calibrated by one temperature. The best single model, the best of all pairs, then
+    one model more at a time are chosen by the held-out quality of their combined posterior, for as
+    long as it rises. The gain over the best single model is measured on samples that had no part in
+    choosing either.
 
     The criterion is the mean probability of the true class, as for ``sfda_cv``: it is bounded, so a
-    few samples cannot decide alone, as they can with the log-likelihood of a discriminant that is
-    sure and wrong (there, whatever makes it less sure is a gain: on the demo's film reviews, random
-    weights). The log-likelihood decides between equals, and is there as an option. Posteriors are
-    pooled geometrically, because an average of probabilities never gains by mean probability.
+    few samples cannot decide alone. It is strict, too: where members disagree the pool is less sure
+    than each of them, so it must be right more often to break even. The log-likelihood, which
+    rewards that doubt where it is due, decides between equals and is there as an option. Posteriors
+    are pooled geometrically, because an average of probabilities never gains by mean probability.
 
     What is predicted are linear discriminants on frozen features, not fine-tuned networks: take a
     gain as a lead for which checkpoints to fine-tune together, not as a promise.
