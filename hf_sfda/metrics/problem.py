@@ -109,6 +109,8 @@ class Geometry:
     def rows(self, order: Tensor | None) -> Tensor:
         """(N, r) centred coordinates in another order: a new tensor, which is not kept."""
         X = self.coordinates if self.is_rotated else self.given
+        if order is not None and X.dtype == torch.float64:
+            return X[order].sub_(self.mean)
         # Mixed dtypes promote inside the subtraction: single precision needs no copy in double.
         return (X if order is None else X[order]) - self.mean
 

@@ -111,7 +111,7 @@ class _Plan:
         counts: (K, C) class sizes.
         sums: (K, C, r) class sums.
         gram: (r, r) of all samples.
-        grams: (r, r) of each fold that will be held out.
+        grams: (r, r) of each fold that will be held out; used up by it.
         width: D before a rotation.
     """
 
@@ -180,7 +180,9 @@ def _held_out(plan: _Plan, k: int) -> _Outcome:
     n = float(counts.sum())
     priors = counts / n
 
-    within = torch.sub(plan.gram, plan.grams[k]).addmm_(sums.T, means, alpha=-1).div_(n)
+    # All folds but this one. Its own matrix is not needed again, and is the size of a few others.
+    within = plan.grams[k].neg_().add_(plan.gram)
+    within = within.addmm_(sums.T, means, alpha=-1).div_(n)
     fourth = sum(_fourth_moment(X[part], means, y[part]) for part in training)
     shrinkage = ledoit_wolf(within, fourth, n, width)
     log_P = fit(means, priors, within, shrinkage, width).log_probabilities(X)
