@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -297,6 +298,16 @@ def test_the_apparent_gain_is_optimistic_and_the_cross_fitted_one_is_not():
     error = np.std(honest) / np.sqrt(len(honest))
     assert np.mean(apparent) > expected + 3 * np.std(apparent) / np.sqrt(len(apparent))
     assert np.mean(honest) == pytest.approx(expected, abs=3 * error)
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [((0.01, 0.03), "beats"), ((-0.01, 0.03), "cannot be told apart"), ((-0.03, -0.01), "is not")],
+)
+def test_the_summary_goes_by_the_interval_and_not_by_the_choice(interval, said):
+    found = select_ensemble(members([1, 2, 2], seed=0), LABELS, size=2)
+    steps = (found.steps[0], dataclasses.replace(found.steps[1], interval=interval))
+    assert said in dataclasses.replace(found, steps=steps).summary
 
 
 # -- the paper's score

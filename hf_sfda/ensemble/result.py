@@ -139,6 +139,10 @@ class Ensemble:
         )
         if low > 0:
             return f"{together} beats the best single model, {alone}: {gain}."
+        if high < 0:
+            return (
+                f"{together} looks better than the best single model, {alone}, and is not: {gain}."
+            )
         return f"{together} cannot be told apart from the best single model, {alone}: {gain}."
 
     def _figure(self, quality: Quality) -> str:

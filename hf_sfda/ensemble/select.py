@@ -99,8 +99,10 @@ def select_ensemble(
     ]
     gains = gain.crossfitted_gains(pool, fold, without_fold, len(found.sets), criterion)
     limits = gain.intervals(gains, y, n_resamples=resamples, confidence=confidence, seed=seed)
-    chosen = [tuple(names[m] for m in members_of) for members_of in found.sets]
-    qualities = [_quality(pool, members_of) for members_of in found.sets]
+    chosen = [tuple(names[m] for m in some) for some in found.sets]
+    singles = _singles(pool, names)
+    # The first one as it stands in the table of singles, to the last bit.
+    qualities = [singles[chosen[0][0]], *(_quality(pool, some) for some in found.sets[1:])]
     best = getattr(qualities[0], criterion)
     steps = tuple(
         Step(
@@ -117,7 +119,7 @@ def select_ensemble(
         models=chosen[-1],
         steps=steps,
         refused=_refused(pool, names, found),
-        singles=_singles(pool, names),
+        singles=singles,
         error_correlation=_error_correlation(pool),
         paper=_paper_scores(members, y, layout, weight),
         criterion=criterion,
