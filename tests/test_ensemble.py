@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import itertools
 import json
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from scipy.special import log_softmax
 from scipy.stats import multivariate_normal
 
 from hf_sfda import score, select_ensemble
-from hf_sfda.ensemble import Ensemble, Member, member_of
+from hf_sfda.ensemble import Ensemble, Member, member_of, select
 from hf_sfda.ensemble.complementarity import complementarity, fisher_space
 from hf_sfda.ensemble.gain import juries_of
 from hf_sfda.ensemble.pool import Pool
@@ -382,6 +383,12 @@ def test_without_an_own_score_the_paper_has_no_choice():
 
 
 # -- errors and properties
+
+
+def test_the_example_in_the_docstring_holds():
+    outcome = doctest.testmod(select)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
 
 
 def test_error_correlation_is_that_of_the_mistakes():

@@ -61,8 +61,9 @@ def select_ensemble(
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(200) % 4
     >>> bits = np.stack([y % 2, y // 2], axis=1) * 3 + rng.normal(size=(200, 2))
-    >>> select_ensemble({"low bit": bits[:, :1], "high bit": bits[:, 1:]}, y, size=2).models
-    ('high bit', 'low bit')
+    >>> chosen = select_ensemble({"low bit": bits[:, :1], "high bit": bits[:, 1:]}, y)
+    >>> sorted(chosen.models), chosen.steps[1].interval[0] > 0
+    (['high bit', 'low bit'], True)
 
     Args:
         candidates: name -> (N, D) features, or a :class:`~hf_sfda.ensemble.Member` where posteriors
