@@ -52,7 +52,9 @@ class RankConfig:
         max_length: Tokens kept of a text. 128 covers sentences and snippets; longer costs more
             than linear time.
         dtype: Of the forward pass. float32, so that CPU and GPU agree.
-        batch_size: Samples a forward pass; halved on its own when memory runs out.
+        batch_size: Samples a forward pass, at most; halved on its own when memory runs out. A CPU
+            takes 16 whatever this says: then activations stay in its cache, which is up to 1.9
+            times as fast (benchmarks/README.md).
         workers: Preprocessing workers a process; ``None`` is 0 on a CPU, where they would fight
             the model for cores, and a few on a GPU.
         work: How several processes share: whole ``models``, or the ``samples`` of each model;

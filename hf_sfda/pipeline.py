@@ -111,7 +111,13 @@ def run(
     say = say if main else (lambda line: None)
     from_main(accelerator, lambda: prepare_directory(directory))
     journal = Journal(directory if main else None)
-    journal.write("started", config=config.to_dict(), versions=library_versions())
+    journal.write(
+        "started",
+        config=config.to_dict(),
+        versions=library_versions(),
+        processes=accelerator.num_processes,
+        device=str(accelerator.device),
+    )
 
     target = main_first(
         accelerator,

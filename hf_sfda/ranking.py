@@ -189,6 +189,7 @@ def _units(
             metric.name,
             source_logits=logits,
             seed=config.seed,
+            min_class_size=1,  # leaving a group out may leave a class of two with one
             **options,
         ).value
 

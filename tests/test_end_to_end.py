@@ -288,7 +288,14 @@ def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env
 def test_two_processes_give_what_one_gives(images_on_hub, hub_env, tmp_path, work):
     arguments = ["rank", "--dataset", "me/shapes", "--json", "--models", "acme/vit", "acme/timm"]
     alone = json.loads(hf_sfda(*arguments, env=hub_env, cwd=tmp_path)[0])
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    # Without a GPU this starts two processes on the CPU; `--cpu` would start one (accelerate 1.15).
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+    ]
     done = subprocess.run(
         [*launch, "-m", "hf_sfda", *arguments, "--work", work, "--batch-size", "5", "--out", "two"],
         env={**hub_env, "HF_HOME": str(tmp_path / "two-home"), "OMP_NUM_THREADS": "1"},
@@ -296,6 +303,8 @@ def test_two_processes_give_what_one_gives(images_on_hub, hub_env, tmp_path, wor
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     together = json.loads(done.stdout)
+    started = json.loads((tmp_path / "two/journal.jsonl").read_text().splitlines()[0])
+    assert started["processes"] == 2
     for one, other in zip(alone["rows"], together["rows"], strict=True):
         assert one["model_id"] == other["model_id"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)

@@ -82,6 +82,14 @@ def test_every_metric_can_sort_and_has_error_bars(metric):
     assert rows[0].noise_floor is not None
 
 
+def test_the_jackknife_survives_a_class_of_two():
+    config = RankConfig("d", metric="logme", permutations=0)
+    labels = np.array([0, 0] + [1, 2, 3] * 79 + [1])
+    one = score_candidate(Candidate("a"), features(0.5), labels, config)
+    assert one.units is not None
+    assert np.isfinite(one.units).all()
+
+
 def test_a_baseline_sorts_without_error_bars():
     rows = rows_of({"small": 0.6, "large": 0.0}, metric="params")
     assert [row.model_id for row in rows] == ["large", "small"]
