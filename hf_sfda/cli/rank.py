@@ -178,6 +178,7 @@ def rank(
     )
     ranking = _run(settings, token, output)
     if is_main_process():
+        output.say("")
         _show(ranking, output)
         ranking.save(settings.run_directory)
         output.say(f"Report  {settings.run_directory / 'report.html'}")
