@@ -46,7 +46,6 @@ class TqdmProgress:
         scale = unit == "B"
         with tqdm(total=total, desc=label, unit=unit, unit_scale=scale, leave=False) as bar:
 
-
             def advance(amount: float) -> None:
                 bar.update(amount)
 
