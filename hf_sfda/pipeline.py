@@ -7,7 +7,7 @@ alone asks the Hub, scores and speaks.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -162,23 +162,70 @@ def run(
 
     def judge() -> Ranking:
         scored, failed = _score(extractions, target, config, store, progress)
-        left_out = [_not_ranked(c, c.status, c.skip) for c in candidates if c.skip is not None]
+        left_out = [not_ranked(c, c.status, c.skip) for c in candidates if c.skip is not None]
         rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
         journal.write("ranked", order=[row.model_id for row in rows])
-        ranking = Ranking(
-            config=config.to_dict() | {"fingerprint": config.fingerprint()},
-            dataset=target.describe(),
-            rows=(*rows, *failed, *sorted(left_out, key=lambda row: row.status != "failed")),
-            warnings=tuple(warnings),
-            agreement=agreement,
-            tool_version=__version__,
-            versions=library_versions(),
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        # A token pasted in the wrong place must not end in a file that gets published.
-        return Ranking.from_dict(json.loads(redact(json.dumps(ranking.to_dict()))))
+        rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]
+        return make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
 
     return from_main(accelerator, judge)
+
+
+def measure(
+    candidates: Sequence[Candidate],
+    target: Target,
+    config: RankConfig,
+    *,
+    store: FeatureStore | None = None,
+    token: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Scored], list[ModelRow]]:
+    """Extract and score in this process, for callers that keep what was measured and order it
+    later (:func:`hf_sfda.ranking.assemble`).
+
+    Args:
+        candidates: None of them left out by the scan.
+        target: The samples.
+        config: The settings.
+        store: Where features are kept.
+        token: Hub token.
+        progress: Listens to the stages.
+
+    Returns:
+        What was scored, and a row for each candidate that failed.
+    """
+    from hf_sfda.extract import extract_all
+    from hf_sfda.store import FeatureStore
+
+    store = store or FeatureStore()
+    progress = progress or NoProgress()
+    extractions = extract_all(
+        candidates, target, config=config, store=store, token=token, progress=progress
+    )
+    return _score(extractions, target, config, store, progress)
+
+
+def make_ranking(
+    config: RankConfig,
+    target: Target,
+    rows: Sequence[ModelRow],
+    *,
+    agreement: Mapping[str, float],
+    warnings: Sequence[str],
+) -> Ranking:
+    """The document of a run: ordered rows, with how they were got and when."""
+    ranking = Ranking(
+        config=config.to_dict() | {"fingerprint": config.fingerprint()},
+        dataset=target.describe(),
+        rows=tuple(rows),
+        warnings=tuple(warnings),
+        agreement=agreement,
+        tool_version=__version__,
+        versions=library_versions(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    # A token pasted in the wrong place must not end in a file that gets published.
+    return Ranking.from_dict(json.loads(redact(json.dumps(ranking.to_dict()))))
 
 
 def check_metrics(config: RankConfig) -> None:
@@ -235,7 +282,7 @@ def _score(
                 except (MetricError, StoreError) as error:
                     reason = str(error)
             if reason is not None:
-                failed.append(_not_ranked(candidate, "failed", reason))
+                failed.append(not_ranked(candidate, "failed", reason))
             advance(1)
     return scored, failed
 
@@ -254,7 +301,8 @@ def _score_one(
     )
 
 
-def _not_ranked(candidate: Candidate, status: Status, reason: str | None) -> ModelRow:
+def not_ranked(candidate: Candidate, status: Status, reason: str | None) -> ModelRow:
+    """The row of a candidate without a score."""
     return ModelRow(
         model_id=candidate.model_id,
         revision=candidate.revision,

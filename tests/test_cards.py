@@ -18,7 +18,7 @@ from jinja2 import UndefinedError
 
 from hf_sfda.publish.access import Repo
 from hf_sfda.publish.boards import make_boards
-from hf_sfda.publish.cards import card_names, cards_directory, cell, render_card
+from hf_sfda.publish.cards import card_names, cards_directory, cell, render_card, template_file
 from hf_sfda.publish.model_card import edit_card
 from hf_sfda.publish.rows import make_run
 from hf_sfda.publish.statement import make_statement
@@ -147,7 +147,7 @@ def test_the_wheel_carries_the_cards_and_renders_each_elsewhere(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     inside = zipfile.ZipFile(wheel).namelist()
     assert {name for name in inside if name.startswith("hf_sfda/_cards/")} == {
-        f"hf_sfda/_cards/{name}.md.jinja" for name in NAMES
+        f"hf_sfda/_cards/{template_file(name)}" for name in NAMES
     }
     target = tmp_path / "site"
     subprocess.run(

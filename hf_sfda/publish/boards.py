@@ -45,7 +45,7 @@ class Board:
         entries: The ranked models, best first.
         left_out: A row for each model that was skipped or failed.
         metrics: The other metrics, in a fixed order.
-        n_runs: How many runs took part; ties are known only inside one.
+        n_runs: How many runs the entries come from; ties are known only inside one.
         n_earlier: Runs on the same split that cannot be compared with these.
     """
 
@@ -73,13 +73,13 @@ def make_boards(rows: Iterable[Row]) -> list[Board]:
         of_split = list(same_split)
         newest = _comparable(of_split[-1])
         current = [row for row in of_split if _comparable(row) == newest]
-        runs = {row["run"] for row in current}
-        n_earlier = len({row["run"] for row in of_split} - runs)
-        boards.append(_board(current, n_runs=len(runs), n_earlier=n_earlier))
+        comparable = {row["run"] for row in current}
+        n_earlier = len({row["run"] for row in of_split} - comparable)
+        boards.append(_board(current, n_earlier=n_earlier))
     return boards
 
 
-def _board(rows: list[Row], *, n_runs: int, n_earlier: int) -> Board:
+def _board(rows: list[Row], *, n_earlier: int) -> Board:
     latest: dict[str, str] = {row["model"]: row["run"] for row in rows}  # rows are oldest first
     kept = [row for row in rows if latest[row["model"]] == row["run"]]
     heads = [row for row in kept if row["metric"] == row["ranked_by"]]
@@ -103,7 +103,7 @@ def _board(rows: list[Row], *, n_runs: int, n_earlier: int) -> Board:
         ),
         left_out=tuple(left_out),
         metrics=tuple(sorted({name for scores in others.values() for name in scores})),
-        n_runs=n_runs,
+        n_runs=len({row["run"] for row in ranked}),
         n_earlier=n_earlier,
     )
 

@@ -13,7 +13,7 @@ from hf_sfda.report import format as text
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SUFFIX = ".md.jinja"
+SUFFIX = ".jinja"
 
 
 def cards_directory() -> Path:
@@ -25,7 +25,13 @@ def cards_directory() -> Path:
 
 def card_names() -> list[str]:
     """The templates there are."""
-    return sorted(path.name.removesuffix(SUFFIX) for path in cards_directory().glob(f"*{SUFFIX}"))
+    files = cards_directory().glob(f"*{SUFFIX}")
+    return sorted(path.name.removesuffix(SUFFIX).removesuffix(".md") for path in files)
+
+
+def template_file(name: str) -> str:
+    """The file of a template; those that are no Markdown carry their suffix in their name."""
+    return f"{name}{SUFFIX}" if "." in name else f"{name}.md{SUFFIX}"
 
 
 def render_card(name: str, **values: Any) -> str:
@@ -35,7 +41,7 @@ def render_card(name: str, **values: Any) -> str:
         name: One of :func:`card_names`.
         **values: What the template names; a missing one is an error.
     """
-    template = _environment().get_template(f"{name}{SUFFIX}")
+    template = _environment().get_template(template_file(name))
     return redact(template.render(**values)).rstrip("\n") + "\n"
 
 

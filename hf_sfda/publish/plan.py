@@ -52,18 +52,20 @@ class Plan:
     """What will be done, in this order.
 
     Attributes:
-        run_dir: The run that is published.
+        run_dir: The run that is published, if it is one.
         user: Whose account writes.
         steps: The results come first, so that what links to them never points at nothing.
         settled: What was asked for and is there already.
         warnings: What to know before saying yes.
+        title: What is done, where it is not a run that is published.
     """
 
-    run_dir: Path
+    run_dir: Path | None
     user: str
     steps: tuple[Step, ...]
     settled: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    title: str = ""
 
     @property
     def digest(self) -> str:
@@ -76,14 +78,14 @@ class Plan:
 
     def render(self) -> str:
         """The plan for a person: each step with its files and their diffs."""
-        head = f"Publish {self.run_dir} as {self.user}\n"
+        head = f"{self.title or f'Publish {self.run_dir}'} as {self.user}\n"
         tail = "".join(f"\nNothing to do: {what}\n" for what in self.settled)
         return redact(head + self._steps() + tail)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan for a program."""
         return {
-            "run": str(self.run_dir),
+            "run": None if self.run_dir is None else str(self.run_dir),
             "user": self.user,
             "digest": self.digest,
             "steps": [

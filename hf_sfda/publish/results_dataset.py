@@ -156,13 +156,13 @@ def plan_results(
     head = find_head(api, repo)
     paths = list_files(api, repo, head) if head else []
     readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
-    _refuse_foreign(repo, paths, readme)
+    refuse_foreign(repo, paths, readme)
     known = load_rows(api, repo, head) if head else []
     new = run.path not in paths
-    after = _card(repo, readme, [*known, *run.rows] if new else known)
+    after = results_card(repo, readme, [*known, *run.rows] if new else known)
     files = []
     if new:
-        files.append(FileChange(run.path, None, run.parquet(), shown=_shown(run)))
+        files.append(FileChange(run.path, None, run.parquet(), shown=shown_rows(run)))
     if after != readme:
         files.append(FileChange("README.md", readme, after))
     if not files:
@@ -193,7 +193,7 @@ def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
     return rows
 
 
-def _refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
+def refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
     """Keep away from datasets that hold something else, such as the one that was ranked on."""
     if readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION):
         return
@@ -206,7 +206,8 @@ def _refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
         )
 
 
-def _card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
+def results_card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
+    """The card with the leaderboards of all rows; what others wrote in it stays."""
     section = render_card("results_section", repo=repo.id, boards=make_boards(rows), hub=hub_url())
     if readme is None or not readme.strip():
         front = render_card("results_dataset", repo=repo.id, configs=CONFIGS)
@@ -223,7 +224,7 @@ def _card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
     return str(replace(card, body=body)).encode()
 
 
-def _shown(run: Run) -> tuple[str, ...]:
+def shown_rows(run: Run) -> tuple[str, ...]:
     """The rows as a diff shows them; the file itself is binary."""
     columns = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
     lines = ["\t".join(columns)]
