@@ -29,6 +29,7 @@ def hf_sfda(*arguments: str, env: dict[str, str], cwd: Path, code: int = 0) -> t
 
 
 def push_model(hub, repo_id: str, folder: Path, **card: object) -> None:
+    """As people do who push files."""
     from huggingface_hub import HfApi
 
     factories.write_card(folder, **card)
@@ -37,34 +38,45 @@ def push_model(hub, repo_id: str, folder: Path, **card: object) -> None:
     api.upload_folder(repo_id=repo_id, folder_path=folder)
 
 
+def push_with_transformers(hub, repo_id: str, folder: Path, **card: object) -> None:
+    from huggingface_hub import metadata_update
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    token = hub.account("acme")
+    AutoModelForImageClassification.from_pretrained(folder).push_to_hub(repo_id, token=token)
+    AutoImageProcessor.from_pretrained(folder).push_to_hub(repo_id, token=token)
+    metadata_update(repo_id, card, overwrite=True, token=token)
+
+
+def push_with_timm(hub, repo_id: str, folder: Path, **card: object) -> None:
+    import timm
+    from huggingface_hub import metadata_update
+
+    token = hub.account("acme")
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    timm.models.push_to_hf_hub(model, repo_id, token=token, safe_serialization=True)
+    metadata_update(repo_id, card, overwrite=True, token=token)
+
+
 @pytest.fixture
 def images_on_hub(hub, tmp_path):
     """A dataset and six checkpoints of every kind, pushed with the libraries users push with."""
     factories.image_dataset(n_per_class=14, classes=4).push_to_hub("me/shapes", split="train")
     zoo = tmp_path / "zoo"
     card = {"pipeline_tag": "image-classification", "license": "apache-2.0"}
-    push_model(
-        hub, "acme/vit", factories.tiny_vit(zoo / "vit"), library_name="transformers", **card
-    )
-    push_model(
-        hub,
-        "acme/resnet",
-        factories.tiny_resnet(zoo / "resnet"),
-        library_name="transformers",
-        **card,
-    )
-    push_model(hub, "acme/timm", factories.tiny_timm(zoo / "timm"), library_name="timm", **card)
+    push_with_transformers(hub, "acme/vit", factories.tiny_vit(zoo / "vit"), **card)
+    push_with_transformers(hub, "acme/resnet", factories.tiny_resnet(zoo / "resnet"), **card)
+    push_with_timm(hub, "acme/timm", factories.tiny_timm(zoo / "timm"), **card)
+    card["library_name"] = "transformers"
     custom = factories.tiny_vit(zoo / "custom")
     config = json.loads((custom / "config.json").read_text())
     config["auto_map"] = {"AutoModel": "modeling.Custom"}
     (custom / "config.json").write_text(json.dumps(config))
-    push_model(hub, "acme/custom-code", custom, library_name="transformers", **card)
+    push_model(hub, "acme/custom-code", custom, **card)
     pickle_only = factories.tiny_vit(zoo / "pickle")
     (pickle_only / "model.safetensors").rename(pickle_only / "pytorch_model.bin")
-    push_model(hub, "acme/pickle-only", pickle_only, library_name="transformers", **card)
-    push_model(
-        hub, "acme/gated", factories.tiny_vit(zoo / "gated"), library_name="transformers", **card
-    )
+    push_model(hub, "acme/pickle-only", pickle_only, **card)
+    push_model(hub, "acme/gated", factories.tiny_vit(zoo / "gated"), **card)
     hub.set("acme/gated", gated="manual")
     for downloads, name in enumerate(
         ["gated", "pickle-only", "custom-code", "timm", "resnet", "vit"]
