@@ -501,6 +501,11 @@ def test_gram(seed, n, d):
     ours = linalg.gram(*map(torch.from_numpy, (X,))).numpy()
     np.testing.assert_allclose(ours, X.T @ X, atol=1e-9)
     np.testing.assert_array_equal(ours, ours.T)
+    upper = linalg.upper_gram(torch.from_numpy(X))
+    np.testing.assert_array_equal(linalg.symmetric(upper).numpy(), ours)
+    np.testing.assert_array_equal(
+        linalg.symmetric(linalg.upper_blocks(torch.from_numpy(ours))).numpy(), ours
+    )
 
     tensors = [torch.from_numpy(array) for array in (X, w, y)]
     parts = [slice(0, n // 3), slice(n // 2, n)]

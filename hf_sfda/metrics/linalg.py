@@ -30,6 +30,25 @@ def gram(X: Tensor) -> Tensor:
     return _mirror_(out)
 
 
+def upper_gram(X: Tensor) -> list[Tensor]:
+    """``X'X`` of X (N, D) as its rows of blocks on and above the diagonal: 0.56 of the memory."""
+    return [X[:, low:high].T @ X[:, low:] for low, high in pairwise(_edges(X.shape[1]))]
+
+
+def upper_blocks(A: Tensor) -> list[Tensor]:
+    """The same blocks of a symmetric matrix (D, D), as views."""
+    return [A[low:high, low:] for low, high in pairwise(_edges(len(A)))]
+
+
+def symmetric(blocks: Sequence[Tensor]) -> Tensor:
+    """(D, D) matrix of which these are the blocks on and above the diagonal."""
+    width = blocks[0].shape[1]
+    out = blocks[0].new_empty(width, width)
+    for place, block in zip(upper_blocks(out), blocks, strict=True):
+        place.copy_(block)
+    return _mirror_(out)
+
+
 class Moments(NamedTuple):
     """What the scatter of weighted samples is made of.
 
