@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from hf_sfda.errors import TargetError
 from hf_sfda.processes import from_main, main_first
+
+ROOT = Path(__file__).parent.parent
 
 
 def _both_ways(path: str) -> None:
@@ -29,9 +35,12 @@ def _both_ways(path: str) -> None:
 
 
 def test_results_and_errors_reach_every_process(tmp_path):
-    from accelerate import debug_launcher
-
-    debug_launcher(_both_ways, args=(str(tmp_path),), num_processes=3)
+    # In a process of its own: what accelerate knows of processes outlives a fork.
+    code = (
+        "from accelerate import debug_launcher; from tests.test_processes import _both_ways; "
+        f"debug_launcher(_both_ways, args=({str(tmp_path)!r},), num_processes=3)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240, cwd=ROOT)
     for rank in range(3):
         assert (tmp_path / str(rank)).read_text().split("\n") == [
             "made by 0",
