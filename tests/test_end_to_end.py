@@ -296,8 +296,14 @@ def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env
         assert one["intervals"].keys() == other["intervals"].keys()
 
 
-@pytest.mark.parametrize("work", ["models", "samples"])
-def test_two_processes_give_what_one_gives(images_on_hub, hub_env, tmp_path, work):
+# Without a GPU `--multi_gpu` starts two processes on the CPU; `--cpu` starts one (accelerate 1.15).
+@pytest.mark.parametrize(
+    ("kind", "processes", "work"),
+    [("--multi_gpu", 2, "models"), ("--multi_gpu", 2, "samples"), ("--cpu", 1, "auto")],
+)
+def test_launched_processes_give_what_one_gives(
+    images_on_hub, hub_env, tmp_path, kind, processes, work
+):
     arguments = ["rank", "--dataset", "me/shapes", "--json", "--models", "acme/vit", "acme/timm"]
     alone = json.loads(hf_sfda(*arguments, env=hub_env, cwd=tmp_path)[0])
     # Without a GPU this starts two processes on the CPU; `--cpu` would start one (accelerate 1.15).
@@ -316,7 +322,7 @@ def test_two_processes_give_what_one_gives(images_on_hub, hub_env, tmp_path, wor
     assert done.returncode == 0, done.stderr
     together = json.loads(done.stdout)
     started = json.loads((tmp_path / "two/journal.jsonl").read_text().splitlines()[0])
-    assert started["processes"] == 2
+    assert started["processes"] == processes
     for one, other in zip(alone["rows"], together["rows"], strict=True):
         assert one["model_id"] == other["model_id"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
