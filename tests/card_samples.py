@@ -31,6 +31,22 @@ def render_all(run_dir: str) -> dict[str, str]:
             "results_section": {"repo": results.id, "boards": make_boards(run.rows), "hub": HUB},
             "model_section": {"statement": statement},
             "pull_request": {"statement": statement, "results": results.id},
+            "leaderboard.yaml": {
+                "datasets": ["me/plants", "me/birds:large"],
+                "models": [],
+                "metric": "sfda_cv",
+                "samples": 2000,
+                "seed": 0,
+                "top": 20,
+                "max_params": None,
+                "budget": {"candidates": 20, "params": None},
+            },
+            "github_workflow.yaml": {
+                "repo": results.id,
+                "hub": HUB,
+                "cron": "23 4 * * *",
+                "requirement": "hf-sfda[timm]",
+            },
         }
         return {name: render_card(name, **values[name]) for name in card_names()}
     finally:

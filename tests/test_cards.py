@@ -28,7 +28,10 @@ from tests.publishing import SECRET, make_ranking, ok_row, save_run
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden_cards"
-NAMES = ["model_section", "pull_request", "results_dataset", "results_section"]
+NAMES = [
+    "github_workflow.yaml", "leaderboard.yaml", "model_section", "pull_request", "results_dataset",
+    "results_section",
+]  # fmt: skip
 
 TIED = make_ranking(
     {},
@@ -67,12 +70,13 @@ def compare(name: str, text: str) -> None:
 
 def test_there_is_a_golden_file_for_every_template():
     assert card_names() == NAMES
-    assert {path.stem for path in GOLDEN.glob("*.md")} == {*NAMES, "model_card"}
+    assert {path.name.removesuffix(".md") for path in GOLDEN.iterdir()} == {*NAMES, "model_card"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name, tmp_path):
-    compare(f"{name}.md", render_all(str(save_run(tmp_path, TIED)))[name])
+    file = name if "." in name else f"{name}.md"
+    compare(file, render_all(str(save_run(tmp_path, TIED)))[name])
 
 
 def test_golden_model_card(monkeypatch):

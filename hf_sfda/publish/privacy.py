@@ -25,7 +25,7 @@ def disclosures(
         results: Where.
         private: Whether ``results`` will be private if it does not exist yet.
     """
-    exists = _is_private(api, results)
+    exists = is_private(api, results)
     if private if exists is None else exists:
         return ()
     hub_dataset = run.rows[0]["dataset_revision"] is not None
@@ -35,12 +35,12 @@ def disclosures(
         f"{repo} is private, and {results} is public: its name and its results would be seen by "
         "everybody. Publish to a private dataset (--private) if that is not meant."
         for repo in dict.fromkeys(named)
-        if me.owns(repo) and _is_private(api, repo)
+        if me.owns(repo) and is_private(api, repo)
     )
 
 
-def _is_private(api: HfApi, repo: Repo) -> bool | None:
-    """``None`` if there is no such repository."""
+def is_private(api: HfApi, repo: Repo) -> bool | None:
+    """Whether nobody else can see a repository; ``None`` if there is no such one."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     with hub_errors(f"Cannot read {repo}"):

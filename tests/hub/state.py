@@ -38,6 +38,9 @@ class State:
     accounts: dict[str, Account] = field(default_factory=dict)
     collections: dict[str, dict[str, Any]] = field(default_factory=dict)
     uploads: dict[str, tuple[Repo, str, int]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scheduled_jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    webhooks: dict[str, dict[str, Any]] = field(default_factory=dict)
     page_size: int = 1000
 
     def reset(self) -> None:
@@ -45,6 +48,8 @@ class State:
         with self.lock:
             for table in (self.repos, self.accounts, self.collections, self.uploads):
                 table.clear()
+            for jobs in (self.jobs, self.scheduled_jobs, self.webhooks):
+                jobs.clear()
             self.page_size = 1000
             for role in ("write", "read"):
                 self.add_account(Account("me", role))

@@ -6,12 +6,14 @@ from tests.hub.routes import (
     commit,
     discussions,
     files,
+    jobs,
     leaderboard,
     listing,
     refs,
     repos,
     spaces,
     tree,
+    webhooks,
 )
 
 __all__ = [
@@ -20,10 +22,12 @@ __all__ = [
     "commit",
     "discussions",
     "files",
+    "jobs",
     "leaderboard",
     "listing",
     "refs",
     "repos",
     "spaces",
     "tree",
+    "webhooks",
 ]

@@ -1,0 +1,326 @@
+"""``hf-sfda leaderboard``: a results dataset that keeps itself up to date."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, TokenOption, choose_format
+from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
+from hf_sfda.config import RankConfig
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_DEFAULT = RankConfig(dataset="-")
+
+_INIT = """
+**Examples**
+
+- `hf-sfda leaderboard init me/board --dataset me/plants` — show the plan, write nothing
+
+- `hf-sfda leaderboard init me/board --dataset me/plants --models acme/vit acme/resnet --yes`
+
+- `hf-sfda leaderboard init me/board --config leaderboard.yaml --yes`
+"""
+_SCHEDULE = """
+**Examples**
+
+- `hf-sfda leaderboard schedule me/board --every @daily --yes` — a Job on the Hub
+
+- `hf-sfda leaderboard schedule me/board --flavor t4-small --timeout 2h`
+
+- `hf-sfda leaderboard schedule me/board --github-actions .github/workflows/leaderboard.yaml --yes`
+"""
+_WEBHOOK = """
+**Examples**
+
+- `hf-sfda leaderboard webhook me/board --yes` — a changed dataset starts an update as a Job
+
+- `hf-sfda leaderboard webhook me/board --watch org:acme --yes`
+
+- `WEBHOOK_SECRET=... hf-sfda leaderboard webhook me/board --url https://example.org/hook --yes`
+"""
+
+RepoArgument = Annotated[
+    str, typer.Argument(metavar="REPO", help="Results dataset of yours, OWNER/NAME.")
+]
+FlavorOption = Annotated[
+    str | None, typer.Option(help="Hardware of the Job. [default: cpu-upgrade]", show_default=False)
+]
+TimeoutOption = Annotated[
+    str | None, typer.Option(help="The Job's longest run. [default: 6h]", show_default=False)
+]
+RequirementOption = Annotated[
+    str | None,
+    typer.Option(help="What is installed. [default: this version of hf-sfda]", show_default=False),
+]
+RenewOption = Annotated[
+    bool, typer.Option("--renew", help="Make it again, with today's token as its secret.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    group = typer.Typer(
+        help="A results dataset that keeps itself up to date.", no_args_is_help=True
+    )
+    group.command("init", epilog=_INIT)(init)
+    group.command("update")(update)
+    group.command("schedule", epilog=_SCHEDULE)(schedule)
+    group.command("webhook", epilog=_WEBHOOK)(webhook)
+    group.command("status")(status)
+    app.add_typer(group, name="leaderboard")
+
+
+def init(
+    repo: RepoArgument,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", "-d", help="Dataset to rank on; repeatable.", show_default=False),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            "-m",
+            help="Hub ids; several may follow. Without it the Hub is asked.",
+            show_default=False,
+        ),
+    ] = None,
+    more_models: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Take this leaderboard.yaml as it is.", show_default=False),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What to sort by.")] = _DEFAULT.metric,
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Of each dataset.")] = (
+        _DEFAULT.samples
+    ),
+    top: Annotated[int, typer.Option(help="How many candidates to ask the Hub for.")] = (
+        _DEFAULT.top
+    ),
+    private: Annotated[bool, typer.Option("--private", help="Make what is made private.")] = False,
+    yes: YesOption = False,
+    expect: ExpectOption = None,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: AddressesOption = False,
+) -> None:
+    """Set up a leaderboard: leaderboard.yaml and a card. Plan first."""
+    output = _output(format_, json_, quiet)
+    from hf_sfda.leaderboard.init import plan_init, settings_text
+
+    if config is not None:
+        text = _read(config)
+    else:
+        named = [*(models or ()), *(more_models or ())]
+        text = settings_text(
+            list(dataset or ()), models=named, metric=metric, samples=samples, top=top
+        )
+    plan = plan_init(_id(repo), text, private=private, token=token)
+    offer(output, plan, yes=yes, expect=expect, token=token)
+
+
+def update(
+    repo: RepoArgument,
+    yes: YesOption = False,
+    expect: ExpectOption = None,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: AddressesOption = False,
+) -> None:
+    """Measure what is new or changed, rank the whole pool again, publish. Plan first."""
+    output = _output(format_, json_, quiet)
+    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.leaderboard.update import plan_update
+
+    with ConsoleProgress(output.talk if output.human else None) as progress:
+        plan = plan_update(_id(repo), token=token, progress=progress)
+        offer(output, plan, yes=yes, expect=expect, token=token)
+
+
+def schedule(
+    repo: RepoArgument,
+    every: Annotated[
+        str, typer.Option(help="@hourly, @daily, @weekly, @monthly, or cron in UTC.")
+    ] = "@daily",
+    github_actions: Annotated[
+        Path | None,
+        typer.Option(
+            "--github-actions",
+            metavar="PATH",
+            help="Write a workflow file instead of making a Job.",
+            show_default=False,
+        ),
+    ] = None,
+    flavor: FlavorOption = None,
+    timeout: TimeoutOption = None,
+    requirement: RequirementOption = None,
+    renew: RenewOption = False,
+    yes: YesOption = False,
+    expect: ExpectOption = None,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: AddressesOption = False,
+) -> None:
+    """Update regularly, as a Job on the Hub or by GitHub Actions. Plan first."""
+    output = _output(format_, json_, quiet)
+    if github_actions is not None:
+        from hf_sfda.leaderboard.workflow import plan_workflow
+
+        plan = plan_workflow(
+            _id(repo), github_actions, every=every, requirement=requirement, token=token
+        )
+    else:
+        from hf_sfda.leaderboard.schedule import plan_schedule
+
+        plan = plan_schedule(
+            _id(repo),
+            every=every,
+            renew=renew,
+            token=token,
+            flavor=flavor,
+            timeout=timeout,
+            requirement=requirement,
+        )
+    offer(output, plan, yes=yes, expect=expect, token=token)
+
+
+def webhook(
+    repo: RepoArgument,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--watch",
+            metavar="KIND:NAME",
+            help="Also watch org:NAME, user:NAME, model:ID or dataset:ID; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Call this address instead of starting a Job; WEBHOOK_SECRET holds the secret.",
+            show_default=False,
+        ),
+    ] = None,
+    flavor: FlavorOption = None,
+    timeout: TimeoutOption = None,
+    requirement: RequirementOption = None,
+    renew: RenewOption = False,
+    yes: YesOption = False,
+    expect: ExpectOption = None,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: AddressesOption = False,
+) -> None:
+    """Update when the data or a model changes, by a webhook of the Hub. Plan first."""
+    output = _output(format_, json_, quiet)
+    from hf_sfda.leaderboard.webhook import plan_webhook
+
+    plan = plan_webhook(
+        _id(repo),
+        watch=tuple(watch or ()),
+        url=url,
+        renew=renew,
+        token=token,
+        flavor=flavor,
+        timeout=timeout,
+        requirement=requirement,
+    )
+    offer(output, plan, yes=yes, expect=expect, token=token)
+
+
+def status(
+    repo: RepoArgument,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the pool, the last update, and what the next one would measure."""
+    output = _output(format_, json_, quiet)
+    from hf_sfda.leaderboard.status import leaderboard_status
+
+    facts = leaderboard_status(_id(repo), token)
+    for warning in facts["warnings"]:
+        output.warn(warning)
+    output.document(
+        facts,
+        human=lambda width: _words(facts),
+        agent=lambda: "".join(_lines(one) for one in facts["datasets"]),
+        quiet=lambda: "\n".join(m["model"] for one in facts["datasets"] for m in one["pool"]),
+    )
+
+
+def _output(format_: Format, json_: bool, quiet: bool) -> Output:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    output = Output(choose_format(format_, json_, quiet))
+    send_warnings_to(output.warn)
+    return output
+
+
+def _id(text: str) -> str:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    from hf_sfda.errors import ConfigError
+
+    repo_id = text.removeprefix("datasets/")
+    try:
+        validate_repo_id(repo_id)  # it also ends in a shell command of a workflow
+    except HFValidationError:
+        repo_id = ""
+    if "/" not in repo_id:
+        raise ConfigError(f"REPO is {text!r}; give a dataset as OWNER/NAME, such as me/board.")
+    return repo_id
+
+
+def _read(path: Path) -> str:
+    from hf_sfda.errors import ConfigError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read {path}: {error}.") from error
+
+
+def _words(facts: dict[str, Any]) -> Text:
+    from rich.text import Text
+
+    return Text("\n".join(line for one in facts["datasets"] for line in _paragraph(one)))
+
+
+def _paragraph(one: dict[str, Any]) -> list[str]:
+    when = f"last update {one['last_update']}" if one["last_update"] else "never updated"
+    lines = [f"{one['dataset']} @ {(one['revision'] or '')[:7]}, by {one['metric']}, {when}"]
+    lines += [
+        f"  {m['rank']:>3}  {m['value']:.4f}  tie group {m['tie_group']}  {m['model']}"
+        for m in one["pool"]
+    ]
+    lines += [f"    -  {model}: {reason}" for model, reason in one["without_score"].items()]
+    waiting = len(one["changed"]) + len(one["new"])
+    if waiting:
+        lines.append(f"  pending: {', '.join([*one['changed'], *one['new']])}")
+        lines.append(f"  the next update measures {len(one['next_update_measures'])} of {waiting}")
+    else:
+        lines.append("  nothing is pending")
+    return lines
+
+
+def _lines(one: dict[str, Any]) -> str:
+    name = one["dataset"]
+    lines = [f"{name}\tranked\t{m['rank']}\t{m['model']}\t{m['value']}\n" for m in one["pool"]]
+    lines += [f"{name}\twithout score\t\t{m}\t{why}\n" for m, why in one["without_score"].items()]
+    lines += [f"{name}\tpending\t\t{model}\t\n" for model in (*one["changed"], *one["new"])]
+    return "".join(lines)

@@ -1,0 +1,140 @@
+"""The first commit of a leaderboard: its settings, and an empty card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hf_sfda import __version__
+from hf_sfda.errors import PublishError
+from hf_sfda.hub import hub_api
+from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
+from hf_sfda.pipeline import check_metrics
+from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file, who_am_i
+from hf_sfda.publish.cards import render_card
+from hf_sfda.publish.changes import diff_of
+from hf_sfda.publish.commit import Commit
+from hf_sfda.publish.results_dataset import (
+    check_target,
+    load_rows,
+    refuse_foreign,
+    results_card,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitStep:
+    """Settings and card, in one commit.
+
+    Attributes:
+        repo: The results dataset.
+        files: What changes.
+        parent: The commit the plan was made on; ``None`` if the repository will be made.
+        private: Whether a repository that is made is private.
+    """
+
+    repo: Repo
+    files: tuple[FileChange, ...]
+    parent: str | None
+    private: bool = False
+
+    def where(self) -> str:
+        """For a plan."""
+        if self.parent is None:
+            kind = "private" if self.private else "public"
+            return f"{self.repo}: a new {kind} repository, one commit to main"
+        return f"{self.repo}: one commit to main, on {self.parent[:7]}"
+
+    def diff(self) -> str:
+        """What changes, line by line."""
+        return diff_of(self.files)
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Make the repository, if need be, and the commit.
+
+        Raises:
+            PublishError: The Hub refuses or fails, or somebody else was faster.
+        """
+        return Commit(
+            repo=self.repo,
+            parent=self.parent or self._make(api),
+            files=self.files,
+            message="Set up the leaderboard",
+            description=f"Written by hf-sfda {__version__}.",
+        ).carry_out(api)
+
+    def _make(self, api: HfApi) -> str:
+        with hub_errors(f"Cannot make {self.repo}"):
+            api.create_repo(self.repo.id, repo_type=self.repo.kind, private=self.private)
+        sha = find_head(api, self.repo)
+        if sha is None:
+            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+        return sha
+
+
+def plan_init(
+    repo_id: str, settings_text: str, *, private: bool = False, token: str | None = None
+) -> Plan:
+    """Find out what setting up a leaderboard will change; writes nothing.
+
+    Args:
+        repo_id: A results dataset of ours; it need not exist, and may hold results.
+        settings_text: The ``leaderboard.yaml``.
+        private: For a repository that is made.
+        token: Hub token with write access.
+
+    Raises:
+        ConfigError: The settings are not in order.
+        PublishError: The repository belongs to somebody else, or holds something else.
+    """
+    for config in parse_settings(settings_text).targets:
+        check_metrics(config)
+    api = hub_api(token)
+    me = who_am_i(api)
+    repo = Repo(repo_id, "dataset")
+    check_target(api, me, repo)
+    head = find_head(api, repo)
+    paths = list_files(api, repo, head) if head else []
+    readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
+    before = read_file(api, repo, SETTINGS_FILE, head) if head and SETTINGS_FILE in paths else None
+    refuse_foreign(repo, paths, readme)
+    card = results_card(repo, readme, load_rows(api, repo, head) if head else [])
+    files = tuple(
+        FileChange(path, old, new)
+        for path, old, new in (
+            (SETTINGS_FILE, before, settings_text.encode()),
+            ("README.md", readme, card),
+        )
+        if old != new
+    )
+    steps = (InitStep(repo=repo, files=files, parent=head, private=private),) if files else ()
+    settled = () if files else (f"{repo} is set up like this already",)
+    return Plan(None, me.name, steps, settled, title=f"Set up leaderboard {repo_id}")
+
+
+def settings_text(
+    datasets: list[str], *, models: list[str], metric: str, samples: int, top: int, seed: int = 0
+) -> str:
+    """A ``leaderboard.yaml`` with comments, out of the options of a command.
+
+    Raises:
+        ConfigError: One of them is not allowed.
+    """
+    defaults = Settings(targets=())
+    text = render_card(
+        "leaderboard.yaml",
+        datasets=datasets,
+        models=models,
+        metric=metric,
+        samples=samples,
+        seed=seed,
+        top=top,
+        max_params=defaults.max_params,
+        budget=defaults.budget,
+    )
+    parse_settings(text)
+    return text

@@ -1,0 +1,162 @@
+"""``leaderboard.yaml``: what is measured, checked once when it is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import ConfigError
+
+SETTINGS_FILE = "leaderboard.yaml"
+
+DEFAULT_CANDIDATES = 20
+"""Candidates measured in one update: about what a Job on a CPU does within an hour."""
+
+_SCORING: Mapping[str, type] = {
+    "metric": str, "metrics": list, "samples": int, "view": str, "folds": int, "resamples": int,
+    "permutations": int, "confidence": float, "seed": int, "max_length": int, "dtype": str,
+    "batch_size": int,
+}  # fmt: skip
+"""Options of ``hf-sfda rank`` that a leaderboard takes as they are."""
+
+_DATASET: Mapping[str, type] = {
+    "id": str, "revision": str, "split": str, "input_column": str, "label_column": str,
+}  # fmt: skip
+_TOP_LEVEL = ("datasets", "models", "query", "budget", *_SCORING)
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:[@:][^\s:@]+)?", re.ASCII)
+_SHOWN = {int: "a whole number", float: "a number", str: "text", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one update may cost; what is left waits for the next one.
+
+    Attributes:
+        candidates: How many are measured.
+        params: Parameters of all measured ones together. Larger models are left out.
+    """
+
+    candidates: int = DEFAULT_CANDIDATES
+    params: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A leaderboard.
+
+    Attributes:
+        targets: One configuration a dataset. They name no candidates and no size limit, so that
+            neither changes which scores may be compared.
+        models: Hub ids, ``org/name`` or ``org/name@revision``; empty asks the Hub.
+        top: How many candidates the Hub is asked for.
+        max_params: Larger models are left out.
+        budget: Of one update.
+    """
+
+    targets: tuple[RankConfig, ...]
+    models: tuple[str, ...] = ()
+    top: int = 20
+    max_params: int | None = None
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def largest(self) -> int | None:
+        """Parameters of the largest model that can ever be measured."""
+        limits = [n for n in (self.max_params, self.budget.params) if n is not None]
+        return min(limits, default=None)
+
+
+def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
+    """Read ``leaderboard.yaml``.
+
+    Args:
+        text: The file.
+        name: What to call it in messages.
+
+    Raises:
+        ConfigError: It is not YAML, holds an unknown key or a value that is not allowed.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(f"{name} is not YAML: {said}") from error
+    values = _mapping(values, _TOP_LEVEL, name)
+    datasets = values.get("datasets")
+    if not isinstance(datasets, list) or not datasets:
+        raise ConfigError(f"{name} names no datasets. Add a list: `datasets: [org/name]`.")
+    scoring = {key: _typed(values, key, kind, name) for key, kind in _SCORING.items()}
+    scoring = {key: value for key, value in scoring.items() if value is not None}
+    targets = tuple(_target(entry, scoring, f"{name}, datasets") for entry in datasets)
+    if len({(one.dataset, one.split) for one in targets}) < len(targets):
+        raise ConfigError(f"{name} names the same split of a dataset twice.")
+    models = tuple(_model(entry, name) for entry in _typed(values, "models", list, name) or ())
+    if models and "query" in values:
+        raise ConfigError(f"{name} has both `models` and `query`; keep one of them.")
+    query = _mapping(values.get("query") or {}, ("top", "max_params"), f"{name}, query")
+    budget = _mapping(values.get("budget") or {}, ("candidates", "params"), f"{name}, budget")
+    return Settings(
+        targets=targets,
+        models=models,
+        top=_count(query, "top", f"{name}, query") or 20,
+        max_params=_count(query, "max_params", f"{name}, query"),
+        budget=Budget(
+            candidates=_count(budget, "candidates", f"{name}, budget") or DEFAULT_CANDIDATES,
+            params=_count(budget, "params", f"{name}, budget"),
+        ),
+    )
+
+
+def _target(entry: Any, scoring: Mapping[str, Any], name: str) -> RankConfig:
+    values = _mapping({"id": entry} if isinstance(entry, str) else entry, tuple(_DATASET), name)
+    given = {key: _typed(values, key, kind, name) for key, kind in _DATASET.items()}
+    dataset = given.pop("id")
+    if dataset is None or not _HUB_ID.fullmatch(dataset) or "@" in dataset:
+        raise ConfigError(
+            f"{name}: {dataset!r} is no dataset on the Hub. Write org/name or org/name:config; "
+            "what a Job measures must lie where the Job can get it."
+        )
+    try:
+        return RankConfig.from_dict({"dataset": dataset, **given, **scoring})
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _model(entry: Any, name: str) -> str:
+    if not isinstance(entry, str) or not _HUB_ID.fullmatch(entry) or ":" in entry:
+        raise ConfigError(
+            f"{name}, models: {entry!r} is no model on the Hub. Write org/name or "
+            "org/name@revision."
+        )
+    return entry
+
+
+def _mapping(values: Any, allowed: tuple[str, ...], name: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name} must hold `key: value` lines. Allowed: {', '.join(allowed)}.")
+    if unknown := sorted(str(key) for key in values if key not in allowed):
+        raise ConfigError(
+            f"{name}: unknown key {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
+        )
+    return values
+
+
+def _typed(values: Mapping[str, Any], key: str, kind: type, name: str) -> Any:
+    value = values.get(key)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise ConfigError(f"{name}: {key} is {value!r}; it must be {_SHOWN[kind]}.")
+    return value
+
+
+def _count(values: Mapping[str, Any], key: str, name: str) -> int | None:
+    count: int | None = _typed(values, key, int, name)
+    if count is not None and count < 1:
+        raise ConfigError(f"{name}: {key} is {count}; it must be at least 1.")
+    return count

@@ -1,0 +1,137 @@
+"""What the repository says at one commit: settings, log, and which measurements there are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_sfda.errors import PublishError
+from hf_sfda.leaderboard.decide import Standing
+from hf_sfda.leaderboard.record import Known, known_in
+from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
+from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file
+from hf_sfda.publish.results_dataset import load_rows
+from hf_sfda.publish.rows import Row
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+LOG_FILE = "leaderboard/log.jsonl"
+
+Event = dict[str, Any]
+"""A line of the log, see :func:`hf_sfda.leaderboard.update.event_of`."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The leaderboard at a commit.
+
+    Attributes:
+        repo: Where it lives.
+        head: The commit.
+        paths: All files.
+        settings: What is measured.
+        log: The log as it is, oldest line first; empty before the first update.
+        readme: The card.
+        rows: Everything published so far.
+    """
+
+    repo: Repo
+    head: str
+    paths: tuple[str, ...]
+    settings: Settings
+    log: bytes
+    readme: bytes | None
+    rows: tuple[Row, ...]
+
+    @property
+    def known(self) -> list[Known]:
+        """All measurements, of all pools."""
+        return known_in(self.paths)
+
+    @property
+    def events(self) -> list[Event]:
+        """The log's lines."""
+        return parse_log(self.log, self.repo)
+
+    def last_event(self, folder: str) -> Event | None:
+        """The newest line about a pool."""
+        return next((e for e in reversed(self.events) if e["pool"] == folder), None)
+
+    def published(self, folder: str) -> frozenset[Standing]:
+        """The standings of the pool's newest ranking; empty if it has none."""
+        event = self.last_event(folder)
+        run = event["run"] if event else None
+        return frozenset(
+            (row["model"], row["model_revision"], row["status"])
+            for row in self.rows
+            if run is not None and row["run"] == run
+        )
+
+
+def read_state(api: HfApi, repo: Repo) -> State:
+    """Read a leaderboard.
+
+    Raises:
+        PublishError: There is none here, or it cannot be read.
+        ConfigError: Its ``leaderboard.yaml`` is not in order.
+    """
+    head = find_head(api, repo)
+    paths = tuple(list_files(api, repo, head)) if head else ()
+    if head is None or SETTINGS_FILE not in paths:
+        what = "does not exist" if head is None else f"holds no {SETTINGS_FILE}"
+        raise PublishError(
+            f"{repo} {what}. Make a leaderboard first: "
+            f"hf-sfda leaderboard init {repo.id} --dataset ORG/NAME"
+        )
+    settings = parse_settings(
+        read_file(api, repo, SETTINGS_FILE, head) or b"", f"{SETTINGS_FILE} of {repo.id}"
+    )
+    return State(
+        repo=repo,
+        head=head,
+        paths=paths,
+        settings=settings,
+        log=(read_file(api, repo, LOG_FILE, head) or b"") if LOG_FILE in paths else b"",
+        readme=read_file(api, repo, "README.md", head) if "README.md" in paths else None,
+        rows=tuple(load_rows(api, repo, head)),
+    )
+
+
+def read_records(api: HfApi, state: State, known: list[Known]) -> dict[str, bytes]:
+    """The contents of some measurements, by path.
+
+    Raises:
+        PublishError: The Hub cannot be asked.
+    """
+    if not known:
+        return {}
+    with hub_errors(f"Cannot read {state.repo}"):
+        folder = api.snapshot_download(
+            state.repo.id,
+            repo_type=state.repo.kind,
+            revision=state.head,
+            allow_patterns=[one.path for one in known],
+        )
+        return {one.path: (Path(folder) / one.path).read_bytes() for one in known}
+
+
+def parse_log(content: bytes, repo: Repo) -> list[Event]:
+    """The lines of a log.
+
+    Raises:
+        PublishError: One is not JSON, or lacks what each of ours has.
+    """
+    events: list[Event] = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            event = json.loads(line)
+            events.append(event | {"pool": event["pool"], "run": event["run"]})
+        except (ValueError, KeyError, TypeError) as error:
+            raise PublishError(
+                f"Line {number} of {LOG_FILE} in {repo} is not what hf-sfda writes. Repair or "
+                "remove that line; nothing was changed."
+            ) from error
+    return events

@@ -1,0 +1,199 @@
+"""A webhook of the Hub that starts an update when what the leaderboard measures changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hf_sfda.errors import PublishError
+from hf_sfda.hub import hub_api, keep_secret, read
+from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, call_uv, make_job
+from hf_sfda.leaderboard.settings import Settings
+from hf_sfda.leaderboard.state import read_state
+from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish.access import Repo, hub_errors, hub_url, who_am_i
+from hf_sfda.publish.results_dataset import check_target
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi, WebhookInfo
+
+SECRET_VARIABLE = "WEBHOOK_SECRET"
+"""Environment variable with the secret; huggingface_hub's ``WebhooksServer`` reads the same."""
+
+_KINDS = ("user", "org", "model", "dataset")
+
+Watched = tuple[str, str]
+"""(kind, name)."""
+
+
+@dataclass(frozen=True)
+class WebhookStep:
+    """One webhook, whatever there was before.
+
+    Attributes:
+        job: What it starts; not used where ``url`` is given.
+        watched: What it watches.
+        url: An address of one's own that receives it instead.
+        keep: Id of a webhook that does the right thing, maybe for other repositories.
+        remove: Ids of those that are replaced.
+        before: What the one that is kept watches now.
+        secret: Proves to ``url`` that the Hub is calling.
+    """
+
+    job: UpdateJob
+    watched: tuple[Watched, ...]
+    url: str | None = None
+    keep: str | None = None
+    remove: tuple[str, ...] = ()
+    before: tuple[Watched, ...] = ()
+    secret: str | None = field(default=None, repr=False)
+
+    @property
+    def files(self) -> tuple[FileChange, ...]:
+        """None."""
+        return ()
+
+    def where(self) -> str:
+        """For a plan."""
+        does = f"calls {self.url}" if self.url else "starts an update as a Job"
+        return f"webhook {self.keep}, which {does}" if self.keep else f"a webhook that {does}"
+
+    def diff(self) -> str:
+        """What changes, line by line."""
+        lines = [f"- webhook {one}\n" for one in self.remove]
+        if self.keep is None and self.url is None:
+            lines.append(self.job.describe())
+            lines.append("+ (run once now: the Hub's webhooks repeat a Job that has run)\n")
+        lines += [f"- watches {k} {n}\n" for k, n in self.before if (k, n) not in self.watched]
+        lines += [f"+ watches {k} {n}\n" for k, n in self.watched if (k, n) not in self.before]
+        return "".join(lines)
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Make or change the webhook, then remove what it replaces.
+
+        Raises:
+            PublishError: The Hub refuses or fails.
+        """
+        watched: list[Any] = [{"type": kind, "name": name} for kind, name in self.watched]
+        with hub_errors("Cannot set up the webhook"):
+            if self.keep is not None:
+                hook = api.update_webhook(self.keep, watched=watched, domains=["repo"])
+            elif self.url is not None:
+                hook = api.create_webhook(
+                    url=self.url, watched=watched, domains=["repo"], secret=self.secret
+                )
+            else:
+                job = call_uv(api.run_uv_job, self.job)
+                # A Job's secrets are not copied to the webhook that repeats it.
+                hook = api.create_webhook(
+                    job_id=job.id,
+                    watched=watched,
+                    domains=["repo"],
+                    secrets={"HF_TOKEN": self.job.token},
+                )
+            for old in self.remove:
+                api.delete_webhook(old)
+        return Done(f"webhook {hook.id}", f"{hub_url()}/settings/webhooks")
+
+
+def plan_webhook(
+    repo_id: str,
+    *,
+    watch: Sequence[str] = (),
+    url: str | None = None,
+    renew: bool = False,
+    token: str | None = None,
+    **options: str | None,
+) -> Plan:
+    """Find out what setting up the webhook will change; writes nothing.
+
+    The datasets and the named models of ``leaderboard.yaml`` are watched. An update that finds
+    nothing new commits nothing, so that a watched owner of the leaderboard itself starts no loop.
+
+    Args:
+        repo_id: The leaderboard.
+        watch: More to watch: ``org:NAME``, ``user:NAME``, ``model:ID``, ``dataset:ID``.
+        url: Call this instead of starting a Job; the secret comes from ``WEBHOOK_SECRET``.
+        renew: Make it again, with today's token or secret.
+        token: Hub token with write access. The Job gets it as a secret.
+        **options: ``requirement``, ``flavor`` and ``timeout`` of the Job.
+
+    Raises:
+        PublishError: No leaderboard, no permission, an option that is not allowed.
+    """
+    api = hub_api(token)
+    me = who_am_i(api)
+    repo = Repo(repo_id, "dataset")
+    check_target(api, me, repo)
+    job = make_job(repo, token, options)
+    watched = watched_by(read_state(api, repo).settings, watch)
+    secret = _secret(url)
+    with hub_errors("Cannot list the webhooks"):
+        hooks = read(api.list_webhooks)
+    found = sorted((hook for hook in hooks if _is_ours(hook, job, url)), key=lambda hook: hook.id)
+    right = next((hook for hook in found if not hook.disabled and _does(hook, job, url)), None)
+    keep = None if renew else right
+    before = tuple(sorted((item.type, item.name) for item in keep.watched)) if keep else ()
+    step = WebhookStep(
+        job=job,
+        watched=watched,
+        url=url,
+        keep=keep.id if keep else None,
+        remove=tuple(hook.id for hook in found if keep is None or hook.id != keep.id),
+        before=before,
+        secret=secret,
+    )
+    title = f"Set up a webhook for leaderboard {repo_id}"
+    if keep is not None and before == watched and not step.remove:
+        settled = f"webhook {keep.id} watches all of it already"
+        return Plan(None, me.name, (), (settled,), title=title)
+    return Plan(None, me.name, (step,), title=title)
+
+
+def watched_by(settings: Settings, more: Sequence[str] = ()) -> tuple[Watched, ...]:
+    """What a leaderboard depends on.
+
+    Raises:
+        PublishError: One of ``more`` is not ``kind:name``.
+    """
+    watched = {("dataset", config.dataset.split(":")[0]) for config in settings.targets}
+    watched |= {("model", model.split("@")[0]) for model in settings.models}
+    for text in more:
+        kind, _, name = text.partition(":")
+        if kind not in _KINDS or not name:
+            raise PublishError(
+                f"Cannot watch {text!r}; write one of {', '.join(f'{k}:NAME' for k in _KINDS)}."
+            )
+        watched.add((kind, name))
+    return tuple(sorted(watched))
+
+
+def _secret(url: str | None) -> str | None:
+    if url is None:
+        return None
+    secret = os.environ.get(SECRET_VARIABLE)
+    if not url.startswith("https://"):
+        raise PublishError(f"The address is {url!r}; the secret may only travel over https://.")
+    if not secret:
+        raise PublishError(
+            f"Set {SECRET_VARIABLE} to a long random text: the Hub sends it along, and your "
+            "receiver knows by it who is calling (hf_sfda.leaderboard.check_signature)."
+        )
+    keep_secret(secret)
+    return secret
+
+
+def _is_ours(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
+    if url is not None:
+        return hook.url == url
+    spec = hook.job
+    if spec is None:
+        return False
+    updates = (spec.command or [])[-len(job.arguments) :] == job.arguments
+    return updates or (spec.labels or {}).get(LABEL) == job.label
+
+
+def _does(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
+    return url is not None or (hook.job is not None and job.is_like(hook.job))

@@ -1,0 +1,101 @@
+"""A GitHub Actions workflow, for those who would rather not use Hub Jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_sfda.errors import PublishError
+from hf_sfda.files import write_atomically
+from hf_sfda.leaderboard.jobs import REQUIREMENT
+from hf_sfda.leaderboard.schedule import check_schedule, cron_of
+from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish.access import hub_url, who_am_i
+from hf_sfda.publish.cards import render_card
+from hf_sfda.publish.changes import diff_of
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_OURS = "# Written by hf-sfda"
+
+
+@dataclass(frozen=True)
+class WorkflowStep:
+    """One file on this machine.
+
+    Attributes:
+        path: Where it goes.
+        file: Before and after.
+    """
+
+    path: Path
+    file: FileChange
+
+    @property
+    def files(self) -> tuple[FileChange, ...]:
+        """The workflow."""
+        return (self.file,)
+
+    def where(self) -> str:
+        """For a plan."""
+        return f"the local file {self.path}"
+
+    def diff(self) -> str:
+        """What changes, line by line."""
+        return diff_of(self.files)
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Write it.
+
+        Raises:
+            PublishError: The folder cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, self.file.after)
+        except OSError as error:
+            raise PublishError(f"Cannot write {self.path}: {error.strerror}.") from error
+        return Done(f"wrote {self.path}; add the secret HF_TOKEN on GitHub", str(self.path))
+
+
+def plan_workflow(
+    repo_id: str,
+    path: Path,
+    *,
+    every: str = "@daily",
+    requirement: str | None = None,
+    token: str | None = None,
+) -> Plan:
+    """Find out what writing the workflow will change.
+
+    Args:
+        repo_id: The leaderboard.
+        path: Of the workflow, by custom ``.github/workflows/leaderboard.yaml``.
+        every: As for a scheduled Job.
+        requirement: What the workflow installs.
+        token: Says who asks; it is not written anywhere.
+
+    Raises:
+        PublishError: The file there is somebody else's, or the schedule is none.
+    """
+    from hf_sfda.hub import hub_api
+
+    check_schedule(every)
+    text = render_card(
+        "github_workflow.yaml",
+        repo=repo_id,
+        hub=hub_url(),
+        cron=cron_of(every),
+        requirement=requirement or REQUIREMENT,
+    )
+    before = path.read_bytes() if path.is_file() else None
+    if path.exists() and (before is None or not before.startswith(_OURS.encode())):
+        raise PublishError(f"{path} is there already and not ours. Choose another name.")
+    title = f"Write a workflow for leaderboard {repo_id}"
+    user = who_am_i(hub_api(token)).name
+    if before == text.encode():
+        return Plan(None, user, (), (f"{path} says this already",), title=title)
+    change = FileChange(str(path), before, text.encode())
+    return Plan(None, user, (WorkflowStep(path, change),), title=title)
