@@ -306,14 +306,7 @@ def test_launched_processes_give_what_one_gives(
 ):
     arguments = ["rank", "--dataset", "me/shapes", "--json", "--models", "acme/vit", "acme/timm"]
     alone = json.loads(hf_sfda(*arguments, env=hub_env, cwd=tmp_path)[0])
-    # Without a GPU this starts two processes on the CPU; `--cpu` would start one (accelerate 1.15).
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes=2",
-    ]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", kind, "--num_processes", "2"]
     done = subprocess.run(
         [*launch, "-m", "hf_sfda", *arguments, "--work", work, "--batch-size", "5", "--out", "two"],
         env={**hub_env, "HF_HOME": str(tmp_path / "two-home"), "OMP_NUM_THREADS": "1"},
