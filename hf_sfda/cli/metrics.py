@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import typer
 
 from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
 from hf_sfda.cli._output import Format, Output
+from hf_sfda.types import LabelKind
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from hf_sfda.metrics import Metric
+
+_WIDE, _VERY_WIDE = 110, 150
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,7 +33,7 @@ def metrics(
     rows = [_row(metric) for metric in known]
     Output(choose_format(format_, json_, quiet)).document(
         rows,
-        human=lambda width: _table(rows),
+        human=lambda width: _table(rows, width),
         agent=lambda: "\n".join(
             ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
         ),
@@ -50,13 +53,18 @@ def _row(metric: Metric) -> dict[str, str | bool]:
     }
 
 
-def _table(rows: list[dict[str, str | bool]]) -> Table:
+def _table(rows: list[dict[str, str | bool]], width: int) -> Table:
+    """What fits; `--json` has the rest."""
     from rich.table import Table
 
+    shown = ["name", "summary", "tasks", "needs"]
+    shown += ["cost"] * (width >= _WIDE) + ["reference"] * (width >= _VERY_WIDE)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    shown = ("name", "tasks", "needs", "cost", "summary", "reference")
     for name in shown:
-        table.add_column(name, no_wrap=name == "name", overflow="fold")
+        table.add_column(name, no_wrap=name in ("name", "needs"), overflow="fold")
+    every = ", ".join(sorted(get_args(LabelKind)))
     for row in rows:
-        table.add_row(*(str(row[name]) for name in shown))
+        cells = {name: str(row[name]) for name in shown}
+        cells["tasks"] = "any" if cells["tasks"] == every else cells["tasks"]
+        table.add_row(*cells.values())
     return table
