@@ -100,7 +100,7 @@ def run(
     from hf_sfda.ranking import assemble
     from hf_sfda.scan import find_candidates
     from hf_sfda.store import FeatureStore
-    from hf_sfda.target import load_target
+    from hf_sfda.target import target_of
 
     keep_secret(token)
     check_metrics(config)
@@ -119,20 +119,7 @@ def run(
         device=str(accelerator.device),
     )
 
-    target = main_first(
-        accelerator,
-        lambda: load_target(
-            config.dataset,
-            revision=config.revision,
-            split=config.split,
-            input_column=config.input_column,
-            label_column=config.label_column,
-            samples=config.samples,
-            seed=config.seed,
-            token=token,
-            progress=progress,
-        ),
-    )
+    target = main_first(accelerator, lambda: target_of(config, token=token, progress=progress))
     say(describe_target(target))
     journal.write("target", **target.describe())
 

@@ -14,7 +14,7 @@ from hf_sfda.ensemble.select import select_ensemble
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.store import FeatureStore
-from hf_sfda.target import load_target
+from hf_sfda.target import target_of
 from hf_sfda.types import ModelRow, Ranking, Target
 from hf_sfda.views import view_features
 
@@ -99,18 +99,9 @@ def read_ranking(directory: Path) -> Ranking:
 def _same_target(
     ranking: Ranking, config: RankConfig, token: str | None, progress: Progress
 ) -> Target:
-    target = load_target(
-        config.dataset,
-        # The commit that was ranked, not what the branch holds today.
-        revision=ranking.dataset.get("revision") or config.revision,
-        split=config.split,
-        input_column=config.input_column,
-        label_column=config.label_column,
-        samples=config.samples,
-        seed=config.seed,
-        token=token,
-        progress=progress,
-    )
+    # The commit that was ranked, not what the branch holds today.
+    revision = ranking.dataset.get("revision") or config.revision
+    target = target_of(config.replace(revision=revision), token=token, progress=progress)
     if target.fingerprint != ranking.dataset["fingerprint"]:
         raise TargetError(
             f"{config.dataset} is no longer what was ranked (fingerprint "

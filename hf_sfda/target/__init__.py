@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hf_sfda.target.load import load_target
+from hf_sfda.target.load import load_target, target_of
 
-__all__ = ["load_target"]
+__all__ = ["load_target", "target_of"]

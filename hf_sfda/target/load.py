@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_sfda.config import RankConfig
 from hf_sfda.errors import TargetError
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.target.columns import Columns, infer_columns
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
 
 NO_LABEL = "no label"
 RARE = "class with fewer than 2 samples"
+
+
+def target_of(
+    config: RankConfig, *, token: str | None = None, progress: Progress | None = None
+) -> Target:
+    """The target that a run's configuration describes; see :func:`load_target`."""
+    return load_target(
+        config.dataset,
+        revision=config.revision,
+        split=config.split,
+        input_column=config.input_column,
+        label_column=config.label_column,
+        samples=config.samples,
+        seed=config.seed,
+        token=token,
+        progress=progress,
+    )
 
 
 def load_target(
