@@ -20,6 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from hf_sfda.errors import MetricError
 from hf_sfda.types import LabelKind, Score
 
@@ -67,6 +70,9 @@ class Metric:
         held_out: Whether ``per_sample`` judges samples by a fit that has not seen them, so that
             noise scores at chance.
         null_options: Options under which shuffled labels are scored as well and for less.
+        null: For metrics with a way to score *many* shuffles at once: takes the problem, their
+            number, a numpy generator and the options, returns their scores. Not asked for
+            multi-label problems.
         supervised: Whether it looks at the labels at all.
         pool: For metrics that compare candidates with each other: the scores of all -> the final
             values of all, see :func:`hf_sfda.scoring.pooled`.
@@ -83,6 +89,7 @@ class Metric:
     invariant_to: frozenset[Change] = frozenset()
     held_out: bool = False
     null_options: Mapping[str, Any] = field(default_factory=dict)
+    null: Callable[..., npt.NDArray[np.float64]] | None = None
     supervised: bool = True
     pool: Callable[[Sequence[Score]], list[float]] | None = None
 
@@ -102,6 +109,7 @@ def register_metric(
     invariant_to: set[Change] | frozenset[Change] = frozenset(),
     held_out: bool = False,
     null_options: Mapping[str, Any] | None = None,
+    null: Callable[..., npt.NDArray[np.float64]] | None = None,
     supervised: bool = True,
     pool: Callable[[Sequence[Score]], list[float]] | None = None,
 ) -> Callable[[Function], Function]:
@@ -118,6 +126,7 @@ def register_metric(
         invariant_to: Claims, see :class:`Metric`.
         held_out: See :class:`Metric`.
         null_options: See :class:`Metric`.
+        null: See :class:`Metric`.
         supervised: See :class:`Metric`.
         pool: See :class:`Metric`.
 
@@ -145,6 +154,7 @@ def register_metric(
             invariant_to=frozenset(invariant_to),
             held_out=held_out,
             null_options=dict(null_options or {}),
+            null=null,
             supervised=supervised,
             pool=pool,
         )

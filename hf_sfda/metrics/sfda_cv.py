@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.crossfit import Plan, held_out
 from hf_sfda.metrics.problem import Problem
-from hf_sfda.metrics.reduction import by_classes
+from hf_sfda.metrics.reduction import by_classes, slices
+from hf_sfda.metrics.shuffles import shuffled_scores
 from hf_sfda.types import Score
 
 _MIN_LOG = math.log(1e-12)
 _ENOUGH = 200
 """Held-out samples behind the score of one shuffle of the labels."""
+
+
+def _shuffled(
+    problem: Problem,
+    n_shuffles: int,
+    rng: np.random.Generator,
+    *,
+    folds: int = 5,
+    enough: int | None = _ENOUGH,
+) -> npt.NDArray[np.float64]:
+    """Scores on shuffled labels, see :mod:`hf_sfda.metrics.shuffles`."""
+    if problem.kind == "regression":
+        problem = slices(problem)
+    n_folds, n_scored = _numbers(len(problem), folds, enough)
+    return shuffled_scores(Plan.of(problem, n_folds, n_scored), n_scored, n_shuffles, rng)
 
 
 @register_metric(
@@ -27,6 +45,7 @@ _ENOUGH = 200
     invariant_to=frozenset({"translation", "scale", "rotation"}),
     held_out=True,
     null_options={"enough": _ENOUGH},
+    null=_shuffled,
 )
 def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> Score:
     """Cross-fitted SFDA: held-out probability after self-challenge (default).
@@ -63,16 +82,11 @@ def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> S
     Raises:
         MetricError: ``folds`` is smaller than 2.
     """
-    if folds < 2:
-        raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
     return by_classes(problem, lambda part: _of_classes(part, folds, enough))
 
 
 def _of_classes(problem: Problem, folds: int, enough: int | None) -> Score:
-    n = len(problem)
-    n_folds = min(folds, n)
-    # Folds differ by one sample at most, and the first ones are the larger.
-    n_scored = n_folds if enough is None else min(n_folds, math.ceil(n_folds * enough / n))
+    n_folds, n_scored = _numbers(len(problem), folds, enough)
     plan = Plan.of(problem, n_folds, n_scored)
     true, first, hit, shrinkage = zip(*(held_out(plan, k) for k in range(n_scored)), strict=True)
 
@@ -91,6 +105,17 @@ def _of_classes(problem: Problem, folds: int, enough: int | None) -> Score:
         "stage_one_log_probability": float(log_probability.clamp(min=_MIN_LOG).mean()),
     }
     return Score("sfda_cv", value, per_sample, details, _warnings(problem, folds))
+
+
+def _numbers(n_samples: int, folds: int, enough: int | None) -> tuple[int, int]:
+    """How many folds are made, and how many of them scored."""
+    if folds < 2:
+        raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
+    n_folds = min(folds, n_samples)
+    if enough is None:
+        return n_folds, n_folds
+    # Folds differ by one sample at most, and the first ones are the larger.
+    return n_folds, min(n_folds, math.ceil(n_folds * enough / n_samples))
 
 
 def _warnings(problem: Problem, folds: int) -> tuple[str, ...]:
