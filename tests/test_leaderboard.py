@@ -10,8 +10,10 @@ import io
 import itertools
 import json
 import logging
+import shutil
 import threading
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,17 +21,18 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import hf_sfda
-from hf_sfda.errors import PublishError, TargetError
+from hf_sfda.errors import PublishError, ScanError, TargetError
 from hf_sfda.leaderboard import update as update_module
 from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.status import leaderboard_status
 from hf_sfda.leaderboard.update import plan_update
 from hf_sfda.publish import carry_out
+from hf_sfda.publish.commit import Commit
 from hf_sfda.store import FeatureStore
 from tests import factories
 
 BOARD = "me/board"
-COMMIT = r"/api/datasets/me/board/commit/main"
+COMMIT_PATH = r"/api/datasets/me/board/commit/main"
 SCORING = {
     "metric": "knn",
     "metrics": ["knn", "logme", "params"],
@@ -96,13 +99,13 @@ class Board:
         text = self.hub.files(BOARD, "dataset").get("leaderboard/log.jsonl", b"")
         return [json.loads(line) for line in text.splitlines()]
 
-    def rows(self) -> dict[str, dict]:
-        """model -> its newest row with the metric that sorts."""
+    def rows(self, metric: str | None = None) -> dict[str, dict]:
+        """model -> its newest row with a metric, by default the one that sorts."""
         run = self.log()[-1]["run"]
         files = self.hub.files(BOARD, "dataset")
         (path,) = [path for path in files if run in path]
         rows = pq.read_table(io.BytesIO(files[path])).to_pylist()
-        return {row["model"]: row for row in rows if row["metric"] == row["ranked_by"]}
+        return {row["model"]: row for row in rows if row["metric"] == (metric or row["ranked_by"])}
 
     def ranked(self) -> set[str]:
         return {model for model, row in self.rows().items() if row["status"] == "ok"}
@@ -213,8 +216,11 @@ def test_ten_updates_while_models_appear_change_vanish_and_fail(board, zoo, hub,
 
 
 def test_pseudo_values_come_back_to_the_bit(board, zoo, hub, tmp_path, monkeypatch):
-    """LogME has no shares of samples; its ties rest on jackknife groups."""
+    """LogME has no shares of samples; its ties rest on jackknife groups. NCTI compares the models
+    of a pool with each other.
+    """
     monkeypatch.setitem(SCORING, "metric", "logme")
+    monkeypatch.setitem(SCORING, "metrics", ["logme", "ncti"])
     board.settings()
     hub.put("acme/a", zoo["vit0"])
     board.update()
@@ -232,6 +238,7 @@ def test_pseudo_values_come_back_to_the_bit(board, zoo, hub, tmp_path, monkeypat
             row.p_best,
         )
         assert (kept["low"], kept["high"]) == row.intervals["logme"]
+        assert board.rows("ncti")[row.model_id]["value"] == row.scores["ncti"]
 
 
 def test_a_crash_between_ranking_and_commit_changes_nothing(board, zoo, hub, monkeypatch):
@@ -240,9 +247,7 @@ def test_a_crash_between_ranking_and_commit_changes_nothing(board, zoo, hub, mon
     store, before = board.store(), board.commits
     plan = board.plan(store)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            update_module.Commit, "carry_out", lambda self, api: (_ for _ in ()).throw(MemoryError)
-        )
+        patch.setattr(Commit, "carry_out", lambda self, api: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
             carry_out(plan)
     assert board.commits == before
@@ -257,7 +262,7 @@ def test_a_hub_that_dies_at_the_commit_leaves_nothing_half_published(board, zoo,
     hub.put("acme/vit", zoo["vit0"])
     store, before = board.store(), board.commits
     plan = board.plan(store)
-    hub.faults.add(path_regex=COMMIT, method="POST", status=503, times=1)
+    hub.faults.add(path_regex=COMMIT_PATH, method="POST", status=503, times=1)
     with pytest.raises(PublishError, match="same command does the rest"):
         carry_out(plan)
     assert board.commits == before
@@ -333,7 +338,6 @@ def test_new_data_start_a_new_pool(board, zoo, hub):
     data = factories.image_dataset(n_per_class=9, classes=3, seed=5)
     data.push_to_hub("me/shapes", split="train")
     board.update()
-    assert board.downloaded() == set() or board.downloaded() == {"acme/a"}
     event = board.log()[-1]
     assert event["pool"] != old
     assert [one["model"] for one in event["measured"]] == ["acme/a"]
@@ -404,6 +408,20 @@ def test_an_ill_hub_takes_nobody_out_of_the_pool(board, zoo, hub):
         board.plan()
 
 
+def test_a_revision_that_is_gone_is_gone(board, zoo, hub, api):
+    hub.put("acme/a", zoo["vit0"])
+    owner = type(api)(token=hub.account("acme"))
+    owner.create_tag("acme/a", tag="v1")
+    hub.put("acme/a", zoo["vit1"])
+    board.settings(models=["acme/a@v1"])
+    board.update()
+    assert board.ranked() == {"acme/a"}
+    owner.delete_tag("acme/a", tag="v1")
+    board.update()
+    assert board.ranked() == set()
+    assert "no such revision" in board.rows()["acme/a"]["reason"]
+
+
 def test_one_dataset_of_two_is_gone(board, zoo, hub):
     hub.put("acme/a", zoo["vit0"])
     board.settings(datasets=["me/none", "me/shapes"])
@@ -451,3 +469,35 @@ def test_status_of_a_board_before_and_after(board, zoo, hub):
     assert [one["model"] for one in after["pool"]] == ["acme/a"]
     assert (after["new"], after["changed"]) == ([], [])
     assert after["last_update"] == board.log()[-1]["time"]
+
+
+def test_the_newest_ranking_counts_whatever_the_clock_says(board, zoo, hub, monkeypatch):
+    years = iter((2026, 2025))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(next(years), 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("hf_sfda.pipeline.datetime", Clock)
+    hub.put("acme/a", zoo["vit0"])
+    board.settings()
+    board.update()
+    hub.delete("acme/a")
+    hub.put("acme/b", zoo["vit1"])
+    board.update()
+    assert "| 1 | [acme/b](" in board.readme()
+    assert "| acme/a | failed |" in board.readme()
+    assert board.rows()["acme/b"]["created_at"] == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
+def test_what_lies_here_under_the_same_name_is_not_measured(board, zoo, hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    board.settings(models=["acme/a"])
+    factories.image_folder(tmp_path / "me" / "shapes", classes=2)
+    with pytest.raises(PublishError, match="me/shapes is also a folder or file here"):
+        board.plan()
+    shutil.rmtree(tmp_path / "me")
+    shutil.copytree(zoo["vit0"], tmp_path / "acme" / "a")
+    with pytest.raises(ScanError, match="acme/a is also a folder here"):
+        board.plan()

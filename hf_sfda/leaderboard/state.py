@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOG_FILE = "leaderboard/log.jsonl"
 
 Event = dict[str, Any]
-"""A line of the log, see :func:`hf_sfda.leaderboard.update.event_of`."""
+"""A line of the log, see :func:`hf_sfda.leaderboard.compose.event_of`."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.hub import hub_api
 from hf_sfda.leaderboard.state import State, read_state
 from hf_sfda.leaderboard.update import Work, survey_all
-from hf_sfda.publish.access import Repo
+from hf_sfda.publish.access import Repo, who_am_i
 
 if TYPE_CHECKING:
     from hf_sfda.publish.rows import Row
@@ -31,7 +31,7 @@ def leaderboard_status(repo_id: str, token: str | None = None) -> dict[str, Any]
     """
     api = hub_api(token)
     state = read_state(api, Repo(repo_id, "dataset"))
-    works, warnings = survey_all(api, state, token)
+    works, warnings = survey_all(api, who_am_i(api), state, token)
     return {
         "leaderboard": repo_id,
         "revision": state.head,

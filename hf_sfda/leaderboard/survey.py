@@ -78,13 +78,14 @@ def make_survey(
         found += find_candidates(
             names, modality=target.modality, max_params=settings.largest, token=token
         )
+    revisions = dict(model.split("@", 1) for model in settings.models if "@" in model)
     first: dict[str, Candidate] = {}
     for candidate in found:
         first.setdefault(candidate.model_id, candidate)
     for candidate in first.values():
         _refuse_local(candidate)
         if candidate.model_id in measured:
-            _make_sure(api, candidate)
+            _make_sure(api, candidate, revisions.get(candidate.model_id))
     return Survey(config, target, pool_folder(target, config), tuple(first.values()))
 
 
@@ -105,15 +106,19 @@ def _refuse_local(candidate: Candidate) -> None:
         )
 
 
-def _make_sure(api: HfApi, candidate: Candidate) -> None:
+def _make_sure(api: HfApi, candidate: Candidate, revision: str | None) -> None:
     """A model in the pool counts as gone only if the Hub says so, not if the Hub is ill."""
-    from huggingface_hub.errors import DisabledRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        DisabledRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     if candidate.skip is None or candidate.revision is not None:
         return
     try:
-        read(api.model_info, candidate.model_id)
-    except (RepositoryNotFoundError, DisabledRepoError):
+        read(api.model_info, candidate.model_id, revision=revision)
+    except (RepositoryNotFoundError, RevisionNotFoundError, DisabledRepoError):
         return
     except Exception as error:  # transport and HTTP errors of several libraries
         raise PublishError(

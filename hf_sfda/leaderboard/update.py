@@ -7,36 +7,24 @@ merges what it measured with what the winner wrote.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda import __version__
 from hf_sfda.errors import PublishError, TargetError
-from hf_sfda.hub import cached_model, hub_api, redact
-from hf_sfda.leaderboard.decide import Decision, Standing, afford, decide
-from hf_sfda.leaderboard.record import (
-    Known,
-    dump_failure,
-    dump_scored,
-    known_in,
-    load_failure,
-    load_scored,
-    record_path,
-)
-from hf_sfda.leaderboard.state import LOG_FILE, Event, State, read_records, read_state
+from hf_sfda.hub import cached_model, hub_api
+from hf_sfda.leaderboard.compose import compose, decide_on
+from hf_sfda.leaderboard.decide import Decision, Standing, afford
+from hf_sfda.leaderboard.record import dump_failure, dump_scored, record_path
+from hf_sfda.leaderboard.state import State, read_state
 from hf_sfda.leaderboard.survey import Survey, check_hub_target, make_survey
 from hf_sfda.publish import Done, FileChange, Plan
-from hf_sfda.publish.access import Repo, who_am_i
-from hf_sfda.publish.commit import Commit, MovedError
-from hf_sfda.publish.results_dataset import check_target, results_card, shown_rows
-from hf_sfda.publish.rows import Row, Run, make_run
-from hf_sfda.types import Candidate, Ranking
+from hf_sfda.publish.access import Account, Repo, who_am_i
+from hf_sfda.publish.commit import MovedError
+from hf_sfda.publish.results_dataset import check_target
+from hf_sfda.types import Candidate
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -158,7 +146,7 @@ def plan_update(
     repo = Repo(repo_id, "dataset")
     check_target(api, me, repo)
     state = read_state(api, repo)
-    works, warnings = survey_all(api, state, token)
+    works, warnings = survey_all(api, me, state, token)
     doing = tuple(
         work
         for work in works
@@ -174,7 +162,9 @@ def plan_update(
     return Plan(None, me.name, steps, settled, tuple(warnings), f"Update leaderboard {repo_id}")
 
 
-def survey_all(api: HfApi, state: State, token: str | None) -> tuple[list[Work], list[str]]:
+def survey_all(
+    api: HfApi, me: Account, state: State, token: str | None
+) -> tuple[list[Work], list[str]]:
     """The work on every dataset, and a warning for each that cannot be had today.
 
     Raises:
@@ -182,7 +172,6 @@ def survey_all(api: HfApi, state: State, token: str | None) -> tuple[list[Work],
     """
     from hf_sfda.pipeline import check_metrics
 
-    me = who_am_i(api)
     works: list[Work] = []
     warnings: list[str] = []
     budget = rest = state.settings.budget
@@ -197,7 +186,7 @@ def survey_all(api: HfApi, state: State, token: str | None) -> tuple[list[Work],
             warnings.append(f"{config.dataset} is left as it is: {error}")
             continue
         check_hub_target(survey.target)
-        decision = _decide(state, survey, known_in(state.paths))
+        decision = decide_on(state, survey, state.known)
         measure: tuple[Candidate, ...] = ()
         if not empty:
             measure, left = afford(decision.pending, rest)
@@ -206,84 +195,6 @@ def survey_all(api: HfApi, state: State, token: str | None) -> tuple[list[Work],
     if not works:
         raise TargetError(" ".join(warnings))
     return works, warnings
-
-
-def compose(
-    api: HfApi, state: State, surveys: Sequence[Survey], fresh: Mapping[str, bytes]
-) -> Commit | None:
-    """The commit that brings a repository up to date, or ``None`` if it is.
-
-    Args:
-        api: The client.
-        state: The repository as it is now.
-        surveys: The datasets.
-        fresh: Measurements of this update, by path.
-    """
-    known = known_in({*state.paths, *fresh})
-    runs: list[Run] = []
-    events: list[Event] = []
-    for survey in surveys:
-        decision = _decide(state, survey, known)
-        standings = decision.standings
-        if not standings or standings == state.published(survey.folder):
-            continue
-        ranking = _rank(api, state, survey, decision, fresh)
-        run = make_run(ranking)
-        runs.append(run)
-        written = [one for one in known if one.path in fresh and one.path not in state.paths]
-        events.append(event_of(survey, decision, run, written))
-    if not runs:
-        return None
-    rows: list[Row] = [*state.rows, *(row for run in runs for row in run.rows)]
-    log = state.log + b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    files = [FileChange(run.path, None, run.parquet(), shown=shown_rows(run)) for run in runs]
-    files += [
-        FileChange(path, None, content)
-        for path, content in sorted(fresh.items())
-        if path not in state.paths
-    ]
-    files.append(FileChange(LOG_FILE, state.log or None, log))
-    card = results_card(state.repo, state.readme, rows)
-    if card != state.readme:
-        files.append(FileChange("README.md", state.readme, card))
-    n = sum(len(event["measured"]) for event in events)
-    return Commit(
-        repo=state.repo,
-        parent=state.head,
-        files=tuple(files),
-        message=f"Update the leaderboard: {n} measured",
-        description=f"Written by hf-sfda {__version__}. What was done stands in {LOG_FILE}.",
-    )
-
-
-def event_of(survey: Survey, decision: Decision, run: Run, measured: Sequence[Known]) -> Event:
-    """The line of the log about one dataset of an update."""
-    reasons = {row.model_id: row.reason for row in run.ranking.rows if row.status != "ok"}
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tool_version": __version__,
-        "dataset": survey.config.dataset,
-        "dataset_revision": survey.target.revision,
-        "pool": survey.folder,
-        "run": run.digest,
-        "measured": [
-            {"model": one.model, "revision": one.sha, "status": "ok" if one.ok else "failed"}
-            for one in measured
-            if one.folder == survey.folder
-        ],
-        "ranked": len(decision.pool),
-        "without_score": {model: redact(reason or "") for model, reason in reasons.items()},
-        "pending": [candidate.model_id for candidate in decision.pending],
-    }
-
-
-def _decide(state: State, survey: Survey, known: Sequence[Known]) -> Decision:
-    return decide(
-        survey.candidates,
-        [one for one in known if one.folder == survey.folder],
-        state.published(survey.folder),
-        named=bool(state.settings.models),
-    )
 
 
 def _measure(
@@ -313,33 +224,6 @@ def _measure(
         path = record_path(survey.folder, row.model_id, str(row.revision), ok=False)
         records[path] = dump_failure(row)
     return records
-
-
-def _rank(
-    api: HfApi, state: State, survey: Survey, decision: Decision, fresh: Mapping[str, bytes]
-) -> Ranking:
-    """Ranks, ties and intervals over the whole pool, out of the measurements alone."""
-    from hf_sfda.pipeline import make_ranking, not_ranked
-    from hf_sfda.ranking import assemble
-
-    there = [one for one in (*decision.pool, *decision.failed) if one.path in state.paths]
-    records = {**fresh, **read_records(api, state, there)}
-    target, config = survey.target, survey.config
-    scored = [load_scored(records[one.path], one.path) for one in decision.pool]
-    rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
-    rows += [load_failure(records[one.path], one.path) for one in decision.failed]
-    rows += [not_ranked(one, one.status, one.skip) for one in decision.out]
-    ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
-    return replace(ranking, created_at=_after(state.rows, ranking.created_at))
-
-
-def _after(rows: Sequence[Row], now: str) -> str:
-    """A time later than every row's: the newest ranking counts, and no two clocks are the same."""
-    moments = [row["created_at"] for row in rows if row["created_at"] is not None]
-    if not moments:
-        return now
-    latest: datetime = max(moments) + timedelta(seconds=1)
-    return max(datetime.fromisoformat(now), latest).isoformat(timespec="seconds")
 
 
 def _lines(work: Work, published: frozenset[Standing]) -> list[str]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 DATA_FILES = "data/**/*.parquet"
-_OURS = re.compile(r"data/[^/]+/[0-9a-f]{16}\.parquet")
+_OURS = re.compile(r"data/[^/]+/[0-9a-f]{16}\.parquet|leaderboard/.+")
 CONFIGS = [
     {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
 ]
