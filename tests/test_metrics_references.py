@@ -17,10 +17,11 @@ from scipy.special import softmax
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
+from hf_sfda.errors import MetricError
 from hf_sfda.metrics import linalg
 from hf_sfda.metrics.by_class import stacks
 from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
@@ -363,6 +364,36 @@ def test_linear_probe_chooses_the_penalty_of_least_gcv():
         return np.square(Yc - (hat - 1 / 60) @ Yc).sum() / (1 - np.trace(hat) / 60) ** 2
 
     assert ours == pytest.approx(grid[np.argmin([gcv(p) for p in grid])], rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d", "penalty"), [(150, 6, 1e-3), (80, 120, 1e-2)])
+def test_logistic_probe_is_scikit_learns(n, d, penalty):
+    X, y = blobs(0.4, n=n, d=d, seed=d)
+    ours = score(X, y, "logistic_probe", penalty=penalty, seed=2)
+    folds = stratified_folds(y, 5, seed=2)
+    Z = X - X.mean(0)
+    Z /= np.sqrt(np.square(Z).sum(1).mean())
+    hits, logs = np.empty(n), np.empty(n)
+    for k in range(5):
+        train, held = folds != k, folds == k
+        strength = 1 / (train.sum() * penalty)
+        model = LogisticRegression(C=strength, tol=1e-9, max_iter=5000).fit(Z[train], y[train])
+        P = model.predict_proba(Z[held])
+        hits[held] = P.argmax(1) == y[held]
+        logs[held] = np.log(P[np.arange(held.sum()), y[held]])
+    np.testing.assert_array_equal(ours.per_sample, hits)
+    assert ours.details["log_likelihood"] == pytest.approx(logs.mean(), abs=1e-4)
+
+
+def test_logistic_probe_options():
+    X, y = blobs(0.4)
+    part, whole = (score(X, y, "logistic_probe", enough=enough) for enough in (30, None))
+    held = stratified_folds(np.unique(y, return_inverse=True)[1], 5, seed=0) == 0
+    assert part.per_sample is None
+    assert part.value == whole.per_sample[held].mean()
+    for options in ({"folds": 1}, {"penalty": 0.0}):
+        with pytest.raises(MetricError, match="2 folds or more"):
+            score(X, y, "logistic_probe", **options)
 
 
 @few

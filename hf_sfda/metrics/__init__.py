@@ -39,6 +39,7 @@ _BUILTIN = (
     "hscore_lw",
     "knn",
     "linear_probe",
+    "logistic_probe",
     "leep",
     "nce",
     "nleep",
