@@ -377,7 +377,7 @@ def test_logistic_probe_is_scikit_learns(n, d, penalty):
     for k in range(5):
         train, held = folds != k, folds == k
         strength = 1 / (train.sum() * penalty)
-        model = LogisticRegression(C=strength, tol=1e-9, max_iter=5000).fit(Z[train], y[train])
+        model = LogisticRegression(C=strength, tol=1e-8, solver="newton-cg").fit(Z[train], y[train])
         P = model.predict_proba(Z[held])
         hits[held] = P.argmax(1) == y[held]
         logs[held] = np.log(P[np.arange(held.sum()), y[held]])
