@@ -320,6 +320,12 @@ def test_who_comes_late_with_old_knowledge_takes_nobody_out(board, zoo, hub):
     assert (board.commits, board.ranked()) == (before, {"acme/a", "acme/b"})
 
 
+def test_several_processes_are_refused(board, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PublishError, match="one process"):
+        board.plan()
+
+
 def test_settings_changed_while_an_update_ran(board, zoo, hub):
     board.settings()
     hub.put("acme/a", zoo["vit0"])

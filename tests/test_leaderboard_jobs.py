@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -251,3 +252,27 @@ def test_a_workflow_is_written_and_kept(hub, board):
     _, err = board(*asked, "--yes", code=1)
     assert "not ours" in err
     assert path.read_text() == "name: mine\n"
+
+
+def test_the_command_of_the_job_works_on_a_machine_that_has_nothing(hub, board, hub_env, tmp_path):
+    factories.image_dataset(n_per_class=6, classes=2).push_to_hub("me/shapes", split="train")
+    folder = factories.tiny_vit(tmp_path / "vit")
+    factories.write_card(folder, library_name="transformers")
+    hub.put("acme/vit", folder)
+    board("schedule", BOARD, "--yes")
+    spec = only(hub.state.scheduled_jobs)["spec"]
+    assert spec["command"][:4] == ["uv", "run", "--with", REQUIREMENT]  # installs hf-sfda
+    command = [str(Path(sys.executable).with_name(spec["command"][4])), *spec["command"][5:]]
+    done = subprocess.run(
+        command, env={**hub_env, **spec["secrets"]}, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert hub.token not in done.stdout + done.stderr
+    assert b"| 1 | [acme/vit](" in hub.files(BOARD, "dataset")["README.md"]
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, hf_sfda.leaderboard\nprint([m for m in ('torch', 'transformers', 'yaml', "
+    code += "'pyarrow', 'jinja2', 'huggingface_hub', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

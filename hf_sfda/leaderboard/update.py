@@ -8,6 +8,7 @@ merges what it measured with what the winner wrote.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from dataclasses import dataclass, field
@@ -141,6 +142,8 @@ def plan_update(
         ConfigError: ``leaderboard.yaml`` is not in order.
         TargetError: None of the datasets can be had.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise PublishError("An update is one process; run it without a launcher.")
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
