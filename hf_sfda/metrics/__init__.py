@@ -11,8 +11,8 @@ are keyword arguments. Checking, casting and label encoding happen once, in
 
 Not here, on purpose: PED (Li et al., ICCV 2023), which moves features before another metric scores
 them. It needs mean and variance of the features on the data a checkpoint was *trained* on; its code
-takes those of ImageNet's validation set. A checkpoint from the Hub does not carry them, and those of
-the target or of another data set would be another method under PED's name.
+takes those of ImageNet's validation set. A checkpoint from the Hub does not carry them, and those
+of the target or of another data set would be another method under PED's name.
 
 Importing this package imports no metric and no torch: the modules named in ``_BUILTIN`` are
 imported when a metric is first asked for.
@@ -54,6 +54,7 @@ _BUILTIN = (
     "ncti",
     "energy",
     "baselines",
+    "prior",
 )
 
 
