@@ -19,7 +19,7 @@ and the two baselines every user would compute by hand."""
 Work = Literal["auto", "models", "samples"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
-_UNSAID = ("out", "batch_size", "workers", "work", "top")
+_UNSAID = ("out", "batch_size", "workers", "work", "top", "max_params")
 """Options that change how or where a run is done, or who is in it, but not what a score is."""
 
 

@@ -50,18 +50,9 @@ def make_survey(
         PublishError: The Hub does not say what became of a model in the pool.
     """
     from hf_sfda.scan import find_candidates
-    from hf_sfda.target import load_target
+    from hf_sfda.target import target_of
 
-    target = load_target(
-        config.dataset,
-        revision=config.revision,
-        split=config.split,
-        input_column=config.input_column,
-        label_column=config.label_column,
-        samples=config.samples,
-        seed=config.seed,
-        token=token,
-    )
+    target = target_of(config, token=token)
     settings = state.settings
     mine = f"{dataset_folder(config)}/"
     measured = sorted({one.model for one in state.known if one.folder.startswith(mine)})

@@ -33,7 +33,7 @@ _VERSION_KEY = b"hf_sfda.schema_version"
 
 # Where a run was done and who else took part decide nothing about what a score means.
 _UNSAID = {
-    "dataset", "models", "out", "batch_size", "workers", "work", "top", "fingerprint",
+    "dataset", "models", "out", "batch_size", "workers", "work", "top", "max_params", "fingerprint",
 }  # fmt: skip
 
 Row = dict[str, Any]

@@ -20,7 +20,7 @@ BASELINES = ("knn", "linear_probe")
 
 _AT_MOST_ONE = frozenset({"sfda", "sfda_cv", "knn", "linear_probe"})
 _FITTED_ON_WHAT_IT_SCORES = ("sfda", "hscore", "nleep", "gbc", "transrate", "ncti")
-_LOOKS_AT_NO_FEATURES = ("params", "downloads", "feature_dim", "random", "prior")
+_LOOKS_AT_NO_FEATURES = ("params", "downloads", "width", "random", "prior")
 _SCORES_HELD_OUT = ("sfda_cv", "knn", "linear_probe")
 
 
