@@ -14,7 +14,7 @@ from hf_sfda.publish import Done, FileChange, Plan
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file, who_am_i
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import diff_of
-from hf_sfda.publish.commit import Commit
+from hf_sfda.publish.commit import Commit, place_of_commit
 from hf_sfda.publish.results_dataset import (
     check_target,
     load_rows,
@@ -44,10 +44,7 @@ class InitStep:
 
     def where(self) -> str:
         """For a plan."""
-        if self.parent is None:
-            kind = "private" if self.private else "public"
-            return f"{self.repo}: a new {kind} repository, one commit to main"
-        return f"{self.repo}: one commit to main, on {self.parent[:7]}"
+        return place_of_commit(self.repo, self.parent, private=self.private)
 
     def diff(self) -> str:
         """What changes, line by line."""

@@ -20,6 +20,16 @@ class MovedError(PublishError):
     """Somebody changed the repository after the plan was made."""
 
 
+def place_of_commit(
+    repo: Repo, parent: str | None, *, private: bool, revision: str = "main"
+) -> str:
+    """Where a planned commit goes, in words; ``parent`` is ``None`` if the repository is new."""
+    if parent is None:
+        kind = "private" if private else "public"
+        return f"{repo}: a new {kind} repository, one commit to {revision}"
+    return f"{repo}: one commit to {revision}, on {parent[:7]}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Commit:
     """Files that change together or not at all.
@@ -42,7 +52,7 @@ class Commit:
 
     def where(self) -> str:
         """For a plan."""
-        return f"{self.repo}: one commit to {self.revision}, on {self.parent[:7]}"
+        return place_of_commit(self.repo, self.parent, private=False, revision=self.revision)
 
     def diff(self) -> str:
         """What changes, line by line."""

@@ -24,7 +24,7 @@ from hf_sfda.publish.access import (
 from hf_sfda.publish.boards import make_boards
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import Done, FileChange, diff_of
-from hf_sfda.publish.commit import Commit, MovedError
+from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
 from hf_sfda.publish.front_matter import add_key, parse_card
 from hf_sfda.publish.rows import Row, Run, read_results
 from hf_sfda.publish.section import has_section, put_section
@@ -66,10 +66,7 @@ class ResultsCommit:
 
     def where(self) -> str:
         """For a plan."""
-        if self.parent is None:
-            kind = "private" if self.private else "public"
-            return f"{self.repo}: a new {kind} repository, one commit to main"
-        return f"{self.repo}: one commit to main, on {self.parent[:7]}"
+        return place_of_commit(self.repo, self.parent, private=self.private)
 
     def diff(self) -> str:
         """What changes, line by line."""
