@@ -23,7 +23,7 @@ const seen = { refused: [], sorted: {} };
 document.addEventListener("securitypolicyviolation", (e) => seen.refused.push(e.blockedURI));
 addEventListener("load", () => {
   const heads = [...document.querySelectorAll("thead th")];
-  const order = (i) => [...document.querySelectorAll("#ranked tr")].map(
+  const order = (i) => [...document.querySelectorAll(".ranking tbody tr")].map(
     (row) => row.cells[i].dataset.value);
   for (const name of ["params", "licence", "probe"]) {
     const i = heads.findIndex((head) => head.textContent === name);

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.report import format as text
@@ -15,6 +19,8 @@ from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")  # a local folder has "sha256:..." and no page
 
 
 def render_html(ranking: Ranking) -> str:
@@ -29,21 +35,13 @@ def render_html(ranking: Ranking) -> str:
 
     ranking, folder = with_short_names(ranking)
     specs = {name: json.loads(figure.to_json()) for name, figure in figures(ranking).items()}
-    others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
-    others.pop(ranking.metric, None)
-    baselines = [name for name in ("linear_probe", "knn") if name in others]
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     return template.render(
         ranking=ranking,
         summary=_summary(ranking),
         folder=folder,
-        baselines=baselines,
-        metrics=[name for name in others if name not in baselines],
-        rows=_ranked_rows(ranking),
-        left_out=[row for row in ranking.rows if row.status != "ok"],
+        table=table_of(ranking),
         row_warnings=[row for row in ranking.ranked if row.warnings],
-        voters=_voters(ranking),
-        speed_unit=speed_unit(ranking),
         figures=specs,
         palette=PALETTE,
         swap=dict(PALETTE.values()),
@@ -51,7 +49,66 @@ def render_html(ranking: Ranking) -> str:
     )
 
 
-def _environment() -> Environment:
+@dataclass(frozen=True)
+class Table:
+    """What ``table.html.j2`` draws.
+
+    Attributes:
+        metric: What the rows are sorted by.
+        confidence: Of the intervals, in words.
+        baselines: Metrics that stand first among the others.
+        metrics: The rest of them.
+        rows: A mapping a ranked row: the row with its place, band and bar.
+        left_out: The other rows.
+        voters: Metrics that the mean rank is made of.
+        speed_unit: Of the throughput.
+        resampled: Whether the order has a rank range.
+        hub: Address that model pages are linked under; ``None`` links nothing.
+        folded: Whether what was left out is one click away.
+    """
+
+    metric: str
+    confidence: str
+    baselines: Sequence[str]
+    metrics: Sequence[str]
+    rows: Sequence[dict[str, Any]]
+    left_out: Sequence[ModelRow]
+    voters: Sequence[str]
+    speed_unit: str
+    resampled: bool
+    hub: str | None = None
+    folded: bool = False
+
+
+def table_of(ranking: Ranking, *, hub: str | None = None, folded: bool = False) -> Table:
+    """The table of a ranking, ready to be drawn.
+
+    Args:
+        ranking: What to show.
+        hub: Address that model pages are linked under.
+        folded: Whether what was left out is one click away.
+    """
+    others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
+    others.pop(ranking.metric, None)
+    baselines = [name for name in ("linear_probe", "knn") if name in others]
+    return Table(
+        metric=ranking.metric,
+        confidence=sentences.confidence(ranking),
+        baselines=baselines,
+        metrics=[name for name in others if name not in baselines],
+        rows=_ranked_rows(ranking),
+        left_out=[row for row in ranking.rows if row.status != "ok"],
+        voters=_voters(ranking),
+        speed_unit=speed_unit(ranking),
+        resampled=any(row.rank_interval for row in ranking.ranked),
+        hub=hub,
+        folded=folded,
+    )
+
+
+@functools.cache
+def environment() -> Environment:
+    """The templates of this package, with escaping on and numbers as the report shows them."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -64,6 +121,7 @@ def _environment() -> Environment:
     for function in (text.score, text.share, text.interval, text.count, text.megabytes, text.rate):
         environment.filters[function.__name__] = function
     environment.filters["label"] = text.label
+    environment.filters["is_commit"] = lambda revision: bool(_COMMIT.fullmatch(revision))
     return environment
 
 
