@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -118,14 +118,7 @@ class Run:
 
     def parquet(self) -> bytes:
         """The content of the file."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = [{**row, "created_at": _moment(row["created_at"])} for row in self.rows]
-        sink = io.BytesIO()
-        table = pa.Table.from_pylist(columns, schema=schema())
-        pq.write_table(table, sink, compression="zstd")
-        return sink.getvalue()
+        return dump_rows(self.rows)
 
     def row_number(self, model_id: str) -> int:
         """Position in the file of a model's row with the metric that sorts."""
@@ -168,6 +161,17 @@ def result_rows(ranking: Ranking) -> list[Row]:
             for metric in (ranking.metric, *others)
         ]
     return rows
+
+
+def dump_rows(rows: Iterable[Row]) -> bytes:
+    """Rows as a parquet file that :func:`read_results` reads."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = [{**row, "created_at": _moment(row["created_at"])} for row in rows]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(columns, schema=schema()), sink, compression="zstd")
+    return sink.getvalue()
 
 
 def read_results(path: Path, name: str) -> list[Row]:
@@ -282,8 +286,8 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
+def _moment(said: str | datetime | None) -> datetime | None:
+    if said is None:
         return None
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(said) if isinstance(said, str) else said
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
