@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 import hf_sfda
 from hf_sfda.cli import app
 from hf_sfda.config import RankConfig
-from hf_sfda.ensemble import select_for_run
+from hf_sfda.ensemble import select_for_ranking, select_for_run
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
 from hf_sfda.ranking import assemble, score_candidate
 from hf_sfda.store import FeatureKey, FeatureStore
@@ -178,6 +178,18 @@ def test_a_candidate_whose_features_are_gone_is_named(run, store):
     store.clear()
     with pytest.raises(StoreError, match=r"features of 3 of 3 .*rank --config .*config.yaml"):
         select_for_run(run)
+
+
+def test_a_ranking_and_a_target_at_hand_need_no_directory(tmp_path, store):
+    run, target = make_run(tmp_path, store, SPECIALISTS)
+    ranking, expected = read(run), select_for_run(run)
+    shutil.rmtree(run)
+    shutil.rmtree(tmp_path / "shapes")
+    chosen = select_for_ranking(ranking, target=target, store=store)
+    assert chosen.to_dict() == expected.to_dict()
+    other = dataclasses.replace(target, fingerprint="0" * 64)
+    with pytest.raises(TargetError, match=r"no longer what was ranked .*000000000000 now"):
+        select_for_ranking(ranking, target=other, store=store)
 
 
 def test_a_dataset_that_changed_is_refused(run, tmp_path):

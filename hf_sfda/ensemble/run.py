@@ -1,8 +1,7 @@
-"""Ensembles for the directory of a finished run: what was ranked, from the features it stored."""
+"""Ensembles for a finished run: what was ranked, from the features it stored."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from hf_sfda.config import RankConfig
 from hf_sfda.ensemble.member import Member, member_of
 from hf_sfda.ensemble.result import Ensemble
 from hf_sfda.ensemble.select import select_ensemble
-from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
+from hf_sfda.errors import MetricError, StoreError
+from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.store import FeatureStore
-from hf_sfda.target import target_of
 from hf_sfda.types import ModelRow, Ranking, Target
 from hf_sfda.views import view_features
 
@@ -28,42 +27,72 @@ def select_for_run(
     progress: Progress | None = None,
     **options: Any,
 ) -> Ensemble:
-    """Choose an ensemble among the ranked models of a run.
-
-    The labels are not part of a run directory: the target is loaded again, at the revision that was
-    ranked, and must have the same fingerprint. No model is downloaded or run.
+    """Choose an ensemble among the ranked models of a run directory.
 
     Args:
         directory: What ``hf-sfda rank`` wrote.
+        size: As in :func:`select_for_ranking`, and so are the others.
+        token: Hub token.
+        store: Where the features are.
+        progress: Listens.
+        options: As in :func:`select_for_ranking`.
+
+    Raises:
+        ConfigError: This is no run directory, or an option is not allowed.
+        TargetError: As :func:`select_for_ranking`.
+        StoreError: As :func:`select_for_ranking`.
+        MetricError: As :func:`select_for_ranking`.
+    """
+    return select_for_ranking(
+        read_ranking(directory), size=size, token=token, store=store, progress=progress, **options
+    )
+
+
+def select_for_ranking(
+    ranking: Ranking,
+    *,
+    size: int = 3,
+    token: str | None = None,
+    store: FeatureStore | None = None,
+    progress: Progress | None = None,
+    target: Target | None = None,
+    **options: Any,
+) -> Ensemble:
+    """Choose an ensemble among the ranked models of a ranking.
+
+    The labels are not part of a ranking: the target is loaded again, at the revision that was
+    ranked, and must have the same fingerprint. No model is downloaded or run.
+
+    Args:
+        ranking: Its rows say where their features are.
         size: The most models to choose.
         token: Hub token.
         store: Where the features are.
         progress: Listens.
+        target: What was ranked on, for callers that have it; loaded if not given.
         options: ``criterion``, ``pooling``, ``layout`` and ``weight`` of
             :func:`~hf_sfda.ensemble.select_ensemble`; folds, resamples, confidence and seed are the
             run's own.
 
     Raises:
-        ConfigError: This is no run directory, or an option is not allowed.
+        ConfigError: An option is not allowed.
         TargetError: The target is not the one that was ranked.
         StoreError: The features of fewer than two models are left.
-        MetricError: The run has fewer than two ranked models, or no single-label target.
+        MetricError: Fewer than two models were ranked, or on no single-label target.
     """
-    ranking = read_ranking(Path(directory))
-    values = {key: value for key, value in ranking.config.items() if key != "fingerprint"}
-    config = RankConfig.from_dict(values)
+    config = config_of(ranking)
     if len(ranking.ranked) < 2:
         raise MetricError(
-            f"{directory} has {len(ranking.ranked)} ranked models; an ensemble needs at least 2."
+            f"The ranking on {config.dataset} has {len(ranking.ranked)} ranked models; an ensemble "
+            "needs at least 2."
         )
     progress = progress or NoProgress()
-    target = _same_target(ranking, config, token, progress)
+    target = same_target(ranking, target=target, token=token, progress=progress)
     members, lost = _members(ranking, target, config, store or FeatureStore(), progress)
     if len(members) < 2:
         raise StoreError(
-            f"The features of {len(lost)} of {len(ranking.ranked)} ranked models are no longer "
-            f"stored. Run `hf-sfda rank --config {Path(directory) / 'config.yaml'}` again; it "
-            "extracts what is missing."
+            f"The features of {len(lost)} of {len(ranking.ranked)} ranked models are not stored "
+            f"here, or no longer. {RESTORE}"
         )
     ensemble = select_ensemble(
         members,
@@ -76,39 +105,6 @@ def select_for_run(
         **options,
     )
     return replace(ensemble, warnings=tuple(_warnings(ensemble, ranking, members, lost)))
-
-
-def read_ranking(directory: Path) -> Ranking:
-    """Read ``ranking.json`` of a run directory.
-
-    Raises:
-        ConfigError: It is missing or is none.
-    """
-    path = directory / "ranking.json"
-    try:
-        return Ranking.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot read {path}: {error.strerror}. Give the directory that `hf-sfda rank` wrote, "
-            "such as runs/NAME."
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is not a ranking: {error}") from error
-
-
-def _same_target(
-    ranking: Ranking, config: RankConfig, token: str | None, progress: Progress
-) -> Target:
-    # The commit that was ranked, not what the branch holds today.
-    revision = ranking.dataset.get("revision") or config.revision
-    target = target_of(config.replace(revision=revision), token=token, progress=progress)
-    if target.fingerprint != ranking.dataset["fingerprint"]:
-        raise TargetError(
-            f"{config.dataset} is no longer what was ranked (fingerprint "
-            f"{ranking.dataset['fingerprint'][:12]} then, {target.fingerprint[:12]} now), so its "
-            "labels do not belong to the stored features. Run `hf-sfda rank` again."
-        )
-    return target
 
 
 def _members(
