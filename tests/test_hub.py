@@ -184,11 +184,33 @@ def test_explain_repositories(hub, vit):
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(429, "rate limit"), (503, "its side"), (403, "refuses access"), (418, "answered 418")],
+    [
+        (429, "rate limit"),
+        (503, "its side"),
+        (403, "refuses access"),
+        (402, "wants to be paid"),
+        (418, "answered 418"),
+    ],
 )
 def test_explain_statuses(hub, vit, status, words):
     hub.faults.add(path_regex="/api/models", status=status)
     assert words in explain(_raised(hub_api().model_info, vit.model_id))
+
+
+def test_explain_says_what_the_token_may_not_do(hub, vit, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", hub.account("stranger"))
+    api, name = hub_api(), vit.model_id
+    writes = [
+        _raised(api.upload_file, path_or_fileobj=b"x", path_in_repo="x", repo_id=name),
+        _raised(api.create_repo, "acme/new"),
+        _raised(api.delete_repo, name),
+        _raised(api.auth_check, name, write=True),
+    ]
+    for error in writes:
+        assert "may write here" in explain(error), error
+    hub.faults.add(status=403, times=None)
+    for error in (_raised(api.model_info, name), _raised(api.get_paths_info, name, "config.json")):
+        assert "may read this" in explain(error), error
 
 
 def test_explain_finds_the_cause_inside_wrappers(hub):

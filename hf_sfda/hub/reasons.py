@@ -114,13 +114,25 @@ def _http(error: Any) -> str:
             "HF_TOKEN for a higher one"
         )
     if status in (401, 403):
+        may = "write here" if _is_write(error.response.request) else "read this"
         return (
             f"the Hub refuses access ({status}: {said}); "
-            "check that the token is valid and may read this"
+            f"check that the token is valid and may {may}"
         )
+    if status == 402:
+        return f"the Hub wants to be paid for this (402: {said}); see {_endpoint()}/settings/billing"
     if status >= 500:
         return f"the Hub at {_endpoint()} fails ({status}); the fault is on its side, try later"
     return f"the Hub answered {status}: {said}"
+
+
+def _is_write(request: Any) -> bool:
+    """Whether a request changes something, or asks whether it might."""
+    path = request.url.path
+    if path.endswith("/auth-check/write"):
+        return True
+    # Which files there are is asked for with a POST: the list may be long.
+    return request.method not in ("GET", "HEAD") and "/paths-info/" not in path
 
 
 def _endpoint() -> str:
