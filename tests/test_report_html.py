@@ -145,8 +145,8 @@ def test_hostile_names_add_no_element(name, page):
 
 
 def specs(page: Page) -> dict:
-    (script,) = [s for s in page.scripts if "const FIGURES = " in s]
-    return json.loads(script.split("const FIGURES = ")[1].split(";\nconst SWAP")[0])
+    (script,) = [s for s in page.scripts if "const figures = " in s]
+    return json.loads(script.split("const figures = ")[1].split(";\n  const { draw")[0])
 
 
 def test_nothing_is_loaded_from_anywhere(page, source):

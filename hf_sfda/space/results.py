@@ -49,7 +49,7 @@ class Snapshot:
     def board(self, name: str | None) -> Board | None:
         """The board of that name, else the first one, if there is any."""
         named = [board for board in self.boards if board_name(board) == name]
-        return (named or [*self.boards, None])[0]
+        return next(iter([*named, *self.boards]), None)
 
 
 def board_name(board: Board) -> str:

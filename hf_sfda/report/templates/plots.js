@@ -1,12 +1,12 @@
-// The figures come in the light palette; draw them in the reader's, and again when it changes.
-(() => {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
+// Figures come in the light palette; this draws them in the reader's. `swap` maps light colours to
+// dark ones.
+const makePlotter = (swap) => {
   const narrow = matchMedia("(max-width: 640px)");
-  const swap = (value) => {
-    if (typeof value === "string") return dark.matches && SWAP[value] ? SWAP[value] : value;
-    if (Array.isArray(value)) return value.map(swap);
+  const inDark = (value) => {
+    if (typeof value === "string") return swap[value] || value;
+    if (Array.isArray(value)) return value.map(inDark);
     if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, swap(item)]));
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inDark(item)]));
     }
     return value;
   };
@@ -18,7 +18,7 @@
     if (layout.yaxis.ticktext) {
       layout.yaxis.ticktext = layout.yaxis.ticktext.map((name) => shorten(name, 15));
     }
-    if (layout.xaxis.tickvals) {
+    if (layout.xaxis.tickvals && layout.xaxis.ticktext) {
       const everySecond = (_, index) => index % 2 === 1;
       layout.xaxis.tickvals = layout.xaxis.tickvals.filter(everySecond);
       layout.xaxis.ticktext = layout.xaxis.ticktext.filter(everySecond);
@@ -27,13 +27,9 @@
     layout.font.size = 12;
     return figure;
   };
-  const draw = () => {
-    for (const [name, figure] of Object.entries(FIGURES)) {
-      const { data, layout } = fit(swap(figure));
-      Plotly.react("plot-" + name, data, layout, { displayModeBar: false, responsive: true });
-    }
+  const draw = (element, figure, dark) => {
+    const { data, layout } = fit(dark ? inDark(figure) : structuredClone(figure));
+    Plotly.react(element, data, layout, { displayModeBar: false, responsive: true });
   };
-  draw();
-  dark.addEventListener("change", draw);
-  narrow.addEventListener("change", draw);
-})();
+  return { draw, narrow };
+};
