@@ -37,3 +37,11 @@ class StoreError(SfdaError):
 
 class PublishError(SfdaError):
     """Results could not be published, or the plan was refused."""
+
+
+class UploadError(SfdaError):
+    """A visitor's file cannot serve as a dataset; nothing of it was kept."""
+
+
+class JobError(SfdaError):
+    """A visitor's job ended without a result: cancelled, out of time, killed, or refused."""
