@@ -120,7 +120,8 @@ def _http(error: Any) -> str:
             f"check that the token is valid and may {may}"
         )
     if status == 402:
-        return f"the Hub wants to be paid for this (402: {said}); see {_endpoint()}/settings/billing"
+        page = f"{_endpoint()}/settings/billing"
+        return f"the Hub wants to be paid for this (402: {said}); see {page}"
     if status >= 500:
         return f"the Hub at {_endpoint()} fails ({status}); the fault is on its side, try later"
     return f"the Hub answered {status}: {said}"

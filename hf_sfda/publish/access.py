@@ -24,7 +24,7 @@ def hub_url() -> str:
 
 @dataclass(frozen=True)
 class Repo:
-    """A repository's name; ``kind`` is ``"model"`` or ``"dataset"``."""
+    """A repository's name; ``kind`` is ``"model"``, ``"dataset"`` or ``"space"``."""
 
     id: str
     kind: str = "model"

@@ -13,26 +13,30 @@ class FileChange:
     Attributes:
         path: In the repository.
         before: Its content; ``None`` if it is new.
-        after: Its content then.
-        shown: For files that are no text: the lines a reader would see in it.
+        after: Its content then; ``None`` if it goes.
+        shown: What to show of its content then, where that is no text or says nothing.
     """
 
     path: str
     before: bytes | None
-    after: bytes
+    after: bytes | None
     shown: tuple[str, ...] | None = None
 
     @property
     def verb(self) -> str:
-        """``new`` or ``changed``."""
-        return "new" if self.before is None else "changed"
+        """``new``, ``changed`` or ``deleted``."""
+        if self.before is None:
+            return "new"
+        return "changed" if self.after is not None else "deleted"
 
     def diff(self) -> str:
         """A unified diff."""
-        old = [] if self.before is None else _lines(self.before)
-        new = list(self.shown) if self.shown is not None else _lines(self.after)
+        old, new = _lines(self.before), _lines(self.after)
+        if self.shown is not None:
+            new = list(self.shown)
         before = "/dev/null" if self.before is None else f"a/{self.path}"
-        lines = difflib.unified_diff(old, new, before, f"b/{self.path}", lineterm="")
+        after = "/dev/null" if self.after is None else f"b/{self.path}"
+        lines = difflib.unified_diff(old, new, before, after, lineterm="")
         return "\n".join(lines) + "\n"
 
 
@@ -41,7 +45,9 @@ def diff_of(files: tuple[FileChange, ...]) -> str:
     return "\n".join(file.diff() for file in files)
 
 
-def _lines(content: bytes) -> list[str]:
+def _lines(content: bytes | None) -> list[str]:
+    if content is None:
+        return []
     lines = content.decode("utf-8", "replace").split("\n")
     if lines[-1] == "":
         return lines[:-1]

@@ -11,7 +11,7 @@ from hf_sfda.publish.access import Repo, find_head, hub_errors, read_file
 from hf_sfda.publish.changes import Done, FileChange, diff_of
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 
 _CONFLICT = 412
 
@@ -76,14 +76,13 @@ class Commit:
 
     def send(self, api: HfApi, *, create_pr: bool = False) -> CommitInfo:
         """Ask the Hub once. A lost answer is not asked for again: it would happen twice."""
-        from huggingface_hub import CommitOperationAdd
         from huggingface_hub.errors import HfHubHTTPError
 
         with hub_errors(f"Cannot write to {self.repo}"):
             try:
                 return api.create_commit(
                     self.repo.id,
-                    [CommitOperationAdd(file.path, file.after) for file in self.files],
+                    [_operation(file) for file in self.files],
                     repo_type=self.repo.kind,
                     revision=None if create_pr else self.revision,
                     parent_commit=self.parent,
@@ -109,6 +108,14 @@ class Commit:
             return None
         sha = find_head(api, self.repo, self.revision)
         return sha if sha and sha != self.parent and self.applied_at(api, sha) else None
+
+
+def _operation(file: FileChange) -> CommitOperationAdd | CommitOperationDelete:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    if file.after is None:
+        return CommitOperationDelete(file.path)
+    return CommitOperationAdd(file.path, file.after)
 
 
 def _may_have_arrived(error: BaseException | None) -> bool:

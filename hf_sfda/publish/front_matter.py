@@ -136,7 +136,7 @@ def checked(
     if not good:
         raise PublishError(
             f"The metadata of {before.name} is written in a way that cannot be extended without "
-            "rewriting it. It is left as it is; write `model-index` as an indented list, one "
+            "rewriting it. It is left as it is; write the metadata as indented lines, one "
             "field a line, and publish again."
         )
     return after

@@ -72,7 +72,9 @@ class Plan:
         """Names the plan: two plans with the same digest change the same bytes."""
         content = self.user + self._steps()
         content += "".join(
-            hashlib.sha256(file.after).hexdigest() for step in self.steps for file in step.files
+            hashlib.sha256(file.after or b"").hexdigest()
+            for step in self.steps
+            for file in step.files
         )
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

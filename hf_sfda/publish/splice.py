@@ -53,7 +53,7 @@ def replace_items(
         edits: list[Edit] = [(*spans[0], block)]
         edits += [(_with_break_before(text, start), end, "") for start, end in spans[1:]]
         return apply(text, edits)
-    end = _line_end(text, _content_end(text, items))
+    end = _line_end(text, content_end(text, items))
     return apply(text, [(end, end, newline + block)])
 
 
@@ -80,19 +80,19 @@ def _span(text: str, item: Any) -> tuple[int, int]:
     """A block item from the beginning of its dash's line to the end of its last line."""
     dash = text.rindex("-", 0, item.start_mark.index)
     start = max(text.rfind("\n", 0, dash), text.rfind("\r", 0, dash)) + 1
-    return start, _line_end(text, _content_end(text, item))
+    return start, _line_end(text, content_end(text, item))
 
 
-def _content_end(text: str, node: Any) -> int:
+def content_end(text: str, node: Any) -> int:
     """Where the last thing written in a node ends.
 
     PyYAML lets a block end where the next token begins; comments and blank lines between are not
     part of it, and belong to the author.
     """
     if node.value and node.id == "mapping" and not node.flow_style:
-        return _content_end(text, node.value[-1][1])
+        return content_end(text, node.value[-1][1])
     if node.value and node.id == "sequence" and not node.flow_style:
-        return _content_end(text, node.value[-1])
+        return content_end(text, node.value[-1])
     return len(text[: node.end_mark.index].rstrip())
 
 

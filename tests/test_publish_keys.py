@@ -1,0 +1,110 @@
+"""Single keys of a front matter: ours change, every other byte stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_sfda.errors import PublishError
+from hf_sfda.publish.front_matter import parse_card
+from hf_sfda.publish.keys import include, set_key
+
+CARD = """---
+# mine
+title: "My board"   # a good one
+sdk_version: 4.36.0 # old
+tags: [a, 'b']  # two
+hf_oauth_scopes:
+    # as little as possible
+    - email
+
+emoji: 🧭
+datasets:
+- me/old
+- me/older
+pinned: false
+---
+Words.
+"""
+
+
+def card(text=CARD):
+    return parse_card(text.encode(), "README.md of me/board")
+
+
+def lines(before: str, after: str) -> tuple[list[str], list[str]]:
+    """(gone, new)"""
+    old, new = before.splitlines(), after.splitlines()
+    return [line for line in old if line not in new], [line for line in new if line not in old]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "gone", "new"),
+    [
+        ("sdk_version", "6.31.0", ["sdk_version: 4.36.0 # old"], ["sdk_version: 6.31.0 # old"]),
+        ("pinned", True, ["pinned: false"], ["pinned: true"]),
+        ("datasets", ["me/new"], ["- me/old", "- me/older"], ["- me/new"]),
+        ("datasets", None, ["datasets:", "- me/old", "- me/older"], ["datasets: null"]),
+        ("sdk", "gradio", [], ["sdk: gradio"]),
+        ("title", "My board", [], []),
+    ],
+)
+def test_a_key_is_set_and_all_else_stays(key, value, gone, new):
+    after = set_key(card(), key, value)
+    assert lines(CARD, str(after)) == (gone, new)
+    assert after.data == {**card().data, key: value}
+    assert set_key(after, key, value) == after
+
+
+def test_text_that_looks_like_a_number_stays_text():
+    after = set_key(card(), "python_version", "3.12")
+    assert after.data["python_version"] == "3.12"
+    assert set_key(card("---\na: 3.12\n---\n"), "a", "3.12").data["a"] == "3.12"
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "new"),
+    [
+        ("tags", ["b", "c"], ["tags: [a, 'b', \"c\"]  # two"]),
+        ("hf_oauth_scopes", ["email", "read-repos"], ["    - read-repos"]),
+        ("models", ["a/b"], ["models:", "- a/b"]),
+        ("datasets", ["me/old"], []),
+    ],
+)
+def test_a_list_is_made_to_hold_something(key, values, new):
+    after = include(card(), key, values)
+    assert lines(CARD, str(after))[1] == new
+    assert set(after.data[key]) == {*(card().data.get(key) or []), *values}
+    assert include(after, key, values) == after
+
+
+def test_a_single_value_becomes_a_list():
+    after = include(card("---\ntags: a\nb: 1\n---\n"), "tags", ["c"])
+    assert after.data == {"tags": ["a", "c"], "b": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\ntags: &x [a]\nb: *x\n---\n",
+        "---\n{tags: [a], b: 1}\n---\n",
+        "---\nsdk: |\n  gradio\nb: 1\n---\n",
+        "---\r\nsdk:\r\n  - x\r\n\r\nb: 1\r\n---\r\nBody\r\n",
+        "---\nsdk:\nb: 1\n---\n",
+        "---\nb: 1\nsdk:\n---\n",
+        "---\nsdk: >-\n  a\n  b\n---\n",
+    ],
+)
+def test_every_style_is_edited_rightly_or_refused(text):
+    before = card(text)
+    for change in (
+        lambda: set_key(before, "sdk", "gradio"),
+        lambda: include(before, "tags", ["z"]),
+    ):
+        try:
+            after = change()
+        except PublishError as error:
+            assert "left as it is" in str(error)
+            continue
+        assert after.data["b"] == before.data["b"] if "b" in before.data else True
+        assert after.data.get("sdk") == "gradio" or "z" in after.data["tags"]
+        assert after.body == before.body
