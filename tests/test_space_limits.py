@@ -35,7 +35,7 @@ def test_a_bad_variable_is_named_with_its_value_and_what_is_allowed(value):
 
 
 def test_a_bad_limit_in_code_is_refused():
-    with pytest.raises(ConfigError, match="seconds is 0.*HF_SFDA_MAX_SECONDS"):
+    with pytest.raises(ConfigError, match=r"seconds is 0.*HF_SFDA_MAX_SECONDS"):
         Limits(seconds=0)
 
 
@@ -53,6 +53,7 @@ def test_the_sentence_holds_the_numbers_a_visitor_meets():
         (show_bytes(999), "999 B"),
         (show_bytes(12_540_000), "12.5 MB"),
         (show_bytes(4e9), "4 GB"),
+        (show_bytes(999_999_999), "1,000 MB"),
         (show_count(86_600_000), "86.6 million"),
         (show_count(1.5e9), "1.5 billion"),
         (show_count(12_000), "12,000"),

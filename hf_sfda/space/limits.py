@@ -113,7 +113,7 @@ def show_bytes(size: float) -> str:
     """``4 GB``, ``12.5 MB``, ``640 B``: three digits, decimal units as the Hub shows them."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
-            return f"{size / factor:.3g} {unit}"
+            return f"{_three_digits(size / factor)} {unit}"
     return f"{size:.0f} B"
 
 
@@ -121,7 +121,7 @@ def show_count(number: float) -> str:
     """``400 million``, ``1.5 billion``, ``800``."""
     for unit, factor in (("billion", 1e9), ("million", 1e6)):
         if number >= factor:
-            return f"{number / factor:.3g} {unit}"
+            return f"{_three_digits(number / factor)} {unit}"
     return f"{number:,.0f}"
 
 
@@ -132,3 +132,7 @@ def show_seconds(seconds: float) -> str:
     else:
         count, unit = seconds, "second"
     return f"{count:,.0f} {unit}" + ("" if round(count) == 1 else "s")
+
+
+def _three_digits(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,.10g}"  # .3g alone writes 999.9 as 1e+03
