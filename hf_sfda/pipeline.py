@@ -78,6 +78,8 @@ def run(
     say: Callable[[str], None] = lambda line: None,
     directory: Path | None = None,
     accelerator: Accelerator | None = None,
+    candidates: Sequence[Candidate] | None = None,
+    on_extracted: Callable[[Extraction], None] = lambda extraction: None,
 ) -> Ranking:
     """Run every stage; :func:`rank` and the command line are thin fronts of this.
 
@@ -89,6 +91,9 @@ def run(
         say: Takes a line a stage for a person to read.
         directory: Run directory, for the journal.
         accelerator: Made here if not given.
+        candidates: Found before, such as by a plan that was shown; by default they are looked for
+            as ``config.models`` says.
+        on_extracted: Told of every candidate once, as soon as it has features or cannot have them.
 
     Returns:
         The ranking. Processes other than the main one return the same ranking.
@@ -123,18 +128,23 @@ def run(
     say(describe_target(target))
     journal.write("target", **target.describe())
 
-    candidates = from_main(
-        accelerator,
-        lambda: find_candidates(
-            config.models,
-            modality=target.modality,
-            top=config.top,
-            max_params=config.max_params,
-            token=token,
-        ),
-    )
+    if candidates is None:
+        candidates = from_main(
+            accelerator,
+            lambda: find_candidates(
+                config.models,
+                modality=target.modality,
+                top=config.top,
+                max_params=config.max_params,
+                token=token,
+            ),
+        )
     say(describe_candidates(candidates))
     journal.write("scan", candidates=len(candidates))
+
+    def extracted(extraction: Extraction) -> None:
+        _note(extraction, journal)
+        on_extracted(extraction)
 
     extractions = extract_all(
         [candidate for candidate in candidates if candidate.skip is None],
@@ -144,7 +154,7 @@ def run(
         accelerator=accelerator,
         token=token,
         progress=progress,
-        on_done=lambda extraction: _note(extraction, journal),
+        on_done=extracted,
     )
 
     def judge() -> Ranking:

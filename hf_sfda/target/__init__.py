@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from hf_sfda.target.load import load_target, target_of
+from hf_sfda.target.size import download_size
 
-__all__ = ["load_target", "target_of"]
+__all__ = ["download_size", "load_target", "target_of"]

@@ -68,7 +68,7 @@ def open_source(
         place = Path(name).expanduser()
     if place.exists() and revision is not None:
         raise TargetError(f"{dataset} is local and has no revisions; leave --revision out.")
-    with _quiet():
+    with quiet():
         if place.is_file() and config is None:
             return _file(place, split)
         if place.is_dir():
@@ -85,7 +85,7 @@ def _file(path: Path, split: str | None) -> Source:
     if split not in (None, "train"):
         raise TargetError(f"--split {split!r}: a single file has only one split, train.")
     loader, options = _FILES[path.suffix.lower()]
-    with _explained(str(path)):
+    with explained(str(path)):
         from datasets import load_dataset
 
         data = load_dataset(loader, data_files=str(path), split="train", **options)
@@ -125,7 +125,7 @@ def _saved_splits(path: Path, split: str | None) -> Source:
 def _load_from_disk(path: Path) -> Any:
     from datasets import load_from_disk
 
-    with _explained(str(path)):
+    with explained(str(path)):
         try:
             return load_from_disk(str(path))
         except IndexError as error:  # datasets does not read back what it saved without rows
@@ -169,14 +169,14 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         raise TargetError(
             f"{dataset!r} is neither a path that exists nor a Hub id. {_ALLOWED}"
         ) from error
-    with _explained(dataset):
+    with explained(dataset):
         api = hub_api(token)
         sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
     try:
         return _built(repo, split, repo, name=config or None, revision=sha, token=token)
     except TargetError as error:
         if isinstance(error.__cause__, DatasetNotFoundError):  # it forgets why: ask again
-            with _explained(dataset):
+            with explained(dataset):
                 read(api.auth_check, repo, repo_type="dataset")
         raise
 
@@ -185,13 +185,13 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
     """Anything that ``load_dataset`` reads: metadata first, data only after the split is known."""
     from datasets import load_dataset_builder
 
-    with _explained(shown):
+    with explained(shown):
         try:
             builder = fetch(load_dataset_builder, loader, **options)
         except ValueError as error:
             raise _config_error(shown, loader, options) or error from error
     _check_commit(shown, builder.hash, options.get("revision"))
-    with _explained(shown):
+    with explained(shown):
         names = _names(builder.info.splits or builder.config.data_files or ())
         if names:
             choose_split(shown, names, split)
@@ -255,7 +255,7 @@ def choose_split(dataset: str, names: Sequence[str], given: str | None) -> str:
 
 
 @contextmanager
-def _explained(dataset: str) -> Iterator[None]:
+def explained(dataset: str) -> Iterator[None]:
     """Turn whatever the libraries raise into one sentence about this dataset."""
     try:
         yield
@@ -282,7 +282,7 @@ def _why(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the libraries' own bars: ours are the ones that the listener asked for."""
     import datasets
     from huggingface_hub import utils

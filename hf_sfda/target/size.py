@@ -1,0 +1,58 @@
+"""How much would be fetched to open a dataset, known before any of it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hf_sfda.hub import fetch, hub_api, read
+from hf_sfda.target.sources import explained, quiet
+
+_AT_ONCE = 500  # paths a question
+
+
+def download_size(
+    dataset: str, *, revision: str | None = None, token: str | None = None
+) -> int | None:
+    """Bytes of the data files of a Hub dataset's configuration, all splits.
+
+    The ``datasets`` library fetches all of them, however few rows are sampled.
+
+    Args:
+        dataset: Hub id, ``org/name`` or ``org/name:config``.
+        revision: Branch, tag or commit.
+        token: User access token; ``None`` takes the login.
+
+    Returns:
+        The size, whether or not the files are in the cache; ``None`` for data on this machine.
+
+    Raises:
+        TargetError: The dataset cannot be had.
+    """
+    if Path(dataset).expanduser().exists():
+        return None
+    from datasets import load_dataset_builder
+
+    repo, _, config = dataset.partition(":")
+    with quiet(), explained(dataset):
+        api = hub_api(token)
+        sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
+        builder = fetch(load_dataset_builder, repo, name=config or None, revision=sha, token=token)
+        inside = f"hf://datasets/{repo}@{sha}/"
+        files = sorted(
+            {
+                # `zip://a.csv::hf://...` is a file inside a file
+                str(file).rpartition("::")[2].removeprefix(inside)
+                for split in (builder.config.data_files or {}).values()
+                for file in split
+            }
+        )
+        total = 0
+        for paths in _chunks(files):
+            found = read(api.get_paths_info, repo, paths, revision=sha, repo_type="dataset")
+            total += sum(getattr(path, "size", 0) for path in found)
+    return total
+
+
+def _chunks(files: list[str]) -> Iterable[list[str]]:
+    return (files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE))
