@@ -2,7 +2,8 @@
 
 ``scan`` makes :class:`Candidate`, ``target`` makes :class:`Target`, ``extract`` makes
 :class:`Features`, metrics make :class:`Score`, and ``rank`` makes :class:`Ranking` out of
-:class:`ModelRow`. Importing this module loads numpy and the standard library only.
+:class:`ModelRow`. A leaderboard has an :class:`Update` for each run. Importing this module loads
+numpy and the standard library only.
 """
 
 from __future__ import annotations
@@ -325,6 +326,23 @@ class Ranking:
         from hf_sfda.report import save_ranking
 
         return save_ranking(self, Path(directory))
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """How a leaderboard stood after a run was added to it.
+
+    Attributes:
+        run: Digest of the run.
+        created_at: UTC time, ISO 8601; empty where it is not known.
+        places: Model -> place, 1 is best.
+        comparable: Whether its scores mean the same as today's: the same samples and settings.
+    """
+
+    run: str
+    created_at: str
+    places: Mapping[str, int]
+    comparable: bool = True
 
 
 def flat_row(row: ModelRow) -> dict[str, Any]:

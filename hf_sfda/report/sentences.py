@@ -32,7 +32,9 @@ def tie_labels(ranked: Sequence[ModelRow]) -> list[str]:
 def target(ranking: Ranking) -> str:
     """Which samples of what."""
     data = ranking.dataset
-    name = str(data["id"]) + (f":{data['config']}" if data.get("config") else "")
+    name, config = str(data["id"]), data.get("config")
+    if config and not name.endswith(f":{config}"):
+        name += f":{config}"
     revision = f" @ {str(data['revision'])[:7]}" if data.get("revision") else ""
     taken, available = int(data["n_samples"]), int(data.get("n_available") or data["n_samples"])
     of = f" of {available:,}" if available > taken else ""

@@ -8,7 +8,12 @@ from __future__ import annotations
 from hf_sfda.uncertainty.agreement import Consensus, agreement_with, consensus, weighted_tau
 from hf_sfda.uncertainty.bootstrap import degrees_of_freedom, paired_bootstrap
 from hf_sfda.uncertainty.curve import LearningCurve, learning_curve
-from hf_sfda.uncertainty.diagnose import diagnose, diagnose_row, voting_metrics
+from hf_sfda.uncertainty.diagnose import (
+    diagnose,
+    diagnose_row,
+    diagnose_rows,
+    voting_metrics,
+)
 from hf_sfda.uncertainty.floor import at_floor, noise_floor
 from hf_sfda.uncertainty.jackknife import group_jackknife, jackknife_groups, one_stratum
 from hf_sfda.uncertainty.summary import Uncertainty, percentile_intervals, summarise
@@ -24,6 +29,7 @@ __all__ = [
     "degrees_of_freedom",
     "diagnose",
     "diagnose_row",
+    "diagnose_rows",
     "group_jackknife",
     "jackknife_groups",
     "learning_curve",

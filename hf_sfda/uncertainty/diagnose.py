@@ -63,17 +63,44 @@ def diagnose(
     Returns:
         Sentences, the gravest first.
     """
+    if not any(row.status == "ok" for row in rows):
+        return []
+    found = diagnose_rows(
+        rows,
+        metric=metric,
+        n_samples=sum(class_counts.values()),
+        n_classes=len(class_counts),
+        agreement=agreement,
+    )
+    return [*found, *_about_classes(class_counts)]
+
+
+def diagnose_rows(
+    rows: Sequence[ModelRow],
+    *,
+    metric: str,
+    n_samples: int,
+    n_classes: int,
+    agreement: Mapping[str, float],
+) -> list[str]:
+    """Hazards that the rows alone tell of, for those who have no labels.
+
+    Args:
+        rows: As in :func:`diagnose`.
+        metric: As in :func:`diagnose`.
+        n_samples: N.
+        n_classes: C.
+        agreement: As in :func:`diagnose`.
+    """
     ranked = [row for row in rows if row.status == "ok"]
     if not ranked:
         return []
-    n_samples = sum(class_counts.values())
     return [
         *_about_the_floor(ranked, metric),
-        *_about_saturation(ranked, metric, n_samples, len(class_counts)),
-        *_about_width(ranked, metric, n_samples, len(class_counts)),
+        *_about_saturation(ranked, metric, n_samples, n_classes),
+        *_about_width(ranked, metric, n_samples, n_classes),
         *_about_agreement(ranked, metric, agreement),
         *_about_twins(ranked),
-        *_about_classes(class_counts),
     ]
 
 
