@@ -55,6 +55,36 @@ def test_spaces(hub: HubServer, api: HfApi, tmp_path: Path) -> None:
         api.get_space_secrets("me/app", token=hub.account("stranger"))
 
 
+def test_a_new_space_holds_the_hubs_own_card(hub: HubServer, api: HfApi) -> None:
+    api.create_repo("me/app", repo_type="space", space_sdk="gradio")
+    assert set(hub.files("me/app")) == {".gitattributes", "README.md"}
+    assert b"title: App\n" in hub.files("me/app")["README.md"]
+    commits = api.list_repo_commits("me/app", repo_type="space")
+    assert {commit.title for commit in commits} == {"initial commit"}
+
+
+def test_hardware_that_costs(hub: HubServer, api: HfApi) -> None:
+    poor = HfApi(token=hub.account("poor", pays=False))
+    with pytest.raises(HfHubHTTPError, match="402"):
+        poor.create_repo("poor/app", repo_type="space", space_sdk="gradio")
+    assert not poor.repo_exists("poor/app", repo_type="space")
+    poor.create_repo(
+        "poor/app",
+        repo_type="space",
+        space_sdk="gradio",
+        space_hardware=SpaceHardware.ZERO_A10G,
+        space_sleep_time=600,
+    )
+    runtime = poor.get_space_runtime("poor/app")
+    assert (runtime.requested_hardware, runtime.sleep_time) == ("zero-a10g", 600)
+    with pytest.raises(HfHubHTTPError, match="402"):
+        poor.request_space_hardware("poor/app", SpaceHardware.T4_SMALL)
+    assert poor.get_space_runtime("poor/app").requested_hardware == "zero-a10g"
+    assert poor.request_space_hardware("poor/app", SpaceHardware.CPU_BASIC)
+    with pytest.raises(HfHubHTTPError, match="Invalid hardware flavor"):
+        poor.request_space_hardware("poor/app", "abacus")
+
+
 def test_collections(hub: HubServer, api: HfApi) -> None:
     for name in "abc":
         hub.put(f"acme/{name}", model_files())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hf_sfda import __version__
-from hf_sfda.cli import cache, ensemble, env, leaderboard, metrics, publish, rank, scan
+from hf_sfda.cli import cache, ensemble, env, leaderboard, metrics, publish, rank, scan, space
 from hf_sfda.cli._errors import INTERRUPTED, report_failure
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ scan.add_to(app)
 ensemble.add_to(app)
 publish.add_to(app)
 leaderboard.add_to(app)
+space.add_to(app)
 metrics.add_to(app)
 cache.add_to(app)
 env.add_to(app)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, TokenOption, choose_format
+from hf_sfda.cli._options import (
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    TokenOption,
+    choose_format,
+    hub_id,
+)
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
 from hf_sfda.config import RankConfig
@@ -271,19 +278,7 @@ def _output(format_: Format, json_: bool, quiet: bool) -> Output:
 
 
 def _id(text: str) -> str:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    from hf_sfda.errors import ConfigError
-
-    repo_id = text.removeprefix("datasets/")
-    try:
-        validate_repo_id(repo_id)  # it also ends in a shell command of a workflow
-    except HFValidationError:
-        repo_id = ""
-    if "/" not in repo_id:
-        raise ConfigError(f"REPO is {text!r}; give a dataset as OWNER/NAME, such as me/board.")
-    return repo_id
+    return hub_id("REPO", text, "dataset", "me/board")
 
 
 def _read(path: Path) -> str:

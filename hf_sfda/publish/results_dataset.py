@@ -203,6 +203,12 @@ def refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
         )
 
 
+def holds_results(api: HfApi, repo: Repo, sha: str) -> bool:
+    """Whether a dataset is one that we write results into; its card says so."""
+    readme = read_file(api, repo, "README.md", sha)
+    return readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION)
+
+
 def results_card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
     """The card with the leaderboards of all rows; what others wrote in it stays."""
     section = render_card("results_section", repo=repo.id, boards=make_boards(rows), hub=hub_url())

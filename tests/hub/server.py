@@ -124,10 +124,12 @@ class HubServer:
 
     # -- what a test sets up behind the API's back
 
-    def account(self, name: str, role: str = "write", orgs: tuple[str, ...] = ()) -> str:
-        """Make an account and return its token."""
+    def account(
+        self, name: str, role: str = "write", orgs: tuple[str, ...] = (), *, pays: bool = True
+    ) -> str:
+        """Make an account, or make one anew, and return its token."""
         with self.state.lock:
-            return self.state.add_account(Account(name, role, orgs)).token
+            return self.state.add_account(Account(name, role, orgs, pays)).token
 
     def put(
         self,

@@ -15,11 +15,15 @@ __all__ = ["Account", "State"]
 
 @dataclass(frozen=True)
 class Account:
-    """A user with one token, of role ``write`` or ``read``, for its own name and ``orgs``."""
+    """A user with one token, of role ``write`` or ``read``, for its own name and ``orgs``.
+
+    Who does not ``pay`` gets no Space on hardware that costs, nor a new one on ``cpu-basic``.
+    """
 
     name: str
     role: str = "write"
     orgs: tuple[str, ...] = ()
+    pays: bool = True
 
     @property
     def token(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.hub.commits import apply_files
-from tests.hub.routes.spaces import new_space
+from tests.hub.routes.spaces import FREE, first_readme, new_space, require_payment
 from tests.hub.routing import HubError, Request, Response, json_response, route
 from tests.hub.state import State
 
@@ -32,11 +32,13 @@ def create(hub: State, request: Request) -> Response:
     if (kind, repo_id) in hub.repos:
         message = f"You already created this {kind[:-1]} repo"
         return json_response({"error": message, "url": url}, 409, {"X-Error-Message": message})
+    if kind == "spaces":
+        require_payment(request.account, payload.get("hardware", FREE), new=True)
     repo = hub.create(kind, repo_id, private=_private(payload))
     if kind == "spaces":
         repo.space = new_space(payload)
-        front = f"---\ntitle: {payload['name']}\nsdk: {payload.get('sdk')}\n---\n"
-        apply_files(repo, {"README.md": front.encode()}, title="initial commit")
+        readme = first_readme(payload["name"], payload.get("sdk"))
+        apply_files(repo, {"README.md": readme.encode()}, title="initial commit")
     return json_response({"url": url, "name": repo_id, "id": repo_id})
 
 

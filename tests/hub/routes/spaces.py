@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.hub.repo import Repo, timestamp
-from tests.hub.routing import Request, Response, json_response, route
-from tests.hub.state import State
+from tests.hub.routing import HubError, Request, Response, json_response, route
+from tests.hub.state import Account, State
 
+FREE = "cpu-basic"
+_FOR_ALL = "zero-a10g"
 _HARDWARE = {
     "cpu-basic": ("CPU Basic", "2 vCPU", "16 GB"),
     "cpu-upgrade": ("CPU Upgrade", "8 vCPU", "32 GB"),
@@ -25,9 +27,35 @@ def _entry(payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def first_readme(name: str, sdk: str | None) -> str:
+    """The card that the Hub writes into a new Space."""
+    return f"""---
+title: {name.title()}
+emoji: 🐠
+colorFrom: yellow
+colorTo: blue
+sdk: {sdk}
+sdk_version: 5.49.1
+app_file: app.py
+pinned: false
+---
+
+Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference
+"""
+
+
+def require_payment(account: Account | None, flavor: str, *, new: bool = False) -> None:
+    """Refuse hardware that the account has not paid for, or that there is not."""
+    if flavor not in _HARDWARE:
+        raise HubError(400, f"Invalid hardware flavor: {flavor}")
+    costs = flavor != _FOR_ALL and (new or flavor != FREE)
+    if costs and (account is None or not account.pays):
+        raise HubError(402, f"Payment required to run a Space on {flavor}")
+
+
 def new_space(payload: dict[str, Any]) -> dict[str, Any]:
     """What a Space remembers besides its files, from the request that creates it."""
-    hardware = payload.get("hardware", "cpu-basic")
+    hardware = payload.get("hardware", FREE)
     return {
         "sdk": payload.get("sdk"),
         "secrets": {item["key"]: _entry(item) for item in payload.get("secrets", [])},
@@ -101,6 +129,7 @@ def runtime(hub: State, request: Request) -> Response:
 @route("POST", "/api/spaces/{repo}/hardware")
 def request_hardware(hub: State, request: Request) -> Response:
     repo, payload = _space(hub, request), request.json()
+    require_payment(request.account, payload["flavor"])
     state = repo.space["runtime"]
     state["hardware"]["requested"] = payload["flavor"]
     state["gcTimeout"] = payload.get("sleepTimeSeconds", state["gcTimeout"])

@@ -1,0 +1,104 @@
+"""``hf-sfda space``: the leaderboard as an app."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import FormatOption, JsonOption, TokenOption, choose_format, hub_id
+from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
+
+_DEPLOY = """
+**Examples**
+
+- `hf-sfda space deploy me/leaderboard --results me/results` — show the plan, write nothing
+
+- `hf-sfda space deploy me/leaderboard --results me/results --hardware zero-a10g --yes`
+
+- `hf-sfda space deploy me/leaderboard --results me/results --variable HF_SFDA_MAX_SAMPLES=1000`
+
+- `HF_TOKEN=hf_... hf-sfda space deploy me/leaderboard --results me/private --secret HF_TOKEN`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    group = typer.Typer(help="The leaderboard as an app.", no_args_is_help=True)
+    group.callback()(_group)
+    group.command("deploy", epilog=_DEPLOY)(deploy)
+    app.add_typer(group, name="space")
+
+
+def _group() -> None:
+    """The leaderboard as an app, on the Hub."""
+
+
+def deploy(
+    space: Annotated[
+        str, typer.Argument(metavar="SPACE", help="OWNER/NAME of the Space; made if need be.")
+    ],
+    results: Annotated[
+        str,
+        typer.Option("--results", help="Results dataset to show, OWNER/NAME.", show_default=False),
+    ],
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variable",
+            metavar="NAME=VALUE",
+            help="Set a variable, such as a limit; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="NAME",
+            help="Make a secret of the environment variable of this name; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="Such as cpu-basic or zero-a10g; else as it is.", show_default=False),
+    ] = None,
+    sleep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Sleep after so long without a visitor; -1 for never.",
+            show_default=False,
+        ),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a private Space.")] = False,
+    yes: YesOption = False,
+    expect: ExpectOption = None,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: AddressesOption = False,
+) -> None:
+    """Put the app on the Hub, or bring it up to date. Plan first."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from hf_sfda.space.deploy import plan_deploy
+    from hf_sfda.space.deploy.options import make_options
+
+    output = Output(choose_format(format_, json_, quiet))
+    send_warnings_to(output.warn)
+    results_id = hub_id("--results", results, "dataset", "me/results")
+    options = make_options(
+        results_id,
+        variables=tuple(variable or ()),
+        secrets=tuple(secret or ()),
+        hardware=hardware,
+        sleep=sleep,
+        private=private,
+    )
+    space_id = hub_id("SPACE", space, "space", "me/leaderboard")
+    plan = plan_deploy(space_id, results_id, options, token=token)
+    offer(output, plan, yes=yes, expect=expect, token=token)

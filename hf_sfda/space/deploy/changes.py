@@ -1,0 +1,93 @@
+"""Which files of a Space change, found without downloading those that do not."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_sfda.errors import PublishError
+from hf_sfda.publish import FileChange
+from hf_sfda.publish.access import Repo, hub_errors, read_file
+from hf_sfda.space.deploy.card import is_marked, space_card
+from hf_sfda.space.deploy.tree import PACKAGE, README, is_ours, space_files
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi, RepoFile
+
+_BY_THE_HUB = "initial commit"
+"""Title of the commits that the Hub makes itself."""
+
+# What a Space may hold before it is ours. Anything else is somebody's app.
+_HARMLESS = re.compile(r"\..*|[^/]*\.md|LICEN[CS]E[^/]*|CITATION[^/]*", re.IGNORECASE)
+
+
+def file_changes(api: HfApi, repo: Repo, results: Repo, head: str | None) -> tuple[FileChange, ...]:
+    """What a deployment changes on top of a commit; ``None`` stands for a Space to be made.
+
+    Raises:
+        PublishError: The Space holds somebody's app, or a README that cannot be edited.
+    """
+    there = _listing(api, repo, head) if head else {}
+    readme = read_file(api, repo, README, head) if head and README in there else None
+    _refuse_foreign(repo, there, readme)
+    if readme is not None and not is_marked(readme) and _is_untouched(api, repo):
+        card = space_card(repo, results, None)
+    else:
+        card = space_card(repo, results, readme)
+    wanted = {**space_files(), README: card}
+    changed = [path for path, new in wanted.items() if not _is_same(there.get(path), new)]
+    gone = [path for path in there if is_ours(path) and path not in wanted]
+    before = _contents(api, repo, head, [p for p in (*changed, *gone) if p in there])
+    return tuple(
+        FileChange(path, before.get(path), wanted.get(path)) for path in sorted((*changed, *gone))
+    )
+
+
+def _listing(api: HfApi, repo: Repo, sha: str) -> dict[str, RepoFile]:
+    from huggingface_hub import RepoFile
+
+    with hub_errors(f"Cannot list {repo}"):
+        entries = api.list_repo_tree(repo.id, recursive=True, revision=sha, repo_type=repo.kind)
+        return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+
+def _refuse_foreign(repo: Repo, there: Mapping[str, RepoFile], readme: bytes | None) -> None:
+    if is_marked(readme) or f"{PACKAGE}/space/deploy/tree.py" in there:
+        return
+    foreign = [path for path in there if not _HARMLESS.fullmatch(path)]
+    if foreign:
+        more = f" and {len(foreign) - 1} more files" if len(foreign) > 1 else ""
+        raise PublishError(
+            f"{repo} holds another app: {foreign[0]}{more}. It is left as it is; deploy to a "
+            f"Space of its own, such as {repo.namespace}/leaderboard"
+        )
+
+
+def _is_untouched(api: HfApi, repo: Repo) -> bool:
+    """Whether all there is was put there by the Hub, when the Space was made."""
+    with hub_errors(f"Cannot read {repo}"):
+        commits = api.list_repo_commits(repo.id, repo_type=repo.kind)
+    return all(commit.title == _BY_THE_HUB for commit in commits)
+
+
+def _is_same(file: RepoFile | None, content: bytes) -> bool:
+    if file is None:
+        return False
+    if file.lfs is not None:
+        return file.lfs.sha256 == hashlib.sha256(content).hexdigest()
+    blob = b"blob %d\0" % len(content) + content  # what git hashes
+    return file.blob_id == hashlib.sha1(blob).hexdigest()
+
+
+def _contents(api: HfApi, repo: Repo, sha: str | None, paths: list[str]) -> dict[str, bytes]:
+    """What these files hold at a commit; fetched several at a time."""
+    if sha is None or not paths:
+        return {}
+    with hub_errors(f"Cannot read {repo}"):
+        folder = api.snapshot_download(
+            repo.id, repo_type=repo.kind, revision=sha, allow_patterns=paths
+        )
+    return {path: (Path(folder) / path).read_bytes() for path in paths}

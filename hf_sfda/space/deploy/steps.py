@@ -1,0 +1,285 @@
+"""What a deployment does on the Hub, one thing after the other.
+
+The order: the Space, its secrets and variables, its files, its hardware. A commit is what starts a
+build, so whatever is built finds its settings there; and what costs money is asked for last, when
+there is an app to run on it. A Space that is new gets its settings and its hardware in the one
+request that makes it: it cannot be without them, many accounts may not make one on the Hub's
+default hardware at all, and as long as it holds no app nothing runs and nothing is billed.
+
+Broken off anywhere, the old app still runs or no app runs yet, and the same command does the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hf_sfda import __version__
+from hf_sfda.errors import PublishError
+from hf_sfda.hub import explain
+from hf_sfda.publish import Done, FileChange
+from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files
+from hf_sfda.publish.changes import diff_of
+from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
+from hf_sfda.space.deploy.options import FREE_HARDWARE, Options
+from hf_sfda.space.deploy.tree import PACKAGE, README
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+SDK = "gradio"
+_PAYMENT_REQUIRED = 402
+_BY_THE_HUB = {".gitattributes", README}
+"""What a Space holds that was just made."""
+
+
+@dataclass(frozen=True)
+class MakeSpace:
+    """A new Space with its settings and no app.
+
+    Attributes:
+        repo: Where.
+        options: Its settings.
+    """
+
+    repo: Repo
+    options: Options
+
+    @property
+    def files(self) -> tuple[FileChange, ...]:
+        """None yet."""
+        return ()
+
+    def where(self) -> str:
+        """For a plan."""
+        kind = "private" if self.options.private else "public"
+        return f"{self.repo}: a new {kind} Space on {self.options.hardware or FREE_HARDWARE}"
+
+    def diff(self) -> str:
+        """Its settings."""
+        lines = _setting_lines(self.options.variables, {}, self.options.secrets)
+        if self.options.sleep is not None:
+            lines.append(f"+ {_sleep_in_words(self.options.sleep)}\n")
+        return "".join(lines)
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Make it, in one request.
+
+        Raises:
+            PublishError: The Hub refuses or fails, or somebody else was faster.
+        """
+        with hub_errors(f"Cannot make {self.repo}"), _asking_for_payment():
+            api.create_repo(
+                self.repo.id,
+                repo_type=self.repo.kind,
+                space_sdk=SDK,
+                private=self.options.private,
+                space_variables=_pairs(self.options.variables),
+                space_secrets=_pairs(self.options.secrets),
+                space_hardware=self.options.hardware,  # type: ignore[arg-type]  # an enum of str
+                space_sleep_time=self.options.sleep,
+            )
+        return Done(f"{self.repo}: made", self.repo.url)
+
+
+@dataclass(frozen=True)
+class ChangeSettings:
+    """Variables and secrets of a Space that exists.
+
+    Attributes:
+        repo: Where.
+        variables: Those that are set.
+        before: What they are now, as far as they are there.
+        secrets: Those that are set; nobody can read what they are now.
+    """
+
+    repo: Repo
+    variables: Mapping[str, str]
+    before: Mapping[str, str]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def files(self) -> tuple[FileChange, ...]:
+        """None."""
+        return ()
+
+    def where(self) -> str:
+        """For a plan."""
+        return f"{self.repo}: {' and '.join(self._kinds())}"
+
+    def diff(self) -> str:
+        """What changes, line by line."""
+        return "".join(_setting_lines(self.variables, self.before, self.secrets))
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Set one after the other; each can be set again.
+
+        Raises:
+            PublishError: The Hub refuses or fails.
+        """
+        with hub_errors(f"Cannot change the settings of {self.repo}"):
+            for name, value in self.secrets.items():
+                api.add_space_secret(self.repo.id, name, value)
+            for name, value in self.variables.items():
+                api.add_space_variable(self.repo.id, name, value)
+        return Done(self.where(), f"{self.repo.url}/settings")
+
+    def _kinds(self) -> list[str]:
+        kinds = {"variables": self.variables, "secrets": self.secrets}
+        return [name for name, members in kinds.items() if members]
+
+
+@dataclass(frozen=True)
+class UploadFiles:
+    """The app, in one commit.
+
+    Attributes:
+        repo: Where.
+        files: What changes.
+        parent: The commit the plan was made on; ``None`` if the Space will be made.
+        private: Whether that Space is private.
+    """
+
+    repo: Repo
+    files: tuple[FileChange, ...]
+    parent: str | None
+    private: bool = False
+
+    def where(self) -> str:
+        """For a plan."""
+        if self.parent is None:
+            return f"{self.repo}: one commit to main"
+        return place_of_commit(self.repo, self.parent, private=self.private)
+
+    def diff(self) -> str:
+        """What changes, line by line; files of the package that are new are counted instead.
+
+        They are what is installed here, to the byte, and ten thousand lines.
+        """
+        new = [f for f in self.files if f.before is None and f.path.startswith(f"{PACKAGE}/")]
+        diff = diff_of(tuple(file for file in self.files if file not in new))
+        if not new:
+            return diff
+        digest = hashlib.sha256(b"".join(file.after or b"" for file in new)).hexdigest()[:12]
+        line = f"+ {len(new)} files of hf-sfda {__version__} as it is here, digest {digest}\n"
+        return f"{diff}\n{line}" if diff else line
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Make the commit.
+
+        Raises:
+            MovedError: The Space is no longer where it was; nothing was written.
+            PublishError: The Hub refuses or fails; nothing was written.
+        """
+        return Commit(
+            repo=self.repo,
+            parent=self.parent or self._made(api),
+            files=self.files,
+            message=f"Deploy hf-sfda {__version__}",
+        ).carry_out(api)
+
+    def _made(self, api: HfApi) -> str:
+        sha = find_head(api, self.repo)
+        if sha is None:
+            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+        if set(list_files(api, self.repo, sha)) - _BY_THE_HUB:
+            raise MovedError(f"Somebody else wrote to {self.repo} as soon as it was made.")
+        return sha
+
+
+@dataclass(frozen=True)
+class ChangeHardware:
+    """The machine of a Space that exists, and when it sleeps.
+
+    Attributes:
+        repo: Where.
+        hardware: The one to ask for; ``None`` keeps it.
+        sleep: Seconds; ``None`` keeps them.
+        before: Hardware and seconds now.
+    """
+
+    repo: Repo
+    hardware: str | None
+    sleep: int | None
+    before: tuple[str | None, int | None]
+
+    @property
+    def files(self) -> tuple[FileChange, ...]:
+        """None."""
+        return ()
+
+    def where(self) -> str:
+        """For a plan."""
+        return f"{self.repo}: hardware"
+
+    def diff(self) -> str:
+        """What changes, line by line."""
+        hardware, sleep = self.before
+        lines = []
+        if self.hardware is not None:
+            lines += [f"- {hardware or 'none yet'}\n", f"+ {self.hardware}\n"]
+        if self.sleep is not None:
+            lines += [f"- {_sleep_in_words(sleep)}\n", f"+ {_sleep_in_words(self.sleep)}\n"]
+        return "".join(lines)
+
+    def carry_out(self, api: HfApi) -> Done:
+        """Ask for it, in one request.
+
+        Raises:
+            PublishError: The Hub refuses or fails.
+        """
+        name = self.repo.id
+        with hub_errors(f"Cannot change the hardware of {self.repo}"), _asking_for_payment():
+            if self.hardware is not None:
+                api.request_space_hardware(
+                    name,
+                    self.hardware,  # type: ignore[arg-type]  # an enum of str
+                    sleep_time=self.sleep,
+                )
+            elif self.sleep is not None:
+                api.set_space_sleep_time(name, self.sleep)
+        return Done(self.where(), f"{self.repo.url}/settings")
+
+
+@contextmanager
+def _asking_for_payment() -> Iterator[None]:
+    """Adds to a refusal for want of money what else could be asked for."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        if error.response.status_code != _PAYMENT_REQUIRED:
+            raise
+        raise PublishError(
+            f"{explain(error)}. Or name hardware that your account includes, such as "
+            "--hardware zero-a10g."
+        ) from error
+
+
+def _setting_lines(
+    variables: Mapping[str, str], before: Mapping[str, str], secrets: Mapping[str, str]
+) -> list[str]:
+    lines = []
+    for name, value in variables.items():
+        if name in before:
+            lines.append(f"- variable {name}={before[name]}\n")
+        lines.append(f"+ variable {name}={value}\n")
+    lines += [
+        f"+ secret {name}, from your environment; set whatever it is now, which nobody can read\n"
+        for name in secrets
+    ]
+    return lines
+
+
+def _pairs(settings: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": name, "value": value} for name, value in settings.items()]
+
+
+def _sleep_in_words(seconds: int | None) -> str:
+    if seconds is None:
+        return "sleeps when the Hub thinks fit"
+    return "never sleeps" if seconds == -1 else f"sleeps after {seconds} s without a visitor"
