@@ -41,6 +41,12 @@ def render_all(run_dir: str) -> dict[str, str]:
                 "max_params": None,
                 "budget": {"candidates": 20, "params": None},
             },
+            "space_section": {
+                "repo": "me/board",
+                "results": results.id,
+                "hub": HUB,
+                "version": "0.1.0",
+            },
             "github_workflow.yaml": {
                 "repo": results.id,
                 "hub": HUB,

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,23 @@ from hf_sfda.publish.cards import card_names, cards_directory, cell, render_card
 from hf_sfda.publish.model_card import edit_card
 from hf_sfda.publish.rows import make_run
 from hf_sfda.publish.statement import make_statement
+from hf_sfda.space.deploy.tree import space_files
 from hf_sfda.types import ModelRow
 from tests.card_samples import HUB, render_all
 from tests.publishing import SECRET, make_ranking, ok_row, save_run
 
 ROOT = Path(__file__).parent.parent
+_DEPLOYED = """
+import json
+from hashlib import sha256
+from hf_sfda.space.deploy.tree import space_directory, space_files
+digests = {path: sha256(content).hexdigest() for path, content in space_files().items()}
+print(json.dumps([str(space_directory()), digests]))
+"""
 GOLDEN = Path(__file__).parent / "golden_cards"
 NAMES = [
     "github_workflow.yaml", "leaderboard.yaml", "model_section", "pull_request", "results_dataset",
-    "results_section",
+    "results_section", "space_section",
 ]  # fmt: skip
 
 TIED = make_ranking(
@@ -174,3 +183,17 @@ def test_the_wheel_carries_the_cards_and_renders_each_elsewhere(tmp_path):
     assert Path(rendered.pop("")).is_relative_to(target)
     assert cards_directory() == ROOT / "cards", "a checkout uses its own"
     assert rendered == render_all(str(run))
+    deployed = subprocess.run(
+        [sys.executable, "-c", _DEPLOYED],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    where, held = json.loads(deployed.stdout)
+    assert Path(where).is_relative_to(target)
+    assert held == {path: sha256(content).hexdigest() for path, content in space_files().items()}
+    assert {"app.py", "hf_sfda/_space/README.md", "hf_sfda/_cards/space_section.md.jinja"} <= set(
+        held
+    )

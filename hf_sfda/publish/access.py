@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_sfda.errors import PublishError
+from hf_sfda.errors import PublishError, SfdaError
 from hf_sfda.hub import explain, read
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def hub_errors(doing: str) -> Iterator[None]:
     """Turn whatever the client raises into one sentence that begins with ``doing``."""
     try:
         yield
-    except PublishError:
+    except SfdaError:
         raise
     except ValueError as error:  # the Hub's verdict on a card's metadata spans several lines
         said = explain(error) if hasattr(error, "response") else " ".join(str(error).split())

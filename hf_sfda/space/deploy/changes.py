@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 from collections.abc import Mapping
@@ -86,8 +87,9 @@ def _contents(api: HfApi, repo: Repo, sha: str | None, paths: list[str]) -> dict
     """What these files hold at a commit; fetched several at a time."""
     if sha is None or not paths:
         return {}
+    patterns = [glob.escape(path) for path in paths]
     with hub_errors(f"Cannot read {repo}"):
         folder = api.snapshot_download(
-            repo.id, repo_type=repo.kind, revision=sha, allow_patterns=paths
+            repo.id, repo_type=repo.kind, revision=sha, allow_patterns=patterns
         )
     return {path: (Path(folder) / path).read_bytes() for path in paths}

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api, read
 from hf_sfda.publish import Plan
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write, who_am_i
-from hf_sfda.publish.plan import Step
-from hf_sfda.publish.privacy import is_private
 from hf_sfda.publish.results_dataset import holds_results
+from hf_sfda.space.deploy.advice import advice
 from hf_sfda.space.deploy.changes import file_changes
 from hf_sfda.space.deploy.options import FREE_HARDWARE, Options
 from hf_sfda.space.deploy.steps import ChangeHardware, ChangeSettings, MakeSpace, UploadFiles
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-TOKEN = "HF_TOKEN"
-"""Secret with which the Space reads results that are private."""
 
 
 def plan_deploy(
@@ -43,23 +39,21 @@ def plan_deploy(
     repo, results = Repo(repo_id, "space"), Repo(results_id, "dataset")
     head = _check_space(api, me, repo)
     _check_results(api, results)
+    warnings = advice(api, repo, results, options, exists=head is not None, token=token)
+    plan = Plan(None, me.name, (), warnings=tuple(warnings), title=f"Deploy Space {repo_id}")
     files = file_changes(api, repo, results, head)
     if head is None:
         _check_sleep(options, FREE_HARDWARE)
-        known: set[str] = set()
-        steps: list[Step] = [MakeSpace(repo, options)]
-        steps.append(UploadFiles(repo, files, None, options.private))
-    else:
-        with hub_errors(f"Cannot read the settings of {repo}"):
-            known = set(read(api.get_space_secrets, repo.id))
-            settings = _settings_step(api, repo, options)
-            hardware = _hardware_step(api, repo, options)
-        upload = UploadFiles(repo, files, head) if files else None
-        steps = [step for step in (settings, upload, hardware) if step is not None]
-    settled = () if steps else (f"{repo} is deployed like this already",)
-    warnings = tuple(_warnings(api, repo, results, options, known, token)) if steps else ()
-    title = f"Deploy Space {repo_id}"
-    return Plan(None, me.name, tuple(steps), settled, warnings, title)
+        upload = UploadFiles(repo, files, None, options.private)
+        return replace(plan, steps=(MakeSpace(repo, options), upload))
+    with hub_errors(f"Cannot read the settings of {repo}"):
+        settings = _settings_step(api, repo, options)
+        hardware = _hardware_step(api, repo, options)
+    wanted = (settings, UploadFiles(repo, files, head) if files else None, hardware)
+    steps = tuple(step for step in wanted if step is not None)
+    if not steps:
+        return replace(plan, settled=(f"{repo} is deployed like this already",))
+    return replace(plan, steps=steps)
 
 
 def _check_space(api: HfApi, me: Account, repo: Repo) -> str | None:
@@ -116,29 +110,4 @@ def _check_sleep(options: Options, now: str) -> None:
         raise ConfigError(
             f"{FREE_HARDWARE} sleeps after 48 hours, which nobody can change. Leave out --sleep, "
             "or choose other hardware."
-        )
-
-
-def _warnings(
-    api: HfApi, repo: Repo, results: Repo, options: Options, known: set[str], token: str | None
-) -> Iterator[str]:
-    """What to know before saying yes; ``known`` are the secrets that the Space has already."""
-    from huggingface_hub import get_token
-
-    if is_private(api, results):
-        public = is_private(api, repo)
-        if not (options.private if public is None else public):
-            yield (
-                f"{results} is private, and {repo} is public: everybody would see the results "
-                "there. Deploy a private Space (--private) if that is not meant."
-            )
-        if TOKEN not in {*options.secrets, *known}:
-            yield (
-                f"{results} is private, and {repo} has no token to read it with. Put one that may "
-                f"only read it into {TOKEN}, and pass --secret {TOKEN}."
-            )
-    if options.secrets.get(TOKEN) == (token or get_token()):
-        yield (
-            f"The secret {TOKEN} is the token you deploy with, which may write. The Space only "
-            "reads; a token that may read the results and nothing else is enough."
         )

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from hf_sfda import __version__
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import explain
 from hf_sfda.publish import Done, FileChange
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files
 from hf_sfda.publish.changes import diff_of
@@ -71,7 +70,7 @@ class MakeSpace:
         Raises:
             PublishError: The Hub refuses or fails, or somebody else was faster.
         """
-        with hub_errors(f"Cannot make {self.repo}"), _asking_for_payment():
+        with _asking_for(f"Cannot make {self.repo}"):
             api.create_repo(
                 self.repo.id,
                 repo_type=self.repo.kind,
@@ -232,7 +231,7 @@ class ChangeHardware:
             PublishError: The Hub refuses or fails.
         """
         name = self.repo.id
-        with hub_errors(f"Cannot change the hardware of {self.repo}"), _asking_for_payment():
+        with _asking_for(f"Cannot change the hardware of {self.repo}"):
             if self.hardware is not None:
                 api.request_space_hardware(
                     name,
@@ -245,19 +244,21 @@ class ChangeHardware:
 
 
 @contextmanager
-def _asking_for_payment() -> Iterator[None]:
-    """Adds to a refusal for want of money what else could be asked for."""
+def _asking_for(doing: str) -> Iterator[None]:
+    """The Hub's errors in words; to a refusal for want of money, what else could be asked for."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        yield
-    except HfHubHTTPError as error:
-        if error.response.status_code != _PAYMENT_REQUIRED:
-            raise
-        raise PublishError(
-            f"{explain(error)}. Or name hardware that your account includes, such as "
-            "--hardware zero-a10g."
-        ) from error
+        with hub_errors(doing):
+            yield
+    except PublishError as error:
+        cause = error.__cause__
+        if isinstance(cause, HfHubHTTPError) and cause.response.status_code == _PAYMENT_REQUIRED:
+            raise PublishError(
+                f"{error} Or name hardware that your account includes, such as "
+                "--hardware zero-a10g."
+            ) from cause
+        raise
 
 
 def _setting_lines(

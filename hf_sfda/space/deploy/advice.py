@@ -1,0 +1,61 @@
+"""What to know before saying yes: results that would be seen, and tokens that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hf_sfda.hub import read
+from hf_sfda.publish.access import Repo, hub_errors
+from hf_sfda.publish.privacy import is_private
+from hf_sfda.space.deploy.options import Options
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TOKEN = "HF_TOKEN"
+"""Secret with which the Space reads results that are not for everybody."""
+
+
+def advice(
+    api: HfApi, repo: Repo, results: Repo, options: Options, *, exists: bool, token: str | None
+) -> Iterator[str]:
+    """Warnings about a deployment.
+
+    Args:
+        api: The client.
+        repo: The Space.
+        results: What it shows.
+        options: How it will be set up.
+        exists: Whether the Space is there already.
+        token: The one that deploys; ``None`` is the user's login.
+    """
+    from huggingface_hub import get_token
+
+    with hub_errors(f"Cannot read {results}"):
+        # The card of a gated dataset is open to everybody; the rest of it is not.
+        read(api.auth_check, results.id, repo_type=results.kind)
+        about = read(api.dataset_info, results.id)
+    closed = "private" if about.private else "gated" if about.gated else None
+    if closed and not (is_private(api, repo) if exists else options.private):
+        yield (
+            f"{results} is {closed}, and {repo} is public: everybody would see the results "
+            "there. Deploy a private Space (--private) if that is not meant."
+        )
+    if closed and TOKEN not in {*options.secrets, *_known_secrets(api, repo, exists=exists)}:
+        yield (
+            f"{results} is {closed}, and {repo} has no token to read it with. Put one that may "
+            f"only read it into {TOKEN}, and pass --secret {TOKEN}."
+        )
+    if options.secrets.get(TOKEN, "") == (token or get_token()):
+        yield (
+            f"The secret {TOKEN} is the token you deploy with, which may write. The Space only "
+            "reads; a token that may read the results and nothing else is enough."
+        )
+
+
+def _known_secrets(api: HfApi, repo: Repo, *, exists: bool) -> set[str]:
+    if not exists:
+        return set()
+    with hub_errors(f"Cannot read the settings of {repo}"):
+        return set(read(api.get_space_secrets, repo.id))
