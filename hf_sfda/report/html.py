@@ -143,13 +143,14 @@ def _summary(ranking: Ranking) -> dict[str, Any]:
 def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
     """What the template cannot work out by itself: place, band, bar."""
     ranked, metric = ranking.ranked, ranking.metric
+    banded = sentences.ties_known(ranking)
     bars = _bars(ranking)
     opinion = _consensus(ranking)
     return [
         {
             "row": row,
             "place": place,
-            "band": (row.tie_group or 0) % 2,
+            "band": banded and (row.tie_group or 0) % 2,
             "leads": row.tie_group == ranked[0].tie_group,
             "value": row.scores[metric],
             "hazards": sentences.hazards(row),

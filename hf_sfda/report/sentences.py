@@ -59,10 +59,17 @@ def candidates(ranking: Ranking) -> str:
     return " · ".join(parts)
 
 
+def ties_known(ranking: Ranking) -> bool:
+    """Whether the models were held against each other: not where one number a model is all there
+    is, nor where several runs are joined or another metric sorts.
+    """
+    return bool(ranking.ranked) and ranking.ranked[0].p_best is not None
+
+
 def ties(ranking: Ranking) -> str:
-    """Who cannot be told apart; empty where there is nothing to tell apart."""
+    """Who cannot be told apart; empty where there is nothing to tell apart, or it is not known."""
     ranked = ranking.ranked
-    if len(ranked) < 2 or ranked[0].p_best is None:
+    if len(ranked) < 2 or not ties_known(ranking):
         return ""
     level, groups = confidence(ranking), _groups(ranked)
     first, shared = groups[0], any(len(places) > 1 for places in groups[1:])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.report import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import hover, kinds, layout, limits, plot_name
+from hf_sfda.report.sentences import ties_known
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ _NAME_WIDTH = 34
 
 
 def scores_figure(ranking: Ranking) -> go.Figure | None:
-    """Every model's score with its interval and its noise floor; bands are tie groups."""
+    """Every model's score with its interval and its noise floor; bands are tie groups, where these
+    are known.
+    """
     import plotly.graph_objects as go
 
     metric, ranked = ranking.metric, ranking.ranked
@@ -65,7 +68,7 @@ def scores_figure(ranking: Ranking) -> go.Figure | None:
         )
     figure.update_layout(
         layout(height=96 + _ROW_HEIGHT * len(ranked)),
-        shapes=_bands(ranked),
+        shapes=_bands(ranked) if ties_known(ranking) else [],
         margin={"l": 8, "r": 16, "t": 36, "b": 48},
     )
     figure.update_xaxes(title_text=text.label(metric))
