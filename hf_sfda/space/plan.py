@@ -1,0 +1,242 @@
+"""What a ranking would do, before it does it: how much, of what, for how long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from hf_sfda.space.limits import show_bytes
+from hf_sfda.types import Candidate, Modality
+
+Device = Literal["cpu", "gpu"]
+
+_START = (6.0, 20.0)
+"""Seconds to start the process, import torch and transformers, and read the sample again."""
+
+_NETWORK = (200e6, 15e6)
+"""Bytes a second: a good link of a data centre, and a poor one."""
+
+_OPEN = (0.5, 4.0)
+"""Seconds to open a checkpoint and to store its features."""
+
+_SPEED: Mapping[tuple[Device, Modality], tuple[float, float]] = {
+    ("cpu", "image"): (500e6, 100e6),
+    ("cpu", "text"): (2200e6, 350e6),
+    ("gpu", "image"): (60e9, 8e9),
+    ("gpu", "text"): (200e9, 30e9),
+}
+"""Parameters times samples a second: fast, slow; on a CPU for one core."""
+
+_SCORE = ((1.0, 1e-3), (2.0, 9e-3))
+"""Seconds to score a model, as (fixed, by sample)."""
+
+_CORE_GAIN = 0.8
+"""What a further core brings, as a share of the first."""
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A candidate as the plan shows it.
+
+    Attributes:
+        model: Hub id.
+        revision: Commit, if it was found.
+        params: Number of parameters, if stated.
+        download_bytes: Size of its weights, if stated.
+        here: The weights are in the cache already.
+        skip: Why it will not be ranked; ``None`` where it will.
+        status: What it will be in the ranking where ``skip`` is set.
+    """
+
+    model: str
+    revision: str | None
+    params: int | None
+    download_bytes: int | None
+    here: bool
+    skip: str | None
+    status: Literal["skipped", "failed"] = "skipped"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What :meth:`hf_sfda.space.jobs.Job.rank` will do.
+
+    Attributes:
+        dataset: As the visitor called it.
+        revision: Commit of a Hub dataset.
+        split: Split the sample is drawn from.
+        modality: ``image`` or ``text``.
+        input_column: Column with the picture or text.
+        label_column: Column with the class.
+        n_samples: Size of the sample.
+        n_available: Rows of the split.
+        class_names: The classes.
+        left_out: Reason -> rows that cannot be used.
+        models: Every candidate, with those left out.
+        download_bytes: Weights still to be fetched.
+        seconds: From and to, a rough guess (:func:`estimate`).
+        device: What the models will run on.
+    """
+
+    dataset: str
+    revision: str | None
+    split: str
+    modality: Modality
+    input_column: str
+    label_column: str
+    n_samples: int
+    n_available: int
+    class_names: tuple[str, ...]
+    left_out: Mapping[str, int]
+    models: tuple[PlannedModel, ...]
+    download_bytes: int
+    seconds: tuple[float, float]
+    device: Device
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The candidates, for the event of that name."""
+        keys = ("model", "params", "download_bytes", "skip", "status")
+        return [{key: getattr(model, key) for key in keys} for model in self.models]
+
+    @property
+    def n_models(self) -> int:
+        """How many will be ranked."""
+        return sum(model.skip is None for model in self.models)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The plan in words, a line each: data, models, downloads, time."""
+        of = f" of {self.n_available:,}" if self.n_available > self.n_samples else ""
+        kind = {"image": "pictures", "text": "texts"}[self.modality]
+        lost = "".join(f"; {count:,} left out: {why}" for why, count in self.left_out.items())
+        skipped = len(self.models) - self.n_models
+        without = f"; {skipped} left out, with the reason in the table" if skipped else ""
+        weights = (
+            f"{show_bytes(self.download_bytes)} of weights to download"
+            if self.download_bytes
+            else "All weights are here already"
+        )
+        device = {"cpu": "a CPU", "gpu": "a GPU"}[self.device]
+        return (
+            f"{self.dataset}: {self.n_samples:,}{of} {kind} of the split {self.split}, "
+            f"{len(self.class_names)} classes (column {self.label_column}){lost}.",
+            f"{self.n_models} model{'s' if self.n_models != 1 else ''} to rank{without}.",
+            f"{weights}.",
+            f"This takes {about(*self.seconds)} on {device}.",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON, with the sentences."""
+        return asdict(self) | {
+            "class_names": list(self.class_names),
+            "models": [asdict(model) for model in self.models],
+            "seconds": list(self.seconds),
+            "n_models": self.n_models,
+            "sentences": list(self.sentences),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """Read back what :meth:`to_dict` wrote."""
+        given = {key: values[key] for key in cls.__dataclass_fields__}
+        given["class_names"] = tuple(given["class_names"])
+        given["models"] = tuple(PlannedModel(**model) for model in given["models"])
+        given["seconds"] = tuple(given["seconds"])
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one model costs.
+
+    Attributes:
+        params: Parameters.
+        fetch: Bytes to download.
+        extracted: Its features are stored already: it is only scored.
+    """
+
+    params: int
+    fetch: int = 0
+    extracted: bool = False
+
+
+def estimate(
+    loads: Iterable[Load], *, samples: int, modality: Modality, device: Device, cores: int
+) -> tuple[float, float]:
+    """Seconds a ranking takes, at best and at worst.
+
+    A rough guess from sizes alone: start + weights / network + parameters x samples / speed +
+    scoring. The speeds on a CPU are measured, one core, torch 2.13: 450 to 700 million
+    (parameters x samples) a second for the CNNs of ``benchmarks/extraction.md`` at 128 pixels; at
+    224 pixels 130 (ViT-S), 170 (ViT-B) and 215 (ResNet-50); for texts 440 (BERT, 128 tokens) and
+    2,200 (24 tokens). Scoring with the default metrics took 2 s for 1,000 samples x 2,000
+    dimensions and 17 s for 2,000 x 3,000. No GPU was measured: those figures are a guess from its
+    arithmetic. Pixels and tokens decide more than parameters do, hence the wide range.
+
+    Args:
+        loads: One a model that will be ranked.
+        samples: Size of the sample.
+        modality: Of the dataset.
+        device: What the models run on.
+        cores: CPU cores.
+
+    Returns:
+        (low, high) in seconds.
+    """
+    loads = list(loads)
+    bounds = []
+    for side in (0, 1):
+        speed = _SPEED[device, modality][side]
+        if device == "cpu":
+            speed *= 1 + _CORE_GAIN * (cores - 1)
+        fixed, by_sample = _SCORE[side]
+        seconds = _START[side]
+        for load in loads:
+            seconds += fixed + by_sample * samples
+            if not load.extracted:
+                seconds += _OPEN[side] + load.fetch / _NETWORK[side]
+                seconds += load.params * samples / speed
+        bounds.append(seconds)
+    return bounds[0], bounds[1]
+
+
+def about(low: float, high: float) -> str:
+    """A range of seconds in words.
+
+    Example:
+        >>> about(100, 350), about(20, 50), about(170, 190)
+        ('about 2 to 6 minutes', 'less than a minute', 'about 3 minutes')
+    """
+    if high <= 60:
+        return "less than a minute"
+    first, last = max(1, round(low / 60)), math.ceil(high / 60)
+    if first == last or round(high / 60) <= first:
+        return f"about {first} minute" + ("" if first == 1 else "s")
+    return f"about {first} to {last} minutes"
+
+
+def within_budget(
+    candidates: Sequence[Candidate], here: Sequence[bool], *, limit: int, spent: int
+) -> list[Candidate]:
+    """Leave out what would take the downloads over the limit, in the order of the candidates.
+
+    Args:
+        candidates: As the scan found them.
+        here: Which ones need no download.
+        limit: Bytes a job may download.
+        spent: Bytes that go to the dataset.
+    """
+    left = limit - spent
+    kept = []
+    for candidate, free in zip(candidates, here, strict=True):
+        size = 0 if free else candidate.download_bytes or 0
+        if candidate.skip is None and size > left:
+            why = f"{show_bytes(size)} of weights: over the {show_bytes(limit)} a job may download"
+            kept.append(replace(candidate, skip=why))
+            continue
+        left -= size if candidate.skip is None else 0
+        kept.append(candidate)
+    return kept

@@ -1,0 +1,375 @@
+"""The process of a visitor's job: ``python -m hf_sfda.space.worker plan|fetch|rank``.
+
+It reads one line of JSON on stdin (the request) and writes events on stdout, a JSON object a line.
+The visitor's token, if any, is ``HF_TOKEN`` in its environment and nowhere else. Its working
+directory is empty but for the data of an upload, so no name a visitor types can mean a file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import JobError, SfdaError
+from hf_sfda.hub import cached_model, explain, keep_secret, redact
+from hf_sfda.space.events import EventProgress, Sink, json_lines
+from hf_sfda.space.limits import Limits, show_bytes, show_seconds
+from hf_sfda.space.plan import Device, Load, Plan, PlannedModel, about, estimate, within_budget
+from hf_sfda.space.requests import RankRequest
+from hf_sfda.types import Candidate, Target
+
+if TYPE_CHECKING:
+    from hf_sfda.extract import Extraction
+
+CANDIDATES = "candidates.json"
+"""What the plan found, in the job's directory, for the steps that follow."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one process is to do, and how it speaks.
+
+    Attributes:
+        request: What the visitor asks for.
+        limits: Those of the Space.
+        directory: Of the job; the working directory is ``work`` in it.
+        device: What the models will run on, where the caller knows.
+        token: The visitor's.
+        sink: Where events go.
+    """
+
+    request: RankRequest
+    limits: Limits
+    directory: Path
+    device: Device | None
+    token: str | None
+    sink: Sink
+
+    @property
+    def place(self) -> Path:
+        """Where the data of an upload lies."""
+        return self.directory / "work"
+
+    @property
+    def run_directory(self) -> Path:
+        """Where the files of the run go."""
+        return self.directory / "run"
+
+    @property
+    def config(self) -> RankConfig:
+        """The settings of the run."""
+        return self.request.to_config(self.place, self.limits)
+
+    def message(self) -> dict[str, Any]:
+        """What the process is told: plain values without the token."""
+        return {
+            "request": self.request.to_dict(),
+            "limits": asdict(self.limits),
+            "directory": str(self.directory),
+            "device": self.device,
+        }
+
+    @classmethod
+    def from_message(cls, values: Mapping[str, Any], *, token: str | None, sink: Sink) -> Work:
+        """Read back what :meth:`message` wrote."""
+        return cls(
+            request=RankRequest.from_dict(values["request"]),
+            limits=Limits(**values["limits"]),
+            directory=Path(values["directory"]),
+            device=values["device"],
+            token=token,
+            sink=sink,
+        )
+
+
+# -- what it can do
+
+
+def plan(work: Work) -> None:
+    """Unpack the upload, draw the sample, find the candidates; say what ranking them would take."""
+    if work.request.upload is not None and not any(work.place.iterdir()):
+        from hf_sfda.space.uploads import unpack
+
+        unpack(work.request.upload, work.place, work.limits)
+    target, spent = _target(work)
+    candidates = _candidates(work, target, spent)
+    _write_candidates(work, candidates)
+    planned = _planned(work, target, candidates)
+    work.sink({"event": "candidates", "rows": planned.rows})
+    _check(planned, work.limits)
+    work.sink({"event": "planned", "plan": planned.to_dict()})
+
+
+def fetch(work: Work) -> None:
+    """Bring the sample and the weights here, for a process that should not wait for either."""
+    from hf_sfda.space.handover import write_handover
+
+    target, spent = _target(work)
+    write_handover(target, work.directory)
+    progress = _progress(work, spent)
+    fetched = [_fetched(work, c, progress) for c in read_candidates(work.directory)]
+    _write_candidates(work, fetched)
+    work.sink({"event": "fetched"})
+
+
+def rank(work: Work) -> None:
+    """Rank exactly what was planned, and save the run."""
+    from hf_sfda.pipeline import run
+
+    spent = _data_size(work)
+    ranking = run(
+        work.config,
+        token=work.token,
+        progress=_progress(work, spent),
+        say=lambda line: work.sink({"event": "say", "text": line}),
+        directory=work.run_directory,
+        # From the Hub even where a folder was handed over: who is ranked is who was found.
+        candidates=[replace(c, path=None) for c in read_candidates(work.directory)],
+        on_extracted=lambda extraction: extracted(work.sink, extraction),
+    )
+    ranking.save(work.run_directory)
+    work.sink({"event": "ranked", "ranking": ranking.to_dict()})
+
+
+def extracted(sink: Sink, extraction: Extraction) -> None:
+    """Say what became of a candidate."""
+    model, reason = extraction.candidate.model_id, extraction.error
+    sink({"event": "extracted", "model": model, "reason": reason, "cached": extraction.cached})
+
+
+def read_candidates(directory: Path) -> list[Candidate]:
+    """What the plan found.
+
+    Args:
+        directory: Of the job.
+    """
+    rows = json.loads((directory / CANDIDATES).read_text(encoding="utf-8"))
+    return [
+        Candidate(**{**row, "path": Path(row["path"]) if row["path"] else None}) for row in rows
+    ]
+
+
+# -- the steps
+
+
+def _data_size(work: Work) -> int:
+    """Bytes of a Hub dataset, or 0 for an upload.
+
+    Raises:
+        JobError: More than a job may download.
+    """
+    if work.request.dataset is None:
+        return 0
+    from hf_sfda.target import download_size
+
+    size = download_size(work.request.dataset, token=work.token) or 0
+    if size > work.limits.download_bytes:
+        raise JobError(
+            f"{work.request.dataset} has {show_bytes(size)} of data files; a job here may download "
+            f"{show_bytes(work.limits.download_bytes)} in all. Choose a smaller configuration "
+            "(org/name:config), or use the command line."
+        )
+    return size
+
+
+def _target(work: Work) -> tuple[Target, int]:
+    from hf_sfda.target import target_of
+
+    size = _data_size(work)
+    progress = _progress(work, size)
+    return target_of(work.config, token=work.token, progress=progress), size
+
+
+def _candidates(work: Work, target: Target, spent: int) -> list[Candidate]:
+    from hf_sfda.scan import find_candidates
+
+    work.sink({"event": "stage", "stage": "models"})
+    config = work.config
+    found = find_candidates(
+        config.models,
+        modality=target.modality,
+        top=config.top,
+        max_params=config.max_params,
+        token=work.token,
+    )
+    here = [cached_model(candidate) is not None for candidate in found]
+    kept = within_budget(found, here, limit=work.limits.download_bytes, spent=spent)
+    if all(candidate.skip for candidate in kept):
+        raise JobError(_nobody(kept))
+    return kept
+
+
+def _nobody(candidates: list[Candidate]) -> str:
+    if not candidates:
+        return "The Hub lists no model for this data. Name some."
+    reasons = "; ".join(f"{c.model_id}: {c.skip}" for c in candidates[:3])
+    more = f"; and {len(candidates) - 3} more" if len(candidates) > 3 else ""
+    return f"No model can be ranked ({reasons}{more}). Name others."
+
+
+def _planned(work: Work, target: Target, candidates: list[Candidate]) -> Plan:
+    from hf_sfda.extract.run import feature_key
+    from hf_sfda.store import FeatureStore
+
+    store, config = FeatureStore(), work.config
+    here = [cached_model(candidate) is not None for candidate in candidates]
+    loads = [
+        Load(
+            params=candidate.params or 0,
+            fetch=0 if cached else candidate.download_bytes or 0,
+            extracted=store.has(feature_key(candidate, target, config)),
+        )
+        for candidate, cached in zip(candidates, here, strict=True)
+        if candidate.skip is None
+    ]
+    device = work.device or _device()
+    cores = len(os.sched_getaffinity(0))
+    return Plan(
+        dataset=target.dataset_id,
+        revision=target.revision,
+        split=target.split,
+        modality=target.modality,
+        input_column=target.input_column,
+        label_column=target.label_column,
+        n_samples=len(target),
+        n_available=target.n_available,
+        class_names=target.class_names,
+        left_out=target.left_out,
+        models=tuple(
+            PlannedModel(
+                model=c.model_id,
+                revision=c.revision,
+                params=c.params,
+                download_bytes=c.download_bytes,
+                here=cached,
+                skip=c.skip,
+                status=c.status,
+            )
+            for c, cached in zip(candidates, here, strict=True)
+        ),
+        download_bytes=sum(load.fetch for load in loads if not load.extracted),
+        seconds=estimate(
+            loads, samples=len(target), modality=target.modality, device=device, cores=cores
+        ),
+        device=device,
+    )
+
+
+def _check(planned: Plan, limits: Limits) -> None:
+    """Refuse what cannot end in time.
+
+    Raises:
+        JobError: Even the low estimate is over the limit.
+    """
+    if planned.seconds[0] > limits.seconds:
+        raise JobError(
+            f"This would take {about(*planned.seconds)} on this machine; a job here may take "
+            f"{show_seconds(limits.seconds)}. Take fewer or smaller models, or fewer samples, or "
+            "use the command line on your own machine."
+        )
+
+
+def _fetched(work: Work, candidate: Candidate, progress: EventProgress) -> Candidate:
+    """The candidate with its folder, or with the reason why it has none."""
+    from hf_sfda.hub import download_model
+
+    if candidate.skip is not None:
+        return candidate
+    try:
+        folder = download_model(candidate, token=work.token, progress=progress)
+    except SfdaError as error:
+        failure = replace(candidate, skip=redact(str(error)), status="failed")
+        model, reason = candidate.model_id, failure.skip
+        work.sink({"event": "extracted", "model": model, "reason": reason, "cached": False})
+        return failure
+    return replace(candidate, path=folder)
+
+
+def _write_candidates(work: Work, candidates: list[Candidate]) -> None:
+    rows = [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates]
+    text = redact(json.dumps(rows, ensure_ascii=False))
+    (work.directory / CANDIDATES).write_text(text, encoding="utf-8")
+
+
+def _progress(work: Work, spent: int) -> EventProgress:
+    return EventProgress(work.sink, limit=work.limits.download_bytes - spent)
+
+
+def _device() -> Device:
+    """A GPU if the driver shows one: asking torch would cost seconds."""
+    return "gpu" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+
+
+# -- the process
+
+
+_VERBS: Mapping[str, Callable[[Work], None]] = {"plan": plan, "fetch": fetch, "rank": rank}
+
+
+def main() -> None:
+    """Do what the first argument says and end with 0; a failure is an event."""
+    sink = json_lines(_own_stdout())
+    verb = _VERBS[sys.argv[1]]
+    # To the end of the line and no further: the rest of stdin tells when the server has gone.
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
+        message = json.loads(stdin.readline())
+    threading.Thread(target=_die_with_server, daemon=True).start()
+    token = os.environ.get("HF_TOKEN") or None
+    keep_secret(token)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    work = Work.from_message(message, token=token, sink=sink)
+    _stay_modest(work.limits)
+    try:
+        verb(work)
+    except SfdaError as error:
+        sink({"event": "failed", "message": str(error)})
+    except Exception as error:
+        logger.exception("%s failed", sys.argv[1])
+        sink({"event": "failed", "message": f"An unexpected error: {explain(error)}."})
+
+
+def _own_stdout() -> IO[str]:
+    """The real stdout; whatever a library prints goes to stderr from now on."""
+    sys.stdout.flush()
+    mine = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return mine
+
+
+def _die_with_server() -> None:
+    """The server holds the other end of stdin; whatever ends it, ends this process and its own."""
+    while os.read(0, 4096):
+        pass
+    if os.getsid(0) == os.getpid():  # started by the server, not by hand
+        os.killpg(0, signal.SIGKILL)
+
+
+def _stay_modest(limits: Limits) -> None:
+    """The page must stay usable, and if memory or disk run out, it is this process that ends."""
+    os.nice(5)
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    except OSError:
+        logger.info("No /proc/self/oom_score_adj here.")
+    # No single file may outgrow all downloads, such as one unpacked from a small archive.
+    size = max(limits.download_bytes, limits.unpacked_bytes)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard)
+    )
+
+
+if __name__ == "__main__":
+    main()
