@@ -25,16 +25,69 @@ _DEPLOY = """
 """
 
 
+_SERVE = """
+**Examples**
+
+- `hf-sfda space serve --results me/results`
+
+- `hf-sfda space serve --results me/results --port 8000 --as-me` — private datasets, too
+"""
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(help="The leaderboard as an app.", no_args_is_help=True)
     group.callback()(_group)
+    group.command("serve", epilog=_SERVE)(serve)
     group.command("deploy", epilog=_DEPLOY)(deploy)
     app.add_typer(group, name="space")
 
 
 def _group() -> None:
-    """The leaderboard as an app, on the Hub."""
+    """The leaderboard as an app, here or on the Hub."""
+
+
+def serve(
+    results: Annotated[
+        str,
+        typer.Option("--results", help="Results dataset to show, OWNER/NAME.", show_default=False),
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 7860,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is all of them.")
+    ] = "127.0.0.1",
+    as_me: Annotated[
+        bool,
+        typer.Option(
+            "--as-me", help="Whoever opens the page reads the Hub with your token; else with none."
+        ),
+    ] = False,
+    token: TokenOption = None,
+) -> None:
+    """Serve the app on this machine, until Ctrl-C.
+
+    The limits of what a visitor may rank are variables, such as HF_SFDA_MAX_SAMPLES (README).
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from hf_sfda.errors import ConfigError
+
+    results_id = hub_id("--results", results, "dataset", "me/results")
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            'The app needs gradio, which is not installed. Run: pip install "hf-sfda[space]"'
+        ) from error
+    from hf_sfda.space.serve import serve_here
+
+    serve_here(
+        results_id,
+        port=port,
+        host=host,
+        token=token,
+        as_me=as_me,
+        say=lambda line: typer.echo(line),
+    )
 
 
 def deploy(

@@ -84,8 +84,14 @@ def save_ranking(ranking: Ranking, directory: Path) -> Path:
 
 def to_json(ranking: Ranking) -> bytes:
     """``ranking.json``. JSON knows no NaN; a score that is not a number becomes ``null``."""
-    document = _without_nan(ranking.to_dict())
+    document = to_document(ranking)
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def to_document(ranking: Ranking) -> dict[str, Any]:
+    """What ``ranking.json`` holds, as plain values."""
+    document: dict[str, Any] = _without_nan(ranking.to_dict())
+    return document
 
 
 def to_yaml(ranking: Ranking) -> bytes:
@@ -120,7 +126,7 @@ def to_arrow(ranking: Ranking) -> pa.Table:
 
     rows = [flat_row(row) for row in ranking.rows]
     metrics = dict.fromkeys(key for row in rows for key in row if key not in _TYPES)
-    document = _without_nan(ranking.to_dict())
+    document = to_document(ranking)
     del document["rows"]
     schema = pa.schema(
         [(name, pa.type_for_alias(kind)) for name, kind in _TYPES.items()]

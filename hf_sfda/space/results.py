@@ -60,6 +60,11 @@ def board_name(board: Board) -> str:
     return f"{about['dataset']}{config}{split}"
 
 
+def modality_of(board: Board) -> str:
+    """``images`` or ``texts``, as the task says."""
+    return "images" if "image" in str(board.about["task"]) else "texts"
+
+
 class Results:
     """A results dataset that is read again when it has become old.
 

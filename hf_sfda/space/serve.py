@@ -1,0 +1,79 @@
+"""The app on one's own machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from hf_sfda.errors import ConfigError
+from hf_sfda.hub import keep_secret
+from hf_sfda.space.limits import Limits
+from hf_sfda.space.settings import Settings, take_token
+
+
+def serve_here(
+    results: str,
+    *,
+    port: int,
+    host: str,
+    token: str | None = None,
+    as_me: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve the app until it is interrupted.
+
+    Args:
+        results: The results dataset.
+        port: 0 takes any free one.
+        host: Address to listen on.
+        token: Reads the results; by default the one the Hub's own tools would use.
+        as_me: Visitors use that token, too.
+        say: Takes the address.
+
+    Raises:
+        ConfigError: The port is taken, the address is not ours, or a limit is no number.
+    """
+    limits = Limits.from_environment()
+    found = take_token()
+    token = token or found
+    keep_secret(token)
+    if as_me and token is None:
+        raise ConfigError("--as-me needs a token: pass --token, set HF_TOKEN or `hf auth login`.")
+    settings = Settings(
+        results=results,
+        results_token=token,
+        visitor_token=token if as_me else None,
+        limits=limits,
+    )
+    port = _free_port(host, port)
+    from huggingface_hub import constants
+
+    from hf_sfda.space.app import launch
+
+    app, url = launch(
+        settings,
+        folder=Path(constants.HF_HOME) / "hf-sfda-space",
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+    )
+    say(f"{results} at {url} (Ctrl-C ends it)")
+    if as_me:
+        say("Whoever opens this page reads the Hub with your token.")
+    app.block_thread()
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, or any free one for 0; gradio itself would try the next hundred."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"Cannot listen on {host}, port {port}: {error}. Choose another with --port or "
+                "--host."
+            ) from error
+        return int(probe.getsockname()[1])

@@ -1,0 +1,55 @@
+"""The table, with its filters, its downloads, and what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+
+from hf_sfda.files import write_atomically
+from hf_sfda.publish.names import slug
+from hf_sfda.report.files import to_csv, to_json
+from hf_sfda.space import fragments
+from hf_sfda.space.backend import View
+from hf_sfda.space.page import Page
+from hf_sfda.types import Ranking
+
+
+def build(page: Page) -> None:
+    """Add the components, and let them follow the choice of a board."""
+    folder = Path(tempfile.mkdtemp(prefix="hf-sfda-downloads-"))
+    board = gr.HTML(elem_id="board")
+    with gr.Row(elem_classes="downloads"):
+        csv = gr.DownloadButton("Download CSV", size="sm", elem_id="csv", scale=0)
+        json = gr.DownloadButton("Download JSON", size="sm", elem_id="json", scale=0)
+
+    def show(view: View | None) -> list[object]:
+        return [fragments.board(view, page.backend.results.snapshot()), *downloads(view, folder)]
+
+    page.follows(show, board, csv, json)
+
+
+def downloads(view: View | None, folder: Path) -> list[object]:
+    """The two buttons with their files; hidden where there is nothing to download."""
+    if view is None:
+        return [gr.DownloadButton(visible=False)] * 2
+    kinds: dict[str, Callable[[Ranking], bytes]] = {"csv": to_csv, "json": to_json}
+    return [
+        gr.DownloadButton(value=str(_file(view.ranking, folder, suffix, make)), visible=True)
+        for suffix, make in kinds.items()
+    ]
+
+
+def _file(ranking: Ranking, folder: Path, suffix: str, make: Callable[[Ranking], bytes]) -> Path:
+    """One file a content: visitors who look at the same board share it."""
+    content = make(ranking)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    name = slug(str(ranking.dataset["id"]), ranking.dataset.get("config"))
+    path = folder / digest / f"{name}-{ranking.metric}.{suffix}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    return path
