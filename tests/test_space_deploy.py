@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -611,6 +617,47 @@ def test_a_hub_that_is_down_is_named(results):
     results.stop()
     with pytest.raises(PublishError, match="cannot be reached"):
         plan_it()
+
+
+# -- what was deployed runs
+
+
+def test_the_deployed_tree_serves_the_page(results, api: HfApi, hub_env, tmp_path):
+    """As the Hub runs it: the repository's files, its variables, ``python app.py``."""
+    deploy(variables=["HF_SFDA_MAX_SAMPLES=500"])
+    folder = Path(api.snapshot_download(SPACE, repo_type="space", local_dir=tmp_path / "space"))
+    page = folder / "hf_sfda" / "space" / "app.py"
+    title = "Which checkpoint should I fine-tune?"
+    assert title in page.read_text()
+    page.write_text(page.read_text().replace(title, "The page out of the Space's own copy"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=folder,
+        env={**hub_env, **settings(results)["variables"], "GRADIO_SERVER_PORT": str(port)},
+        stdout=(log := tmp_path / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        text = wait_for(f"http://127.0.0.1:{port}/", server, log)
+        assert "The page out of the Space's own copy" in html.unescape(text)
+        from gradio_client import Client
+
+        client = Client(f"http://127.0.0.1:{port}", verbose=False)
+        assert "acme/vit" in str(client.predict(api_name="/leaderboard"))
+    finally:
+        server.kill()
+        server.wait()
+
+
+def wait_for(url: str, server: subprocess.Popen, log: Path) -> str:
+    """The page, as soon as somebody answers."""
+    while server.poll() is None:  # pytest-timeout ends a server that neither answers nor ends
+        with suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(url) as page:
+            return page.read().decode()
+        threading.Event().wait(0.2)
+    raise AssertionError(log.read_text())
 
 
 # -- the command
