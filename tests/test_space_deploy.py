@@ -404,15 +404,13 @@ def test_private_results_need_a_token_and_a_private_space(results, monkeypatch):
     plan = plan_it()
     assert len(plan.warnings) == 2
     assert "space me/board is public: everybody would see the results" in plan.warnings[0]
-    assert "pass --secret HF_TOKEN" in plan.warnings[1]
+    assert "pass --secret HF_TOKEN=VARIABLE" in plan.warnings[1]
     monkeypatch.setenv("HF_TOKEN", results.token)
     (warning,) = plan_it(private=True, secrets=["HF_TOKEN"]).warnings
     assert "is the token you deploy with, which may write" in warning
-    writer = results.token
-    monkeypatch.setenv("HF_TOKEN", results.read_token)
-    options = {"private": True, "secrets": ["HF_TOKEN"], "token": writer}
-    assert deploy(**options)[0].warnings == ()
-    monkeypatch.setenv("HF_TOKEN", writer)
+    monkeypatch.setenv("READ_TOKEN", results.read_token)
+    assert deploy(private=True, secrets=["HF_TOKEN=READ_TOKEN"])[0].warnings == ()
+    assert settings(results)["secrets"] == {"HF_TOKEN": results.read_token}
     assert plan_it(variables=["HF_SFDA_JOBS=2"]).warnings == (), "it has a token already"
 
 
@@ -492,7 +490,8 @@ def test_a_gated_results_dataset_is_named(results):
         ({"variables": [f"A={SECRET}"]}, "The value of A looks like a token, .* --secret A"),
         ({"variables": ["HOME=x"], "secrets": ["HOME"]}, "HOME is both a variable and a secret"),
         ({"secrets": ["NOT_SET_ANYWHERE"]}, "NOT_SET_ANYWHERE is not set. Export it first"),
-        ({"secrets": [f"HF_TOKEN={SECRET}"]}, "the name of an environment variable"),
+        ({"secrets": [f"HF_TOKEN={SECRET}"]}, "named after = is not set. .* command line"),
+        ({"secrets": [SECRET]}, "the name of an environment variable"),
         ({"sleep": 0}, "--sleep is 0; give seconds, or -1"),
         ({"sleep": 60}, "cpu-basic sleeps after 48 hours"),
         ({"sleep": 60, "hardware": "cpu-basic"}, "cpu-basic sleeps after 48 hours"),

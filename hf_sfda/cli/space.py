@@ -21,7 +21,7 @@ _DEPLOY = """
 
 - `hf-sfda space deploy me/leaderboard --results me/results --variable HF_SFDA_MAX_SAMPLES=1000`
 
-- `HF_TOKEN=hf_... hf-sfda space deploy me/leaderboard --results me/private --secret HF_TOKEN`
+- `hf-sfda space deploy me/board --results me/private --private --secret HF_TOKEN=READ_TOKEN`
 """
 
 
@@ -111,8 +111,8 @@ def deploy(
         list[str] | None,
         typer.Option(
             "--secret",
-            metavar="NAME",
-            help="Make a secret of the environment variable of this name; repeatable.",
+            metavar="NAME[=VARIABLE]",
+            help="Make a secret of the environment variable of this, or that, name; repeatable.",
             show_default=False,
         ),
     ] = None,

@@ -45,7 +45,7 @@ def advice(
     if closed and TOKEN not in {*options.secrets, *_known_secrets(api, repo, exists=exists)}:
         yield (
             f"{results} is {closed}, and {repo} has no token to read it with. Put one that may "
-            f"only read it into {TOKEN}, and pass --secret {TOKEN}."
+            f"only read it into an environment variable, and pass --secret {TOKEN}=VARIABLE."
         )
     if options.secrets.get(TOKEN, "") == (token or get_token()):
         yield (

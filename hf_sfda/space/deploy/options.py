@@ -58,7 +58,8 @@ def make_options(
     Args:
         results: Id of the results dataset.
         variables: ``NAME=VALUE`` each.
-        secrets: Names of environment variables that hold the values.
+        secrets: Names of environment variables that hold the values; ``NAME=VARIABLE`` where the
+            secret has another name.
         hardware: As :class:`huggingface_hub.SpaceHardware` names it.
         sleep: Seconds.
         private: For a Space that is made.
@@ -70,7 +71,7 @@ def make_options(
     Limits.from_environment(given)
     return Options(
         variables={RESULTS: results, **given},
-        secrets={name: _secret(name) for name in secrets},
+        secrets=dict(_secret(text) for text in secrets),
         hardware=hardware,
         sleep=sleep,
         private=private,
@@ -98,20 +99,27 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _secret(name: str) -> str:
-    if not _NAME.fullmatch(name):
+def _secret(text: str) -> tuple[str, str]:
+    """``NAME`` or ``NAME=VARIABLE`` -> name and value; what stands after ``=`` is never repeated.
+
+    It might be the value after all, typed by mistake.
+    """
+    name, sign, variable_name = text.partition("=")
+    source = variable_name if sign else name
+    if not _NAME.fullmatch(name) or redact(name) != name:
         raise ConfigError(
             "--secret takes the name of an environment variable that holds the value, such as "
             "HF_TOKEN; never the value itself."
         )
-    value = os.environ.get(name, "")
+    value = os.environ.get(source, "")
     if not value:
+        which = "named after = " if sign else f"{name} "
         raise ConfigError(
-            f"--secret {name}: the environment variable {name} is not set. Export it first; its "
-            "value becomes the secret."
+            f"--secret {name}: the environment variable {which}is not set. Export it first; its "
+            "value becomes the secret, and never stands on the command line itself."
         )
     keep_secret(value)
-    return value
+    return name, value
 
 
 def _check_hardware(hardware: str | None) -> None:
