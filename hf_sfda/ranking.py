@@ -118,6 +118,31 @@ def score_candidate(
     )
 
 
+def rescore(
+    features: Features, labels: IntArray, metric: str, config: RankConfig
+) -> tuple[Score, FloatArray | None]:
+    """One metric of a candidate as :func:`score_candidate` computes it, and what is resampled.
+
+    Args:
+        features: Of N samples.
+        labels: (N,) in ``0..C-1``.
+        metric: Any metric that looks at features, whether or not the run sorted by it.
+        config: View, folds, seed.
+
+    Returns:
+        The score, and :attr:`Scored.units` of this metric.
+
+    Raises:
+        MetricError: It cannot be computed.
+    """
+    X = view_features(features, labels, config.view)
+    logits = features.source_logits
+    found = score(
+        X, labels, metric, source_logits=logits, seed=config.seed, **_options(config, metric)
+    )
+    return found, _units(get_metric(metric), found, X, labels, logits, config)
+
+
 def assemble(
     scored: Sequence[Scored], labels: IntArray, class_names: Sequence[str], config: RankConfig
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:

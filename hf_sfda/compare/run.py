@@ -1,0 +1,226 @@
+"""Two models of a finished run, from the features that it stored."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from hf_sfda.compare.paired import compare_samples
+from hf_sfda.compare.result import Comparison
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import ConfigError, MetricError, StoreError
+from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
+from hf_sfda.metrics import get_metric
+from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.ranking import FloatArray, rescore
+from hf_sfda.store import FeatureStore
+from hf_sfda.types import Features, ModelRow, Ranking, Score, Target
+
+_SAME = 1e-6
+"""How far, relatively, a score may lie from the one in the ranking: another machine or another
+version of a library rounds otherwise."""
+
+_NAMED = 10
+
+
+def compare_for_run(
+    directory: str | Path,
+    first: str,
+    second: str,
+    *,
+    metric: str | None = None,
+    token: str | None = None,
+    store: FeatureStore | None = None,
+    progress: Progress | None = None,
+    top: int = 12,
+) -> Comparison:
+    """Compare two ranked models of a run directory.
+
+    Args:
+        directory: What ``hf-sfda rank`` wrote.
+        first: As in :func:`compare_for_ranking`, and so are the others.
+        second: A model.
+        metric: What to compare.
+        token: Hub token.
+        store: Where the features are.
+        progress: Listens.
+        top: How many samples to name.
+
+    Raises:
+        ConfigError: This is no run directory; or as :func:`compare_for_ranking`.
+        TargetError: As :func:`compare_for_ranking`.
+        StoreError: As :func:`compare_for_ranking`.
+        MetricError: As :func:`compare_for_ranking`.
+    """
+    ranking = read_ranking(directory)
+    return compare_for_ranking(
+        ranking, first, second, metric=metric, token=token, store=store, progress=progress, top=top
+    )
+
+
+def compare_for_ranking(
+    ranking: Ranking,
+    first: str,
+    second: str,
+    *,
+    metric: str | None = None,
+    token: str | None = None,
+    store: FeatureStore | None = None,
+    progress: Progress | None = None,
+    target: Target | None = None,
+    top: int = 12,
+) -> Comparison:
+    """Compare two ranked models on the samples that both were ranked on.
+
+    Their stored features are scored again, with the run's folds and seed, for what each sample
+    contributes. No model is downloaded or run. A metric that is no mean over samples is compared
+    by a jackknife over groups of samples, which tells of no classes and no samples.
+
+    Args:
+        ranking: Its rows say where their features are.
+        first: Model id as in the ranking.
+        second: Another one.
+        metric: What to compare, whether or not the run computed it; by default what it ranked by.
+        token: Hub token.
+        store: Where the features are.
+        progress: Listens.
+        target: What was ranked on, for callers that have it; loaded if not given.
+        top: How many samples to name that favour either model.
+
+    Raises:
+        ConfigError: A model is not ranked here, or both are the same.
+        TargetError: The target is not the one that was ranked.
+        StoreError: Features of one are gone.
+        MetricError: The metric looks at no features, or cannot be computed.
+    """
+    metric = metric or ranking.metric
+    rows = ranked_pair(ranking, first, second)
+    check_comparable(metric)
+    config = config_of(ranking)
+    progress = progress or NoProgress()
+    target = same_target(ranking, target=target, token=token, progress=progress)
+    features = _stored(rows, target, store or FeatureStore())
+    scores: list[Score] = []
+    units: list[FloatArray] = []
+    with progress.task("score", metric, total=2, unit="models") as advance:
+        for of_model in features:
+            score, shares = _shares(of_model, target, metric, config)
+            scores.append(score)
+            units.append(shares)
+            advance(1)
+    by_sample = all(score.per_sample is not None for score in scores)
+    comparison = compare_samples(
+        units[0],
+        units[1],
+        target.labels if by_sample else None,
+        target.class_names,
+        sample_ids=target.sample_ids,
+        names=(first, second),
+        metric=metric,
+        values=(scores[0].value, scores[1].value),
+        resamples=config.resamples,
+        confidence=config.confidence,
+        seed=config.seed,
+        top=top,
+    )
+    warnings = (
+        *_about_scores(rows, scores, metric),
+        *pair_warnings(comparison, rows, ranking),
+        *comparison.warnings,
+    )
+    return replace(comparison, n_samples=len(target), warnings=warnings)
+
+
+def ranked_pair(ranking: Ranking, first: str, second: str) -> tuple[ModelRow, ModelRow]:
+    """The rows of two models.
+
+    Raises:
+        ConfigError: One is not ranked here, or both are the same.
+    """
+    if first == second:
+        raise ConfigError(f"Both models are {first}; give two different ones.")
+    return _row(ranking, first), _row(ranking, second)
+
+
+def check_comparable(metric: str) -> None:
+    """See that samples have a share in a metric.
+
+    Raises:
+        MetricError: They have none, or there is no such metric.
+    """
+    entry = get_metric(metric)
+    if entry.needs == "candidate":
+        raise MetricError(
+            f"{metric} looks at no features, so no sample has a share in it. Read it from the "
+            "ranking, or compare by another metric."
+        )
+    if entry.pool is not None:
+        raise MetricError(
+            f"{metric} compares all candidates of a run with each other, so two alone have none. "
+            "Compare by another metric."
+        )
+
+
+def pair_warnings(
+    comparison: Comparison, rows: tuple[ModelRow, ModelRow], ranking: Ranking
+) -> tuple[str, ...]:
+    """Why the ranking may call a tie what this comparison tells apart."""
+    tied = rows[0].tie_group == rows[1].tie_group and rows[0].tie_group is not None
+    if comparison.better is None or not tied or comparison.metric != ranking.metric:
+        return ()
+    return (
+        "The ranking lets these two share a place: its ties hold for all pairs of its models "
+        "together, this interval for this pair alone. If you picked the pair out of many, trust "
+        "the tie.",
+    )
+
+
+def _row(ranking: Ranking, model: str) -> ModelRow:
+    row = next((row for row in ranking.rows if row.model_id == model), None)
+    if row is not None and row.status == "ok":
+        return row
+    if row is not None:
+        raise ConfigError(f"{model} was not ranked ({row.status}: {row.reason}).")
+    names = [row.model_id for row in ranking.ranked]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    raise ConfigError(
+        f"There is no {model} in this ranking. Ranked are {', '.join(names[:_NAMED]) or 'none'}"
+        f"{more}."
+    )
+
+
+def _stored(
+    rows: tuple[ModelRow, ModelRow], target: Target, store: FeatureStore
+) -> tuple[Features, Features]:
+    found = [store.get_by_digest(row.feature_key) if row.feature_key else None for row in rows]
+    whole = [one for one in found if one is not None and len(one) == len(target)]
+    if len(whole) < len(rows):
+        lost = [
+            row.model_id
+            for row, one in zip(rows, found, strict=True)
+            if one is None or len(one) != len(target)
+        ]
+        raise StoreError(
+            f"The features of {' and '.join(lost)} are not stored here, or no longer. {RESTORE}"
+        )
+    return whole[0], whole[1]
+
+
+def _shares(
+    features: Features, target: Target, metric: str, config: RankConfig
+) -> tuple[Score, FloatArray]:
+    score, units = rescore(features, target.labels, metric, config)
+    if units is None:  # check_comparable has refused all that have none
+        raise MetricError(f"{metric} gave nothing to resample.")
+    return score, units
+
+
+def _about_scores(rows: tuple[ModelRow, ModelRow], scores: list[Score], metric: str) -> list[str]:
+    return [
+        f"{row.model_id} has a {metric} of {score.value:.6g} here and of {row.scores[metric]:.6g} "
+        "in the ranking: it was scored by another version, or on another kind of machine."
+        for row, score in zip(rows, scores, strict=True)
+        if metric in row.scores
+        and not math.isclose(score.value, row.scores[metric], rel_tol=_SAME, abs_tol=_SAME**2)
+    ]
