@@ -16,6 +16,7 @@ from typing import Any
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
 from hf_sfda.space.limits import Limits, show_bytes, show_count
+from hf_sfda.space.uploads import safe_name
 
 _PAGE = re.compile(r"^(?:https?://)?[\w.-]+(?::\d+)?/(?=[^/]+/[^/]+)", re.IGNORECASE)
 _IN_PAGE = re.compile(r"/(?:tree|blob|resolve|commit)/(?P<revision>[^/]+).*$")
@@ -103,7 +104,7 @@ class RankRequest:
         """What the uploaded data is called: the file's name without suffix, made harmless."""
         if self.upload is None:
             return None
-        name = _NAMES.sub("-", self.upload.stem).strip("-.")[:60] or "upload"
+        name = safe_name(self.upload)
         # A folder of that name would be taken for the model, which it would stand in front of.
         taken = {model.partition("@")[0] for model in self.models}
         return f"{name}-data" if name in taken else name

@@ -102,7 +102,8 @@ def plan(work: Work) -> None:
     if work.request.upload is not None and not any(work.place.iterdir()):
         from hf_sfda.space.uploads import unpack
 
-        unpack(work.request.upload, work.place, work.limits)
+        name = work.request.upload_name
+        unpack(work.request.upload, work.place, work.limits, name=name)
     target, spent = _target(work)
     candidates = _candidates(work, target, spent)
     _write_candidates(work, candidates)

@@ -8,7 +8,7 @@ from pathlib import Path
 from hf_sfda.errors import TargetError
 from hf_sfda.target.pictures import SUFFIXES
 
-_SPLITS = {
+SPLITS = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
@@ -28,8 +28,8 @@ def picture_splits(path: Path) -> Mapping[str, Classes]:
         TargetError: There are pictures but no class folders.
     """
     children = _folders(path)
-    if children and all(c.name.lower() in _SPLITS and _folders(c) for c in children):
-        splits = {_SPLITS[child.name.lower()]: _classes(child) for child in children}
+    if children and all(c.name.lower() in SPLITS and _folders(c) for c in children):
+        splits = {SPLITS[child.name.lower()]: _classes(child) for child in children}
         return {name: classes for name, classes in splits.items() if classes}
     classes = _classes(path)
     if not classes and (loose := _pictures(path)):
