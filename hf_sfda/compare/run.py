@@ -124,12 +124,8 @@ def compare_for_ranking(
         seed=config.seed,
         top=top,
     )
-    warnings = (
-        *_about_scores(rows, scores, metric),
-        *pair_warnings(comparison, rows, ranking),
-        *comparison.warnings,
-    )
-    return replace(comparison, n_samples=len(target), warnings=warnings)
+    comparison = replace(comparison, n_samples=len(target))
+    return beside_ranking(comparison, rows, ranking)
 
 
 def ranked_pair(ranking: Ranking, first: str, second: str) -> tuple[ModelRow, ModelRow]:
@@ -162,18 +158,26 @@ def check_comparable(metric: str) -> None:
         )
 
 
-def pair_warnings(
+def beside_ranking(
     comparison: Comparison, rows: tuple[ModelRow, ModelRow], ranking: Ranking
-) -> tuple[str, ...]:
-    """Why the ranking may call a tie what this comparison tells apart."""
-    tied = rows[0].tie_group == rows[1].tie_group and rows[0].tie_group is not None
-    if comparison.better is None or not tied or comparison.metric != ranking.metric:
-        return ()
-    return (
-        "The ranking lets these two share a place: its ties hold for all pairs of its models "
-        "together, this interval for this pair alone. If you picked the pair out of many, trust "
-        "the tie.",
-    )
+) -> Comparison:
+    """With a warning wherever it says something else than the ranking that the pair comes from."""
+    metric = comparison.metric
+    warnings = [
+        f"{row.model_id} has a {metric} of {value:.6g} here and of {row.scores[metric]:.6g} in the "
+        "ranking: it was scored by another version, or on another kind of machine."
+        for row, value in zip(rows, comparison.values, strict=True)
+        if metric in row.scores
+        and not math.isclose(value, row.scores[metric], rel_tol=_SAME, abs_tol=_SAME**2)
+    ]
+    tied = rows[0].tie_group is not None and rows[0].tie_group == rows[1].tie_group
+    if comparison.better is not None and tied and metric == ranking.metric:
+        warnings.append(
+            "The ranking lets these two share a place: its ties hold for all pairs of its models "
+            "together, this interval for this pair alone. If you picked the pair out of many, "
+            "trust the tie."
+        )
+    return replace(comparison, warnings=(*warnings, *comparison.warnings))
 
 
 def _row(ranking: Ranking, model: str) -> ModelRow:
@@ -214,13 +218,3 @@ def _shares(
     if units is None:  # check_comparable has refused all that have none
         raise MetricError(f"{metric} gave nothing to resample.")
     return score, units
-
-
-def _about_scores(rows: tuple[ModelRow, ModelRow], scores: list[Score], metric: str) -> list[str]:
-    return [
-        f"{row.model_id} has a {metric} of {score.value:.6g} here and of {row.scores[metric]:.6g} "
-        "in the ranking: it was scored by another version, or on another kind of machine."
-        for row, score in zip(rows, scores, strict=True)
-        if metric in row.scores
-        and not math.isclose(score.value, row.scores[metric], rel_tol=_SAME, abs_tol=_SAME**2)
-    ]
