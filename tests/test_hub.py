@@ -70,6 +70,7 @@ class Recorder:
 @pytest.mark.parametrize(
     ("text", "clean"),
     [
+        ("token hf_oauth_eyJhbGci.eyJzdWIi.c2ln-bmF0_dXJl used", "token <redacted> used"),
         (f"token {TOKEN} used", "token <redacted> used"),
         ('{"authorization": "Bearer abc.def"}', '{"authorization": "Bearer <redacted>"}'),
         ("curl -H 'Bearer abcdefgh12'", "curl -H 'Bearer <redacted>'"),

@@ -11,6 +11,8 @@ _ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 _PATTERNS = (
     # Hub tokens. Real ones have 30 characters and more; "hf_transfer" must stay readable.
     (re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"), MASK),
+    # What people who sign in to a Space lend it: a JWT behind a prefix.
+    (re.compile(r"\bhf_oauth_[A-Za-z0-9._~+/=-]{20,}"), MASK),
     (re.compile(r"(?i)(\bauthorization\W{1,4}bearer\s+)[^\s\"',;\\]+"), rf"\1{MASK}"),
     (re.compile(r"(\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}"), rf"\1{MASK}"),
     # user:password@ in a URL, such as a proxy's
