@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -88,6 +90,26 @@ def test_init_keeps_away_from_other_data_and_other_people(hub, hf_sfda):
     assert "magic" in err
     _, err = hf_sfda("init", "me/board; rm", "-d", "me/shapes", code=2)
     assert "OWNER/NAME" in err
+
+
+def test_results_of_a_newer_version_are_left_alone_by_every_command(hub, board):
+    table = pa.table({"x": [1]}).replace_schema_metadata({"hf_sfda.schema_version": "99"})
+    pq.write_table(table, "newer.parquet")
+    newer = {"data/me--shapes/ffffffffffffffff.parquet": Path("newer.parquet").read_bytes()}
+    hub.put(BOARD, newer, repo_type="dataset")
+    head = hub.repo(BOARD).head
+    Path("other.yaml").write_text(json.dumps(SETTINGS | {"samples": 50}))
+    for asked in (
+        ["init", BOARD, "--config", "other.yaml", "--yes"],
+        ["update", BOARD, "--yes"],
+        ["status", BOARD],
+        ["schedule", BOARD, "--yes"],
+        ["webhook", BOARD, "--yes"],
+    ):
+        _, err = board(*asked, code=1)
+        assert "has schema version 99; this hf-sfda knows up to 1" in " ".join(err.split())
+    assert hub.repo(BOARD).head is head
+    assert not hub.state.scheduled_jobs and not hub.state.webhooks
 
 
 def test_update_and_status_from_the_command_line(hub, board, tmp_path):

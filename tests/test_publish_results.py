@@ -344,6 +344,10 @@ def test_a_newer_schema_is_refused_and_nothing_written(hub, run, tmp_path):
         ({"train.csv": "a,b"}, "is no results dataset: it holds train.csv"),
         ({"data/x/0123456789abcdef.parquet": other_table()}, "was not written by hf-sfda"),
         ({"data/x/0123456789abcdef.parquet": b"PAR1"}, "cannot be read as parquet"),
+        (
+            {"data/x/0123456789abcdef.parquet": other_table(**{"hf_sfda.schema_version": "1"})},
+            "does not have the columns of schema version 1",
+        ),
         ({"README.md": "---\nconfigs:\n- data_files: x.csv\n---\n"}, "sets `configs`"),
         ({"README.md": "---\na: [\n---\n# Hi\n"}, "is not valid YAML"),
     ],

@@ -206,7 +206,13 @@ def read_results(path: Path, name: str) -> list[Row]:
             f"{name} has schema version {version}; this hf-sfda knows up to {SCHEMA_VERSION}. "
             "Upgrade hf-sfda to read or extend this results dataset; nothing was changed."
         )
-    rows: list[Row] = table.cast(schema()).to_pylist()
+    try:
+        rows: list[Row] = table.cast(schema()).to_pylist()
+    except (ValueError, pa.ArrowException) as error:  # names are compared by pyarrow's Python
+        raise PublishError(
+            f"{name} does not have the columns of schema version {version}: somebody changed it. "
+            "Put it back as it was, or remove it from the repository; nothing was changed."
+        ) from error
     return rows
 
 
