@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from hf_sfda import __version__
-from hf_sfda.cli import cache, ensemble, env, leaderboard, metrics, publish, rank, scan, space
+from hf_sfda.cli import (
+    cache,
+    compare,
+    ensemble,
+    env,
+    leaderboard,
+    metrics,
+    publish,
+    rank,
+    scan,
+    space,
+)
 from hf_sfda.cli._errors import INTERRUPTED, report_failure
 
 app = typer.Typer(
@@ -38,6 +49,7 @@ def _root(
 
 rank.add_to(app)
 scan.add_to(app)
+compare.add_to(app)
 ensemble.add_to(app)
 publish.add_to(app)
 leaderboard.add_to(app)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hf_sfda.report.format import score
+from hf_sfda.cli._tables import Cells, tabbed, terminal_table
 from hf_sfda.report.names import with_short_names
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from hf_sfda.ensemble import Ensemble
 
 _SHOWN = 10
 """Columns of the correlation table that fit a terminal; the other formats have all of them."""
 
-Cells = tuple[Sequence[str], Sequence[Sequence[Any]]]
-"""A header, and rows of plain values."""
+_WORDS = ("model", "candidate", "paper")
 
 
 def render_tables(chosen: Ensemble) -> RenderableType:
@@ -34,13 +30,13 @@ def render_tables(chosen: Ensemble) -> RenderableType:
     return Group(
         Text(f"Held out; gain in {unit} over the best single model, judged on samples"),
         Text(f"that chose neither of them, with limits at {chosen.confidence:.0%}"),
-        _table(_steps(chosen)),
+        terminal_table(_steps(chosen), words=_WORDS),
         Text(),
         Text("Candidates by themselves, and the paper's T_ens = 0.5 sfda_cv + 0.5 T_com"),
-        _table(_candidates(chosen)),
+        terminal_table(_candidates(chosen), words=_WORDS),
         Text(),
         Text("Correlation of mistakes; the lower, the more two models make up for each other"),
-        _table(_correlations(chosen, _SHOWN)),
+        terminal_table(_correlations(chosen, _SHOWN), words=_WORDS),
         Text(),
         Text(chosen.summary, style="bold"),
         *([Text(f"Local models are in {folder}.")] if folder else []),
@@ -50,7 +46,7 @@ def render_tables(chosen: Ensemble) -> RenderableType:
 def render_plain(chosen: Ensemble) -> str:
     """The same, tab-separated, with empty lines between and nothing shortened or rounded."""
     tables = (_steps(chosen), _candidates(chosen), _correlations(chosen, len(chosen.singles)))
-    return "\n\n".join([*(_tabbed(table) for table in tables), f"# {chosen.summary}"])
+    return "\n\n".join([*(tabbed(table) for table in tables), f"# {chosen.summary}"])
 
 
 def _steps(chosen: Ensemble) -> Cells:
@@ -103,30 +99,6 @@ def _correlations(chosen: Ensemble, shown: int) -> Cells:
 def _by_quality(chosen: Ensemble) -> list[str]:
     singles = chosen.singles
     return sorted(singles, key=lambda name: (-getattr(singles[name], chosen.criterion), name))
-
-
-def _tabbed(table: Cells) -> str:
-    header, rows = table
-    return "\n".join("\t".join(map(_full, row)) for row in (header, *rows))
-
-
-def _full(value: Any) -> str:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
-
-
-def _table(cells: Cells) -> Table:
-    from rich.table import Table
-
-    header, rows = cells
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        words = name in ("model", "candidate", "paper")
-        table.add_column(
-            name, justify="left" if words else "right", no_wrap=not words, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(score(v) if isinstance(v, float) else _full(v) for v in row))
-    return table
 
 
 def _with_short_names(chosen: Ensemble) -> tuple[Ensemble, str | None]:

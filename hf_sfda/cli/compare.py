@@ -1,0 +1,76 @@
+"""``hf-sfda compare``: two models of a run on the same samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import (
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    TokenOption,
+    choose_format,
+)
+from hf_sfda.cli._output import Format, Output
+
+_EXAMPLES = """
+**Examples**
+
+- `hf-sfda compare runs/plants acme/vit acme/resnet`
+
+- `hf-sfda compare runs/plants acme/vit acme/resnet --metric linear_probe --top 3`
+
+- `hf-sfda compare runs/plants acme/vit acme/resnet --json`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("compare", epilog=_EXAMPLES)(compare)
+
+
+def compare(
+    run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
+    model_a: Annotated[str, typer.Argument(help="A ranked model, named as in the ranking.")],
+    model_b: Annotated[str, typer.Argument(help="Another one.")],
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare; by default what the run ranked by.", show_default=False
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=0, help="How many samples to name that favour either model.")
+    ] = 12,
+    token: TokenOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tell two ranked models apart: overall, by class, and by sample.
+
+    Works on the features of a finished run: nothing is downloaded or extracted but the dataset's
+    samples. `--quiet` prints the model that is ahead, or both if they cannot be told apart.
+    """
+    output = Output(choose_format(format_, json_, quiet))
+    from hf_sfda.cli._compare_tables import render_plain, render_tables
+    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.compare import compare_for_run
+
+    send_warnings_to(output.warn)
+    with ConsoleProgress(output.talk if output.human else None) as progress:
+        found = compare_for_run(
+            run, model_a, model_b, metric=metric, token=token, progress=progress, top=top
+        )
+    output.document(
+        found.to_dict(),
+        human=lambda width: render_tables(found),
+        agent=lambda: render_plain(found),
+        quiet=lambda: "\n".join([found.better] if found.better else found.models),
+    )
+    for warning in found.warnings:
+        output.warn(warning)
