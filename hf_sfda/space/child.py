@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.2
 """Seconds after which a listener hears that nothing happened."""
+
+COMMAND = (sys.executable, "-m", "hf_sfda.space.worker")
 
 _PASSED = frozenset(
     "PATH HOME USER LANG LANGUAGE TZ VIRTUAL_ENV LD_LIBRARY_PATH LD_PRELOAD CUDA_HOME "
@@ -91,17 +92,25 @@ class Child:
         message: What it is told, without the token.
         cwd: Its working directory.
         env: Its whole environment, with the token if there is one.
+        seconds: After which it is ended, whether or not anyone listens.
     """
 
     def __init__(
-        self, verb: str, message: Mapping[str, Any], *, cwd: Path, env: Mapping[str, str]
+        self,
+        verb: str,
+        message: Mapping[str, Any],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        seconds: float,
     ) -> None:
+        self.timed_out = False
         self._token = env.get("HF_TOKEN")
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hf_sfda.space.worker", verb],
+            [*COMMAND, verb],
             cwd=cwd,
             env=dict(env),
             stdin=subprocess.PIPE,
@@ -118,6 +127,9 @@ class Child:
         ]
         for listener in self._listeners:
             listener.start()
+        self._timer = threading.Timer(seconds, self._time_out)
+        self._timer.daemon = True
+        self._timer.start()
         # stdin stays open: the process ends itself when it closes, that is, when the server dies.
         assert self._process.stdin is not None
         with suppress(OSError):  # it died at once; its exit code says more
@@ -134,23 +146,17 @@ class Child:
         """The last lines on its stderr, for the server's log; without secrets."""
         return "\n".join(self._stderr)
 
-    def events(self, deadline: float) -> Iterator[Event | None]:
+    def events(self) -> Iterator[Event | None]:
         """What it says, as it says it; ``None`` where nothing was said for :data:`TICK` seconds.
 
         Ends with the process.
-
-        Args:
-            deadline: By ``time.monotonic``.
-
-        Raises:
-            TimeoutError: The deadline has passed; the process still runs.
         """
         while True:
-            if time.monotonic() >= deadline:
-                raise TimeoutError
             try:
                 event = self._events.get(timeout=TICK)
             except queue.Empty:
+                if self._has_ended(wait=False):  # killed, while its own workers hold the pipe
+                    self.kill()
                 yield None
                 continue
             if event is None:
@@ -178,12 +184,24 @@ class Child:
         Returns:
             The exit code, negative for a signal.
         """
-        with self._lock:
-            if self._process.returncode is None:
-                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._has_ended(wait=True)
         return self.kill()
 
+    def _has_ended(self, *, wait: bool) -> bool:
+        """Whether the process has ended; it is not reaped, so that its group can still be named."""
+        try:
+            how = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
+            return os.waitid(os.P_PID, self._process.pid, how) is not None
+        except ChildProcessError:  # reaped by another thread
+            return True
+
+    def _time_out(self) -> None:
+        if not self._has_ended(wait=False):
+            self.timed_out = True
+            self.kill()
+
     def _close(self) -> None:
+        self._timer.cancel()
         for listener in self._listeners:
             listener.join(timeout=5)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

@@ -185,19 +185,19 @@ class Job:
         Raises:
             JobError: It failed, died, ran out of time, or was cancelled.
         """
-        child = self._start(verb)
+        child = self._start(verb, deadline)
         try:
-            for event in child.events(deadline):
+            for event in child.events():
                 if event is not None and event["event"] == "failed":
                     raise JobError(str(event["message"]))
                 yield event
             code = child.wait()
             if self.cancelled:
                 raise JobError(_CANCELLED)
+            if child.timed_out:
+                raise JobError(self.too_long)
             if code != 0:
                 raise JobError(_death(code))
-        except TimeoutError:
-            raise JobError(self._too_long()) from None
         except JobError as error:
             if not self.cancelled:
                 logger.warning("%r: %s failed: %s\n%s", self, verb, error, child.stderr_tail)
@@ -227,7 +227,7 @@ class Job:
         finally:
             self._jobs.ranking.release()
 
-    def _start(self, verb: str) -> Child:
+    def _start(self, verb: str, deadline: float) -> Child:
         private = self.request.upload is not None
         with self._lock:  # so that `cancel` sees either no child yet or this one
             if self.cancelled:
@@ -237,6 +237,7 @@ class Job:
                 self.work().message(),
                 cwd=self.directory / "work",
                 env=environment(self.directory, self._token, private=private),
+                seconds=max(0.0, deadline - time.monotonic()),
             )
             return self._child
 
@@ -250,7 +251,9 @@ class Job:
     def _deadline(self) -> float:
         return time.monotonic() + self._jobs.limits.seconds
 
-    def _too_long(self) -> str:
+    @property
+    def too_long(self) -> str:
+        """What to tell whose job ran out of time."""
         return (
             f"Stopped after {show_seconds(self._jobs.limits.seconds)}, the most a job may take "
             "here. Take fewer or smaller models, or fewer samples, or run the command on your own "
