@@ -28,7 +28,7 @@ lint: install
 
 # The tests of the demo reuse what `make demo` built, or build it there.
 test: lint
-	HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2
+	HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 clean:
 	rm -rf $(VENV) $(DEMO) runs dist

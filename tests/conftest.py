@@ -22,6 +22,8 @@ from tests.hub_server import HubServer, hub_variables
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+    from tests.space_server import SpaceServer
+
 _HUB = HubServer().start()
 _HOME = tempfile.TemporaryDirectory(prefix="hf-sfda-tests-", ignore_cleanup_errors=True)
 for _name in list(os.environ):
@@ -85,6 +87,21 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpaceServer]:
+    """The Space with results to show, on a Hub of its own; one for all tests of a process."""
+    from tests.space_server import SpaceServer
+
+    server = SpaceServer(tmp_path_factory.mktemp("space"))
+    try:
+        server.seed_data()
+        server.seed_results()
+        server.serve()
+        yield server
+    finally:
+        server.stop()
 
 
 def pytest_unconfigure() -> None:

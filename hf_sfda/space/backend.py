@@ -49,7 +49,12 @@ class Backend:
 
     def __init__(self, settings: Settings, folder: Path | None = None) -> None:
         self.settings = settings
-        self.results = Results(settings.results, token=settings.results_token, folder=folder)
+        self.results = Results(
+            settings.results,
+            token=settings.results_token,
+            folder=folder,
+            max_age=settings.refresh,
+        )
         self._targets: OrderedDict[str, Target] = OrderedDict()
 
     def boards(self) -> list[Board]:

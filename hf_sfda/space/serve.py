@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_sfda.errors import ConfigError
 from hf_sfda.hub import keep_secret
 from hf_sfda.space.limits import Limits
-from hf_sfda.space.settings import Settings, take_token
+from hf_sfda.space.settings import Settings, refresh_seconds, take_token
 
 
 def serve_here(
@@ -45,6 +45,7 @@ def serve_here(
         results_token=token,
         visitor_token=token if as_me else None,
         limits=limits,
+        refresh=refresh_seconds(),
     )
     port = _free_port(host, port)
     from huggingface_hub import constants

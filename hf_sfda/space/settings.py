@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.space.limits import Limits
+from hf_sfda.space.results import MAX_AGE
 
 RESULTS = "HF_SFDA_RESULTS"
 """Variable that names the results dataset of a deployed Space."""
+
+REFRESH = "HF_SFDA_REFRESH"
+"""Variable with the seconds after which results are read again."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,14 @@ class Settings:
         visitor_token: What visitors act with who are not signed in; ``None`` is nobody's. Only a
             server for oneself has one (``hf-sfda space serve --as-me``).
         limits: Of what a visitor may ask for.
+        refresh: Seconds after which the results are read again.
     """
 
     results: str
     results_token: str | None = field(default=None, repr=False)
     visitor_token: str | None = field(default=None, repr=False)
     limits: Limits = field(default_factory=Limits)
+    refresh: float = MAX_AGE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -43,8 +50,28 @@ class Settings:
                 f"The variable {RESULTS} is not set, so there are no results to show. Set it to a "
                 "results dataset, OWNER/NAME, in the settings of the Space."
             )
-        limits = Limits.from_environment(environment)
-        return cls(results=results, results_token=take_token(), limits=limits)
+        return cls(
+            results=results,
+            limits=Limits.from_environment(environment),
+            refresh=refresh_seconds(environment),
+            results_token=take_token(),
+        )
+
+
+def refresh_seconds(environment: Mapping[str, str] = os.environ) -> float:
+    """How old results may become.
+
+    Raises:
+        ConfigError: The variable is no number above zero.
+    """
+    text = environment.get(REFRESH, "").strip()
+    try:
+        seconds = float(text or MAX_AGE)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"The variable {REFRESH} is {text!r}; it must be seconds, such as 60.")
+    return seconds
 
 
 def take_token() -> str | None:

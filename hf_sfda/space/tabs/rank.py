@@ -34,9 +34,9 @@ def build(page: Page) -> None:
     with gr.Accordion("More settings", open=False), gr.Row():
         settings = _settings_fields(limits)
     with gr.Row():
-        plan = gr.Button("Show the plan", variant="primary", elem_id="plan-button")
-        start = gr.Button("Start", variant="primary", visible=False, elem_id="start-button")
-        cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id="cancel-button")
+        plan = _button("Show the plan", "plan-button", variant="primary")
+        start = _button("Start", "start-button", variant="primary", visible=False)
+        cancel = _button("Cancel", "cancel-button", variant="stop", visible=False)
     shown = [
         gr.HTML(elem_id=name) for name in ("plan", "progress", "own-board", "own-plots", "repeat")
     ]
@@ -61,6 +61,10 @@ def build(page: Page) -> None:
         show_progress="hidden",
     )
     cancel.click(desk.stop, None, None, api_visibility="private", queue=False)
+
+
+def _button(words: str, elem_id: str, **options: Any) -> gr.Button:
+    return gr.Button(words, elem_id=elem_id, scale=0, min_width=200, **options)
 
 
 def _data_fields() -> list[gr.components.Component]:
@@ -129,16 +133,16 @@ class _Desk:
     def ask(
         self,
         source: str,
-        dataset: str,
+        dataset: str | None,
         upload: str | None,
         who: str,
         top: int,
-        models: str,
+        models: str | None,
         samples: int,
         metric: str,
-        split: str,
-        inputs: str,
-        labels: str,
+        split: str | None,
+        inputs: str | None,
+        labels: str | None,
         request: gr.Request,
         token: gr.OAuthToken | None,
     ) -> Iterator[list[Any]]:
@@ -146,15 +150,15 @@ class _Desk:
         page, session = self._page, str(request.session_hash)
         file = Path(upload) if upload and source == _UPLOAD else None
         asked = RankRequest(
-            dataset=(dataset.strip() or None) if source == _HUB else None,
+            dataset=_said(dataset) if source == _HUB else None,
             upload=file,
-            models=parse_models(models) if who == _NAMED else (),
+            models=parse_models(models or "") if who == _NAMED else (),
             top=int(top),
             samples=int(samples),
             metric=metric,
-            split=split.strip() or None,
-            input_column=inputs.strip() or None,
-            label_column=labels.strip() or None,
+            split=_said(split),
+            input_column=_said(inputs),
+            label_column=_said(labels),
         )
         page.uploaded(session, file)
         wait = fragments.message("Reading the dataset and asking the Hub for candidates …")
@@ -189,7 +193,7 @@ class _Desk:
         yield [
             Own(state.ranking, job),
             *_buttons(plan=True),
-            keep,
+            "",
             fragments.progress(state),
             fragments.board(view, page.backend.results.snapshot()),
             fragments.plots(view),
@@ -201,6 +205,11 @@ class _Desk:
         job = self._page.job_of(str(request.session_hash))
         if job is not None:
             job.cancel()
+
+
+def _said(text: str | None) -> str | None:
+    """A field that was filled in; gradio gives ``None`` for one that never was."""
+    return (text or "").strip() or None
 
 
 def _buttons(*, plan: bool = False, start: bool = False, cancel: bool = False) -> list[gr.Button]:

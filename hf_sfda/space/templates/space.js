@@ -73,7 +73,9 @@ const view = () => {
   return view;
 };
 
+let told; // the tab that the address names
 const remember = () => {
+  told = tab();
   const query = view().toString();
   const theme = new URLSearchParams(location.search).get("__theme");
   const full = query + (theme ? `${query ? "&" : ""}__theme=${theme}` : "");
@@ -128,9 +130,16 @@ const settle = () => {
   for (const board of boards()) {
     if (board.dataset.ready) continue;
     board.dataset.ready = "yes";
-    if (board === boards()[0]) { restore(board); opened = new URLSearchParams(); }
-    filter(board);
-    if (board === boards()[0] && location.search) setTimeout(remember, 500); // the tab opens later
+    if (board !== boards()[0]) { filter(board); continue; }
+    if (opened) {
+      restore(board);
+      opened = undefined;
+      setTimeout(remember, 500); // the tab opens later
+      filter(board);
+    } else {
+      filter(board);
+      remember();
+    }
   }
   document.querySelectorAll(".sfda .plot:not([data-seen])").forEach((plot) => {
     plot.dataset.seen = "yes";
@@ -150,8 +159,7 @@ document.addEventListener("click", async ({ target }) => {
   document.querySelectorAll(".sfda details.menu[open]").forEach((menu) => { if (menu !== inside) menu.open = false; });
   const board = target.closest?.(".sfda.board");
   if (board && target.closest(".ranking thead button")) remember();
-  const before = tab();
-  setTimeout(() => { if (tab() !== before) remember(); }, 100);
+  setTimeout(() => { if (tab() !== told) remember(); }, 100);
   const button = target.closest?.(".sfda [data-act]");
   if (!button) return;
   if (button.dataset.act === "clear") {
