@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hf_sfda.report import render_html
+from hf_sfda.report import render_html, sorted_by
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.report.plots import (
     agreement_figure,
@@ -19,6 +19,7 @@ from hf_sfda.report.plots import (
     scores_figure,
     size_figure,
 )
+from hf_sfda.report.sentences import ties_known
 from tests.report_fixture import HOSTILE, example_ranking
 
 
@@ -282,3 +283,40 @@ def test_pages_of_poor_rankings():
     alone = Page(render_html(replace(ranking, rows=(bare,), agreement={}, warnings=())))
     assert "The only model ranked." in alone.visible
     assert "Before you trust" not in alone.visible
+
+
+# -- what is not known is not claimed
+
+
+@pytest.mark.parametrize("metric", ["sfda_cv", "knn", "logme"])
+def test_the_page_explains_what_it_shows_and_nothing_else(metric):
+    """Ties, P(best) and floors belong to the metric of the run; `logme` has no interval either."""
+    visible = Page(render_html(sorted_by(example_ranking(), metric))).visible
+    known, barred = metric == "sfda_cv", metric != "logme"
+    for words in (
+        "in one band tie",
+        "The bands are what holds",
+        "The places that a tie spans",
+        "P(best)",
+        "rank range",
+        "mark the noise floor",
+        "Noise floor What the same metric gives",
+    ):
+        assert (words in visible) == known, words
+    assert ("Which of these models tie is not known in this order." in visible) != known
+    assert ("Overlapping bars" in visible) == barred
+    assert ("The bar is the 95% interval" in visible) == barred
+    assert ("Scores and their intervals" in visible) == barred
+
+
+def test_ties_are_known_where_they_were_tested():
+    ranking = example_ranking()
+    ties = [replace(row, p_best=None, rank_interval=None) for row in ranking.ranked]
+    equal = [replace(row, scores={"sfda_cv": 0.5}, tie_group=1) for row in ties]
+    alone = [replace(row, tie_group=row.rank) for row in ties]
+    assert ties_known(ranking)
+    assert ties_known(replace(ranking, rows=tuple(ties)))  # a board that lost a model keeps them
+    assert not ties_known(replace(ranking, rows=tuple(equal)))
+    assert not ties_known(replace(ranking, rows=tuple(alone)))
+    assert not ties_known(replace(ranking, rows=()))
+    assert not ties_known(sorted_by(ranking, "knn"))

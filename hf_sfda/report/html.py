@@ -63,6 +63,9 @@ class Table:
         voters: Metrics that the mean rank is made of.
         speed_unit: Of the throughput.
         resampled: Whether the order has a rank range.
+        banded: Whether it is known who ties with whom.
+        barred: Whether any row has an interval.
+        floored: Whether any row has a noise floor to draw.
         hub: Address that model pages are linked under; ``None`` links nothing.
         folded: Whether what was left out is one click away.
     """
@@ -76,6 +79,9 @@ class Table:
     voters: Sequence[str]
     speed_unit: str
     resampled: bool
+    banded: bool
+    barred: bool
+    floored: bool
     hub: str | None = None
     folded: bool = False
 
@@ -91,16 +97,20 @@ def table_of(ranking: Ranking, *, hub: str | None = None, folded: bool = False) 
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     others.pop(ranking.metric, None)
     baselines = [name for name in ("linear_probe", "knn") if name in others]
+    rows = _ranked_rows(ranking)
     return Table(
         metric=ranking.metric,
         confidence=sentences.confidence(ranking),
         baselines=baselines,
         metrics=[name for name in others if name not in baselines],
-        rows=_ranked_rows(ranking),
+        rows=rows,
         left_out=[row for row in ranking.rows if row.status != "ok"],
         voters=_voters(ranking),
         speed_unit=speed_unit(ranking),
         resampled=any(row.rank_interval for row in ranking.ranked),
+        banded=sentences.ties_known(ranking),
+        barred=any(row.intervals.get(ranking.metric) for row in ranking.ranked),
+        floored=any("floor" in (item["bar"] or {}) for item in rows),
         hub=hub,
         folded=folded,
     )

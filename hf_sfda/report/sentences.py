@@ -62,8 +62,16 @@ def candidates(ranking: Ranking) -> str:
 def ties_known(ranking: Ranking) -> bool:
     """Whether the models were held against each other: not where one number a model is all there
     is, nor where several runs are joined or another metric sorts.
+
+    Ties outlive the chance to be best where a board has lost a model; a tie of models whose scores
+    differ can only come from a test.
     """
-    return bool(ranking.ranked) and ranking.ranked[0].p_best is not None
+    ranked, metric = ranking.ranked, ranking.metric
+    if not ranked:
+        return False
+    scores = {(row.tie_group, row.scores[metric]) for row in ranked}
+    unequal = len(scores) > len({group for group, _ in scores})
+    return ranked[0].p_best is not None or unequal
 
 
 def ties(ranking: Ranking) -> str:

@@ -80,6 +80,8 @@ def plots(view: View | None, updates: Sequence[Update] = ()) -> str:
         shown=min(ranked, _PLOTTED),
         updates=len(updates),
         own=view.board is None,
+        banded=sentences.ties_known(ranking),
+        barred=any(row.intervals.get(ranking.metric) for row in ranking.ranked),
     )
 
 
