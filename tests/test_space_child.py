@@ -45,7 +45,8 @@ def is_alive(pid: int) -> bool:
 def test_what_it_is_told_and_what_it_says(start):
     child = start(
         "import sys, os, json\n"
-        "print(json.dumps({'event': 'say', 'text': json.loads(sys.stdin.readline())['text'] * 2}))\n"
+        "text = json.loads(sys.stdin.readline())['text']\n"
+        "print(json.dumps({'event': 'say', 'text': text * 2}))\n"
         "print('no event')\n"
         "print('oops', os.environ['HF_TOKEN'], 'hf_' + 'a' * 30, file=sys.stderr)\n",
         text="é",

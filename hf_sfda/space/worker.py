@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -106,7 +106,7 @@ def plan(work: Work) -> None:
         unpack(work.request.upload, work.place, work.limits, name=name)
     target, spent = _target(work)
     candidates = _candidates(work, target, spent)
-    _write_candidates(work, candidates)
+    write_candidates(work.directory, candidates)
     planned = _planned(work, target, candidates)
     work.sink({"event": "candidates", "rows": planned.rows})
     _check(planned, work.limits)
@@ -116,13 +116,14 @@ def plan(work: Work) -> None:
 def fetch(work: Work) -> None:
     """Bring the sample and the weights here, for a process that should not wait for either."""
     from hf_sfda.space.handover import write_handover
+    from hf_sfda.store import FeatureStore
 
     target, spent = _target(work)
     write_handover(target, work.directory)
     progress = _progress(work, spent)
     fetched = [_fetched(work, c, progress) for c in read_candidates(work.directory)]
-    _write_candidates(work, fetched)
-    work.sink({"event": "fetched"})
+    write_candidates(work.directory, fetched)
+    work.sink({"event": "fetched", "store": str(FeatureStore().root)})
 
 
 def rank(work: Work) -> None:
@@ -160,6 +161,18 @@ def read_candidates(directory: Path) -> list[Candidate]:
     return [
         Candidate(**{**row, "path": Path(row["path"]) if row["path"] else None}) for row in rows
     ]
+
+
+def write_candidates(directory: Path, candidates: Sequence[Candidate]) -> None:
+    """Keep them for :func:`read_candidates`.
+
+    Args:
+        directory: Of the job.
+        candidates: With a folder, or a reason to be left out, where they have one.
+    """
+    rows = [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates]
+    text = redact(json.dumps(rows, ensure_ascii=False))
+    (directory / CANDIDATES).write_text(text, encoding="utf-8")
 
 
 # -- the steps
@@ -296,12 +309,6 @@ def _fetched(work: Work, candidate: Candidate, progress: EventProgress) -> Candi
         work.sink({"event": "extracted", "model": model, "reason": reason, "cached": False})
         return failure
     return replace(candidate, path=folder)
-
-
-def _write_candidates(work: Work, candidates: list[Candidate]) -> None:
-    rows = [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates]
-    text = redact(json.dumps(rows, ensure_ascii=False))
-    (work.directory / CANDIDATES).write_text(text, encoding="utf-8")
 
 
 def _progress(work: Work, spent: int) -> EventProgress:

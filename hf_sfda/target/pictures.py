@@ -71,6 +71,11 @@ class LazyPictures(Sequence["Image"]):
     def __init__(self, encoded: Sequence[bytes]) -> None:
         self._encoded = tuple(encoded)
 
+    @property
+    def encoded(self) -> tuple[bytes, ...]:
+        """The files' contents."""
+        return self._encoded
+
     def __len__(self) -> int:
         return len(self._encoded)
 
