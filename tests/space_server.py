@@ -1,4 +1,6 @@
-"""The Space as a visitor finds it: `hf-sfda space serve` against a Hub of its own, with results.
+"""The Space as a visitor finds it, against a Hub of its own, with results.
+
+`hf-sfda space serve` runs it here; or its `app.py` runs as on the Hub, behind https.
 
 It runs in a process of its own, because it takes the token out of its environment.
 """
@@ -10,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,14 +21,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from hf_sfda.publish.rows import make_run
 from hf_sfda.types import ModelRow, Ranking
 from tests import factories
+from tests.https_front import HttpsFront
 from tests.hub_server import HubServer, hub_variables
 from tests.publishing import make_ranking
 from tests.report_fixture import example_ranking
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
+CHECKOUT = Path(__file__).parents[1]
 RESULTS = "me/results"
 HOSTILE = (
     "evil/<script>window.pwned=1</script>",
@@ -43,6 +50,7 @@ class SpaceServer:
     Attributes:
         hub: The Hub.
         url: Of the app.
+        behind: Of the app, past the https in front of it.
         home: ``HF_HOME`` of the app.
         temporary: Where the app puts what it needs for a while.
     """
@@ -54,7 +62,8 @@ class SpaceServer:
         self.log = root / "log.txt"
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = ""
+        self._front: HttpsFront | None = None
+        self.url = self.behind = ""
 
     @property
     def env(self) -> dict[str, str]:
@@ -78,22 +87,47 @@ class SpaceServer:
         return done.stdout
 
     def serve(self, *arguments: str, **variables: str) -> None:
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [HF_SFDA, "space", "serve", "--results", RESULTS, "--port", "0", *arguments],
-                env={**self.env, **variables}, cwd=self._root,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-        for _ in range(600):
-            found = re.search(r"at (http://\S+) \(Ctrl-C", self.log.read_text())
-            if found:
-                self.url = found[1]
-                break
-            assert self._process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-        assert self.url, self.log.read_text()
+        """As `hf-sfda space serve` does."""
+        command = [HF_SFDA, "space", "serve", "--results", RESULTS, "--port", "0", *arguments]
+        self.url = self._start(command, variables, r"at (http://\S+) \(Ctrl-C")
         with urllib.request.urlopen(self.url, timeout=30) as answer:
             assert answer.status == 200
+
+    def serve_as_deployed(self, **variables: str) -> None:
+        """As the Hub does: `app.py`, the Space's variables and secrets, https in front."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        behind = f"http://127.0.0.1:{port}"
+        self._front = HttpsFront(behind, self._root / "certificate.pem").start()
+        variables = {
+            "SYSTEM": "spaces",
+            "SPACE_ID": "me/which-checkpoint",
+            "SPACE_AUTHOR_NAME": "me",
+            "SPACE_HOST": self._front.host,
+            "HF_SFDA_RESULTS": RESULTS,
+            "PYTHONPATH": str(CHECKOUT),
+            "GRADIO_SERVER_NAME": "127.0.0.1",
+            "GRADIO_SERVER_PORT": str(port),
+            **self.hub.oauth_app(self._front.host, scopes()),
+            **variables,
+        }
+        self._start([sys.executable, CHECKOUT / "space" / "app.py"], variables, "Running on (.+)")
+        self.url, self.behind = self._front.url, behind
+
+    def _start(self, command: list[str | Path], variables: dict[str, str], sign: str) -> str:
+        """Start the app; returns what the sign that it is up captures."""
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, env={**self.env, **variables}, cwd=self._root,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        for _ in range(900):
+            found = re.search(sign, self.log.read_text())
+            if found:
+                return found[1]
+            assert self._process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
 
     @property
     def pid(self) -> int:
@@ -105,6 +139,8 @@ class SpaceServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(30)
+        if self._front is not None:
+            self._front.stop()
         self.hub.stop()
 
     # -- what is on the Hub
@@ -148,6 +184,12 @@ class SpaceServer:
         )  # fmt: skip
         self.run("publish", "runs/shapes", "--to", RESULTS, "--yes")
         self.publish([*emoji_updates(), hostile_ranking(), long_ranking(), text_ranking()])
+
+
+def scopes() -> list[str]:
+    """What the Space asks for of those who sign in."""
+    text = (CHECKOUT / "space" / "README.md").read_text(encoding="utf-8")
+    return list(yaml.safe_load(text.split("---")[1])["hf_oauth_scopes"])
 
 
 def emoji_updates() -> list[Ranking]:

@@ -19,7 +19,10 @@ __all__ = ["HttpServer", "LoggedRequest"]
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """A request as the server saw it; ``path`` is decoded, ``status`` is 0 where none was sent."""
+    """A request as the server saw it.
+
+    ``path`` is decoded, ``status`` is 0 where none was sent, ``account`` is whose token came along.
+    """
 
     method: str
     path: str
@@ -27,6 +30,7 @@ class LoggedRequest:
     with_token: bool
     status: int
     user_agent: str = ""
+    account: str | None = None
 
 
 class Application(Protocol):
@@ -107,11 +111,13 @@ class Handler(BaseHTTPRequestHandler):
         fault = hub.faults.take(self.command, path)
         if fault and fault.action == "delay":
             time.sleep(fault.seconds)
+        account = None
         if fault and fault.action in ("status", "drop"):
             response = json_response({"error": "injected"}, fault.status, fault.headers)
         else:
             request = Request(self.command, url.path, query, self.headers, body, None, hub.url)
             response = hub.answer(request)
+            account = request.account.name if request.account else None
         silent = fault is not None and fault.action in ("drop", "lose")
         logged = LoggedRequest(
             self.command,
@@ -120,6 +126,7 @@ class Handler(BaseHTTPRequestHandler):
             "Authorization" in self.headers,
             0 if silent else response.status,
             self.headers.get("User-Agent", ""),
+            account,
         )
         hub.requests.append(logged)
         if silent:

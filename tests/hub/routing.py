@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlencode
 
@@ -67,6 +68,11 @@ class Request:
     def many(self, name: str) -> list[str]:
         """All values of a repeated query parameter (also spelt ``name[]``)."""
         return [*self.query.get(name, []), *self.query.get(f"{name}[]", [])]
+
+    def cookie(self, name: str) -> str:
+        """The value of a cookie, or nothing."""
+        morsel = SimpleCookie(self.headers.get("Cookie", "")).get(name)
+        return morsel.value if morsel else ""
 
     def url_with(self, **changes: str) -> str:
         """This request's url with some query parameters replaced."""

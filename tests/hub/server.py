@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.message import Message
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, ClassVar
 from urllib.parse import unquote
+from uuid import uuid4
 
 import tests.hub.routes  # noqa: F401 (importing registers the endpoints)
 from tests.hub.commits import apply_files
@@ -18,7 +20,7 @@ from tests.hub.faults import Faults
 from tests.hub.handler import HttpServer, LoggedRequest
 from tests.hub.repo import Repo
 from tests.hub.routing import HubError, Request, Response, find_route, json_response
-from tests.hub.state import Account, State
+from tests.hub.state import Account, OAuthApp, State
 
 __all__ = ["HubServer", "LoggedRequest"]
 
@@ -107,7 +109,7 @@ class HubServer:
 
     def _authenticate(self, headers: Message) -> Account | None:
         bearer = headers.get("Authorization")
-        if bearer is None:
+        if bearer is None or bearer.startswith("Basic "):  # an app, which is nobody
             return None
         account = self.state.accounts.get(bearer.removeprefix("Bearer "))
         if account is None:
@@ -130,6 +132,23 @@ class HubServer:
         """Make an account, or make one anew, and return its token."""
         with self.state.lock:
             return self.state.add_account(Account(name, role, orgs, pays)).token
+
+    def oauth_app(self, host: str, scopes: Iterable[str] = ()) -> dict[str, str]:
+        """Make an app that people can sign in to, and return the variables that its Space gets.
+
+        Args:
+            host: Of the Space, where it is reached by https.
+            scopes: What it asks for besides who they are (``hf_oauth_scopes``).
+        """
+        app = OAuthApp(str(uuid4()), token_hex(16), f"https://{host}/login/callback")
+        with self.state.lock:
+            self.state.oauth_apps[app.client_id] = app
+        return {
+            "OAUTH_CLIENT_ID": app.client_id,
+            "OAUTH_CLIENT_SECRET": app.secret,
+            "OAUTH_SCOPES": " ".join(["openid", "profile", *scopes]),
+            "OPENID_PROVIDER_URL": self.url,
+        }
 
     def put(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 from tests.hub.repo import GITATTRIBUTES, KINDS, MAIN, Blob, Repo
 from tests.hub.routing import HubError
 
-__all__ = ["Account", "State"]
+__all__ = ["Account", "Grant", "OAuthApp", "State"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class Account:
     """A user with one token, of role ``write`` or ``read``, for its own name and ``orgs``.
 
     Who does not ``pay`` gets no Space on hardware that costs, nor a new one on ``cpu-basic``.
+    A token that was lent to an app without the scope for it ``sees_private`` repositories no more.
     """
 
     name: str
     role: str = "write"
     orgs: tuple[str, ...] = ()
     pays: bool = True
+    sees_private: bool = True
 
     @property
     def token(self) -> str:
@@ -31,6 +33,26 @@ class Account:
 
     def owns(self, namespace: str) -> bool:
         return namespace == self.name or namespace in self.orgs
+
+
+@dataclass(frozen=True)
+class OAuthApp:
+    """What people sign in to, such as a Space; ``callback`` is where they are sent afterwards."""
+
+    client_id: str
+    secret: str
+    callback: str
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What somebody agreed to, until the app fetches the token for it."""
+
+    app: OAuthApp
+    account: Account
+    back: str
+    scope: str
+    nonce: str
 
 
 @dataclass
@@ -45,6 +67,8 @@ class State:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     scheduled_jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     webhooks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    oauth_apps: dict[str, OAuthApp] = field(default_factory=dict)
+    oauth_codes: dict[str, Grant] = field(default_factory=dict)
     page_size: int = 1000
 
     def reset(self) -> None:
@@ -54,6 +78,8 @@ class State:
                 table.clear()
             for jobs in (self.jobs, self.scheduled_jobs, self.webhooks):
                 jobs.clear()
+            for grants in (self.oauth_apps, self.oauth_codes):
+                grants.clear()
             self.page_size = 1000
             for role in ("write", "read"):
                 self.add_account(Account("me", role))
@@ -83,7 +109,9 @@ class State:
         return found[0]
 
     def visible(self, repo: Repo, account: Account | None) -> bool:
-        return not repo.private or (account is not None and account.owns(repo.owner))
+        if not repo.private:
+            return True
+        return account is not None and account.sees_private and account.owns(repo.owner)
 
     def read(self, kind: str, repo_id: str, account: Account | None) -> Repo:
         """The repository, if the caller may know of it. A private one looks like a missing one."""
