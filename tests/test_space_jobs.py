@@ -378,3 +378,30 @@ def test_a_process_knows_what_is_on_the_list_and_no_more(tmp_path):
     assert uploader["HF_HOME"] == "/cache"
     assert uploader["HF_DATASETS_CACHE"].startswith(str(tmp_path))
     assert uploader["HF_ASSETS_CACHE"].startswith(str(tmp_path))
+
+
+_LOADED = """
+import sys
+from hf_sfda.space import worker
+
+worker.main()
+heavy = [name for name in ("torch", "transformers", "gradio") if name in sys.modules]
+print(heavy, file=sys.stderr)
+"""
+
+
+def test_a_plan_loads_neither_torch_nor_transformers(zoo, hub_env, tmp_path):
+    from hf_sfda.space.worker import Work
+
+    push_shapes("me/shapes")
+    (tmp_path / "job" / "work").mkdir(parents=True)
+    request = RankRequest(dataset="me/shapes", models=("acme/one",))
+    work = Work(request, Limits(), tmp_path / "job", None, None, print)
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, "plan"], input=json.dumps(work.message()) + "\n",
+        env=hub_env, cwd=tmp_path / "job" / "work", capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "planned", done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert done.returncode == 0, "by hand, the end of stdin ends nothing"

@@ -62,6 +62,13 @@ class RankRequest:
         Raises:
             ConfigError: Says what was given, what is allowed and what to do.
         """
+        self._check(limits)
+        from hf_sfda.pipeline import check_metrics
+
+        check_metrics(self._config("-", limits))
+
+    def _check(self, limits: Limits) -> None:
+        """All but the metric, which takes torch to know."""
         self._check_data(limits)
         for model in self.models:
             check_model(model)
@@ -76,9 +83,6 @@ class RankRequest:
                 f"The largest model is set to {show_count(self.max_params)} parameters; here it "
                 f"may be 1 to {show_count(limits.params)}. Set it lower, or leave it out."
             )
-        from hf_sfda.pipeline import check_metrics
-
-        check_metrics(self._config("-", limits))
 
     def to_config(self, job_dir: Path, limits: Limits) -> RankConfig:
         """The settings of the run.
@@ -89,9 +93,10 @@ class RankRequest:
             limits: Candidates above ``limits.params`` parameters are left out.
 
         Raises:
-            ConfigError: As :meth:`validate`, or there is no upload in ``job_dir``.
+            ConfigError: As :meth:`validate` (but for the metric, which is known to exist by
+                then), or there is no upload in ``job_dir``.
         """
-        self.validate(limits)
+        self._check(limits)
         if self.dataset is not None:
             return self._config(self.dataset, limits)
         there = sorted(path.name for path in job_dir.iterdir()) if job_dir.is_dir() else []
