@@ -31,6 +31,8 @@ class Limits:
         unpacked_bytes: All files of an archive. Pictures hardly shrink in a zip, so five times
             the upload is ample for tables, and a bomb stops there.
         files: Entries of an archive, ten times as many as are sampled.
+        cache_bytes: Models, datasets and features that jobs leave for later ones, on a Space. Half
+            of a free Space's disk, so that a job's own files fit beside them.
         queue: Visitors waiting. At a few minutes a job, whoever is further back will not stay.
         jobs: Rankings at once. One uses all cores and a few GB of memory already.
     """
@@ -43,6 +45,7 @@ class Limits:
     upload_bytes: int = 200_000_000
     unpacked_bytes: int = 1_000_000_000
     files: int = 20_000
+    cache_bytes: int = 25_000_000_000
     queue: int = 20
     jobs: int = 1
 
