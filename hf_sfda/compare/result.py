@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
@@ -128,3 +129,16 @@ class Comparison:
             "samples": [asdict(one) for one in self.samples],
             "warnings": list(self.warnings),
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
+        """Read back what :meth:`to_dict` wrote."""
+        given = {field.name: values[field.name] for field in fields(cls)}
+        for name in ("models", "values", "interval", "warnings"):
+            given[name] = tuple(given[name])
+        given["classes"] = tuple(
+            ClassDifference(**{**one, "interval": one["interval"] and tuple(one["interval"])})
+            for one in given["classes"]
+        )
+        given["samples"] = tuple(SampleDifference(**one) for one in given["samples"])
+        return cls(**given)

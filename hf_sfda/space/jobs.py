@@ -14,10 +14,11 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -30,6 +31,10 @@ from hf_sfda.space.plan import Device, Plan, PlannedModel
 from hf_sfda.space.requests import RankRequest, command
 from hf_sfda.space.state import CandidateState, JobState, apply
 from hf_sfda.space.worker import Work
+
+if TYPE_CHECKING:
+    from hf_sfda.compare import Comparison
+    from hf_sfda.space.exhibits import Exhibit
 
 __all__ = ["CandidateState", "Job", "JobState", "Jobs", "Plan", "PlannedModel", "apply"]
 
@@ -104,20 +109,7 @@ class Job:
         Raises:
             JobError: It cannot be done; the message says why, for the visitor.
         """
-        self._steps += 1
-        try:
-            for _ in self._turn(self._jobs.planning):
-                pass
-            try:
-                for event in self.run("plan", self._deadline()):
-                    if event is not None and event["event"] == "planned":
-                        self._plan = Plan.from_dict(event["plan"])
-            finally:
-                self._jobs.planning.release()
-        finally:
-            self._steps -= 1
-        if self._plan is None:
-            raise JobError("The plan came to no end. Try again.")
+        self._plan = Plan.from_dict(self._ask("plan")["plan"])
         return self._plan
 
     def rank(self) -> Iterator[JobState]:
@@ -155,6 +147,42 @@ class Job:
             self._steps -= 1
         yield timed()
 
+    def compare(
+        self, first: str, second: str, *, metric: str, top: int = 8
+    ) -> tuple[Comparison, dict[int, Exhibit]]:
+        """Two models of the finished ranking, and what the samples look like that divide them.
+
+        Args:
+            first: Name of one model.
+            second: Of the other.
+            metric: What to compare by.
+            top: How many samples in favour of each.
+
+        Raises:
+            JobError: It cannot be done; the message says why, for the visitor.
+        """
+        from hf_sfda.compare import Comparison
+
+        event = self._ask("compare", first=first, second=second, metric=metric, top=top)
+        shown = {int(index): exhibit for index, exhibit in event["exhibits"].items()}
+        return Comparison.from_dict(event["comparison"]), shown
+
+    def ensemble(self, *, size: int, criterion: str) -> dict[str, Any]:
+        """Models of the finished ranking that are better together.
+
+        Args:
+            size: The most models to choose.
+            criterion: What is to rise, see :func:`hf_sfda.ensemble.select_ensemble`.
+
+        Returns:
+            :meth:`hf_sfda.ensemble.Ensemble.to_dict`.
+
+        Raises:
+            JobError: It cannot be done; the message says why, for the visitor.
+        """
+        found: dict[str, Any] = self._ask("ensemble", size=size, criterion=criterion)["ensemble"]
+        return found
+
     def cancel(self) -> None:
         """End whatever runs, at once, and wait until it is gone. Again is harmless."""
         with self._lock:
@@ -172,12 +200,15 @@ class Job:
 
     # -- the parts
 
-    def run(self, verb: str, deadline: float) -> Generator[Event | None, None, None]:
+    def run(
+        self, verb: str, deadline: float, **arguments: Any
+    ) -> Generator[Event | None, None, None]:
         """Run a step in a process of its own.
 
         Args:
             verb: Of :mod:`hf_sfda.space.worker`.
             deadline: By ``time.monotonic``.
+            **arguments: What the verb takes beside the request.
 
         Yields:
             Its events; ``None`` now and then where it is silent.
@@ -185,7 +216,7 @@ class Job:
         Raises:
             JobError: It failed, died, ran out of time, or was cancelled.
         """
-        child = self._start(verb, deadline)
+        child = self._start(verb, deadline, arguments)
         try:
             for event in child.events():
                 if event is not None and event["event"] == "failed":
@@ -212,6 +243,24 @@ class Job:
             self.request, self._jobs.limits, self.directory, device, None, lambda event: None
         )
 
+    def _ask(self, verb: str, **arguments: Any) -> Event:
+        """Run a step that ends with its answer."""
+        answer: Event | None = None
+        self._steps += 1
+        try:
+            for _ in self._turn(self._jobs.planning):
+                pass
+            try:
+                for event in self.run(verb, self._deadline(), **arguments):
+                    answer = event or answer
+            finally:
+                self._jobs.planning.release()
+        finally:
+            self._steps -= 1
+        if answer is None:
+            raise JobError("It came to no end. Try again.")
+        return answer
+
     def _ranking(self) -> Generator[Event | None, None, None]:
         plan = self._plan or self.plan()
         yield {"event": "candidates", "rows": plan.rows}
@@ -227,14 +276,14 @@ class Job:
         finally:
             self._jobs.ranking.release()
 
-    def _start(self, verb: str, deadline: float) -> Child:
+    def _start(self, verb: str, deadline: float, arguments: Mapping[str, Any]) -> Child:
         private = self.request.upload is not None
         with self._lock:  # so that `cancel` sees either no child yet or this one
             if self.cancelled:
                 raise JobError(_CANCELLED)
             self._child = Child(
                 verb,
-                self.work().message(),
+                replace(self.work(), arguments=arguments).message(),
                 cwd=self.directory / "work",
                 env=environment(self.directory, self._token, private=private),
                 seconds=max(0.0, deadline - time.monotonic()),

@@ -1,4 +1,4 @@
-"""The process of a visitor's job: ``python -m hf_sfda.space.worker plan|fetch|rank``.
+"""The process of a visitor's job: ``python -m hf_sfda.space.worker VERB``, one of ``_VERBS``.
 
 It reads one line of JSON on stdin (the request) and writes events on stdout, a JSON object a line.
 The visitor's token, if any, is ``HF_TOKEN`` in its environment and nowhere else. Its working
@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class Work:
         device: What the models will run on, where the caller knows.
         token: The visitor's.
         sink: Where events go.
+        arguments: What the verb takes beside the request.
     """
 
     request: RankRequest
@@ -56,6 +57,7 @@ class Work:
     device: Device | None
     token: str | None
     sink: Sink
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def place(self) -> Path:
@@ -79,6 +81,7 @@ class Work:
             "limits": asdict(self.limits),
             "directory": str(self.directory),
             "device": self.device,
+            "arguments": dict(self.arguments),
         }
 
     @classmethod
@@ -91,6 +94,7 @@ class Work:
             device=values["device"],
             token=token,
             sink=sink,
+            arguments=values["arguments"],
         )
 
 
@@ -143,6 +147,27 @@ def rank(work: Work) -> None:
     )
     ranking.save(work.run_directory)
     work.sink({"event": "ranked", "ranking": ranking.to_dict()})
+
+
+def compare(work: Work) -> None:
+    """Two models of the finished ranking, with the samples on which they differ most."""
+    from hf_sfda.compare import compare_for_ranking
+    from hf_sfda.finished import read_ranking, same_target
+    from hf_sfda.space.exhibits import exhibits
+
+    ranking = read_ranking(work.run_directory)
+    target = same_target(ranking, token=work.token)
+    found = compare_for_ranking(ranking, target=target, **work.arguments)
+    shown = exhibits(target, (sample.index for sample in found.samples))
+    work.sink({"event": "compared", "comparison": found.to_dict(), "exhibits": shown})
+
+
+def ensemble(work: Work) -> None:
+    """Models of the finished ranking that are better together."""
+    from hf_sfda.ensemble import select_for_run
+
+    found = select_for_run(work.run_directory, token=work.token, **work.arguments)
+    work.sink({"event": "chosen", "ensemble": found.to_dict()})
 
 
 def extracted(sink: Sink, extraction: Extraction) -> None:
@@ -323,7 +348,13 @@ def _device() -> Device:
 # -- the process
 
 
-_VERBS: Mapping[str, Callable[[Work], None]] = {"plan": plan, "fetch": fetch, "rank": rank}
+_VERBS: Mapping[str, Callable[[Work], None]] = {
+    "plan": plan,
+    "fetch": fetch,
+    "rank": rank,
+    "compare": compare,
+    "ensemble": ensemble,
+}
 
 
 def main() -> None:

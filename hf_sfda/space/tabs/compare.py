@@ -18,10 +18,10 @@ _HINT = (
 
 def build(page: Page) -> None:
     """Add the components and their events."""
-    with gr.Row():
+    with gr.Row(elem_classes="choice"):
         first = gr.Dropdown(label="First model", interactive=True, elem_id="first")
         second = gr.Dropdown(label="Second model", interactive=True, elem_id="second")
-        go = gr.Button("Compare", variant="primary", scale=0, min_width=140)
+        go = gr.Button("Compare", variant="primary", scale=0, min_width=220)
     result = gr.HTML(fragments.message(_HINT), elem_id="comparison")
 
     def offer(view: View | None) -> list[object]:
@@ -32,7 +32,7 @@ def build(page: Page) -> None:
             fragments.message(_HINT),
         ]
 
-    def compare(
+    def judge(
         dataset: str,
         metric: str,
         own: Own | None,
@@ -56,7 +56,7 @@ def build(page: Page) -> None:
 
     page.follows(offer, first, second, result)
     go.click(
-        compare,
+        judge,
         [*page.choice, first, second],
         result,
         api_visibility="private",

@@ -21,10 +21,10 @@ _CRITERIA = [
 
 def build(page: Page) -> None:
     """Add the components and their events."""
-    with gr.Row():
+    with gr.Row(elem_classes="choice"):
         size = gr.Slider(1, 6, value=3, step=1, label="At most this many models", elem_id="size")
         criterion = gr.Dropdown(_CRITERIA, value="probability", label="What is to rise")
-        go = gr.Button("Choose an ensemble", variant="primary", scale=0, min_width=180)
+        go = gr.Button("Choose an ensemble", variant="primary", scale=0, min_width=220)
     result = gr.HTML(fragments.message(_HINT), elem_id="ensemble")
 
     def clear(view: View | None) -> list[object]:
