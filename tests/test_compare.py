@@ -229,6 +229,7 @@ def test_the_document_is_plain_json():
     found = compare(*made(60), sample_ids=[str(i) for i in range(60)], names=("x/y", "z"))
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert document == found.to_dict()
+    assert Comparison.from_dict(document) == found
     assert document["models"] == ["x/y", "z"]
     assert document["summary"] == found.summary
     assert document["classes"][0]["interval"] == list(found.classes[0].interval)
