@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from hf_sfda.errors import SfdaError
+from hf_sfda.errors import ConfigError, SfdaError
 from hf_sfda.hub import redact
 from hf_sfda.report.files import to_document
 from hf_sfda.space.page import Page
@@ -16,11 +19,18 @@ from hf_sfda.space.results import board_name
 
 _BEARER = "bearer "
 
+Document = dict[str, Any]
+
 
 def add_to(page: Page) -> None:
     """Register the endpoints, which are MCP tools, too, where gradio serves them."""
 
-    def leaderboard(board: str = "", metric: str = "") -> dict[str, Any]:
+    def token_of(request: gr.Request) -> str | None:
+        return _token(request) or page.backend.settings.visitor_token
+
+    def leaderboard(  # noqa: D417  (gradio fills in the request)
+        request: gr.Request, board: str = "", metric: str = ""
+    ) -> Document:
         """Look at a leaderboard: which checkpoints to fine-tune on a dataset, best first.
 
         Args:
@@ -33,11 +43,15 @@ def add_to(page: Page) -> None:
             the names of all boards.
         """
         with _told():
+            _need(str, board=board, metric=metric)
             view = page.backend.require_view(board or None, metric or None)
             names = [board_name(one) for one in page.backend.boards()]
-            return {"board": view.name, "boards": names, **to_document(view.ranking)}
+            document = {"board": view.name, "boards": names, **to_document(view.ranking)}
+        return _sent(request, document)
 
-    def compare(board: str, first: str, second: str, metric: str = "") -> dict[str, Any]:
+    def compare(  # noqa: D417
+        request: gr.Request, board: str, first: str, second: str, metric: str = ""
+    ) -> Document:
         """Compare two ranked models of a board on the same samples.
 
         Args:
@@ -51,13 +65,14 @@ def add_to(page: Page) -> None:
             class, and the samples on which the models differ most.
         """
         with _told():
+            _need(str, board=board, first=first, second=second, metric=metric)
             view = page.backend.require_view(board or None, metric or None)
-            found, _ = page.backend.compare(
-                view, first, second, token=page.backend.settings.visitor_token
-            )
-            return found.to_dict()
+            found, _ = page.backend.compare(view, first, second, token=token_of(request))
+        return _sent(request, found.to_dict())
 
-    def ensemble(board: str = "", size: int = 3) -> dict[str, Any]:
+    def ensemble(  # noqa: D417
+        request: gr.Request, board: str = "", size: int = 3
+    ) -> Document:
         """Choose models of a board that are better together than the best one alone.
 
         Args:
@@ -68,13 +83,13 @@ def add_to(page: Page) -> None:
             The chosen models, each step with its gain and interval, and why it ended there.
         """
         with _told():
+            _need(str, board=board)
+            _need(int, size=size)
             view = page.backend.require_view(board or None)
-            found = page.backend.ensemble(
-                view, size=size, token=page.backend.settings.visitor_token
-            )
-            return found.to_dict()
+            found = page.backend.ensemble(view, size=size, token=token_of(request))
+        return _sent(request, found.to_dict())
 
-    def rank(  # noqa: D417  (gradio fills in the request)
+    def rank(  # noqa: D417
         request: gr.Request,
         dataset: str,
         models: str = "",
@@ -82,7 +97,7 @@ def add_to(page: Page) -> None:
         samples: int = 1000,
         metric: str = "sfda_cv",
         split: str = "",
-    ) -> dict[str, Any]:
+    ) -> Document:
         """Rank checkpoints for a dataset on the Hub, without fine-tuning. Takes minutes.
 
         Private datasets are read with the caller's own token, sent as the header
@@ -99,28 +114,36 @@ def add_to(page: Page) -> None:
         Returns:
             The ranking as `hf-sfda rank --json` gives it.
         """
-        asked = RankRequest(
-            dataset=dataset,
-            models=parse_models(models),
-            top=top,
-            samples=samples,
-            metric=metric,
-            split=split or None,
-        )
         with _told():
-            job = page.jobs.open(asked, _token(request) or page.backend.settings.visitor_token)
+            _need(str, dataset=dataset, models=models, metric=metric, split=split)
+            _need(int, top=top, samples=samples)
+            asked = RankRequest(
+                dataset=dataset,
+                models=parse_models(models),
+                top=top,
+                samples=samples,
+                metric=metric,
+                split=split or None,
+            )
+            job = page.jobs.open(asked, token_of(request))
             try:
                 job.plan()
                 state = deque(job.rank(), maxlen=1).pop()
             finally:
                 job.discard()
         if state.ranking is None:
-            raise gr.Error(state.error or "The ranking was cancelled.")
-        return to_document(state.ranking)
+            raise gr.Error(state.error or "The ranking was cancelled.", print_exception=False)
+        return _sent(request, to_document(state.ranking))
 
     for endpoint in (leaderboard, compare, ensemble):
-        gr.api(endpoint, concurrency_id="score", concurrency_limit=2)
-    gr.api(rank, concurrency_id="job", concurrency_limit=page.jobs.limits.jobs)
+        _add(endpoint, concurrency_id="score", concurrency_limit=2)
+    _add(rank, concurrency_id="job", concurrency_limit=page.jobs.limits.jobs)
+
+
+def _add(endpoint: Callable[..., Document], **options: Any) -> None:
+    # gradio reads the type of what is returned as it stands, and here it stands as text.
+    endpoint.__annotations__["return"] = Document
+    gr.api(endpoint, api_description=inspect.getdoc(endpoint), **options)
 
 
 class _told:  # noqa: N801  (a context manager)
@@ -131,7 +154,24 @@ class _told:  # noqa: N801  (a context manager)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, SfdaError):
-            raise gr.Error(redact(str(error))) from error
+            raise gr.Error(redact(str(error)), print_exception=False) from error
+
+
+def _sent(request: gr.Request, document: Document) -> Document:
+    """A document as the caller takes it: gradio gives MCP clients the ``str`` of what it gets."""
+    if request.headers.get("x-gradio-user") == "mcp":
+        text: Any = json.dumps(document, ensure_ascii=False)
+        return text  # type: ignore[no-any-return]
+    return document
+
+
+def _need(kind: type, **given: object) -> None:
+    """Refuse arguments of another type; gradio states the types, and does not check them."""
+    for name, value in given.items():
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(
+                f"{name} is {value!r}; give {'a whole number' if kind is int else 'text'}."
+            )
 
 
 def _token(request: gr.Request) -> str | None:
