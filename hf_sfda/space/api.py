@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -16,6 +15,7 @@ from hf_sfda.report.files import to_document
 from hf_sfda.space.page import Page
 from hf_sfda.space.requests import RankRequest, parse_models
 from hf_sfda.space.results import board_name
+from hf_sfda.space.state import JobState
 
 _BEARER = "bearer "
 
@@ -97,8 +97,10 @@ def add_to(page: Page) -> None:
         samples: int = 1000,
         metric: str = "sfda_cv",
         split: str = "",
-    ) -> Document:
+    ) -> Iterator[Document]:
         """Rank checkpoints for a dataset on the Hub, without fine-tuning. Takes minutes.
+
+        Whoever hangs up or cancels ends it.
 
         Private datasets are read with the caller's own token, sent as the header
         `X-HF-Authorization: Bearer TOKEN` (gradio_client does it with `Client(url, token=...)`).
@@ -112,7 +114,8 @@ def add_to(page: Page) -> None:
             split: Split of the dataset; empty takes "train".
 
         Returns:
-            The ranking as `hf-sfda rank --json` gives it.
+            The ranking as `hf-sfda rank --json` gives it. While it is made, whoever streams gets
+            `stage`, `seconds` and `candidates`, each with `model`, `state` and `reason`.
         """
         with _told():
             _need(str, dataset=dataset, models=models, metric=metric, split=split)
@@ -126,21 +129,25 @@ def add_to(page: Page) -> None:
                 split=split or None,
             )
             job = page.jobs.open(asked, token_of(request))
-            try:
-                job.plan()
-                state = deque(job.rank(), maxlen=1).pop()
-            finally:
-                job.discard()
-        if state.ranking is None:
-            raise gr.Error(state.error or "The ranking was cancelled.", print_exception=False)
-        return _sent(request, to_document(state.ranking))
+        try:
+            # Yielding is how gradio ends a call: where nobody listens any more, it goes no further.
+            for state in job.rank():
+                if state.ranking is not None:
+                    yield _sent(request, to_document(state.ranking))
+                elif state.over:
+                    said = state.error or "The ranking was cancelled."
+                    raise gr.Error(said, print_exception=False)
+                else:
+                    yield _sent(request, _progress(state))
+        finally:
+            job.discard()
 
     for endpoint in (leaderboard, compare, ensemble):
         _add(endpoint, concurrency_id="score", concurrency_limit=2)
     _add(rank, concurrency_id="job", concurrency_limit=page.jobs.limits.jobs)
 
 
-def _add(endpoint: Callable[..., Document], **options: Any) -> None:
+def _add(endpoint: Callable[..., Document | Iterator[Document]], **options: Any) -> None:
     # gradio reads the type of what is returned as it stands, and here it stands as text.
     endpoint.__annotations__["return"] = Document
     gr.api(endpoint, api_description=inspect.getdoc(endpoint), **options)
@@ -155,6 +162,15 @@ class _told:  # noqa: N801  (a context manager)
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, SfdaError):
             raise gr.Error(redact(str(error)), print_exception=False) from error
+
+
+def _progress(state: JobState) -> Document:
+    said = ("model", "state", "reason")
+    return {
+        "stage": state.stage,
+        "seconds": state.seconds,
+        "candidates": [{key: getattr(one, key) for key in said} for one in state.candidates],
+    }
 
 
 def _sent(request: gr.Request, document: Document) -> Document:
