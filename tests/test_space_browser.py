@@ -309,6 +309,27 @@ def test_every_tab_fits_a_phone(visitor):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_use_it(visitor, theme):
+    """The rules of WCAG 2.1 A and AA that a program can check: contrast, labels, roles, names."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    page = visitor("board=me/emoji", theme=theme)
+    found = {}
+    for tab in ("Leaderboard", "Plots", "Compare", "Ensemble", "Rank my dataset"):
+        page.get_by_role("tab", name=tab).click()
+        if tab == "Plots":
+            page.locator("#plots .js-plotly-plot").first.wait_for()
+        if tab == "Compare":
+            page.click("#tab-compare button:has-text('Compare')")
+            page.wait_for_selector("#comparison .trouble")
+        page.wait_for_timeout(400)  # gradio fades its buttons in
+        report = Axe().run(page, options=rules).response["violations"]
+        found[tab] = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in report]
+    assert found == {tab: [] for tab in found}
+
+
 # -- compare and ensemble
 
 

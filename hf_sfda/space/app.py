@@ -11,6 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 import gradio as gr
 
+from hf_sfda.hub import ADVICE
 from hf_sfda.report.format import label
 from hf_sfda.space import api, fragments
 from hf_sfda.space.backend import Backend
@@ -33,6 +34,8 @@ _TABS = {
     "Rank my dataset": rank.build,
 }
 _ANY = "all"
+_SIGN_IN = "sign in with Hugging Face (programs send their token along)"
+_ASK_THE_HOST = "have this server started with --as-me (programs send their token along)"
 
 
 def make_app(settings: Settings, folder: Path | None = None) -> gr.Blocks:
@@ -42,7 +45,8 @@ def make_app(settings: Settings, folder: Path | None = None) -> gr.Blocks:
         settings: Which results, whose token, which limits.
         folder: Where the last good results are kept over a restart.
     """
-    page = Page(Backend(settings, folder), Jobs(settings.limits))
+    jobs = Jobs(settings.limits)
+    page = Page(Backend(settings, jobs, folder), jobs)
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 3600)) as app:
         _build(app, page)
         api.add_to(page)
@@ -63,6 +67,7 @@ def launch(
     Returns:
         The page and its address.
     """
+    os.environ.setdefault(ADVICE, _SIGN_IN if _can_sign_in() else _ASK_THE_HOST)
     gr.set_static_paths([fragments.plotly_file()])
     app = make_app(settings, folder)
     _, url, _ = app.launch(
@@ -89,8 +94,10 @@ def launch_on_hub() -> None:
 def _build(app: gr.Blocks, page: Page) -> None:
     with gr.Row(elem_classes="top"):
         gr.HTML(f'<div class="sfda"><h1>{TITLE}</h1><p class="hint">{_ABOUT}</p></div>')
-        if os.environ.get("SPACE_ID"):
-            gr.LoginButton(scale=0, min_width=180)
+        if _can_sign_in():
+            gr.LoginButton(
+                logout_value="Sign out ({})", elem_id="sign-in", scale=0, min_width=180, size="md"
+            )
     with gr.Row(elem_classes="choice"):
         modality = gr.Radio(
             [_ANY], value=_ANY, label="Modality", scale=1, min_width=290, elem_id="modality"
@@ -150,6 +157,11 @@ def _build(app: gr.Blocks, page: Page) -> None:
     app.unload(page.leave)
 
 
+def _can_sign_in() -> bool:
+    """Whether this is a Space with ``hf_oauth: true``; without it, gradio refuses to show how."""
+    return os.environ.get("SYSTEM") == "spaces" and "OAUTH_CLIENT_ID" in os.environ
+
+
 def _id(name: str) -> str:
     """Of a tab; what a link calls it (the page's script makes the same of its label)."""
     return name.lower().replace(" ", "-")
@@ -162,4 +174,8 @@ def _theme() -> gr.themes.Base:
         neutral_hue="gray",
         font=["Inter", "system-ui", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "monospace"],
+    ).set(  # gradio's own are too pale to be read by everybody
+        body_text_color_subdued="*neutral_500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
