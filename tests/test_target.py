@@ -313,6 +313,51 @@ def test_saved_selections_keep_their_rows(sentences, tmp_path):
 # -- the Hub
 
 
+def test_a_folder_of_pictures_on_the_hub(hub, tmp_path):
+    """There, rows name the downloaded files by their path."""
+    folder = factories.image_folder(tmp_path / "pictures", n_per_class=5, classes=3)
+    hub.put("me/folder", folder, repo_type="dataset")
+    here, there = load_target(str(folder), samples=15), load_target("me/folder", samples=15)
+    assert len(there) == 15
+    assert there.left_out == {}
+    assert sorted(map(bytes_of, there.samples)) == sorted(map(bytes_of, here.samples))
+
+
+def bytes_of(picture) -> bytes:
+    return picture.tobytes()
+
+
+def test_rows_from_the_hub_bring_no_picture_of_this_machine_to_light(hub, tmp_path):
+    """A row may name any path; only what was downloaded is read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import ClassLabel, Features, Image
+
+    folder = factories.image_folder(tmp_path / "mine", n_per_class=6, classes=2)
+    mine = sorted(folder.rglob("*.png"))
+    (tmp_path / "x").mkdir()
+    linked = tmp_path / "link.png"
+    linked.symlink_to(mine[0])
+    paths = [str(path) for path in (*mine[:3], linked)]
+    paths.append(f"{tmp_path}/x/../{mine[4].relative_to(tmp_path)}")
+    ordinary = factories.image_dataset(n_per_class=4, classes=2).cast_column(
+        "image", Image(decode=False)
+    )
+    rows = {
+        "image": [{"bytes": row["image"]["bytes"], "path": None} for row in ordinary]
+        + [{"bytes": None, "path": path} for path in paths],
+        "label": [*ordinary["label"], *[i % 2 for i in range(len(paths))]],
+    }
+    kinds = Features({"image": Image(decode=False), "label": ClassLabel(names=["a", "b"])})
+    table = pa.table(rows, schema=kinds.arrow_schema)  # `to_parquet` would read the files itself
+    pq.write_table(table, tmp_path / "train.parquet")
+    hub.put("me/nosy", {"train.parquet": (tmp_path / "train.parquet").read_bytes()},
+            repo_type="dataset")  # fmt: skip
+    target = load_target("me/nosy", samples=100)
+    assert len(target) == 8
+    assert target.left_out == {"broken picture": len(paths)}
+
+
 def test_a_pinned_revision_and_a_configuration(hub, shapes, sentences):
     shapes.push_to_hub("me/both", "pictures")
     sentences.push_to_hub("me/both", "words")

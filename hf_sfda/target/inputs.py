@@ -49,6 +49,8 @@ def read_inputs(
     rows: IntArray,
     left_out: Counter[str],
     advance: Advance = lambda amount: None,
+    *,
+    from_hub: bool = False,
 ) -> Inputs:
     """Read and, for pictures, decode these rows and no others.
 
@@ -58,10 +60,13 @@ def read_inputs(
         rows: (N,) row numbers.
         left_out: reason -> rows; what cannot be read is added.
         advance: Told each row.
+        from_hub: Whether strangers wrote the rows. Then a picture that is named by its path must
+            lie among what was downloaded: a row must not bring pictures of this machine to light.
     """
     values = _undecoded(data, columns.input, rows)
     if columns.modality == "image":
-        return _read_pictures([_bytes(value) for value in values], left_out, advance)
+        folders = _downloads() if from_hub else None
+        return _read_pictures([_bytes(value, folders) for value in values], left_out, advance)
     return _read_texts(values, left_out, advance)
 
 
@@ -91,12 +96,26 @@ def _undecoded(data: Dataset, column: str, rows: IntArray) -> Iterator[Any]:
         yield row[column]
 
 
-def _bytes(value: Mapping[str, Any] | None) -> bytes | None:
+def _downloads() -> tuple[Path, ...]:
+    """Where the libraries put what they fetch."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    folders = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, constants.HF_HUB_CACHE)
+    return tuple(Path(folder).resolve() for folder in folders)
+
+
+def _bytes(
+    value: Mapping[str, Any] | None, folders: tuple[Path, ...] | None = None
+) -> bytes | None:
     """The encoded picture as it is now: what happens to its file later changes nothing."""
     if value is None or value["bytes"] is not None:
         return None if value is None else bytes(value["bytes"])
     try:
-        return Path(value["path"]).read_bytes()
+        path = Path(value["path"]).resolve()
+        if folders is not None and not any(map(path.is_relative_to, folders)):
+            return None
+        return path.read_bytes()
     except (OSError, TypeError, ValueError):  # gone; no path; a path with NUL in it
         return None
 

@@ -93,12 +93,13 @@ def load_target(
     labels = _common(labels, left_out, dataset, columns)
     rows = choose(labels.codes, allocate(labels.counts(), _affordable(samples, labels)), seed)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
-        inputs = read_inputs(data, columns, rows, left_out, advance)
+        from_hub = source.revision is not None
+        inputs = read_inputs(data, columns, rows, left_out, advance, from_hub=from_hub)
     rows = rows[inputs.kept]
     final = _common(Encoded(labels.codes[rows], labels.names), left_out, dataset, columns)
     if (kept := np.flatnonzero(final.codes >= 0)).size < len(rows):  # a class lost its pictures
         rows = rows[kept]
-        inputs = read_inputs(data, columns, rows, Counter())
+        inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub)
         final = Encoded(final.codes[kept], final.names)
     ids = _ids(source, rows)
     return Target(
