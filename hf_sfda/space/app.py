@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hf_sfda.space.page import OWN, Own, Page
 from hf_sfda.space.results import board_name, modality_of
 from hf_sfda.space.settings import Settings
 from hf_sfda.space.tabs import compare, ensemble, leaderboard, plots, rank
+from hf_sfda.space.upkeep import keep_tidy
 
 TITLE = "Which checkpoint should I fine-tune?"
 _ABOUT = (
@@ -50,6 +52,8 @@ def make_app(settings: Settings, folder: Path | None = None) -> gr.Blocks:
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 3600)) as app:
         _build(app, page)
         api.add_to(page)
+    keep_tidy(page.jobs)
+    threading.Thread(target=page.warm_up, name="warm-up", daemon=True).start()
     app.queue(max_size=settings.limits.queue, default_concurrency_limit=8)
     return app
 

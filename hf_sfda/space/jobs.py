@@ -35,6 +35,7 @@ from hf_sfda.space.worker import Work
 if TYPE_CHECKING:
     from hf_sfda.compare import Comparison
     from hf_sfda.space.exhibits import Exhibit
+    from hf_sfda.types import Ranking, Target
 
 __all__ = ["CandidateState", "Job", "JobState", "Jobs", "Plan", "PlannedModel", "apply"]
 
@@ -146,6 +147,20 @@ class Job:
         finally:
             self._steps -= 1
         yield timed()
+
+    def sample(self, ranking: Ranking) -> Target:
+        """The samples that a ranking was made on, of the same dataset as this job.
+
+        Args:
+            ranking: Its rows do not matter.
+
+        Raises:
+            JobError: They cannot be had; the message says why, for the visitor.
+        """
+        from hf_sfda.space.handover import read_handover
+
+        self._ask("sample", ranking=replace(ranking, rows=()).to_dict())
+        return read_handover(self.directory)
 
     def compare(
         self, first: str, second: str, *, metric: str, top: int = 8
@@ -359,6 +374,12 @@ class Jobs:
         with self._lock:
             self._jobs.add(job)
         return job
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job works, or waits for its turn."""
+        with self._lock:
+            return any(job.busy for job in self._jobs)
 
     def sweep(self, older_than: float) -> int:
         """Discard jobs that nobody works on.

@@ -85,6 +85,12 @@ class Page:
             self._shown[key] = self._show(view)
         return self._shown[key]
 
+    def warm_up(self) -> None:
+        """Read the results and make the first board, so that no visitor waits for either."""
+        view = self.backend.view()
+        if view is not None:
+            self.follow(view)
+
     def _show(self, view: View | None) -> list[Any]:
         return [value for show, _ in self._followers for value in show(view)]
 
