@@ -8,10 +8,11 @@ from __future__ import annotations
 from hf_sfda.hub.api import fetch, hub_api, read
 from hf_sfda.hub.download import cached_model, download_model
 from hf_sfda.hub.files import MODEL_FILES, model_files
-from hf_sfda.hub.reasons import explain, is_unreachable
+from hf_sfda.hub.reasons import ADVICE, explain, is_unreachable
 from hf_sfda.hub.secrets import keep_secret, redact
 
 __all__ = [
+    "ADVICE",
     "MODEL_FILES",
     "cached_model",
     "download_model",

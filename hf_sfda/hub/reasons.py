@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from hf_sfda.hub.secrets import redact
 
 Say = Callable[[Any], str]
+
+ADVICE = "HF_SFDA_TOKEN_ADVICE"
+"""Variable with what to advise who needs a token: on a web page, nobody can pass --token."""
 
 
 def explain(error: BaseException) -> str:
@@ -77,7 +81,7 @@ def _rules() -> list[tuple[Any, Say]]:
             e.RepositoryNotFoundError,
             lambda x: (
                 f"{_name(x)} is not on the Hub (gone, misspelt, or private and no token that may "
-                "read it); check the name, or pass --token / set HF_TOKEN"
+                f"read it); check the name, or {_advice()}"
             ),
         ),
         (
@@ -99,10 +103,11 @@ def _rules() -> list[tuple[Any, Say]]:
 
 def _gated(error: Any) -> str:
     page = f" at {_endpoint()}/{_path(error)}" if _path(error) else ""
-    return (
-        f"gated, and no token that may read it; request access{page} "
-        "and pass --token or set HF_TOKEN"
-    )
+    return f"gated, and no token that may read it; request access{page} and {_advice()}"
+
+
+def _advice() -> str:
+    return os.environ.get(ADVICE) or "pass --token / set HF_TOKEN"
 
 
 def _http(error: Any) -> str:
@@ -110,8 +115,8 @@ def _http(error: Any) -> str:
     said = error.server_message or "no reason given"
     if status == 429:
         return (
-            "the Hub's rate limit is reached (429); wait five minutes, or pass --token / set "
-            "HF_TOKEN for a higher one"
+            "the Hub's rate limit is reached (429); wait five minutes, or "
+            f"{_advice()} for a higher one"
         )
     if status in (401, 403):
         may = "write here" if _is_write(error.response.request) else "read this"

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
+from hf_sfda.finished import config_of, same_target
+from hf_sfda.hub import explain, hub_api, read
 from hf_sfda.report import sorted_by
+from hf_sfda.space.requests import RankRequest
 from hf_sfda.space.results import Results, Snapshot, board_name
 from hf_sfda.types import Ranking, Target, Update
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from hf_sfda.compare import Comparison
     from hf_sfda.ensemble import Ensemble
     from hf_sfda.publish.boards import Board
+    from hf_sfda.space.jobs import Jobs
     from hf_sfda.space.settings import Settings
 
 _TARGETS_KEPT = 4
@@ -44,11 +48,13 @@ class Backend:
 
     Args:
         settings: What the server was told.
+        jobs: Read what only some visitors may read.
         folder: Where the last good results are kept.
     """
 
-    def __init__(self, settings: Settings, folder: Path | None = None) -> None:
+    def __init__(self, settings: Settings, jobs: Jobs, folder: Path | None = None) -> None:
         self.settings = settings
+        self._jobs = jobs
         self.results = Results(
             settings.results,
             token=settings.results_token,
@@ -174,22 +180,50 @@ class Backend:
     def _target(
         self, ranking: Ranking, token: str | None
     ) -> tuple[Target | None, SfdaError | None]:
-        """The samples, read with the visitor's rights; what anybody may read is kept."""
-        from hf_sfda.finished import same_target
-
+        """The samples, read with the visitor's rights; what everybody here may read is kept."""
         key = str(ranking.dataset.get("fingerprint"))
         if key in self._targets:
             self._targets.move_to_end(key)
             return self._targets[key], None
         try:
-            target = same_target(ranking, token=token)
+            target = _read_here(ranking, self.settings.visitor_token)
         except SfdaError as error:
-            return None, error
-        if token == self.settings.visitor_token:  # what everybody here may read
+            if token is None or token == self.settings.visitor_token:
+                return None, error
+        else:
             self._targets[key] = target
             while len(self._targets) > _TARGETS_KEPT:
                 self._targets.popitem(last=False)
-        return target, None
+            return target, None
+        try:
+            return self._read_apart(ranking, token), None
+        except SfdaError as error:
+            return None, error
+
+    def _read_apart(self, ranking: Ranking, token: str) -> Target:
+        """The samples, read by a process with caches of its own: none stays here for others."""
+        dataset = config_of(ranking).dataset
+        asked = RankRequest(dataset=dataset, samples=self.settings.limits.samples)
+        job = self._jobs.open(asked, token)
+        try:
+            return job.sample(ranking)
+        finally:
+            job.discard()
+
+
+def _read_here(ranking: Ranking, token: str | None) -> Target:
+    """The samples, read by this process.
+
+    What lies in a cache does not say who may read it, so the Hub is asked even so.
+    """
+    dataset = config_of(ranking).dataset
+    if ranking.dataset.get("revision") is not None:  # else it is not from the Hub
+        try:
+            repo = dataset.partition(":")[0]
+            read(hub_api(token).auth_check, repo, repo_type="dataset")
+        except Exception as error:
+            raise TargetError(f"Dataset {dataset}: {explain(error)}.") from error
+    return same_target(ranking, token=token)
 
 
 def view_of(

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from hf_sfda.hub import redact
+from hf_sfda.hub import ADVICE, redact
 from hf_sfda.space.events import Event
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _PASSED = frozenset(
     "HF_HUB_DISABLE_UPDATE_CHECK HF_HUB_DOWNLOAD_TIMEOUT HF_HUB_ETAG_TIMEOUT "
     "HF_UPDATE_DOWNLOAD_COUNTS HF_DEBUG TOKENIZERS_PARALLELISM XDG_CACHE_HOME SSL_CERT_FILE "
     "SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY "
-    "http_proxy https_proxy all_proxy no_proxy".split()
+    f"http_proxy https_proxy all_proxy no_proxy {ADVICE}".split()
 )
 _PASSED_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_")
 _STDERR_LINES = 200

@@ -26,7 +26,7 @@ from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits, show_bytes, show_seconds
 from hf_sfda.space.plan import Device, Load, Plan, PlannedModel, about, estimate, within_budget
 from hf_sfda.space.requests import RankRequest
-from hf_sfda.types import Candidate, Target
+from hf_sfda.types import Candidate, Ranking, Target
 
 if TYPE_CHECKING:
     from hf_sfda.extract import Extraction
@@ -147,6 +147,16 @@ def rank(work: Work) -> None:
     )
     ranking.save(work.run_directory)
     work.sink({"event": "ranked", "ranking": ranking.to_dict()})
+
+
+def sample(work: Work) -> None:
+    """Bring the samples of a ranking here that were drawn before, for the server to look at."""
+    from hf_sfda.finished import same_target
+    from hf_sfda.space.handover import write_handover
+
+    ranking = Ranking.from_dict(work.arguments["ranking"])
+    write_handover(same_target(ranking, token=work.token), work.directory)
+    work.sink({"event": "sampled"})
 
 
 def compare(work: Work) -> None:
@@ -352,6 +362,7 @@ _VERBS: Mapping[str, Callable[[Work], None]] = {
     "plan": plan,
     "fetch": fetch,
     "rank": rank,
+    "sample": sample,
     "compare": compare,
     "ensemble": ensemble,
 }

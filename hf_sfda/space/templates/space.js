@@ -98,6 +98,18 @@ const restore = (board) => {
   if (button && order) for (let i = 0; i < 2 && head.ariaSort !== order; i++) button.click();
 };
 
+// -- sign in, sign out: gradio's own way back forgets all but the first word of the address ---------
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("#sign-in");
+  if (!button) return;
+  event.stopPropagation();
+  const way = /^\s*sign in/i.test(button.textContent) ? "login/huggingface" : "logout";
+  const back = encodeURIComponent(`/${location.search}`);
+  parent.postMessage({ type: "SET_SCROLLING", enabled: true }, "*"); // as gradio does, for the Hub's frame
+  location.assign(`/${way}?_target_url=${back}`);
+}, true);
+
 // -- plots: drawn when they come into sight, with a library that is fetched for the first one ----
 
 const { draw, narrow } = makePlotter(SWAP);
