@@ -68,6 +68,7 @@ class Table:
         floored: Whether any row has a noise floor to draw.
         hub: Address that model pages are linked under; ``None`` links nothing.
         folded: Whether what was left out is one click away.
+        shown: How many rows are visible until a script shows more; ``None`` is all.
     """
 
     metric: str
@@ -84,15 +85,19 @@ class Table:
     floored: bool
     hub: str | None = None
     folded: bool = False
+    shown: int | None = None
 
 
-def table_of(ranking: Ranking, *, hub: str | None = None, folded: bool = False) -> Table:
+def table_of(
+    ranking: Ranking, *, hub: str | None = None, folded: bool = False, shown: int | None = None
+) -> Table:
     """The table of a ranking, ready to be drawn.
 
     Args:
         ranking: What to show.
         hub: Address that model pages are linked under.
         folded: Whether what was left out is one click away.
+        shown: How many rows are visible until a script shows more.
     """
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     others.pop(ranking.metric, None)
@@ -113,6 +118,7 @@ def table_of(ranking: Ranking, *, hub: str | None = None, folded: bool = False) 
         floored=any("floor" in (item["bar"] or {}) for item in rows),
         hub=hub,
         folded=folded,
+        shown=shown,
     )
 
 

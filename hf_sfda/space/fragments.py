@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _PLOTTED = 40
 """Models in the plot of scores: more would be a wall, and the table has them all."""
 
+FIRST = 100
+"""Rows that are laid out at first; the page's script shows more as one scrolls. Laying out a
+thousand takes a browser seconds."""
+
 SIZES = (5, 10, 30, 100, 300, 1000)
 """Choices of the size filter, in millions of parameters."""
 
@@ -48,7 +52,7 @@ def board(view: View | None, snapshot: Snapshot) -> str:
         "board.html.j2",
         view=view,
         ranking=ranking,
-        table=table_of(ranking, hub=hub_url(), folded=True),
+        table=table_of(ranking, hub=hub_url(), folded=True, shown=FIRST),
         summary=_summary(ranking),
         sizes=SIZES,
         licences=_counted(row.license for row in shown),
@@ -156,7 +160,9 @@ def styles() -> str:
 
 def script() -> str:
     """The page's script."""
-    return _render("space.js.j2", swap=dict(PALETTE.values()), plotly=str(plotly_file()))
+    return _render(
+        "space.js.j2", swap=dict(PALETTE.values()), plotly=str(plotly_file()), first=FIRST
+    )
 
 
 def _message(text: str, *, bad: bool = False) -> str:

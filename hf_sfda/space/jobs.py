@@ -260,14 +260,25 @@ class Job:
 
     def _ask(self, verb: str, **arguments: Any) -> Event:
         """Run a step that ends with its answer."""
+        asking = self._asking(verb, **arguments)
+        while True:
+            try:
+                next(asking)
+            except StopIteration as end:
+                answer: Event = end.value
+                return answer
+
+    def _asking(self, verb: str, **arguments: Any) -> Generator[None, None, Event]:
+        """As :meth:`_ask`; yields now and then, so that it can be closed."""
         answer: Event | None = None
         self._steps += 1
         try:
-            for _ in self._turn(self._jobs.planning):
-                pass
+            yield from self._turn(self._jobs.planning)
             try:
-                for event in self.run(verb, self._deadline(), **arguments):
-                    answer = event or answer
+                with closing(self.run(verb, self._deadline(), **arguments)) as events:
+                    for event in events:
+                        answer = event or answer
+                        yield None
             finally:
                 self._jobs.planning.release()
         finally:
@@ -277,7 +288,10 @@ class Job:
         return answer
 
     def _ranking(self) -> Generator[Event | None, None, None]:
-        plan = self._plan or self.plan()
+        plan = self._plan
+        if plan is None:
+            answer = yield from self._asking("plan")
+            plan = self._plan = Plan.from_dict(answer["plan"])
         yield {"event": "candidates", "rows": plan.rows}
         yield {"event": "stage", "stage": "queued"}
         yield from self._turn(self._jobs.ranking)

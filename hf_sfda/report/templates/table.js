@@ -18,4 +18,5 @@ document.addEventListener("click", (event) => {
   body.append(...keyed.sort(compare).map(([, row]) => row));
   heads.forEach((other) => { other.ariaSort = null; });
   head.ariaSort = order;
+  head.dispatchEvent(new Event("sorted", { bubbles: true }));
 });

@@ -17,7 +17,9 @@ const write = (field, value) => {
   }
 };
 
-const filter = (board) => {
+// Rows that match but lie far below stay hidden until one scrolls there: laying out a thousand rows
+// takes seconds, and nobody looks at them.
+const filter = (board, most_shown = FIRST) => {
   const table = board.querySelector("table.ranking");
   const output = board.querySelector("output");
   if (!table || !output) return;
@@ -27,7 +29,7 @@ const filter = (board) => {
   const words = (wanted.q || "").toLowerCase().split(/\s+/).filter(Boolean);
   const most = wanted.size ? 1e6 * wanted.size : Infinity;
   const rows = [...table.tBodies[0].rows];
-  let shown = 0;
+  let found = 0;
   for (const row of rows) {
     const value = (name) => row.cells[at[name]].dataset.value;
     const model = value("model").toLowerCase();
@@ -35,11 +37,13 @@ const filter = (board) => {
     const keep = words.every((word) => model.includes(word))
       && (most === Infinity || (params !== "" && +params <= most))
       && ["licence", "library"].every((name) => !wanted[name]?.length || wanted[name].includes(value(name)));
-    row.hidden = !keep;
-    shown += keep;
+    found += keep;
+    row.hidden = !keep || found > most_shown;
   }
-  const active = shown < rows.length || Object.values(wanted).some((value) => value.length);
-  output.textContent = active ? `${shown} of ${rows.length} models` : `${rows.length} models`;
+  board.dataset.shown = Math.min(found, most_shown);
+  board.dataset.found = found;
+  const active = found < rows.length || Object.values(wanted).some((value) => value.length);
+  output.textContent = active ? `${found} of ${rows.length} models` : `${rows.length} models`;
   board.querySelector("[data-act=clear]").hidden = !active;
   board.querySelectorAll("details.menu").forEach((menu) => {
     const n = read(menu).length;
@@ -160,6 +164,20 @@ const settle = () => {
 };
 new MutationObserver(settle).observe(document.body, { childList: true, subtree: true });
 settle();
+
+document.addEventListener("sorted", ({ target }) => {
+  const board = target.closest(".sfda.board");
+  if (board) filter(board);
+});
+
+document.addEventListener("scroll", ({ target }) => {
+  const board = target.closest?.(".sfda.board");
+  const { shown, found } = board?.dataset || {};
+  if (!board || +shown >= +found || !target.matches(".scroll")) return;
+  if (target.scrollHeight - target.scrollTop - target.clientHeight < 2 * target.clientHeight) {
+    filter(board, 2 * shown);
+  }
+}, { capture: true, passive: true });
 
 document.addEventListener("input", ({ target }) => {
   const board = target.closest?.(".sfda.board");
