@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from hf_sfda.finished import read_ranking
 from tests.hub_server import LoggedRequest
 from tests.space_server import RESULTS, SpaceServer, text_ranking
 from tests.test_space_browser import SECOND, ask_for, browser, names, pytestmark
@@ -39,8 +40,7 @@ def deployed(tmp_path_factory) -> Iterator[SpaceServer]:
             "rank", "--dataset", HERS, "--samples", "48", "--resamples", "100", "--token", anna,
             "--models", "acme/vit-a", "acme/vit-b", "--out", "hers", "--quiet",
         )  # fmt: skip
-        space.run("publish", "hers", "--to", RESULTS, "--yes")
-        space.publish([text_ranking()])
+        space.publish([read_ranking(space.root / "hers"), text_ranking()])
         for cache in ("datasets", "hub"):  # only the features stay, as a leaderboard leaves them
             shutil.rmtree(space.home / cache)
         space.serve_as_deployed()
