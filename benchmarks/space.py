@@ -1,7 +1,7 @@
 """How fast the Space is with a thousand models: first paint after load, filters, sorting.
 
-`python -m benchmarks.space`: the app in a process of its own, headless Chromium on the same machine.
-Every figure is the browser's own clock.
+`python -m benchmarks.space`: the app in its own process, headless Chromium on the same machine;
+every figure is the browser's own clock.
 """
 
 from __future__ import annotations
