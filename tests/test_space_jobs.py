@@ -250,7 +250,7 @@ def test_a_process_that_dies_runs_late_or_is_cancelled(zoo, jobs):
     assert not group_of(job._child.pid)
     *_, last = job.rank()
     assert last.cancelled, "a cancelled job stays so"
-    with pytest.raises(JobError, match="Cancelled"):
+    with pytest.raises(JobError, match="job is over"):
         job.plan()
     job.discard()
     job.discard()

@@ -100,7 +100,7 @@ def _build(app: gr.Blocks, page: Page) -> None:
         gr.HTML(f'<div class="sfda"><h1>{TITLE}</h1><p class="hint">{_ABOUT}</p></div>')
         if _can_sign_in():
             gr.LoginButton(
-                logout_value="Sign out ({})", elem_id="sign-in", scale=0, min_width=180, size="md"
+                logout_value="Sign out ({})", elem_id="sign-in", scale=0, min_width=240, size="md"
             )
     with gr.Row(elem_classes="choice"):
         modality = gr.Radio(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
@@ -35,12 +35,14 @@ class View:
         ranking: Sorted by the metric they chose.
         board: Where it comes from; ``None`` for a visitor's own ranking.
         metrics: What it can be sorted by; the first one is what it was made with.
+        commit: Of the results it was read from.
     """
 
     name: str
     ranking: Ranking
     board: Board | None
     metrics: tuple[str, ...]
+    commit: str | None = None
 
 
 class Backend:
@@ -81,10 +83,12 @@ class Backend:
             metric: One it has; otherwise the one it was made with.
             snapshot: To look in; by default the newest.
         """
-        board = (snapshot or self.results.snapshot()).board(name)
+        snapshot = snapshot or self.results.snapshot()
+        board = snapshot.board(name)
         if board is None:
             return None
-        return view_of(board.ranking(), board_name(board), metric, board=board)
+        view = view_of(board.ranking(), board_name(board), metric, board=board)
+        return replace(view, commit=snapshot.sha)
 
     def require_view(self, name: str | None, metric: str | None = None) -> View:
         """As :meth:`view`, but says what there is instead of choosing another.

@@ -260,6 +260,8 @@ class Job:
 
     def _ask(self, verb: str, **arguments: Any) -> Event:
         """Run a step that ends with its answer."""
+        if self.cancelled:
+            raise JobError("This job is over and its files are gone. Show the plan again.")
         asking = self._asking(verb, **arguments)
         while True:
             try:

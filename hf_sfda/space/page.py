@@ -78,7 +78,7 @@ class Page:
         """What all of them show of a view; of a board, made once for all who look at it."""
         if view is None or view.board is None:
             return self._show(view)
-        key = (self.backend.results.snapshot().sha, view.name, view.ranking.metric)
+        key = (view.commit, view.name, view.ranking.metric)
         if key not in self._shown:
             while len(self._shown) >= _REMEMBERED:
                 self._shown.pop(next(iter(self._shown)), None)
