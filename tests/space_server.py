@@ -53,7 +53,6 @@ class SpaceServer:
         behind: Of the app, past the https in front of it.
         home: ``HF_HOME`` of the app.
         temporary: Where the app puts what it needs for a while.
-        root: Of all this.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,7 +60,7 @@ class SpaceServer:
         self.home, self.temporary = root / "home", root / "tmp"
         self.temporary.mkdir(parents=True)
         self.log = root / "log.txt"
-        self.root = root
+        self._root = root
         self._process: subprocess.Popen[bytes] | None = None
         self._front: HttpsFront | None = None
         self.url = self.behind = ""
@@ -82,7 +81,7 @@ class SpaceServer:
         """A command of ours, as the owner of the results."""
         done = subprocess.run(
             [HF_SFDA, *arguments],
-            env=self.env, cwd=self.root, capture_output=True, text=True, timeout=250,
+            env=self.env, cwd=self._root, capture_output=True, text=True, timeout=250,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -99,7 +98,7 @@ class SpaceServer:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         behind = f"http://127.0.0.1:{port}"
-        self._front = HttpsFront(behind, self.root / "certificate.pem").start()
+        self._front = HttpsFront(behind, self._root / "certificate.pem").start()
         variables = {
             "SYSTEM": "spaces",
             "SPACE_ID": "me/which-checkpoint",
@@ -119,7 +118,7 @@ class SpaceServer:
         """Start the app; returns what the sign that it is up captures."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, env={**self.env, **variables}, cwd=self.root,
+                command, env={**self.env, **variables}, cwd=self._root,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         for _ in range(900):
@@ -162,7 +161,7 @@ class SpaceServer:
 
     def seed_data(self) -> None:
         """A dataset of pictures, a private one, and four checkpoints."""
-        data = self.root / "shapes"
+        data = self._root / "shapes"
         (data / "data").mkdir(parents=True)
         pictures = factories.image_dataset(n_per_class=16, classes=3)
         pictures.to_parquet(data / "data" / "train-00000-of-00001.parquet")
@@ -172,10 +171,10 @@ class SpaceServer:
         card = {"pipeline_tag": "image-classification", "license": "mit"}
         makers = (factories.tiny_vit, factories.tiny_resnet)
         for seed, name in enumerate(("vit-a", "resnet", "vit-b")):
-            folder = makers[seed % 2](self.root / "models" / name, seed=seed)
+            folder = makers[seed % 2](self._root / "models" / name, seed=seed)
             factories.write_card(folder, **card, library_name="transformers")
             self.hub.put(f"acme/{name}", folder)
-        shutil.rmtree(self.root / "models")
+        shutil.rmtree(self._root / "models")
 
     def seed_results(self) -> None:
         """One board that was really ranked, and invented ones that are long, or hostile."""
