@@ -495,13 +495,16 @@ def test_whoever_leaves_in_the_middle_is_forgotten(visitor, space):
     _wait_until(lambda: not _children(space) and not _jobs(space), "the job is gone")
 
 
-def test_two_visitors_at_once_do_not_meet(visitor):
+def test_two_visitors_at_once_wait_for_their_turn_and_do_not_meet(visitor, space):
     one, two = visitor(), visitor()
     ask_for(one, "me/shapes", "acme/vit-a", "acme/vit-b")
     ask_for(two, "me/shapes", "acme/resnet")
     for page in (one, two):
         page.wait_for_selector("#plan .plan")
-        page.click("#start-button")
+    one.click("#start-button")
+    one.wait_for_selector("#progress >> text=starting")
+    two.click("#start-button")
+    two.wait_for_selector("#progress >> text=waiting for a turn")
     for page in (one, two):
         page.wait_for_selector("#own-board .board")
     assert set(names(one, "#own-board")) == {"acme/vit-a", "acme/vit-b"}

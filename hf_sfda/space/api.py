@@ -144,7 +144,7 @@ def add_to(page: Page) -> None:
 
     for endpoint in (leaderboard, compare, ensemble):
         _add(endpoint, concurrency_id="score", concurrency_limit=2)
-    _add(rank, concurrency_id="job", concurrency_limit=page.jobs.limits.jobs)
+    _add(rank, concurrency_id="job", concurrency_limit=page.jobs.limits.queue)
 
 
 def _add(endpoint: Callable[..., Document | Iterator[Document]], **options: Any) -> None:

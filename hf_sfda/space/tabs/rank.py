@@ -47,8 +47,8 @@ def build(page: Page) -> None:
         [*data, *candidates, *settings],
         [plan, start, cancel, *shown],
         api_visibility="private",
-        concurrency_id="plan",
-        concurrency_limit=2,
+        concurrency_id="job",
+        concurrency_limit=limits.queue,  # who waits for a turn is told so by the job itself
         show_progress="hidden",
     )
     start.click(
@@ -57,7 +57,7 @@ def build(page: Page) -> None:
         [page.own, plan, start, cancel, *shown],
         api_visibility="private",
         concurrency_id="job",
-        concurrency_limit=limits.jobs,
+        concurrency_limit=limits.queue,
         show_progress="hidden",
     )
     cancel.click(desk.stop, None, None, api_visibility="private", queue=False)
