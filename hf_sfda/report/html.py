@@ -189,7 +189,7 @@ def _voters(ranking: Ranking) -> list[str]:
 
 
 def _consensus(ranking: Ranking) -> list[tuple[float | None, bool]]:
-    """Mean rank over the voters, and whether they place the model far apart."""
+    """Mean rank over the voters, if any has a score, and whether they place the model far apart."""
     from hf_sfda.uncertainty import consensus
 
     voters = _voters(ranking)
@@ -198,7 +198,8 @@ def _consensus(ranking: Ranking) -> list[tuple[float | None, bool]]:
     found = consensus(
         {name: [row.scores.get(name, math.nan) for row in ranking.ranked] for name in voters}
     )
-    return list(zip(found.mean_rank.tolist(), found.disagree.tolist(), strict=True))
+    means = [mean if text.known(mean) else None for mean in found.mean_rank.tolist()]
+    return list(zip(means, found.disagree.tolist(), strict=True))
 
 
 def _bars(ranking: Ranking) -> list[dict[str, float] | None]:
