@@ -32,7 +32,7 @@ class Clock:
     """Seconds that pass when a test says so."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = 1000.0
 
     def __call__(self) -> float:
         return self.now
@@ -88,7 +88,7 @@ def test_the_first_look_reads_the_hub_and_the_next_ones_do_not(hub, clock):
     assert names(snapshot) == ["me/birds", "me/plants"]
     assert [board.ranking().rows for board in snapshot.boards] == [BIRDS.rows, PLANTS.rows]
     asked = len(hub.requests)
-    clock.now = 59
+    clock.now += 59
     assert results.snapshot() is snapshot
     assert len(hub.requests) == asked
 
@@ -99,7 +99,7 @@ def test_what_is_old_is_shown_while_it_is_read_again(hub, clock):
     first = results.snapshot()
     sha = publish(hub, BIRDS)
     slow = hub.faults.add(path_regex=HEAD, action="delay", seconds=0.3)
-    clock.now = 61
+    clock.now += 61
     began = len(hub.requests)
     seen = [results.snapshot() for _ in range(5)]
     assert all(snapshot is first for snapshot in seen), "nobody waits"
@@ -168,7 +168,7 @@ def test_while_the_hub_is_down_the_last_results_stay_and_it_is_said(hub, clock):
     assert "Cannot read dataset me/results" in down.problem
     hub.start()
     publish(hub, BIRDS)
-    clock.now = 61
+    clock.now += 61
     results.snapshot()
     until(lambda: results.snapshot().problem is None)
     assert names(results.snapshot()) == ["me/birds", "me/plants"]
@@ -182,7 +182,7 @@ def test_a_hub_that_was_down_from_the_start_is_asked_again(hub, clock):
     assert (empty.sha, empty.boards, empty.read_at) == (None, (), None)
     assert empty.problem
     hub.start()
-    clock.now = 61
+    clock.now += 61
     assert results.snapshot() is empty
     until(lambda: names(results.snapshot()) == ["me/plants"])
 
@@ -434,6 +434,7 @@ def test_limits_and_refresh_have_defaults():
     assert Settings(REPO).refresh == 60.0
 
 
+BEFORE = ["", "import huggingface_hub, huggingface_hub.constants"]
 TAKE = """
 import os, subprocess, sys
 {before}
@@ -451,7 +452,7 @@ print(take_token() == {again})
 """
 
 
-@pytest.mark.parametrize("before", ["", "import huggingface_hub, huggingface_hub.constants"])
+@pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("name", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
 def test_the_servers_token_is_taken_and_nothing_uses_it_unasked(hub, tmp_path, before, name):
     env = {k: v for k, v in os.environ.items() if k != "HF_TOKEN"}
@@ -468,10 +469,11 @@ def test_the_servers_token_is_taken_and_nothing_uses_it_unasked(hub, tmp_path, b
     ]
 
 
-def test_a_login_on_this_machine_is_not_used_unasked_either(hub, tmp_path):
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_login_on_this_machine_is_not_used_unasked_either(hub, tmp_path, before):
     (tmp_path / "token").write_text(hub.token)
     env = {k: v for k, v in os.environ.items() if k != "HF_TOKEN"} | {"HF_HOME": str(tmp_path)}
-    code = TAKE.format(before="", again="token")
+    code = TAKE.format(before=before, again="token")
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == [hub.token, "False False"]
