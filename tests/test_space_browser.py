@@ -482,7 +482,7 @@ def test_cancelling_stops_at_once(visitor, space):
     page.click("#cancel-button")
     page.wait_for_selector("#progress [data-state=cancelled]")
     assert not _children(space)
-    assert not _jobs(space)
+    _wait_until(lambda: not _jobs(space), "the job is gone")
 
 
 def test_whoever_leaves_in_the_middle_is_forgotten(visitor, space):
