@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -72,12 +73,10 @@ def serve(
     from hf_sfda.errors import ConfigError
 
     results_id = hub_id("--results", results, "dataset", "me/results")
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
+    if find_spec("gradio") is None:
         raise ConfigError(
             'The app needs gradio, which is not installed. Run: pip install "hf-sfda[space]"'
-        ) from error
+        )
     from hf_sfda.space.serve import serve_here
 
     serve_here(

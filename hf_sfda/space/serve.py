@@ -6,8 +6,9 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from hf_sfda.errors import ConfigError
-from hf_sfda.hub import keep_secret
+from hf_sfda.errors import ConfigError, SfdaError
+from hf_sfda.hub import hub_api, keep_secret
+from hf_sfda.publish.access import Repo, find_head
 from hf_sfda.space.limits import Limits
 from hf_sfda.space.settings import Settings, refresh_seconds, take_token
 
@@ -32,7 +33,8 @@ def serve_here(
         say: Takes the address.
 
     Raises:
-        ConfigError: The port is taken, the address is not ours, or a limit is no number.
+        ConfigError: There are no such results, the port is taken, the address is not ours, or a
+            limit is no number.
     """
     limits = Limits.from_environment()
     found = take_token()
@@ -48,6 +50,7 @@ def serve_here(
         refresh=refresh_seconds(),
     )
     port = _free_port(host, port)
+    _check_results(Repo(results, "dataset"), token)
     from huggingface_hub import constants
 
     from hf_sfda.space.app import launch
@@ -64,6 +67,19 @@ def serve_here(
     if as_me:
         say("Whoever opens this page reads the Hub with your token.")
     app.block_thread()
+
+
+def _check_results(results: Repo, token: str | None) -> None:
+    """Refuse what is not on the Hub; a Hub that is down is the app's to bear and to tell."""
+    try:
+        head = find_head(hub_api(token), results)
+    except SfdaError:
+        return
+    if head is None:
+        raise ConfigError(
+            f"There is no {results}, or no token that may read it. Check the name, fill it with "
+            f"`hf-sfda publish RUN --to {results.id}`, or pass --token if it is private."
+        )
 
 
 def _free_port(host: str, port: int) -> int:
