@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests import factories
-from tests.space_server import HOSTILE, SpaceServer
+from tests.space_server import HOSTILE, SpaceServer, text_ranking
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -544,6 +544,39 @@ def test_the_last_good_results_outlast_the_hub(visitor, space):
         assert len(names(page)) == 20
     finally:
         space.hub.start()
+
+
+def test_before_the_first_results(browser, tmp_path):
+    server = SpaceServer(tmp_path / "new")
+    try:
+        server.publish([])
+        server.serve()
+        context = browser.new_context()
+        page = context.new_page()
+        troubles: list[str] = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(server.url)
+        page.wait_for_selector("#board .empty")
+        assert "hf-sfda publish runs/NAME --to me/results" in page.inner_text("#board")
+        assert not page.locator("#csv").is_visible()
+        for tab in ("Plots", "Compare", "Ensemble", "Rank my dataset"):
+            page.get_by_role("tab", name=tab).click()
+        page.click("#plan-button")
+        page.wait_for_selector("#plan .trouble")
+        assert not troubles
+
+        server.publish([text_ranking()])  # and the page is there without a restart
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            page.goto(server.url)
+            page.wait_for_selector("#board .sfda")
+            if page.locator("#board .ranking").count():
+                break
+            time.sleep(1)
+        assert names(page) == ["acme/bert", "acme/roberta"]
+        context.close()
+    finally:
+        server.stop()
 
 
 def _wait_until(true, what: str, seconds: float = 60) -> None:
