@@ -6,11 +6,14 @@ every figure is the browser's own clock.
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
+
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # the test Hub has no such store; read at import
 
 from playwright.sync_api import Browser, Page, sync_playwright
 

@@ -243,7 +243,8 @@ def test_menus_choose_dataset_metric_and_modality(visitor):
     page.locator("#modality").get_by_text("texts").click()
     page.wait_for_selector('#board [data-board="me/reviews"][data-ready]')
     assert names(page) == ["acme/bert", "acme/roberta"]
-    page.locator("#modality").get_by_text("all").click()
+    page.locator("#modality").get_by_text("images").click()
+    page.wait_for_selector('#board [data-board="evil/<b>data</b>"][data-ready]')
     choose(page, "dataset", "me/thousand")
     page.wait_for_selector('#board [data-board="me/thousand"][data-ready]')
 
