@@ -99,7 +99,7 @@ def save(page: Page, tab: str, path: Path) -> None:
     width = page.viewport_size["width"]
     clip = {"x": 0, "y": 0, "width": width, "height": min(bottom + 16, 2600)}
     picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
-    picture.quantize(64).save(path, optimize=True)
+    picture.quantize(200).save(path, optimize=True)
 
 
 if __name__ == "__main__":

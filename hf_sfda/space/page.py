@@ -52,7 +52,9 @@ class Page:
 
     def __init__(self, backend: Backend, jobs: Jobs) -> None:
         self.backend, self.jobs = backend, jobs
-        self.dataset = gr.Dropdown(label="Dataset", scale=3, elem_id="dataset", render=False)
+        self.dataset = gr.Dropdown(
+            label="Dataset", scale=3, min_width=260, elem_id="dataset", render=False
+        )
         self.metric = gr.Dropdown(label="Sort by", scale=1, elem_id="metric", render=False)
         self.own = gr.State(None, render=False)
         self._followers: list[tuple[Callable[[View | None], list[Any]], list[Any]]] = []

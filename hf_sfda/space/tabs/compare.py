@@ -19,8 +19,10 @@ _HINT = (
 def build(page: Page) -> None:
     """Add the components and their events."""
     with gr.Row(elem_classes="choice"):
-        first = gr.Dropdown(label="First model", interactive=True, elem_id="first")
-        second = gr.Dropdown(label="Second model", interactive=True, elem_id="second")
+        first = gr.Dropdown(label="First model", interactive=True, elem_id="first", min_width=260)
+        second = gr.Dropdown(
+            label="Second model", interactive=True, elem_id="second", min_width=260
+        )
         go = gr.Button("Compare", variant="primary", scale=0, min_width=220)
     result = gr.HTML(fragments.message(_HINT), elem_id="comparison")
 
