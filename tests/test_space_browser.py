@@ -379,6 +379,16 @@ def test_what_cannot_be_compared_says_why(visitor):
     assert "me/emoji" in page.inner_text("#comparison .trouble")
 
 
+def test_what_only_takes_features_says_how_to_get_them(visitor, space):
+    """Results that were ranked elsewhere: the dataset is there, the features are not."""
+    page = visitor("board=me/elsewhere&tab=compare")
+    page.click("#tab-compare button:has-text('Compare')")
+    page.wait_for_selector("#comparison .trouble")
+    said = page.inner_text("#comparison .trouble")
+    assert "Rank my dataset" in said
+    assert "48 samples" in said
+
+
 # -- rank my dataset
 
 

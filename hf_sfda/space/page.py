@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from hf_sfda.errors import SfdaError
+from hf_sfda.errors import SfdaError, StoreError
 from hf_sfda.hub import redact
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import Backend, View, view_of
@@ -132,6 +132,18 @@ class Page:
         self.uploaded(str(request.session_hash), None)
 
 
-def explained(error: SfdaError) -> str:
-    """An error as a piece of the page."""
+def explained(error: SfdaError, view: View | None = None) -> str:
+    """An error as a piece of the page; with a way on, where there is one on this page.
+
+    Args:
+        error: What happened.
+        view: What was looked at.
+    """
+    if isinstance(error, StoreError) and view is not None and view.board is not None:
+        data = view.ranking.dataset
+        return fragments.error(
+            "The results of this board do not hold what that takes, and its features are not on "
+            f"this server. Rank these models under “Rank my dataset” ({data['id']}, "
+            f"{data['n_samples']:,} samples); then it works on your own ranking."
+        )
     return fragments.error(redact(str(error)))

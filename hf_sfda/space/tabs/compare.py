@@ -51,7 +51,7 @@ def build(page: Page) -> None:
                 return fragments.comparison(found, shown)
             found, target = page.backend.compare(view, first, second, token=page.visitor(token))
         except SfdaError as error:
-            return explained(error)
+            return explained(error, view)
         if target is None:
             return fragments.comparison(found)
         return fragments.comparison(found, exhibits(target, (s.index for s in found.samples)))

@@ -48,7 +48,7 @@ def build(page: Page) -> None:
                 view, size=int(size), criterion=criterion, token=page.visitor(token)
             )
         except SfdaError as error:
-            return explained(error)
+            return explained(error, view)
         return fragments.ensemble(found.to_dict())
 
     page.follows(clear, result)
