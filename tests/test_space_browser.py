@@ -45,20 +45,27 @@ def browser() -> Iterator[sync_api.Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def profile(browser, space) -> Iterator[sync_api.BrowserContext]:
+    """A browser that has been here before: gradio's scripts are in its cache."""
+    context = browser.new_context(accept_downloads=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=space.url)
+    context.set_default_timeout(60 * SECOND)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visitor(browser, space):
-    """Opens pages as one visitor or several; what goes wrong in a page fails the test."""
+def visitor(profile, space):
+    """Opens pages, each a visit of its own; what goes wrong in one fails the test."""
     troubles: list[str] = []
-    contexts = []
+    pages = []
 
     def open_page(query: str = "", *, width: int = 1280, theme: str = "light", board: bool = True):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=theme, accept_downloads=True
-        )
-        contexts.append(context)
-        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=space.url)
-        context.set_default_timeout(60 * SECOND)
-        page = context.new_page()
+        page = profile.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
         page.on("request", lambda r: troubles.append(r.url) if _foreign(r.url, space) else None)
@@ -68,8 +75,8 @@ def visitor(browser, space):
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not troubles
 
 
@@ -321,6 +328,7 @@ def test_every_tab_fits_a_phone(visitor):
         page = visitor(f"board=me/emoji&tab={tab}", width=390)
         page.wait_for_selector(f"#tab-{tab}", state="visible")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+        page.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -429,7 +437,7 @@ def test_a_dataset_is_planned_ranked_shown_and_compared(visitor, space):
 
     other = visitor()
     assert "Your own ranking" not in other.content()
-    page.context.close()
+    page.close()
     _wait_until(lambda: not _jobs(space), "what a visitor had is forgotten when they leave")
 
 
@@ -452,7 +460,7 @@ def test_an_upload_is_ranked_and_leaves_nothing(visitor, space, tmp_path):
     page.click("#start-button")
     page.wait_for_selector("#own-board .board")
     assert len(names(page, "#own-board")) == 2
-    page.context.close()
+    page.close()
     _wait_until(lambda: not _jobs(space), "the job is gone")
     _wait_until(lambda: not list(space.temporary.rglob("*.zip")), "the upload is gone")
 
@@ -502,7 +510,7 @@ def test_whoever_leaves_in_the_middle_is_forgotten(visitor, space):
     page.wait_for_selector("#plan .plan")
     page.click("#start-button")
     _wait_until(lambda: bool(_children(space)), "the job runs")
-    page.context.close()
+    page.close()
     _wait_until(lambda: not _children(space) and not _jobs(space), "the job is gone")
 
 
@@ -539,16 +547,17 @@ def test_what_a_visitor_may_not_read_is_not_read(visitor, dataset, word):
 
 
 def test_the_last_good_results_outlast_the_hub(visitor, space):
-    visitor()
+    visitor().close()
     space.hub.stop()
     try:
         time.sleep(1.5)  # until the results are old
-        visitor("board=me/emoji")  # has them read again
+        visitor("board=me/emoji").close()  # has them read again
         deadline = time.monotonic() + 90
         while True:
             page = visitor("board=me/emoji")
             if page.locator("#status .trouble").count() or time.monotonic() > deadline:
                 break
+            page.close()  # each page holds a connection, and a browser has six for a server
             time.sleep(1)
         assert "last results that could be read" in page.inner_text("#status")
         assert "cannot be reached" in page.inner_text("#status")
