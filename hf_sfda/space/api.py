@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -153,15 +154,13 @@ def _add(endpoint: Callable[..., Document | Iterator[Document]], **options: Any)
     gr.api(endpoint, api_description=inspect.getdoc(endpoint), **options)
 
 
-class _told:  # noqa: N801  (a context manager)
+@contextmanager
+def _told() -> Iterator[None]:
     """Errors of ours are for whoever called."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, SfdaError):
-            raise gr.Error(redact(str(error)), print_exception=False) from error
+    try:
+        yield
+    except SfdaError as error:
+        raise gr.Error(redact(str(error)), print_exception=False) from error
 
 
 def _progress(state: JobState) -> Document:

@@ -36,6 +36,7 @@ class View:
         board: Where it comes from; ``None`` for a visitor's own ranking.
         metrics: What it can be sorted by; the first one is what it was made with.
         commit: Of the results it was read from.
+        folder: Where files made of it may lie, if it is somebody's own: they go when the job goes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class View:
     board: Board | None
     metrics: tuple[str, ...]
     commit: str | None = None
+    folder: Path | None = None
 
 
 class Backend:
@@ -231,11 +233,16 @@ def _read_here(ranking: Ranking, token: str | None) -> Target:
 
 
 def view_of(
-    ranking: Ranking, name: str, metric: str | None = None, *, board: Board | None = None
+    ranking: Ranking,
+    name: str,
+    metric: str | None = None,
+    *,
+    board: Board | None = None,
+    folder: Path | None = None,
 ) -> View:
     """A ranking sorted by a metric that it has, or as it is."""
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     metrics = tuple(dict.fromkeys([ranking.metric, *others]))
     if metric and metric in metrics and metric != ranking.metric:
         ranking = sorted_by(ranking, metric)
-    return View(name=name, ranking=ranking, board=board, metrics=metrics)
+    return View(name=name, ranking=ranking, board=board, metrics=metrics, folder=folder)

@@ -99,7 +99,7 @@ class Page:
     def look(self, dataset: str | None, metric: str | None, own: Own | None) -> View | None:
         """The ranking that is looked at."""
         if dataset == OWN and own is not None:
-            return view_of(own.ranking, OWN, metric)
+            return view_of(own.ranking, OWN, metric, folder=own.job.directory / "downloads")
         return self.backend.view(dataset, metric)
 
     def visitor(self, token: gr.OAuthToken | None) -> str | None:

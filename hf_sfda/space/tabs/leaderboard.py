@@ -33,12 +33,19 @@ def build(page: Page) -> None:
 
 
 def downloads(view: View | None, folder: Path) -> list[object]:
-    """The two buttons with their files; hidden where there is nothing to download."""
-    if view is None:
+    """The two buttons with their files; hidden where there is nothing to download.
+
+    Args:
+        view: What is looked at; files of somebody's own ranking lie with their job.
+        folder: For files of boards, which everybody may have.
+    """
+    if view is None or (view.folder is not None and not view.folder.parent.is_dir()):
         return [gr.DownloadButton(visible=False)] * 2
     kinds: dict[str, Callable[[Ranking], bytes]] = {"csv": to_csv, "json": to_json}
     return [
-        gr.DownloadButton(value=str(_file(view.ranking, folder, suffix, make)), visible=True)
+        gr.DownloadButton(
+            value=str(_file(view.ranking, view.folder or folder, suffix, make)), visible=True
+        )
         for suffix, make in kinds.items()
     ]
 
