@@ -32,6 +32,8 @@ class Backbone(Protocol):
     """An open checkpoint, ready to run.
 
     Attributes:
+        module: The network that :meth:`forward` runs. Fine-tuning puts it in training mode and
+            optimises its parameters; gradients flow through :meth:`forward`.
         params: Parameters of the part that runs.
         model_class: The class that was loaded, for provenance.
         preprocessing: What prepares the inputs, for provenance.
@@ -39,6 +41,7 @@ class Backbone(Protocol):
             because it travels to preprocessing workers, where the model must not follow.
     """
 
+    module: torch.nn.Module
     params: int
     model_class: str
     preprocessing: str

@@ -62,7 +62,7 @@ class TextBackbone:
         self.params = count_params(loaded.tower)
         self.model_class = type(loaded.model).__name__
         self.preprocessing = f"{type(collate.tokenizer).__name__}, {collate.max_length} tokens"
-        self._model = loaded.model
+        self.module = loaded.model
         self._has_head = loaded.has_head
         self._seen: Any = None
         loaded.tower.register_forward_hook(self._see_tower)
@@ -73,7 +73,7 @@ class TextBackbone:
 
     def forward(self, batch: Mapping[str, Tensor]) -> Outputs:
         """Run ``input_ids`` and ``attention_mask`` (B, T)."""
-        output = self._model(**batch)
+        output = self.module(**batch)
         tower, self._seen = self._seen, None
         mask = batch["attention_mask"]
         blocks = (tower.get("hidden_states") or ())[1:]  # the first is the input embedding

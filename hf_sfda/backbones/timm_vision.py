@@ -48,7 +48,7 @@ class TimmBackbone:
         self.params = count_params(model)
         self.model_class = type(model).__name__
         self.preprocessing = "timm evaluation transform"
-        self._model: Any = model
+        self.module: Any = model
         self._dtype = next(model.parameters()).dtype
         self._has_head = has_head
         self._stages = _choose_stages(model)
@@ -61,14 +61,14 @@ class TimmBackbone:
         """Run ``x`` (B, C, H, W)."""
         x = batch["x"].to(self._dtype)
         if self._stages:
-            features, maps = self._model.forward_intermediates(
+            features, maps = self.module.forward_intermediates(
                 x, indices=list(self._stages.values()), output_fmt="NCHW"
             )
             stages = {name: pool(m) for name, m in zip(self._stages, maps, strict=True)}
         else:
-            features, stages = self._model.forward_features(x), {}
-        stages["last"] = pool(self._model.forward_head(features, pre_logits=True).flatten(1))
-        logits = self._model.forward_head(features).float() if self._has_head else None
+            features, stages = self.module.forward_features(x), {}
+        stages["last"] = pool(self.module.forward_head(features, pre_logits=True).flatten(1))
+        logits = self.module.forward_head(features).float() if self._has_head else None
         return Outputs(stages, logits, "input of the classifier")
 
 

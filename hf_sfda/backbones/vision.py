@@ -52,7 +52,7 @@ class VisionBackbone:
         self.params = count_params(loaded.tower)
         self.model_class = type(loaded.model).__name__
         self.preprocessing = type(collate.processor).__name__
-        self._model = loaded.model
+        self.module = loaded.model
         self._dtype = next(loaded.model.parameters()).dtype
         self._has_head = loaded.has_head
         self._use_pooler = loaded.pooler_filled
@@ -76,7 +76,7 @@ class VisionBackbone:
             name: value.to(self._dtype) if value.is_floating_point() else value
             for name, value in batch.items()
         }
-        output = self._model(**inputs)
+        output = self.module(**inputs)
         tower = self._seen["tower"]
         blocks = (tower.get("hidden_states") or ())[1:]  # the first is the input embedding
         stages = pool_stages([block for block in blocks if block.ndim in (3, 4)])
