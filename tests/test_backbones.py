@@ -256,7 +256,7 @@ def test_convolutional_networks_run_with_their_channels_last(tmp_path):
     tiny_vit(tmp_path / "vit")
     layouts = {}
     for path in sorted(tmp_path.iterdir()):
-        model = opened(path, "image")._model
+        model = opened(path, "image").module
         kernels = [p for p in model.parameters() if p.ndim == 4 and p.shape[2] > 1]
         layouts[path.name] = all(
             kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels
