@@ -176,6 +176,65 @@ class RankConfig:
         return replace(self, **changes)
 
 
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """The fine-tuning recipe. :mod:`hf_sfda.finetune` describes its steps.
+
+    Attributes:
+        learning_rates: Grid of peak learning rates. Convolutional networks do best near 3e-4 to
+            1e-3, vision transformers are destroyed by that and want 1e-5 to 3e-5
+            (benchmarks/zoo/README.md). The search begins in the middle of the sorted grid and
+            climbs towards better validation accuracy, so three or four of five are tried.
+        epochs: At most this many passes over the training part.
+        patience: Stop after this many epochs without a better one on the validation part; the
+            start, epoch 0, is not counted.
+        batch_size: Samples a step. Small, so that a few hundred samples give a few hundred steps.
+        weight_decay: Of AdamW; not applied to biases and norms.
+        warmup: Share of the steps in which the learning rate rises; then it falls as a cosine.
+        label_smoothing: Of the training loss.
+        augment: Random crops of 80 to 100% of the side (images only).
+        flip: Random mirror images (only with ``augment``). Switch it off where a mirror image has
+            another class: letters, digits, arrows.
+        test_share: Share of the target that is kept for the test, where no test part is given.
+        validation_share: Share of the rest that is kept for validation, where none is given.
+        max_length: Tokens kept of a text.
+        seed: Of batches, augmentation and dropout. The division into parts follows the seed of the
+            target.
+    """
+
+    learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+    epochs: int = 8
+    patience: int = 3
+    batch_size: int = 16
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    augment: bool = True
+    flip: bool = True
+    test_share: float = 0.3
+    validation_share: float = 0.25
+    max_length: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            raise ConfigError(
+                f"learning_rates is {self.learning_rates}; give one or more positive numbers."
+            )
+        _at_least("epochs", self.epochs, 1)
+        _at_least("patience", self.patience, 1)
+        _at_least("batch_size", self.batch_size, 1)
+        _at_least("max_length", self.max_length, 1)
+        for name in ("test_share", "validation_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must lie in (0, 1).")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must lie in [0, 1).")
+        if self.weight_decay < 0:
+            raise ConfigError(f"weight_decay is {self.weight_decay}; it must not be negative.")
+
+
 def _at_least(name: str, value: int, low: int) -> None:
     if value < low:
         raise ConfigError(f"{name} is {value}; it must be at least {low}.")

@@ -27,6 +27,10 @@ class ExtractionError(SfdaError):
     """One checkpoint could not be opened or run; the message becomes the reason in its row."""
 
 
+class FinetuneError(SfdaError):
+    """One checkpoint could not be fine-tuned; the message says why."""
+
+
 class MetricError(SfdaError):
     """Features and labels that a metric cannot score, or an unknown metric."""
 

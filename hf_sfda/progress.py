@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, Protocol
 
-Kind = Literal["dataset", "download", "extract", "score"]
+Kind = Literal["dataset", "download", "extract", "score", "finetune"]
 Advance = Callable[[float], None]
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
-from torch import Tensor
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.folds import stratified_folds
+from hf_sfda.metrics.logistic import fit_logistic, logistic_log_probabilities
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.types import Score
 
@@ -80,9 +78,13 @@ def logistic_probe(
     for k in range(n_scored):
         held = fold == k
         # The solutions of two folds are close to each other: begin with the last one.
-        start, taken = _fit(X[~held], y[~held], problem.n_classes, penalty, length or 1.0, start)
+        start, taken = fit_logistic(
+            X[~held], y[~held], problem.n_classes, penalty, length or 1.0, start
+        )
         steps += taken
-        log_P = _log_probabilities(X[held], start, y[~held], problem.n_classes, length or 1.0)
+        log_P = logistic_log_probabilities(
+            X[held], start, y[~held], problem.n_classes, length or 1.0
+        )
         truth = y[held]
         hit[held] = (log_P.argmax(1) == truth).double()
         log_likelihood[held] = log_P.gather(1, truth[:, None])[:, 0].clamp(min=_LEAST_LOG)
@@ -94,43 +96,3 @@ def logistic_probe(
     }
     shares = hit.cpu().numpy() if n_scored == n_folds else None
     return Score("logistic_probe", value, shares, details)
-
-
-def _fit(
-    X: Tensor,
-    y: Tensor,
-    n_classes: int,
-    penalty: float,
-    length: float,
-    start: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], int]:
-    """Weights and intercepts in one vector, and the number of steps."""
-    width = X.shape[1]
-    hot = torch.nn.functional.one_hot(y, n_classes).to(X)
-
-    def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        theta = torch.from_numpy(parameters).to(X.device).view(width + 1, n_classes)
-        W = theta[:width]
-        log_P = torch.log_softmax(torch.addmm(theta[width], X, W, alpha=1 / length), dim=1)
-        value = -(log_P * hot).sum() / len(X) + 0.5 * penalty * W.square().sum()
-        slope = log_P.exp_().sub_(hot).div_(len(X))
-        gradient = torch.cat(
-            [(X.T @ slope).div_(length).add_(W, alpha=penalty), slope.sum(0)[None]]
-        )
-        return float(value), gradient.flatten().cpu().numpy()
-
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=_OPTIONS)
-    return found.x, int(found.nit)
-
-
-_OPTIONS = {"maxiter": 500, "gtol": 1e-5, "ftol": 1e-12, "maxcor": 10}
-
-
-def _log_probabilities(
-    X: Tensor, parameters: npt.NDArray[np.float64], y: Tensor, n_classes: int, length: float
-) -> Tensor:
-    """(N, C), minus infinity for classes that training has not seen."""
-    theta = torch.from_numpy(parameters).to(X.device).view(-1, n_classes)
-    logits = torch.addmm(theta[-1], X, theta[:-1], alpha=1 / length)
-    unseen = torch.bincount(y, minlength=n_classes) == 0
-    return torch.log_softmax(logits.masked_fill(unseen, -math.inf), dim=1)

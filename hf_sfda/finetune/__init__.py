@@ -1,0 +1,18 @@
+"""Fine-tune a checkpoint on a target by one fixed recipe and measure its test accuracy.
+
+The recipe (LP-FT, Kumar et al., ICLR 2022, arXiv:2202.10054, with care for batch norm):
+
+1. Make the checkpoint ready: the scale of raw pixels moves into the first layer, batch norms that
+   were folded away get real statistics (both leave the function unchanged), and the statistics of
+   all batch norms are measured again on the training part and then frozen.
+2. Fit a logistic regression on the last layer's features: the head starts there.
+3. Train all weights with AdamW. The validation part chooses the learning rate and the epoch.
+4. Read the test part once, with the chosen weights.
+"""
+
+from __future__ import annotations
+
+from hf_sfda.finetune.result import Epoch, Measured, Trial
+from hf_sfda.finetune.run import finetune
+
+__all__ = ["Epoch", "Measured", "Trial", "finetune"]

@@ -1,0 +1,128 @@
+"""Preprocessed inputs: prepared once, served in batches of equal shape, augmented on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hf_sfda.finetune.parts import Part
+from hf_sfda.types import Modality
+
+if TYPE_CHECKING:
+    from hf_sfda.backbones import Backbone
+
+Batch = dict[str, Tensor]
+
+CACHE_BYTES = 2 << 30
+"""Preprocessed images are kept in memory up to this size; those beyond are prepared each time."""
+
+SMALLEST_CROP = 0.8
+"""Side of the smallest random crop, relative to the image. Mild on purpose: it suits drawings and
+letters as well as photos."""
+
+
+class Inputs:
+    """The preprocessed samples of one part.
+
+    Args:
+        backbone: Its own preprocessing is used.
+        part: Samples and labels.
+        modality: Images are preprocessed one by one and cached; texts are tokenised batch by batch.
+    """
+
+    def __init__(self, backbone: Backbone, part: Part, modality: Modality) -> None:
+        self._backbone = backbone
+        self._part = part
+        self._image = modality == "image"
+        self._cache: dict[int, Batch] = {}
+        self._room = CACHE_BYTES
+        self.scale = 1.0
+        """Image inputs are divided by this number; see :func:`prepare.fold_input_scale`."""
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def labels(self, rows: Sequence[int]) -> Tensor:
+        """(B,) int64 on the CPU."""
+        return torch.from_numpy(self._part.labels[np.asarray(rows, dtype=np.int64)])
+
+    def batches(self, rows: Sequence[int], limit: int) -> Iterator[tuple[list[int], Batch]]:
+        """Divide rows into batches of at most ``limit`` samples that can be stacked.
+
+        Yields:
+            Rows, and their tensors on the CPU.
+        """
+        if not self._image:
+            for start in range(0, len(rows), limit):
+                some = list(rows[start : start + limit])
+                yield some, dict(self._backbone.collate([self._part.samples[r] for r in some]))
+            return
+        groups: dict[Any, list[int]] = {}
+        for row in rows:
+            shapes = tuple((name, tuple(t.shape)) for name, t in self._single(row).items())
+            groups.setdefault(shapes, []).append(row)
+        for members in groups.values():
+            for start in range(0, len(members), limit):
+                some = members[start : start + limit]
+                singles = [self._single(row) for row in some]
+                yield some, {name: torch.cat([s[name] for s in singles]) for name in singles[0]}
+
+    def _single(self, row: int) -> Batch:
+        """One preprocessed image, with a batch axis of 1."""
+        if row in self._cache:
+            return self._cache[row]
+        single = {
+            name: tensor / self.scale if is_image(tensor) else tensor
+            for name, tensor in self._backbone.collate([self._part.samples[row]]).items()
+        }
+        size = sum(tensor.numel() * tensor.element_size() for tensor in single.values())
+        if size <= self._room:
+            self._room -= size
+            self._cache[row] = single
+        return single
+
+    def rescale(self, scale: float) -> None:
+        """Divide all image inputs by ``scale`` from now on."""
+        self.scale *= scale
+        self._cache.clear()
+        self._room = CACHE_BYTES
+
+
+def is_image(tensor: Tensor) -> bool:
+    """Whether a tensor holds images, (B, C, H, W) of floats."""
+    return tensor.ndim == 4 and tensor.is_floating_point()
+
+
+def augment(batch: Batch, seeds: Sequence[int], *, flip: bool) -> Batch:
+    """Random crop of 80 to 100% of the side, and a random mirror image.
+
+    Args:
+        batch: Tensors; only images are changed.
+        seeds: One a sample, so that a sample's crop does not depend on the batch it is in.
+        flip: Whether mirror images keep their class.
+    """
+    if not any(is_image(tensor) for tensor in batch.values()):
+        return batch
+    draws = np.array([np.random.default_rng(seed).random(4) for seed in seeds])
+    side = SMALLEST_CROP + (1 - SMALLEST_CROP) * draws[:, 0]
+    sign = np.where(draws[:, 3] < 0.5, -1.0, 1.0) if flip else np.ones(len(seeds))
+    theta = np.zeros((len(seeds), 2, 3))
+    theta[:, 0, 0], theta[:, 1, 1] = sign * side, side
+    theta[:, :, 2] = (1 - side)[:, None] * (2 * draws[:, 1:3] - 1)
+    matrices = torch.from_numpy(theta).float()
+    return {
+        name: _warp(tensor, matrices) if is_image(tensor) else tensor
+        for name, tensor in batch.items()
+    }
+
+
+def _warp(images: Tensor, matrices: Tensor) -> Tensor:
+    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    return functional.grid_sample(
+        images, grid.to(images.dtype), padding_mode="border", align_corners=False
+    )

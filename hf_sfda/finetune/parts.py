@@ -1,0 +1,108 @@
+"""Train, validation and test part of a target. Pure functions of labels and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hf_sfda.errors import TargetError
+from hf_sfda.types import IntArray, Target
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some samples with their classes.
+
+    Attributes:
+        samples: Inputs as :class:`~hf_sfda.types.Target` holds them.
+        labels: (n,) int64, indexing the class names of the training target.
+    """
+
+    samples: Sequence[Any]
+    labels: IntArray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A target divided for fine-tuning; no sample is in two parts."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+
+def divide(
+    target: Target,
+    *,
+    validation: Target | None,
+    test: Target | None,
+    validation_share: float,
+    test_share: float,
+) -> Parts:
+    """Divide a target, or take the parts that are given.
+
+    What is not given is drawn from ``target``, class by class, by the target's own seed: the
+    division is the same for every candidate and every fine-tuning seed.
+
+    Args:
+        target: Training samples, and whatever part is not given.
+        validation: Samples that choose learning rate and epoch.
+        test: Samples that measure the result.
+        validation_share: Share of what is left for training, where ``validation`` is not given.
+        test_share: Share of ``target``, where ``test`` is not given.
+
+    Raises:
+        TargetError: A given part has a class that ``target`` has not, or a part is empty.
+    """
+    rows = np.arange(len(target))
+    test_part = validation_part = None
+    if test is None:
+        chosen = _draw(target.labels, test_share, target.seed)
+        test_part, rows = _take(target, rows[chosen]), rows[~chosen]
+    if validation is None:
+        chosen = _draw(target.labels[rows], validation_share, target.seed + 1)
+        validation_part, rows = _take(target, rows[chosen]), rows[~chosen]
+    parts = Parts(
+        train=_take(target, rows),
+        validation=validation_part or _given(validation, target, "validation"),
+        test=test_part or _given(test, target, "test"),
+    )
+    for name in ("train", "validation", "test"):
+        if len(getattr(parts, name)) == 0:
+            raise TargetError(
+                f"The {name} part of {target.dataset_id} is empty: {len(target):,} samples in "
+                f"{target.n_classes:,} classes are too few to divide. Use more samples."
+            )
+    return parts
+
+
+def _draw(labels: IntArray, share: float, seed: int) -> np.ndarray:
+    """(N,) bool: of each class the given share, rounded; one sample of a class always stays."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    chosen = np.zeros(len(labels), dtype=bool)
+    for code in np.unique(labels):
+        members = order[labels[order] == code]
+        chosen[members[: min(round(share * len(members)), len(members) - 1)]] = True
+    return chosen
+
+
+def _take(target: Target, rows: IntArray) -> Part:
+    return Part([target.samples[row] for row in rows], target.labels[rows])
+
+
+def _given(part: Target | None, target: Target, name: str) -> Part:
+    assert part is not None  # divide() draws what is not given
+    codes = {class_name: code for code, class_name in enumerate(target.class_names)}
+    if unknown := [c for c in part.class_names if c not in codes]:
+        raise TargetError(
+            f"The {name} part has {len(unknown)} classes that the training part lacks "
+            f"(the first is {unknown[0]!r}). Train and {name} must share their classes."
+        )
+    translation = np.array([codes[c] for c in part.class_names], dtype=np.int64)
+    return Part(part.samples, translation[part.labels])

@@ -1,0 +1,105 @@
+"""What a fine-tuning leaves behind: plain frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One line of a learning curve.
+
+    Attributes:
+        number: 0 is the start: the checkpoint with its fitted head, before any step.
+        train_loss: Mean cross-entropy over the epoch's steps, with label smoothing; ``None`` for
+            epoch 0.
+        validation_accuracy: Share of validation samples classified correctly.
+        validation_loss: Mean cross-entropy over the validation part, without smoothing.
+    """
+
+    number: int
+    train_loss: float | None
+    validation_accuracy: float
+    validation_loss: float
+
+    def better_than(self, other: Epoch) -> bool:
+        """Higher validation accuracy; at equal accuracy, lower validation loss."""
+        return (self.validation_accuracy, -self.validation_loss) > (
+            other.validation_accuracy,
+            -other.validation_loss,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A training run at one learning rate.
+
+    Attributes:
+        learning_rate: Peak of the schedule.
+        curve: Epochs in order, beginning with epoch 0. It is shorter than the configured number
+            of epochs where the validation part ended the run early.
+    """
+
+    learning_rate: float
+    curve: tuple[Epoch, ...]
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch that the validation part chooses; of equal ones the first."""
+        best = self.curve[0]
+        for epoch in self.curve[1:]:
+            if epoch.better_than(best):
+                best = epoch
+        return best
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The measured accuracy of a fine-tuned checkpoint.
+
+    Attributes:
+        model_id: The checkpoint.
+        accuracy: Share of test samples classified correctly after fine-tuning.
+        interval: (low, high) Wilson interval of ``accuracy`` at 95%. It covers the sampling of the
+            test part, not the seed.
+        probe_accuracy: Test accuracy of a logistic regression on the frozen features of the
+            checkpoint as it is published; its penalty is chosen on the validation part.
+        learning_rate: The one chosen on the validation part.
+        trials: Every learning rate that was tried, in order.
+        n_train: Training samples.
+        n_validation: Validation samples.
+        n_test: Test samples.
+        seed: Seed of batches, augmentation and dropout.
+        seconds: Wall time, without download.
+        cpu_seconds: Processor time of this process, which other work on the machine distorts less.
+        device: Where it ran.
+        preparation: What was changed before training, and on how many layers.
+        versions: Library versions.
+    """
+
+    model_id: str
+    accuracy: float
+    interval: tuple[float, float]
+    probe_accuracy: float
+    learning_rate: float
+    trials: tuple[Trial, ...]
+    n_train: int
+    n_validation: int
+    n_test: int
+    seed: int
+    seconds: float
+    cpu_seconds: float
+    device: str
+    preparation: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def curve(self) -> tuple[Epoch, ...]:
+        """The learning curve at the chosen learning rate."""
+        return next(t.curve for t in self.trials if t.learning_rate == self.learning_rate)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return asdict(self)

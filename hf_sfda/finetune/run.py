@@ -1,0 +1,289 @@
+"""From a candidate and a target to a measured accuracy."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from hf_sfda.backbones import Backbone, open_backbone
+from hf_sfda.config import FinetuneConfig
+from hf_sfda.extract import make_accelerator
+from hf_sfda.finetune import prepare
+from hf_sfda.finetune.checkpoint import Checkpoint
+from hf_sfda.finetune.classifier import Classifier, Probe, fit_probe, last_features
+from hf_sfda.finetune.inputs import Inputs, is_image
+from hf_sfda.finetune.parts import divide
+from hf_sfda.finetune.result import Measured, Trial
+from hf_sfda.finetune.runner import Runner
+from hf_sfda.finetune.search import best_trial, climb
+from hf_sfda.finetune.train import Progress as TrialProgress
+from hf_sfda.finetune.train import cpu_state, evaluate, train
+from hf_sfda.hub import download_model
+from hf_sfda.processes import main_first
+from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.types import Candidate, Target
+from hf_sfda.versions import library_versions
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def finetune(
+    candidate: Candidate,
+    target: Target,
+    config: FinetuneConfig | None = None,
+    *,
+    validation: Target | None = None,
+    test: Target | None = None,
+    token: str | None = None,
+    accelerator: Accelerator | None = None,
+    progress: Progress | None = None,
+    directory: Path | None = None,
+) -> Measured:
+    """Fine-tune all weights of a checkpoint on a target and measure its test accuracy.
+
+    The recipe is described in :mod:`hf_sfda.finetune`. Under ``accelerate launch`` the processes
+    share every batch; the result is the same in each. The same seed on the same device and number
+    of processes gives the same result.
+
+    Args:
+        candidate: One that :func:`hf_sfda.scan.find_candidates` did not leave out.
+        target: Single-label images or texts to train on; parts that are not given are drawn from
+            it.
+        config: The recipe; its defaults by default.
+        validation: Samples that choose learning rate and epoch.
+        test: Samples that measure the result. They are read once, after everything is chosen.
+        token: Hub token.
+        accelerator: Made here if not given.
+        progress: Told every epoch.
+        directory: Where progress is kept, so that the same call goes on after an interruption;
+            ``None`` keeps none.
+
+    Returns:
+        Accuracy with its interval, the frozen probe's accuracy, and the learning curves.
+
+    Raises:
+        ExtractionError: The checkpoint cannot be opened or run.
+        TargetError: The target cannot be divided, or the parts do not share their classes.
+        FinetuneError: A single sample does not fit in memory.
+    """
+    started, started_cpu = time.perf_counter(), time.process_time()
+    config = config or FinetuneConfig()
+    accelerator = accelerator or make_accelerator()
+    listener = (progress if accelerator.is_main_process else None) or NoProgress()
+    path = main_first(
+        accelerator, lambda: download_model(candidate, token=token, progress=listener)
+    )
+    parts = divide(
+        target,
+        validation=validation,
+        test=test,
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+    )
+    backbone = open_backbone(
+        path,
+        candidate,
+        device=accelerator.device,
+        dtype=torch.float32,
+        max_length=config.max_length,
+        modality=target.modality,
+    )
+    runner = Runner(accelerator)
+    data = _Data(
+        train=Inputs(backbone, parts.train, target.modality),
+        validation=Inputs(backbone, parts.validation, target.modality),
+        test=Inputs(backbone, parts.test, target.modality),
+        n_classes=target.n_classes,
+    )
+    with torch.random.fork_rng(devices=_cuda_devices(accelerator)):
+        torch.manual_seed(config.seed)
+        backbone.module.eval()
+        published = _probe(runner, backbone, data)
+        probe_accuracy = _accuracy_of_probe(runner, backbone, data, published)
+        preparation = _prepare(runner, backbone, data)
+        changed = preparation["restored_norms"] or preparation["reestimated_norms"]
+        start = _probe(runner, backbone, data) if changed else published
+        classifier = Classifier(backbone, start.head).to(accelerator.device)
+        checkpoint = Checkpoint(
+            directory,
+            _identity(candidate, target, validation, test, config),
+            write=accelerator.is_main_process,
+        )
+        trials, winner = _search(runner, classifier, data, config, checkpoint, listener, candidate)
+        classifier.load_state_dict(winner)
+        measured = evaluate(runner, classifier, data.test, epoch=0)
+    checkpoint.remove()
+    return Measured(
+        model_id=candidate.model_id,
+        accuracy=measured.validation_accuracy,
+        interval=wilson(measured.validation_accuracy, len(parts.test)),
+        probe_accuracy=probe_accuracy,
+        learning_rate=best_trial(trials).learning_rate,
+        trials=trials,
+        n_train=len(parts.train),
+        n_validation=len(parts.validation),
+        n_test=len(parts.test),
+        seed=config.seed,
+        seconds=time.perf_counter() - started,
+        cpu_seconds=time.process_time() - started_cpu,
+        device=_device_name(accelerator),
+        preparation=preparation,
+        versions=library_versions(),
+    )
+
+
+def wilson(accuracy: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval of a share (Wilson, JASA 1927); it stays within [0, 1].
+
+    Args:
+        accuracy: Share of successes.
+        n: Trials.
+        z: Quantile of the normal distribution; the default is for 95%.
+    """
+    centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    train: Inputs
+    validation: Inputs
+    test: Inputs
+    n_classes: int
+
+    @property
+    def parts(self) -> tuple[Inputs, Inputs, Inputs]:
+        return self.train, self.validation, self.test
+
+
+def _probe(runner: Runner, backbone: Backbone, data: _Data) -> Probe:
+    """Fit the head on the features as they are now."""
+
+    def features(inputs: Inputs) -> torch.Tensor:
+        return runner.outputs(inputs, lambda batch: last_features(backbone, batch))
+
+    def labels(inputs: Inputs) -> torch.Tensor:
+        return inputs.labels(range(len(inputs)))
+
+    return fit_probe(
+        features(data.train),
+        labels(data.train),
+        features(data.validation),
+        labels(data.validation),
+        data.n_classes,
+    )
+
+
+def _accuracy_of_probe(runner: Runner, backbone: Backbone, data: _Data, probe: Probe) -> float:
+    features = runner.outputs(data.test, lambda batch: last_features(backbone, batch))
+    with torch.no_grad():
+        predicted = probe.head(features).argmax(1)
+    return float((predicted == data.test.labels(range(len(data.test)))).double().mean())
+
+
+def _prepare(runner: Runner, backbone: Backbone, data: _Data) -> dict[str, float]:
+    """Make the checkpoint ready for training; see :mod:`hf_sfda.finetune.prepare`."""
+    # Sorted classes would give every batch statistics of its own.
+    order = np.random.default_rng(0).permutation(len(data.train)).tolist()
+
+    def run() -> None:
+        for _, batch in data.train.batches(order, runner.limit):
+            backbone.forward(runner.move(batch))
+
+    def run_first() -> None:
+        backbone.forward(runner.move(first))
+
+    _, first = next(data.train.batches(order, 16))
+    scale = 1.0
+    images = [tensor for tensor in first.values() if is_image(tensor)]
+    spread = float(images[0].std()) if images else 1.0
+    if spread > prepare.LARGEST_INPUT:
+        moved = runner.move({"image": images[0]})["image"]
+        if prepare.fold_input_scale(backbone.module, moved, spread, run_first):
+            scale = spread
+            for inputs in data.parts:
+                inputs.rescale(scale)
+    restored = runner.within_memory(lambda: prepare.restore_folded_norms(backbone.module, run))
+    measured = runner.within_memory(lambda: prepare.reestimate_norms(backbone.module, run))
+    return {
+        "input_scale": scale,
+        "restored_norms": float(restored),
+        "reestimated_norms": float(measured),
+    }
+
+
+def _search(
+    runner: Runner,
+    classifier: Classifier,
+    data: _Data,
+    config: FinetuneConfig,
+    checkpoint: Checkpoint,
+    listener: Progress,
+    candidate: Candidate,
+) -> tuple[tuple[Trial, ...], dict[str, torch.Tensor]]:
+    """Train at several learning rates; the trials and the weights of the best one."""
+    start = cpu_state(classifier)
+    epoch_zero = evaluate(runner, classifier, data.validation, 0)
+
+    def run(learning_rate: float) -> Trial:
+        for trial in checkpoint.trials:
+            if trial.learning_rate == learning_rate:
+                return trial
+        current = checkpoint.current
+        if current is None or current.learning_rate != learning_rate:
+            current = TrialProgress(learning_rate, [epoch_zero], best=start, weights=start)
+        name = f"{candidate.model_id} at {learning_rate:g}"
+        with listener.task("finetune", name, total=config.epochs, unit="epochs") as advance:
+            train(
+                runner,
+                classifier,
+                data.train,
+                data.validation,
+                config,
+                current,
+                on_epoch=checkpoint.save,
+                advance=advance,
+            )
+        trial = current.trial
+        checkpoint.trials.append(trial)
+        if best_trial(checkpoint.trials) is trial:
+            checkpoint.winner = current.best
+        checkpoint.save(None)
+        return trial
+
+    trials = climb(config.learning_rates, run)
+    assert checkpoint.winner is not None
+    return trials, checkpoint.winner
+
+
+def _identity(
+    candidate: Candidate,
+    target: Target,
+    validation: Target | None,
+    test: Target | None,
+    config: FinetuneConfig,
+) -> dict[str, Any]:
+    recipe = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+    return {
+        "model": candidate.revision or candidate.model_id,
+        "data": [part.fingerprint if part else "" for part in (target, validation, test)],
+        "recipe": recipe,
+    }
+
+
+def _cuda_devices(accelerator: Accelerator) -> list[int]:
+    return [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
+
+
+def _device_name(accelerator: Accelerator) -> str:
+    if accelerator.device.type == "cuda":
+        return str(torch.cuda.get_device_name(accelerator.device))
+    return str(accelerator.device.type)

@@ -1,0 +1,212 @@
+"""The training loop: one learning rate, from the fitted head to the best epoch.
+
+Gradients are summed over micro-batches and over processes, so neither memory nor the number of
+processes changes what is optimised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hf_sfda.config import FinetuneConfig
+from hf_sfda.finetune.classifier import Classifier
+from hf_sfda.finetune.depthwise import FastDepthwise
+from hf_sfda.finetune.inputs import Inputs, augment
+from hf_sfda.finetune.prepare import training_mode
+from hf_sfda.finetune.result import Epoch, Trial
+from hf_sfda.finetune.runner import Runner
+from hf_sfda.progress import Advance
+
+State = dict[str, Tensor]
+
+LARGEST_GRADIENT = 1.0
+"""Norm to which gradients are clipped."""
+
+
+@dataclass(eq=False)
+class Progress:
+    """A training run after some epochs: all that is needed to go on.
+
+    Attributes:
+        learning_rate: Peak of the schedule.
+        curve: Epochs done; the first is epoch 0.
+        best: Weights of the best epoch, on the CPU.
+        weights: Weights after the last epoch, on the CPU.
+        optimizer: State of the optimiser after the last epoch; ``None`` at epoch 0.
+    """
+
+    learning_rate: float
+    curve: list[Epoch]
+    best: State
+    weights: State
+    optimizer: dict[str, object] | None = None
+
+    @property
+    def trial(self) -> Trial:
+        """The curve so far."""
+        return Trial(self.learning_rate, tuple(self.curve))
+
+
+def train(
+    runner: Runner,
+    classifier: Classifier,
+    inputs: Inputs,
+    validation: Inputs,
+    config: FinetuneConfig,
+    progress: Progress,
+    *,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    advance: Advance = lambda amount: None,
+) -> None:
+    """Train until the validation part stops improving or the epochs are over.
+
+    Args:
+        runner: Device and processes.
+        classifier: On the device; its weights are overwritten.
+        inputs: The training part.
+        validation: The part that chooses the epoch.
+        config: The recipe.
+        progress: Where to begin; updated after every epoch.
+        on_epoch: Called after every epoch.
+        advance: Told every epoch.
+    """
+    classifier.load_state_dict(progress.weights)
+    optimizer = _optimizer(classifier, config, runner.accelerator.device)
+    if progress.optimizer is not None:
+        optimizer.load_state_dict(progress.optimizer)
+    steps = math.ceil(len(inputs) / config.batch_size)
+    while not _is_over(progress, config):
+        epoch = len(progress.curve)
+        # Seeded anew each epoch, so that a resumed run draws what an undisturbed one draws.
+        torch.manual_seed(int(np.random.default_rng([config.seed, epoch]).integers(2**63)))
+        order = np.random.default_rng([config.seed, epoch, 1]).permutation(len(inputs))
+        losses = []
+        with training_mode(classifier), FastDepthwise():
+            for step, rows in enumerate(np.array_split(order, steps)):
+                share = ((epoch - 1) * steps + step) / (config.epochs * steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = progress.learning_rate * schedule(share, config.warmup)
+                losses.append(_step(runner, classifier, optimizer, inputs, rows, epoch, config))
+                if not math.isfinite(losses[-1]):
+                    break
+        progress.curve.append(
+            evaluate(runner, classifier, validation, epoch, float(np.mean(losses)))
+        )
+        progress.weights = cpu_state(classifier)
+        progress.optimizer = optimizer.state_dict()
+        if progress.trial.best is progress.curve[-1]:
+            progress.best = progress.weights
+        on_epoch(progress)
+        advance(1)
+
+
+def evaluate(
+    runner: Runner,
+    classifier: Classifier,
+    inputs: Inputs,
+    epoch: int,
+    train_loss: float | None = None,
+) -> Epoch:
+    """Accuracy and cross-entropy on the validation part."""
+    classifier.eval()
+    log_P = torch.log_softmax(runner.outputs(inputs, classifier).double(), dim=1)
+    labels = inputs.labels(range(len(inputs)))
+    accuracy = float((log_P.argmax(1) == labels).double().mean())
+    loss = float(functional.nll_loss(log_P, labels))
+    # A diverged network must compare as worse than any other, which NaN does not.
+    return Epoch(epoch, train_loss, accuracy, loss if math.isfinite(loss) else math.inf)
+
+
+def schedule(share: float, warmup: float) -> float:
+    """Learning rate relative to its peak: linear rise, then a cosine to zero.
+
+    Args:
+        share: Share of all steps that is done, in [0, 1).
+        warmup: Share of the steps in which it rises.
+    """
+    if share < warmup:
+        return (share + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
+
+
+def cpu_state(classifier: Classifier) -> State:
+    """A copy of all weights and statistics on the CPU."""
+    return {name: t.detach().cpu().clone() for name, t in classifier.state_dict().items()}
+
+
+def _is_over(progress: Progress, config: FinetuneConfig) -> bool:
+    last = progress.curve[-1]
+    diverged = last.train_loss is not None and not math.isfinite(last.train_loss)
+    # The fitted head is a strong start that the first steps disturb: epoch 0 may be chosen in the
+    # end, but it does not end a run that is still improving.
+    trained = Trial(progress.learning_rate, tuple(progress.curve[1:] or progress.curve))
+    waited = last.number - trained.best.number
+    return diverged or last.number >= config.epochs or waited >= config.patience
+
+
+def _optimizer(
+    classifier: Classifier, config: FinetuneConfig, device: torch.device
+) -> torch.optim.AdamW:
+    parameters = [p for p in classifier.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, fused=device.type in ("cpu", "cuda"))
+
+
+def _step(
+    runner: Runner,
+    classifier: Classifier,
+    optimizer: torch.optim.Optimizer,
+    inputs: Inputs,
+    rows: np.ndarray,
+    epoch: int,
+    config: FinetuneConfig,
+) -> float:
+    """One optimiser step on a batch; returns its mean loss."""
+    own = runner.own(rows.tolist())
+
+    def gradients() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for some, batch in inputs.batches(own, runner.limit):
+            if config.augment:
+                seeds = [(config.seed * 100_003 + epoch) * 10_000_019 + row for row in some]
+                batch = augment(batch, seeds, flip=config.flip)
+            with runner.accelerator.autocast():
+                logits = classifier(runner.move(batch))
+            labels = inputs.labels(some).to(logits.device)
+            loss = functional.cross_entropy(
+                logits.float(), labels, label_smoothing=config.label_smoothing, reduction="sum"
+            ) / len(rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+
+    loss = _sum_over_processes(runner, classifier, runner.within_memory(gradients))
+    if math.isfinite(loss):
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+    return loss
+
+
+def _sum_over_processes(runner: Runner, classifier: Classifier, loss: float) -> float:
+    """Add up the gradients of all processes, in place, and the loss."""
+    if runner.accelerator.num_processes == 1:
+        return loss
+    parameters = [p for p in classifier.parameters() if p.requires_grad]
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([g.flatten().float() for g in own] + [own[0].new_tensor([loss]).float()])
+    flat = runner.accelerator.reduce(flat, reduction="sum")
+    pieces = flat[:-1].split([p.numel() for p in parameters])
+    for parameter, piece in zip(parameters, pieces, strict=True):
+        parameter.grad = piece.view_as(parameter).to(parameter.dtype)
+    return float(flat[-1])
