@@ -1,0 +1,1 @@
+"""The ground truth: real checkpoints, real targets, one recipe."""
