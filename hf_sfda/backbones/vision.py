@@ -73,7 +73,8 @@ class VisionBackbone:
         """Run ``pixel_values`` (B, C, H, W) and whatever else the processor made."""
         self._seen = {}
         inputs = {
-            name: value.to(self._dtype) if value.is_floating_point() else value
+            # Pixels that are neither rescaled nor normalised arrive as integers.
+            name: value.to(self._dtype) if _is_pixels(name, value) else value
             for name, value in batch.items()
         }
         output = self.module(**inputs)
@@ -100,6 +101,10 @@ class VisionBackbone:
 
     def _see_classifier(self, module: object, arguments: tuple[Any, ...]) -> None:
         self._seen["classifier"] = arguments[0]
+
+
+def _is_pixels(name: str, value: torch.Tensor) -> bool:
+    return name == "pixel_values" or value.is_floating_point()
 
 
 def open_vision(path: Path, options: OpenOptions) -> VisionBackbone:

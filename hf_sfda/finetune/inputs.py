@@ -76,10 +76,11 @@ class Inputs:
         """One preprocessed image, with a batch axis of 1."""
         if row in self._cache:
             return self._cache[row]
-        single = {
-            name: tensor / self.scale if is_image(tensor) else tensor
-            for name, tensor in self._backbone.collate([self._part.samples[row]]).items()
-        }
+        single = dict(self._backbone.collate([self._part.samples[row]]))
+        for name, tensor in single.items():
+            # Pixels that are neither rescaled nor normalised arrive as integers.
+            values = tensor.float() if tensor.dtype == torch.uint8 else tensor
+            single[name] = values / self.scale if is_image(values) else values
         size = sum(tensor.numel() * tensor.element_size() for tensor in single.values())
         if size <= self._room:
             self._room -= size

@@ -61,18 +61,17 @@ def divide(
         TargetError: A given part has a class that ``target`` has not, or a part is empty.
     """
     rows = np.arange(len(target))
-    test_part = validation_part = None
     if test is None:
         chosen = _draw(target.labels, test_share, target.seed)
         test_part, rows = _take(target, rows[chosen]), rows[~chosen]
+    else:
+        test_part = _translate(test, target, "test")
     if validation is None:
         chosen = _draw(target.labels[rows], validation_share, target.seed + 1)
         validation_part, rows = _take(target, rows[chosen]), rows[~chosen]
-    parts = Parts(
-        train=_take(target, rows),
-        validation=validation_part or _given(validation, target, "validation"),
-        test=test_part or _given(test, target, "test"),
-    )
+    else:
+        validation_part = _translate(validation, target, "validation")
+    parts = Parts(_take(target, rows), validation_part, test_part)
     for name in ("train", "validation", "test"):
         if len(getattr(parts, name)) == 0:
             raise TargetError(
@@ -96,8 +95,8 @@ def _take(target: Target, rows: IntArray) -> Part:
     return Part([target.samples[row] for row in rows], target.labels[rows])
 
 
-def _given(part: Target | None, target: Target, name: str) -> Part:
-    assert part is not None  # divide() draws what is not given
+def _translate(part: Target, target: Target, name: str) -> Part:
+    """A given part, its labels as indices into the training target's class names."""
     codes = {class_name: code for code, class_name in enumerate(target.class_names)}
     if unknown := [c for c in part.class_names if c not in codes]:
         raise TargetError(

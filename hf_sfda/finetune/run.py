@@ -87,23 +87,23 @@ def finetune(
         validation_share=config.validation_share,
         test_share=config.test_share,
     )
-    backbone = open_backbone(
-        path,
-        candidate,
-        device=accelerator.device,
-        dtype=torch.float32,
-        max_length=config.max_length,
-        modality=target.modality,
-    )
-    runner = Runner(accelerator)
-    data = _Data(
-        train=Inputs(backbone, parts.train, target.modality),
-        validation=Inputs(backbone, parts.validation, target.modality),
-        test=Inputs(backbone, parts.test, target.modality),
-        n_classes=target.n_classes,
-    )
     with torch.random.fork_rng(devices=_cuda_devices(accelerator)):
         torch.manual_seed(config.seed)
+        backbone = open_backbone(
+            path,
+            candidate,
+            device=accelerator.device,
+            dtype=torch.float32,
+            max_length=config.max_length,
+            modality=target.modality,
+        )
+        runner = Runner(accelerator)
+        data = _Data(
+            train=Inputs(backbone, parts.train, target.modality),
+            validation=Inputs(backbone, parts.validation, target.modality),
+            test=Inputs(backbone, parts.test, target.modality),
+            n_classes=target.n_classes,
+        )
         backbone.module.eval()
         published = _probe(runner, backbone, data)
         probe_accuracy = _accuracy_of_probe(runner, backbone, data, published)
