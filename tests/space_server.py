@@ -29,6 +29,7 @@ from hf_sfda.types import ModelRow, Ranking
 from tests import factories
 from tests.https_front import HttpsFront
 from tests.hub_server import HubServer, hub_variables
+from tests.processes import with_default_signals
 from tests.publishing import make_ranking
 from tests.report_fixture import example_ranking
 
@@ -119,7 +120,7 @@ class SpaceServer:
         """Start the app; returns what the sign that it is up captures."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, env={**self.env, **variables}, cwd=self._root,
+                with_default_signals(command), env={**self.env, **variables}, cwd=self._root,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         for _ in range(900):

@@ -50,11 +50,54 @@ def test_sfda(name):
     assert result.details["stage_one_probability"] == pytest.approx(stage_one, abs=tolerance)
 
 
+SHORT_OF_THE_MAXIMUM = {"gaussian_10c": 0.0024, "imbalanced_7c": 0.0068}
+"""How far below the maximum of the evidence the release stops, where that is above 0.001."""
+
+
 @every
 def test_logme(name):
-    """The default release drops a term where N < D; there the first implementation is right."""
+    """The default release drops a term where N < D; there the first implementation is right.
+
+    The release iterates a fixed point for eleven steps. Ours is the maximum: never below.
+    """
     key = "logme_icml" if is_wide(name) else "logme_released_fixed_point"
-    assert value(name, "logme").value == pytest.approx(expected(name, key), abs=1e-3)
+    above = value(name, "logme").value - expected(name, key)
+    assert above >= -1e-9
+    assert above == pytest.approx(SHORT_OF_THE_MAXIMUM.get(name, 0), abs=1e-3)
+
+
+@every
+def test_the_released_steps_of_logme_lead_to_the_released_value(name):
+    """So that what differs from the golden values is the place where the search ends."""
+    arrays = given(name)
+    X, y = arrays["features"].astype(np.float64), arrays["labels"]
+    key = "logme_icml" if is_wide(name) else "logme_released_fixed_point"
+    values = [released_logme(X, (y == c).astype(np.float64)) for c in range(y.max() + 1)]
+    assert np.mean(values) == pytest.approx(expected(name, key), abs=1e-3)
+
+
+def released_logme(X, t):
+    """Evidence per sample after at most eleven steps of MacKay's fixed point."""
+    n = len(X)
+    U, s, _ = np.linalg.svd(X, full_matrices=False)
+    values, c2 = np.square(s), np.square(U.T @ t)
+    outside = t @ t - c2.sum()
+    alpha = beta = 1.0
+
+    def weights_and_residual():
+        ratio = alpha / beta
+        m2 = (c2 * values / np.square(values + ratio)).sum()
+        return m2, outside + (c2 * np.square(ratio / (values + ratio))).sum()
+
+    for _ in range(11):
+        m2, r2 = weights_and_residual()
+        gamma = (values / (values + alpha / beta)).sum()
+        old, alpha, beta = alpha / beta, gamma / m2, (n - gamma) / r2
+        if abs(alpha / beta - old) <= 1e-3 * old:
+            break
+    m2, r2 = weights_and_residual()
+    logs = n * np.log(beta / 2 / np.pi) - np.log1p(values * beta / alpha).sum()
+    return 0.5 * (logs - beta * r2 - alpha * m2) / n
 
 
 def test_logme_keeps_the_term_that_the_release_drops():

@@ -25,6 +25,7 @@ from hf_sfda.publish import Plan, carry_out, plan_publication
 from hf_sfda.space.deploy import plan_deploy
 from hf_sfda.space.deploy.options import make_options
 from hf_sfda.space.deploy.tree import space_files
+from tests.processes import with_default_signals
 from tests.publishing import SECRET, save_run
 
 ROOT = Path(__file__).parent.parent
@@ -631,10 +632,17 @@ def test_the_deployed_tree_serves_the_page(results, api: HfApi, hub_env, tmp_pat
     page.write_text(page.read_text().replace(title, "The page out of the Space's own copy"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     server = subprocess.Popen(
-        [sys.executable, "app.py"],
+        with_default_signals([sys.executable, "app.py"]),
         cwd=folder,
-        env={**hub_env, **settings(results)["variables"], "GRADIO_SERVER_PORT": str(port)},
+        env={
+            **hub_env,
+            **settings(results)["variables"],
+            "GRADIO_SERVER_PORT": str(port),
+            "TMPDIR": str(temporary),
+        },
         stdout=(log := tmp_path / "log").open("w"),
         stderr=subprocess.STDOUT,
     )
@@ -645,6 +653,9 @@ def test_the_deployed_tree_serves_the_page(results, api: HfApi, hub_env, tmp_pat
 
         client = Client(f"http://127.0.0.1:{port}", verbose=False)
         assert "acme/vit" in str(client.predict(api_name="/leaderboard"))
+        server.terminate()  # as the Hub ends it
+        assert server.wait(60) == 0, log.read_text()
+        assert [path for path in temporary.rglob("*") if path.is_file()] == []
     finally:
         server.kill()
         server.wait()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf_sfda.errors import ConfigError
+from tests.processes import with_default_signals
 from tests.publishing import make_ranking, save_run
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
@@ -46,11 +48,13 @@ def results(hub, api) -> str:
 class Served:
     """A server that was started, and what it has written."""
 
-    def __init__(self, log: Path, *arguments: str, env: dict[str, str]) -> None:
+    def __init__(
+        self, log: Path, *arguments: str, env: dict[str, str], ignore: int | None = None
+    ) -> None:
         self.log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [HF_SFDA, *arguments],
+                with_default_signals([HF_SFDA, *arguments], ignore),
                 env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -71,9 +75,9 @@ class Served:
 def serve(hub_env, tmp_path) -> Iterator:
     started: list[Served] = []
 
-    def start(*arguments: str, **variables: str) -> Served:
+    def start(*arguments: str, ignore: int | None = None, **variables: str) -> Served:
         log = tmp_path / f"log{len(started)}.txt"
-        started.append(Served(log, *arguments, env={**hub_env, **variables}))
+        started.append(Served(log, *arguments, env={**hub_env, **variables}, ignore=ignore))
         return started[-1]
 
     yield start
@@ -185,24 +189,73 @@ def test_help_is_light(arguments):
 # -- what it does
 
 
-def test_it_serves_until_ctrl_c_and_leaves_no_files_of_jobs(results, serve, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_serves_until_a_signal_and_leaves_no_files_of_jobs(results, serve, tmp_path, number):
     (tmp_path / "tmp").mkdir()
     served = serve(*SERVE, TMPDIR=str(tmp_path / "tmp"))
     url = served.address()
     assert url.startswith("http://127.0.0.1:")
     assert f"{REPO} at {url} (Ctrl-C ends it)" in served.said
     assert "with your token" not in served.said
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        assert answer.status == 200
+    assert status(url) == 200
+    assert status(url, Host="evil.example") == 200, "everybody may read public results"
     jobs = tmp_path / "tmp" / f"hf-sfda-space-{os.getuid()}"
     assert len([path for path in jobs.iterdir() if path.is_dir()]) == 1
-    served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(60) in (0, 130)
+    served.process.send_signal(number)
+    assert served.process.wait(60) == 0
     assert "Traceback" not in served.said
     assert [path for path in jobs.iterdir() if path.is_dir()] == []
     port = int(url.rstrip("/").rpartition(":")[2])
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "nobody listens any more"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
+    hub, results, serve, tmp_path, number
+):
+    """A caller waits for a ranking, its process waits for the Hub, and an upload lies there."""
+    import httpx2
+    import psutil
+
+    client = pytest.importorskip("gradio_client")
+    hub.faults.add(path_regex="me/slow", action="delay", seconds=60, times=None)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    served = serve(*SERVE, TMPDIR=str(temporary), GRADIO_TEMP_DIR=str(temporary / "gradio"))
+    url = served.address()
+    job = client.Client(url, token=False, verbose=False).submit(
+        dataset="me/slow", models="acme/one", api_name="/rank"
+    )
+    upload = httpx2.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"private")})
+    upload.raise_for_status()
+    app = psutil.Process(served.process.pid)
+    for _ in range(600):
+        workers = app.children(recursive=True)
+        if any("hf_sfda.space.worker" in one.cmdline() for one in workers):
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError(served.said)
+    assert list(temporary.rglob("a.txt"))
+    served.process.send_signal(number)
+    assert served.process.wait(60) == 0
+    assert "Traceback" not in served.said
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
+    assert job.exception(timeout=60) is not None
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
+    """As with `nohup`, or in the background of a shell."""
+    served = serve(*SERVE, ignore=signal.SIGHUP)
+    url = served.address()
+    served.process.send_signal(signal.SIGHUP)
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert answer.status == 200
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) == 0
 
 
 def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, serve):
@@ -211,17 +264,44 @@ def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, se
 
     run_directory = save_run(tmp_path / "run")
     carry_out(plan_publication(run_directory, to=REPO, private=True))
-    served = serve(*SERVE, "--as-me")
+    served = serve(*SERVE, "--as-me", "--allow-host", "board.example.org")
     url = served.address()
     assert "Whoever opens this page reads the Hub with your token." in served.said
     client = pytest.importorskip("gradio_client").Client(url, token=False, verbose=False)
     assert client.predict(api_name="/leaderboard")["board"] == "me/plants"
+    # A page of a stranger whose name now resolves to this machine, and one that posts to it.
+    for path in ("", "config", "gradio_api/info", "gradio_api/mcp/"):
+        assert status(url + path, Host="evil.example") == 403, path
+    assert status(url, Origin="http://evil.example") == 403
+    assert status(url, Host="board.example.org", Origin="https://board.example.org") == 200
+    assert status(url, Origin=url.rstrip("/")) == 200
     served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(60) in (0, 130)
+    assert served.process.wait(60) == 0
     assert hub.token not in served.said
     written = [path for path in Path(hub_env["HF_HOME"]).rglob("*") if path.is_file()]
     assert any(path.parent.name == "hf-sfda-space" for path in written)
     assert not [path for path in written if hub.token.encode() in path.read_bytes()]
+
+
+def test_private_results_are_kept_from_other_pages_without_as_me_too(hub, results, serve):
+    hub.set(REPO, repo_type="dataset", private=True)
+    url = serve(*SERVE).address()
+    assert status(url) == 200
+    assert status(url, Host="evil.example") == 403
+
+
+def test_a_host_that_is_no_name_is_refused(hub_env):
+    said = run(*SERVE, "--allow-host", "http://board.example.org", env=hub_env)
+    assert said.startswith("Error: --allow-host is 'http://board.example.org'; give a host name")
+
+
+def status(url: str, **headers: str) -> int:
+    """Of the answer to a request with these headers."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as it:
+            return it.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_a_hub_that_is_down_does_not_stop_it(hub, monkeypatch):

@@ -63,6 +63,16 @@ def serve(
             "--as-me", help="Whoever opens the page reads the Hub with your token; else with none."
         ),
     ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="Where the page shows what only you may read, it answers to addresses, localhost "
+            "and this machine's name. Add a name, such as that of a proxy; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     token: TokenOption = None,
 ) -> None:
     """Serve the app on this machine, until Ctrl-C.
@@ -85,6 +95,7 @@ def serve(
         host=host,
         token=token,
         as_me=as_me,
+        allow_hosts=allow_host or (),
         say=lambda line: typer.echo(line),
     )
 

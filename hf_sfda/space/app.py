@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from hf_sfda.hub import ADVICE
 from hf_sfda.report.format import label
 from hf_sfda.space import api, fragments
 from hf_sfda.space.backend import Backend
+from hf_sfda.space.hosts import OwnHostsOnly
 from hf_sfda.space.jobs import Jobs
 from hf_sfda.space.page import OWN, Own, Page
 from hf_sfda.space.results import board_name, modality_of
 from hf_sfda.space.settings import Settings
+from hf_sfda.space.signals import until_ended
 from hf_sfda.space.tabs import compare, ensemble, leaderboard, plots, rank
 from hf_sfda.space.upkeep import keep_tidy
 
@@ -40,14 +46,14 @@ _SIGN_IN = "sign in with Hugging Face (programs send their token along)"
 _ASK_THE_HOST = "have this server started with --as-me (programs send their token along)"
 
 
-def make_app(settings: Settings, folder: Path | None = None) -> gr.Blocks:
+def make_app(settings: Settings, jobs: Jobs, folder: Path | None = None) -> gr.Blocks:
     """The whole page, not yet served.
 
     Args:
         settings: Which results, whose token, which limits.
+        jobs: Runs what visitors ask for.
         folder: Where the last good results are kept over a restart.
     """
-    jobs = Jobs(settings.limits)
     page = Page(Backend(settings, jobs, folder), jobs)
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 3600)) as app:
         _build(app, page)
@@ -59,33 +65,56 @@ def make_app(settings: Settings, folder: Path | None = None) -> gr.Blocks:
 
 
 def launch(
-    settings: Settings, *, folder: Path | None = None, **options: Any
-) -> tuple[gr.Blocks, str]:
-    """Serve the page; returns when it is up, if ``prevent_thread_lock`` is given.
+    settings: Settings,
+    *,
+    folder: Path | None = None,
+    started: Callable[[str], None] = lambda url: None,
+    **options: Any,
+) -> None:
+    """Serve the page until Ctrl-C or SIGTERM; then end all jobs and remove their files.
 
     Args:
         settings: As for :func:`make_app`.
         folder: As for :func:`make_app`.
+        started: Is called with the address when the page is up.
         options: Of gradio's ``launch``.
-
-    Returns:
-        The page and its address.
     """
     os.environ.setdefault(ADVICE, _SIGN_IN if _can_sign_in() else _ASK_THE_HOST)
     gr.set_static_paths([fragments.plotly_file()])
-    app = make_app(settings, folder)
-    _, url, _ = app.launch(
-        theme=_theme(),
-        css=fragments.styles(),
-        js=fragments.script(),
-        ssr_mode=False,
-        show_error=False,
-        max_file_size=settings.limits.upload_bytes,
-        mcp_server=importlib.util.find_spec("mcp") is not None,
-        footer_links=["api"],
-        **options,
+    with until_ended(), ExitStack() as stack:
+        os.environ["GRADIO_TEMP_DIR"] = stack.enter_context(_files())
+        jobs = Jobs(settings.limits)
+        app = make_app(settings, jobs, folder)
+        stack.callback(app.close, verbose=False)
+        stack.callback(jobs.close)  # first: a call that waits for its job keeps the server open
+        _, url, _ = app.launch(
+            theme=_theme(),
+            css=fragments.styles(),
+            js=fragments.script(),
+            ssr_mode=False,
+            show_error=False,
+            max_file_size=settings.limits.upload_bytes,
+            mcp_server=importlib.util.find_spec("mcp") is not None,
+            footer_links=["api"],
+            prevent_thread_lock=True,
+            app_kwargs={"middleware": _middleware(settings)},
+            **options,
+        )
+        started(url)
+        threading.Event().wait()
+
+
+def _files() -> tempfile.TemporaryDirectory[str]:
+    """A private folder for uploads and downloads; gradio's own is open to all and never removed."""
+    parent = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(
+        prefix="hf-sfda-files-", dir=parent, ignore_cleanup_errors=True
     )
-    return app, url
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    return [] if settings.hosts is None else [Middleware(OwnHostsOnly, names=settings.hosts)]
 
 
 def launch_on_hub() -> None:

@@ -361,6 +361,7 @@ class Jobs:
         self.ranking = threading.BoundedSemaphore(limits.jobs)
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
+        self._closed = False
         self._root = _private(root or Path(tempfile.gettempdir()) / f"hf-sfda-space-{os.getuid()}")
         _remove_leftovers(self._root)
         name = secrets.token_hex(8)
@@ -381,13 +382,16 @@ class Jobs:
 
         Raises:
             ConfigError: The request is not allowed; the message is for the visitor.
+            JobError: The server is shutting down.
         """
         request.validate(self.limits)
-        directory = _private(self._home / secrets.token_urlsafe(16))
-        for name in ("work", "tmp", "home"):
-            _private(directory / name)
-        job = Job(self, request, token, directory)
-        with self._lock:
+        with self._lock:  # `close` removes what was made before it, and nothing is made after it
+            if self._closed:
+                raise JobError("The server is shutting down. Try again in a minute.")
+            directory = _private(self._home / secrets.token_urlsafe(16))
+            for name in ("work", "tmp", "home"):
+                _private(directory / name)
+            job = Job(self, request, token, directory)
             self._jobs.add(job)
         return job
 
@@ -414,9 +418,10 @@ class Jobs:
         return len(old)
 
     def close(self) -> None:
-        """Discard everything; this server takes no jobs after that."""
+        """Discard everything; this server takes no jobs after that. Again is harmless."""
         atexit.unregister(self.close)
         with self._lock:
+            self._closed = True
             jobs = list(self._jobs)
         for job in jobs:
             job.discard()

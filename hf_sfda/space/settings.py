@@ -29,6 +29,8 @@ class Settings:
             server for oneself has one (``hf-sfda space serve --as-me``).
         limits: Of what a visitor may ask for.
         refresh: Seconds after which the results are read again.
+        hosts: The host names that the page answers to, beside addresses and the machine's own
+            name; ``None`` is any. See :mod:`hf_sfda.space.hosts`.
     """
 
     results: str
@@ -36,6 +38,7 @@ class Settings:
     visitor_token: str | None = field(default=None, repr=False)
     limits: Limits = field(default_factory=Limits)
     refresh: float = MAX_AGE
+    hosts: frozenset[str] | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -20,14 +20,16 @@ from hf_sfda.types import Ranking
 
 def build(page: Page) -> None:
     """Add the components, and let them follow the choice of a board."""
-    folder = Path(tempfile.mkdtemp(prefix="hf-sfda-downloads-"))
+    # Removed when the process ends, since `show` holds it until then.
+    folder = tempfile.TemporaryDirectory(prefix="hf-sfda-downloads-", ignore_cleanup_errors=True)
     board = gr.HTML(elem_id="board")
     with gr.Row(elem_classes="downloads"):
         csv = gr.DownloadButton("Download CSV", size="sm", elem_id="csv", scale=0)
         json = gr.DownloadButton("Download JSON", size="sm", elem_id="json", scale=0)
 
     def show(view: View | None) -> list[object]:
-        return [fragments.board(view, page.backend.results.snapshot()), *downloads(view, folder)]
+        files = downloads(view, Path(folder.name))
+        return [fragments.board(view, page.backend.results.snapshot()), *files]
 
     page.follows(show, board, csv, json)
 
