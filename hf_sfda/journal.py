@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_sfda.errors import StoreError
+from hf_sfda.foreign import visible_json
 from hf_sfda.hub import redact
 
 
@@ -46,6 +47,6 @@ class Journal:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts}
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(redact(json.dumps(line, ensure_ascii=False)) + "\n")
+                file.write(visible_json(redact(json.dumps(line, ensure_ascii=False))) + "\n")
         except OSError:
             self._path = None

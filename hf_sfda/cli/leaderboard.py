@@ -20,6 +20,7 @@ from hf_sfda.cli._options import (
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
 from hf_sfda.config import RankConfig
+from hf_sfda.foreign import clean
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -293,7 +294,8 @@ def _read(path: Path) -> str:
 def _words(facts: dict[str, Any]) -> Text:
     from rich.text import Text
 
-    return Text("\n".join(line for one in facts["datasets"] for line in _paragraph(one)))
+    lines = (clean(line) for one in facts["datasets"] for line in _paragraph(one))
+    return Text("\n".join(lines))
 
 
 def _paragraph(one: dict[str, Any]) -> list[str]:

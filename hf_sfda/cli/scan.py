@@ -89,11 +89,12 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
 
 def _table(found: list[Candidate]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("model", "params", "size", "downloads", "licence", "status"):
         numeric = name in ("params", "size", "downloads")
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for candidate in found:
-        table.add_row(*_cells(candidate), style="dim" if candidate.skip else "")
+        table.add_row(*map(Text, _cells(candidate)), style="dim" if candidate.skip else "")
     return table

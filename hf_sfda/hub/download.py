@@ -58,6 +58,9 @@ def cached_model(candidate: Candidate) -> Path | None:
         listing = get_cached_repo_tree(repo, revision=sha)
     except CachedRepoTreeNotFoundError:
         return None
+    # A listing that a killed process left half written is none.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
     needed = model_files(file.path for file in listing)
     found = [try_to_load_from_cache(repo, name, revision=sha) for name in needed]
     if "config.json" not in needed or not all(isinstance(path, str) for path in found):

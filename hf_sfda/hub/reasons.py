@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from json import JSONDecodeError
 from typing import Any
 
 from hf_sfda.hub.secrets import redact
@@ -38,6 +39,19 @@ def explain(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
     return redact(said)
+
+
+def explain_answer(error: BaseException) -> str:
+    """:func:`explain` for what happened while the Hub was asked: its answer may be damaged, too.
+
+    Example:
+        >>> explain_answer(RecursionError())
+        "the Hub's answer cannot be read (RecursionError); try again later"
+    """
+    if isinstance(error, (JSONDecodeError, RecursionError, AttributeError, KeyError, TypeError)):
+        kind = type(error).__name__
+        return f"the Hub's answer cannot be read ({kind}); try again later"
+    return explain(error)
 
 
 def is_unreachable(error: BaseException) -> bool:
