@@ -20,6 +20,7 @@ from hf_sfda.cli._options import (
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
 from hf_sfda.errors import ConfigError
+from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.processes import is_main_process
 from hf_sfda.types import View
 
@@ -180,6 +181,7 @@ def rank(
     if is_main_process():
         output.say("")
         _show(ranking, output)
+        refuse_other_dataset(settings.run_directory, settings.dataset)  # another run was faster
         ranking.save(settings.run_directory)
         output.say(f"Report  {settings.run_directory / 'report.html'}")
     if not ranking.ranked:
