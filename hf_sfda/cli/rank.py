@@ -14,8 +14,10 @@ from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
     QuietOption,
+    TokenFileOption,
     TokenOption,
     choose_format,
+    choose_token,
 )
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
@@ -142,11 +144,13 @@ def rank(
         ),
     ] = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Rank checkpoints for a dataset, without fine-tuning, with error bars."""
+    token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
     settings = _settings(
         context,

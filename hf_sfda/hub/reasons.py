@@ -13,7 +13,7 @@ from hf_sfda.hub.secrets import redact
 Say = Callable[[Any], str]
 
 ADVICE = "HF_SFDA_TOKEN_ADVICE"
-"""Variable with what to advise who needs a token: on a web page, nobody can pass --token."""
+"""Variable with what to advise who needs a token: on a web page, nobody can pass an option."""
 
 
 def explain(error: BaseException) -> str:
@@ -121,7 +121,7 @@ def _gated(error: Any) -> str:
 
 
 def _advice() -> str:
-    return os.environ.get(ADVICE) or "pass --token / set HF_TOKEN"
+    return os.environ.get(ADVICE) or "set HF_TOKEN / pass --token-file"
 
 
 def _http(error: Any) -> str:
@@ -129,7 +129,7 @@ def _http(error: Any) -> str:
     said = error.server_message or "no reason given"
     if status == 429:
         return (
-            "the Hub's rate limit is reached (429); wait five minutes, or "
+            "the Hub's rate limit is reached (429); wait five minutes and run again, or "
             f"{_advice()} for a higher one"
         )
     if status in (401, 403):

@@ -94,7 +94,8 @@ def who_am_i(api: HfApi) -> Account:
     except PublishError as error:
         if isinstance(error.__cause__, LocalTokenNotFoundError):
             raise PublishError(
-                "Cannot publish: not logged in. Pass --token, set HF_TOKEN, or run `hf auth login`."
+                "Cannot publish: not logged in. Set HF_TOKEN, pass --token-file, or run "
+                "`hf auth login`."
             ) from error
         raise
     with hub_errors("Cannot publish"):
@@ -116,7 +117,7 @@ def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
     if me.read_only:
         raise PublishError(
             f"The token of {me.name} may only read. Make one with write access in the Hub's "
-            "settings and pass it with --token or HF_TOKEN."
+            "settings and pass it with HF_TOKEN or --token-file."
         )
     if exists:
         with hub_errors(f"Cannot write to {repo}"):
