@@ -87,7 +87,7 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     try:
         config = read_json_file(path)
     except ForeignError as error:
-        raise BrokenFolderError(f"config.json cannot be read: {error}") from error
+        raise BrokenFolderError(f"config.json is {error}") from error
     if not isinstance(config, dict):
         raise BrokenFolderError("config.json holds no JSON object")
     return config
