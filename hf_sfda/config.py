@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_type_hints
 
 from hf_sfda.errors import ConfigError
+from hf_sfda.foreign import clean
+from hf_sfda.typed import read_settings, typed, unknown_keys
 from hf_sfda.types import View
 
 DEFAULT_METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
@@ -21,6 +26,10 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 _UNSAID = ("out", "batch_size", "workers", "work", "top", "max_params")
 """Options that change how or where a run is done, or who is in it, but not what a score is."""
+
+_HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)?(?::[^/]+)?", re.ASCII)
+_UNFIT = re.compile(r"[/\\:]")  # in the name of a directory
+_LONGEST_NAME = 150  # bytes; file systems take 255
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,11 @@ class RankConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in _kinds().items():
+            given = getattr(self, name)
+            value = typed(given, kind, name)
+            if value is not given:
+                object.__setattr__(self, name, value)
         if not self.dataset:
             raise ConfigError("No dataset given. Pass a Hub id, a folder or a file: --dataset ID")
         _at_least("samples", self.samples, 2)
@@ -96,25 +110,25 @@ class RankConfig:
         _at_least("top", self.top, 1)
         _at_least("batch_size", self.batch_size, 1)
         _at_least("max_length", self.max_length, 1)
+        _at_least("seed", self.seed, 0)
         if self.max_params is not None:
             _at_least("max_params", self.max_params, 1)
         if self.workers is not None:
             _at_least("workers", self.workers, 0)
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"confidence is {self.confidence}; it must lie in [0.5, 1).")
-        _one_of("view", self.view, get_args(View))
-        _one_of("dtype", self.dtype, get_args(Dtype))
-        _one_of("work", self.work, get_args(Work))
         if self.metric not in self.metrics:
             object.__setattr__(self, "metrics", (self.metric, *self.metrics))
 
     @property
     def run_directory(self) -> Path:
-        """Where the run writes its files."""
-        if self.out is not None:
-            return Path(self.out)
-        name = self.dataset.rstrip("/").replace(":", "-").split("/")[-1]
-        return Path("runs") / (Path(name).stem or "run")
+        """Where the run writes its files: ``out``, or a folder in ``runs``.
+
+        A dataset on the Hub gives its owner and whole name (``acme/plants`` -> ``acme--plants``,
+        ``acme/plants:large`` -> ``acme--plants--large``; ids on the Hub hold no ``--``), a folder
+        or file on this machine gives its own whole name (``data/train.csv`` -> ``train.csv``).
+        """
+        return Path(self.out) if self.out is not None else Path("runs") / _run_name(self.dataset)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON and YAML."""
@@ -127,36 +141,31 @@ class RankConfig:
         Raises:
             ConfigError: An unknown option, or a value that is not allowed.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"Unknown option {', '.join(unknown)}. Allowed: {', '.join(sorted(known))}."
-            )
+        if unknown := unknown_keys(values, sorted(_kinds())):
+            raise ConfigError(f"Unknown option {unknown}")
         if "dataset" not in values:
             raise ConfigError("The configuration names no dataset. Add `dataset: ID`.")
-        given: dict[str, Any] = dict(values)
-        for name in {"models", "metrics"} & given.keys():
-            given[name] = tuple(given[name])
-        return cls(**given)
+        return cls(**values)
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> RankConfig:
         """Read ``config.yaml`` of a run, with ``overrides`` on top.
 
         Raises:
-            ConfigError: The file is missing, is not YAML, or holds an unknown option.
+            ConfigError: The file is missing, is not YAML, or holds an unknown option or a value
+                that is not allowed.
         """
-        import yaml
-
+        name = f"The configuration {path}"
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            content = Path(path).read_bytes()
         except OSError as error:
             raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"The configuration {path} is not YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"The configuration {path} must hold `option: value` lines.")
-        return cls.from_dict({**values, **overrides})
+        values = read_settings(content, name)
+        values.pop("fingerprint", None)  # a finished run notes it; it is no option
+        try:
+            return cls.from_dict({**values, **overrides})
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
 
     def to_yaml(self) -> str:
         """The text of ``config.yaml``."""
@@ -240,6 +249,23 @@ def _at_least(name: str, value: int, low: int) -> None:
         raise ConfigError(f"{name} is {value}; it must be at least {low}.")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}.")
+@cache
+def _kinds() -> dict[str, Any]:
+    """Option -> its type."""
+    return get_type_hints(RankConfig)
+
+
+def _run_name(dataset: str) -> str:
+    """What a run directory is called; see :attr:`RankConfig.run_directory`."""
+    path = Path(dataset)
+    if _HUB_ID.fullmatch(dataset) and not os.path.exists(dataset):  # noqa: PTH110  (never raises)
+        name = dataset.replace("/", "--").replace(":", "--")
+    else:
+        name = path.name if path.name not in ("", "..") else path.resolve().name
+    name = _UNFIT.sub("-", clean(name, instead="-")).strip(" .") or "run"
+    if len(name.encode()) > _LONGEST_NAME:
+        digest = hashlib.sha256(dataset.encode(errors="surrogatepass")).hexdigest()[:8]
+        while len(name.encode()) > _LONGEST_NAME:
+            name = name[:-1]
+        name = f"{name}-{digest}"
+    return name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, TargetError
+from hf_sfda.foreign import read_json_file
 from hf_sfda.progress import Progress
 from hf_sfda.target import target_of
 from hf_sfda.types import Ranking, Target
@@ -27,7 +27,7 @@ def read_ranking(directory: str | Path) -> Ranking:
     """
     path = Path(directory) / "ranking.json"
     try:
-        return Ranking.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return Ranking.from_dict(read_json_file(path))
     except OSError as error:
         raise ConfigError(
             f"Cannot read {path}: {error.strerror}. Give the directory that `hf-sfda rank` wrote, "

@@ -15,7 +15,7 @@ from hf_sfda import __version__
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.hub import keep_secret, redact
-from hf_sfda.journal import Journal, prepare_directory
+from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress
@@ -65,6 +65,7 @@ def rank(
     directory = config.run_directory if config.out else None
     ranking = run(config, token=token, store=store, progress=progress, directory=directory)
     if directory is not None and is_main_process():
+        refuse_other_dataset(directory, config.dataset)  # another run may have been faster
         ranking.save(directory)
     return ranking
 
@@ -114,7 +115,7 @@ def run(
     store = store or FeatureStore()
     progress = (progress if main else None) or NoProgress()
     say = say if main else (lambda line: None)
-    from_main(accelerator, lambda: prepare_directory(directory))
+    from_main(accelerator, lambda: prepare_directory(directory, config.dataset))
     journal = Journal(directory if main else None)
     journal.write(
         "started",

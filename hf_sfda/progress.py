@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, Protocol
 
+from hf_sfda.foreign import clean
+
 Kind = Literal["dataset", "download", "extract", "score", "finetune"]
 Advance = Callable[[float], None]
 
@@ -42,7 +44,7 @@ class TqdmProgress:
         """A bar that is removed when the task ends."""
         from tqdm.auto import tqdm
 
-        label = f"{kind} {name}"
+        label = clean(f"{kind} {name}")
         scale = unit == "B"
         with tqdm(total=total, desc=label, unit=unit, unit_scale=scale, leave=False) as bar:
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import StoreError
-from hf_sfda.files import write_atomically
+from hf_sfda.files import remove_leftovers, write_atomically
+from hf_sfda.foreign import ForeignError, read_json_file
 from hf_sfda.types import Features
 
 if TYPE_CHECKING:
@@ -28,6 +31,11 @@ STORE_SCHEMA = 1
 """Part of every key: raising it abandons entries of an older layout instead of misreading them."""
 
 _LOGITS = "__source_logits__"
+
+_MARKER: Mapping[str, Any] = {
+    "key": dict, "bytes": int, "sha256": str, "stages": list, "n_samples": int,
+    "params": (int, NoneType), "seconds": (int, float), "meta": dict,
+}  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +91,7 @@ class FeatureStore:
 
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
+        self._swept = False
 
     def has(self, key: FeatureKey) -> bool:
         """Whether a whole entry is there, judged by its marker and size (no checksum)."""
@@ -124,6 +133,9 @@ class FeatureStore:
         except SafetensorError as error:
             self._drop(digest, str(error))
             return None
+        if lost := [name for name in marker["stages"] if name not in arrays]:
+            self._drop(digest, f"it lacks {lost[0]}")
+            return None
         return Features(
             stages={name: arrays[name] for name in marker["stages"]},
             source_logits=arrays.get(_LOGITS),
@@ -158,6 +170,7 @@ class FeatureStore:
         path = self._path(key.digest, ".json")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             path.unlink(missing_ok=True)
             write_atomically(self._path(key.digest, ".safetensors"), content)
             write_atomically(path, json.dumps(marker, indent=1).encode())
@@ -190,26 +203,45 @@ class FeatureStore:
         """
         freed = 0
         for path in sorted(self.root.glob("??/*"), key=lambda path: path.suffix != ".json"):
-            freed += path.stat().st_size
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process was faster
+                freed += path.stat().st_size
+                path.unlink()
         return freed
+
+    def _sweep(self) -> None:
+        """Remove, once, what killed writers left anywhere in the store."""
+        if not self._swept:
+            self._swept = True
+            for folder in self.root.glob("??"):
+                remove_leftovers(folder)
 
     def _path(self, digest: str, suffix: str) -> Path:
         return self.root / digest[:2] / f"{digest}{suffix}"
 
     def _read_marker(self, digest: str) -> dict[str, Any] | None:
         try:
-            marker = json.loads(self._path(digest, ".json").read_bytes())
-        except (FileNotFoundError, ValueError):
+            marker = read_json_file(self._path(digest, ".json"))
+        except (FileNotFoundError, ForeignError):
             return None
         except OSError as error:
             raise StoreError(_os_message("read", self.root, error)) from error
-        return marker if isinstance(marker, dict) and marker.get("schema") == STORE_SCHEMA else None
+        return marker if _is_marker(marker) else None
 
     def _drop(self, digest: str, reason: str) -> None:
         logger.warning("Feature file %s is damaged (%s); it is made again.", digest, reason)
         self._path(digest, ".json").unlink(missing_ok=True)
         self._path(digest, ".safetensors").unlink(missing_ok=True)
+
+
+def _is_marker(marker: Any) -> bool:
+    """Whether a marker holds all that is read from it later; a damaged one is no entry."""
+    if not isinstance(marker, dict) or marker.get("schema") != STORE_SCHEMA:
+        return False
+    whole = all(
+        name in marker and isinstance(marker[name], kind) and not isinstance(marker[name], bool)
+        for name, kind in _MARKER.items()
+    )
+    return whole and "last" in marker["stages"]
 
 
 def default_root() -> Path:

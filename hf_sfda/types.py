@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from hf_sfda.foreign import clean_all
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -65,6 +67,9 @@ class Candidate:
     skip: str | None = None
     status: Literal["skipped", "failed"] = "skipped"
 
+    def __post_init__(self) -> None:
+        _clean_fields(self, ("model_id", "library", "license", "pipeline_tag", "skip"))
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
@@ -110,6 +115,11 @@ class Target:
     inputs_fingerprint: str
     fingerprint: str
     seed: int
+
+    def __post_init__(self) -> None:
+        texts = ("dataset_id", "config", "split", "input_column", "label_column")
+        _clean_fields(self, (*texts, "sample_ids", "left_out"))
+        object.__setattr__(self, "class_names", _distinct(clean_all(self.class_names)))
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -235,6 +245,9 @@ class ModelRow:
     feature_key: str | None = None
     warnings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _clean_fields(self, ("model_id", "reason", "license", "library", "warnings"))
+
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
@@ -259,6 +272,9 @@ class Ranking:
     tool_version: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     created_at: str = ""
+
+    def __post_init__(self) -> None:
+        _clean_fields(self, ("config", "dataset", "warnings", "versions"))
 
     @property
     def metric(self) -> str:
@@ -374,3 +390,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
+
+
+def _clean_fields(instance: Any, names: Sequence[str]) -> None:
+    """Free the texts in these fields from hidden characters: they come from strangers, and end in
+    files and on terminals.
+    """
+    for name in names:
+        value = getattr(instance, name)
+        if (cleaned := clean_all(value)) != value:
+            object.__setattr__(instance, name, cleaned)
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names that became equal when they were cleaned get a number."""
+    counts: dict[str, int] = {}
+    numbered = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        numbered.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return tuple(numbered)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
+from hf_sfda.report.files import to_yaml
+from hf_sfda.types import Ranking
 
 
 def test_round_trip_through_yaml(tmp_path):
@@ -38,7 +44,7 @@ def test_bad_values_say_what_is_allowed(option, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("[1, 2", "not YAML"), ("- a", "option: value"), ("seed: 1", "names no dataset")],
+    [("[1, 2", "not YAML"), ("- a", "key: value"), ("seed: 1", "names no dataset")],
 )
 def test_bad_files(tmp_path, content, message):
     (tmp_path / "c.yaml").write_text(content, encoding="utf-8")
@@ -55,14 +61,128 @@ def test_the_metric_to_sort_by_is_always_computed():
 @pytest.mark.parametrize(
     ("dataset", "name"),
     [
-        ("me/ds", "ds"),
-        ("me/ds:large", "ds-large"),
+        ("imdb", "imdb"),
+        ("me/ds", "me--ds"),
+        ("acme/ds", "acme--ds"),
+        ("me/x-v1.0", "me--x-v1.0"),
+        ("me/ds:large", "me--ds--large"),
+        ("me/ds:..", "me--ds--"),
+        ("me/ds:a/../b", "b"),
         ("/data/photos/", "photos"),
-        ("a/train.csv", "train"),
+        ("/data/x-v1.0", "x-v1.0"),
+        ("./data/train.csv", "train.csv"),
+        ("a/b/train.csv", "train.csv"),
+        ("C:\\data\\x", "C---data-x"),
+        ("..hidden", "hidden"),
+        ("a\x1b[31m\u202e", "a-[31m-"),
+        ("/", "run"),
+        ("...", "run"),
     ],
 )
-def test_run_directory(dataset, name):
+def test_run_directory(dataset, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert str(RankConfig(dataset).run_directory) == f"runs/{name}"
+
+
+@pytest.mark.parametrize("dataset", [".", "..", "photos", "./photos/", "photos/..", "../work"])
+def test_a_folder_gives_a_run_its_own_name(dataset, tmp_path, monkeypatch):
+    (tmp_path / "work" / "photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    name = (tmp_path / "work" / dataset).resolve().name
+    assert RankConfig(dataset).run_directory == Path("runs") / name
+
+
+def test_a_folder_wins_over_a_hub_id_of_the_same_spelling(tmp_path, monkeypatch):
+    (tmp_path / "acme" / "plants").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert RankConfig("acme/plants").run_directory == Path("runs/plants")
+
+
+def test_long_names_of_runs_stay_apart():
+    first, second = ("x" * 400 + end for end in "ab")
+    names = {RankConfig(f"/data/{name}").run_directory.name for name in (first, second)}
+    assert len(names) == 2
+    assert all(len(name.encode()) < 200 for name in names)
+
+
+TOO_DEEP = "[" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("samples: abc", "samples is 'abc'; it must be a whole number"),
+        ("samples: 2.5", "samples is 2.5; it must be a whole number"),
+        ("samples: true", "samples is True; it must be a whole number"),
+        ("samples:", "samples is None; it must be a whole number"),
+        ("samples: 2024-01-02", "samples is the date 2024-01-02; it must be a whole number"),
+        ("samples: [1]", r"samples is \[1\]; it must be a whole number"),
+        ("seed: -1", "seed is -1; it must be at least 0"),
+        ("confidence: high", "confidence is 'high'; it must be a number"),
+        ("confidence: .nan", "confidence is nan"),
+        ("models: 5", "models is 5; it must be a list of texts, or one text"),
+        ("models: {a: b}", "models is {'a': 'b'}; it must be a list of texts"),
+        ("models: [a/b, 5]", "an entry of models is 5; it must be text"),
+        ("metrics: 2024-01-02", "metrics is the date 2024-01-02"),
+        ("split: no", "split is False; it must be text. In YAML, put it in quotes"),
+        ("revision: 2024-01-02", "revision is the date 2024-01-02; it must be text.*quotes"),
+        ("out: 7", "out is 7; it must be text"),
+        ("view: [all]", r"view is \['all'\]; allowed are last, all"),
+        ("work: {}", "work is {}; allowed are"),
+        ("max_params: 300M", "max_params is '300M'; it must be a whole number"),
+        ("workers: 1.0", "workers is 1.0; it must be a whole number"),
+        ("sampels: 5", "Unknown option sampels. .*Did you mean samples"),
+        ("5: 6", "Unknown option 5. Allowed"),
+        (f"models: {TOO_DEEP}", "nested more than 64 levels deep"),
+        ("a: !!timestamp x", "not YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "not YAML"),
+        ("a: \x1b[31m", "not YAML"),
+        ("models: &a [*a]", "nested more than"),
+        ("? [a]\n: b", "not YAML"),
+    ],
+)
+def test_a_file_with_a_value_of_the_wrong_kind(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"dataset: me/ds\n{text}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as caught:
+        RankConfig.from_yaml(path)
+    assert str(caught.value).startswith(f"The configuration {path}")
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_a_file_in_another_encoding(tmp_path, encoding):
+    (tmp_path / "c.yaml").write_text("dataset: me/Blüten\n", encoding=encoding)
+    with pytest.raises(ConfigError, match=r"is not UTF-8 text.*save it as UTF-8"):
+        RankConfig.from_yaml(tmp_path / "c.yaml")
+
+
+def test_what_is_meant_well_is_taken(tmp_path):
+    (tmp_path / "c.yaml").write_bytes(
+        b"\xef\xbb\xbfdataset: me/ds\nmodels: org/name\nmetrics: [knn]\nmax_params: 300_000\n"
+    )
+    config = RankConfig.from_yaml(tmp_path / "c.yaml")
+    assert config.models == ("org/name",)
+    assert config.metrics == ("sfda_cv", "knn")
+    assert config.max_params == 300_000
+    as_numpy = RankConfig("d", samples=np.int64(7), confidence=np.float32(0.5), models=["a/b"])
+    assert (type(as_numpy.samples), type(as_numpy.confidence)) == (int, float)
+    assert as_numpy.models == ("a/b",)
+    json.dumps(as_numpy.to_dict())
+
+
+def test_the_file_that_a_run_wrote_can_be_used(tmp_path):
+    config = RankConfig("me/ds", models=("a/b",))
+    ranking = Ranking(config=config.to_dict() | {"fingerprint": "0" * 16}, dataset={}, rows=())
+    (tmp_path / "config.yaml").write_bytes(to_yaml(ranking))
+    assert RankConfig.from_yaml(tmp_path / "config.yaml") == config
+
+
+def test_options_in_python_are_checked_alike():
+    with pytest.raises(ConfigError, match="samples is 'abc'"):
+        RankConfig("me/ds", samples="abc")
+    with pytest.raises(ConfigError, match="dataset is 5; it must be text"):
+        RankConfig.from_dict({"dataset": 5})
 
 
 def test_fingerprint_ignores_who_and_where_but_not_what():

@@ -9,8 +9,12 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 from hf_sfda.errors import ExtractionError
 from hf_sfda.hub import (
@@ -24,6 +28,7 @@ from hf_sfda.hub import (
     read,
     redact,
 )
+from hf_sfda.hub.api import asked_to_wait
 from hf_sfda.types import Candidate
 from tests import factories
 
@@ -391,3 +396,89 @@ def test_the_import_is_light():
 
 def test_a_candidate_without_a_revision_is_never_taken_from_the_cache(vit):
     assert cached_model(replace(vit, revision=None)) is None
+
+
+# -- hostile answers
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "0"}, 0),
+        ({"Retry-After": " 12 "}, 12),
+        ({"Retry-After": "²"}, None),
+        ({"Retry-After": "١٢"}, None),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "1e9"}, None),
+        ({"Retry-After": "9" * 400}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "Wed, 99 Oct 2015 07:28:00 GMT"}, None),
+        ({"RateLimit": '"api";r=0;t=55', "Retry-After": "1"}, 55),
+        ({"RateLimit": '"api";r=3;t=55', "Retry-After": "1"}, 1),
+        ({"RateLimit": "nonsense"}, None),
+        ({"RateLimit": f'"api";r=0;t={"9" * 5000}'}, None),
+    ],
+)
+def test_how_long_an_answer_asks_to_wait(headers, seconds):
+    assert asked_to_wait(headers) == seconds
+
+
+def test_a_date_to_wait_for_is_understood():
+    moment = datetime.now(UTC) + timedelta(seconds=100)
+    seconds = asked_to_wait({"Retry-After": format_datetime(moment, usegmt=True)})
+    assert seconds is not None and 90 < seconds <= 100
+
+
+@pytest.mark.parametrize(
+    "headers", [{"RateLimit": '"api";r=0;t=99999999'}, {"Retry-After": "99999999"}]
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_client_never_waits_for_days(hub, vit, waits, caplog, headers, status):
+    if status == 503 and "RateLimit" in headers:
+        pytest.skip("it counts for 429 only")
+    hub.faults.add(status=status, headers=headers, times=None)
+    with pytest.raises(HfHubHTTPError, match=str(status)):
+        list(hub_api().list_models())
+    with pytest.raises(ExtractionError, match=r"rate limit|its side"):
+        download_model(vit)
+    assert all(seconds < 20 for seconds in waits)
+    assert "asks to wait 99999999 s" in caplog.text
+    assert "given up" in caplog.text
+
+
+def test_the_client_tells_how_long_it_waits(hub, vit, waits, caplog):
+    hub.faults.add(path_regex="^/api/models$", status=429, headers={"RateLimit": '"api";r=0;t=7'})
+    list(hub_api().list_models())
+    assert "The Hub asks to wait 7 s (429)." in caplog.text
+    assert 8.0 in waits
+
+
+def test_wrong_bytes_of_the_right_length_are_fetched_again(hub, vit):
+    fault = hub.faults.add(method="GET", path_regex="model.safetensors$", action="corrupt")
+    folder = download_model(vit)
+    content = hub.files(vit.model_id)["model.safetensors"]
+    assert (folder / "model.safetensors").read_bytes() == content
+    assert fault.hits == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_bytes_that_stay_wrong_are_never_used(hub, vit, name):
+    hub.faults.add(method="GET", path_regex=f"{name}$", action="corrupt", times=None)
+    with pytest.raises(ExtractionError, match=rf"{name} of {vit.model_id} arrives damaged"):
+        download_model(vit)
+    hub.faults.clear()
+    folder = download_model(vit)
+    assert (folder / name).read_bytes() == hub.files(vit.model_id)[name]
+
+
+def test_a_listing_that_is_half_written_is_none(hub, vit):
+    from huggingface_hub import constants
+
+    folder = download_model(vit)
+    listings = list(Path(constants.HF_HUB_CACHE).glob("**/trees/*.json"))
+    assert listings, "the client keeps a listing"
+    for path in listings:
+        path.write_bytes(path.read_bytes()[:20])
+    assert download_model(vit) == folder

@@ -86,6 +86,15 @@ def test_who_is_ranked_does_not_decide_what_may_be_compared():
         ("datasets: [me/a]\nview: best", "view is 'best'; allowed are last, all"),
         ("datasets: [me/a]\nbudget: {candidates: 0}", "candidates is 0; it must be at least 1"),
         ("datasets: [me/a\n", "is not YAML"),
+        ("datasets: [me/a]\nmetrics: 5", "metrics is 5; it must be a list of texts"),
+        ("datasets: [me/a]\nmetrics: [5]", "an entry of metrics is 5; it must be text"),
+        ("datasets: [me/a]\nsamples: 2024-01-02", "samples is the date 2024-01-02"),
+        ("datasets: [{id: me/a, revision: 2024-01-02}]", "put it in quotes"),
+        ("datasets: [me/a]\nsampels: 5", "Did you mean samples?"),
+        ("datasets: " + "[" * 5000, "nested more than 64 levels deep"),
+        ("datasets: &a [*a]", "nested more than 64 levels deep"),
+        (b"datasets: [me/a]\n# \xe4\n", "not UTF-8"),
+        ("datasets: !!int ''", "is not YAML"),
         ("- a", "must hold `key: value` lines"),
     ],
 )
@@ -94,6 +103,10 @@ def test_what_is_not_allowed_is_said_with_what_is(text, said):
         parse_settings(text)
     assert said in str(caught.value)
     assert str(caught.value).startswith("leaderboard.yaml")
+
+
+def test_one_model_may_be_written_without_a_list():
+    assert parse_settings("datasets: [me/a]\nmodels: acme/vit").models == ("acme/vit",)
 
 
 def test_the_template_is_what_the_options_say():

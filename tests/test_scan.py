@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 from hf_sfda import find_candidates
 from hf_sfda.errors import ScanError
 from hf_sfda.scan import rules
-from hf_sfda.scan.query import PIPELINE_TAGS
+from hf_sfda.scan.query import EXPAND, PIPELINE_TAGS
 from tests import factories
 
 
@@ -477,3 +479,188 @@ def test_scanning_needs_no_torch(zoo):
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# -- hostile input
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"config.json": DEEP}, "config.json is nested more than 64 levels"),
+        ({"config.json": '{"a":' * 5000}, "config.json is nested more"),
+        ({"config.json": '{"model_type": "vit"'}, "config.json is not JSON"),
+        ({"config.json": b"\xff\xfe{}"}, "config.json is not UTF-8"),
+        ({"config.json": "[]"}, "config.json holds no JSON object"),
+        ({"config.json": '{"architectures": 5}'}, "its config.json names neither"),
+        (
+            {"model.safetensors": None, "model.safetensors.index.json": DEEP},
+            "model.safetensors.index.json is not an index of shards",
+        ),
+        (
+            {
+                "model.safetensors": None,
+                "model.safetensors.index.json": '{"weight_map": {"a": [1]}}',
+            },
+            "model.safetensors.index.json is not an index of shards",
+        ),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_read_are_a_failed_row(hub, zoo, tmp_path, files, reason):
+    for name, data in variant(zoo / "vit", **files).items():
+        (tmp_path / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    (candidate,) = find_candidates([str(tmp_path)])
+    assert candidate.status == "failed"
+    assert candidate.skip.startswith(reason)
+    assert len(candidate.skip) < 400
+
+
+def test_whatever_goes_wrong_with_a_folder_is_its_row(hub, zoo, monkeypatch):
+    def endless(path: pathlib.Path, pattern: str):
+        raise RecursionError("maximum recursion depth exceeded")  # folders in folders
+
+    monkeypatch.setattr(pathlib.Path, "rglob", endless)
+    (candidate,) = find_candidates([str(zoo / "vit")])
+    assert candidate.status == "failed"
+    assert candidate.skip.startswith("its files are not what a checkpoint holds (RecursionError")
+
+
+@pytest.mark.parametrize(
+    ("front", "license"),
+    [
+        (f"a: {DEEP}", None),
+        ("a: &a [*a]", None),
+        ("a: !!timestamp x", None),
+        ("license: 2024-13-01", None),
+        ("license: [mit]", None),
+        ('license: "m\\uD800i\\x1Bt"', "m\ufffdi\ufffdt"),
+    ],
+)
+def test_a_card_may_hold_anything(hub, zoo, tmp_path, front, license):
+    for name, data in variant(zoo / "vit").items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "README.md").write_text(f"---\n{front}\n---\n", encoding="utf-8")
+    (candidate,) = find_candidates([str(tmp_path)])
+    assert (candidate.skip, candidate.license) == (None, license)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("~nosuchuser/m", "there is no such user on this machine"),
+        ("x" * 5000, "too long for a path or a Hub id"),
+        (f"acme/{'x' * 300}", "neither a path that exists nor a Hub id"),
+        ("a\0b", "neither a path that exists nor a Hub id"),
+        ("a\ud800b", "neither a path that exists nor a Hub id"),
+        ("\x1b[31m", "neither a path that exists nor a Hub id"),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_odd_entries_are_failed_rows_and_the_others_go_on(
+    hub, zoo, tmp_path, entry, reason, listed
+):
+    entries = [entry, str(zoo / "vit")]
+    if listed:
+        path = tmp_path / "models.txt"
+        path.write_text("\n".join(entries), encoding="utf-8", errors="replace")
+        if "\0" in entry:
+            pytest.skip("a file with NUL is no list")
+        entries = [str(path)]
+    odd, good = find_candidates(entries)
+    assert odd.status == "failed" and reason in odd.skip
+    assert good.skip is None
+    assert odd.model_id.isprintable() and len(odd.model_id) <= 320
+    odd.model_id.encode()
+
+
+def denied(monkeypatch, method: str, name: str) -> None:
+    """As for a user without the right to read; root may read everything."""
+    real = getattr(pathlib.Path, method)
+
+    def refuse(path, *arguments, **options):
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(pathlib.Path, method, refuse)
+
+
+def test_a_list_that_may_not_be_read_is_a_failed_row(hub, zoo, tmp_path, monkeypatch):
+    (tmp_path / "models.txt").write_text("acme/vit")
+    denied(monkeypatch, "open", "models.txt")
+    bad, good = find_candidates([str(tmp_path / "models.txt"), str(zoo / "vit")])
+    assert bad.skip == "cannot be read: Permission denied; check its permissions"
+    assert (bad.status, good.skip) == ("failed", None)
+
+
+def test_a_folder_that_may_not_be_listed_is_a_failed_row(hub, zoo, tmp_path, monkeypatch):
+    shutil.copytree(zoo / "vit", tmp_path / "b")
+    (tmp_path / "a").mkdir()
+    denied(monkeypatch, "iterdir", "a")
+    bad, good = find_candidates([str(tmp_path)])
+    assert bad.skip == "cannot be read: Permission denied; check its permissions"
+    assert (bad.status, bad.path, good.skip) == ("failed", tmp_path / "a", None)
+    denied(monkeypatch, "iterdir", tmp_path.name)
+    (bad,) = find_candidates([str(tmp_path)])
+    assert (bad.status, bad.model_id) == ("failed", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content", [b"[", DEEP.encode(), b"\xff", b'{"a": 1}', b'[{"id": "a/b", "downloads": "x"}]']
+)
+def test_a_page_of_the_hub_that_cannot_be_read_is_a_scan_error(hub, waits, content):
+    hub.faults.add(path_regex="^/api/models$", action="replace", content=content, times=None)
+    with pytest.raises(ScanError, match=r"cannot be asked for candidates: .*--models"):
+        find_candidates(modality="image")
+
+
+@pytest.mark.parametrize("action", ["half", "corrupt", "cut", "reset"])
+def test_a_page_that_arrives_broken_is_a_scan_error(hub, zoo, waits, action):
+    hub.put("acme/vit", zoo / "vit")
+    hub.faults.add(path_regex="^/api/models$", action=action, times=None)
+    with pytest.raises(ScanError, match="cannot be asked for candidates"):
+        find_candidates(modality="image")
+
+
+def test_redirects_without_end_are_a_scan_error_and_a_failed_row(hub, waits):
+    for path in ("/api/models", "/api/models/acme/vit"):
+        headers = {"Location": path}
+        hub.faults.add(path_regex=f"^{path}$", status=302, headers=headers, times=None)
+    with pytest.raises(ScanError, match="redirect"):
+        find_candidates(modality="image")
+    (candidate,) = find_candidates(["acme/vit"])
+    assert (candidate.status, "redirect" in candidate.skip) == ("failed", True)
+
+
+@pytest.mark.parametrize("content", [b"{", DEEP.encode(), b"[]", b"5"])
+def test_an_answer_about_one_model_that_cannot_be_read_is_its_row(hub, zoo, waits, content):
+    hub.put("acme/vit", zoo / "vit")
+    hub.put("acme/other", zoo / "vit")
+    path = "^/api/models/acme/vit"
+    hub.faults.add(path_regex=path, action="replace", content=content, times=None)
+    bad, good = find_candidates(["acme/vit", "acme/other"])
+    assert bad.status == "failed"
+    assert "the Hub's answer cannot be read" in bad.skip
+    assert good.skip is None
+
+
+def test_a_field_that_is_nonsense_costs_one_model_and_not_the_scan(hub, zoo):
+    hub.put("acme/vit", zoo / "vit", downloads=1)
+    strange = {"id": "acme/odd", "downloads": 9, "config": ["a"], "tags": [5], "siblings": []}
+    page = hub_page("acme/vit")
+    content = json.dumps([strange, *page]).encode()
+    hub.faults.add(path_regex="^/api/models$", action="replace", content=content, times=None)
+    odd, good = find_candidates(modality="image", top=1)
+    assert (odd.model_id, good.model_id, good.skip) == ("acme/odd", "acme/vit", None)
+    assert odd.skip is not None
+
+
+def hub_page(name: str) -> list[dict[str, object]]:
+    """A listing as the Hub sends it."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    parameters = [("expand", field) for field in EXPAND] + [("search", name)]
+    return get_session().get(f"{constants.ENDPOINT}/api/models", params=parameters).json()

@@ -127,14 +127,16 @@ def test_private_results_are_as_good_as_none_without_a_token(hub, results, hub_e
     stranger = hub.account("stranger")
     said = run(*SERVE, env={**hub_env, "HF_TOKEN": stranger})
     assert f"There is no dataset {REPO}" in said
-    assert "pass --token if it is private" in said
+    assert "pass --token-file if it is private" in said
     assert stranger not in said
 
 
 def test_as_me_needs_me(results, hub_env):
     env = {name: value for name, value in hub_env.items() if name != "HF_TOKEN"}
     said = run(*SERVE, "--as-me", env=env)
-    assert said == "Error: --as-me needs a token: pass --token, set HF_TOKEN or `hf auth login`."
+    assert said == (
+        "Error: --as-me needs a token: set HF_TOKEN, pass --token-file, or run `hf auth login`."
+    )
 
 
 @pytest.mark.parametrize(

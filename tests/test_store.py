@@ -103,13 +103,102 @@ def test_damage_is_found_removed_and_can_be_made_good(tmp_path, caplog, damage):
     assert_same(store.get(KEY), features())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 99}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"\xff", b"[" * 5000, b'{"schema": 99}', b'{"schema": 1}'],
+    ids=["empty", "cut", "list", "not UTF-8", "deep", "other schema", "schema alone"],
+)
 def test_an_unreadable_marker_means_no_entry(tmp_path, content):
     store = FeatureStore(tmp_path)
     store.put(KEY, features())
     next(tmp_path.glob("??/*.json")).write_bytes(content)
     assert not store.has(KEY)
     assert store.get(KEY) is None
+    assert list(store.entries()) == []
+    store.put(KEY, features())
+    assert_same(store.get(KEY), features())
+
+
+MARKER = ("key", "bytes", "sha256", "stages", "n_samples", "params", "seconds", "meta")
+
+
+@pytest.mark.parametrize("name", MARKER)
+@pytest.mark.parametrize("value", [None, True, "x", ["other"]], ids=repr)
+def test_a_marker_that_lacks_a_key_is_a_damaged_entry(tmp_path, name, value):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    path = next(tmp_path.glob("??/*.json"))
+    marker = json.loads(path.read_text())
+    assert set(marker) == {"schema", *MARKER}
+    if value is None:
+        del marker[name]
+    else:
+        marker[name] = value
+    path.write_text(json.dumps(marker))
+    assert store.get(KEY) is None
+    assert all(entry.digest == KEY.digest for entry in store.entries())
+    store.put(KEY, features())
+    assert_same(store.get(KEY), features())
+
+
+def test_leftovers_of_killed_writers_go_with_the_next_entry(tmp_path):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    left = [tmp_path / folder / f".{'0' * 32}{end}" for folder in ("00", "ff", KEY.digest[:2])
+            for end in (".safetensors.abcd1234", ".json.x_y_z_12")]  # fmt: skip
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    other = tmp_path / "ff" / ".keep"  # not ours to remove
+    other.write_bytes(b"")
+    FeatureStore(tmp_path).put(KEY, features(1))
+    assert not [path for path in left if path.exists()]
+    assert other.exists()
+    assert_same(store.get(KEY), features(1))
+
+
+def test_the_temporary_file_of_a_living_writer_stays(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    seen = []
+
+    def look(descriptor: int) -> None:
+        files.remove_leftovers(tmp_path)  # as another process would
+        seen.extend(tmp_path.iterdir())
+
+    monkeypatch.setattr(os, "fsync", look)
+    files.write_atomically(path, b"new")
+    assert len(seen) == 1
+    assert seen[0].name.startswith(".x.")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
+    real, made = files.tempfile.mkstemp, []
+
+    def swept_at_once(**options):
+        descriptor, name = real(**options)
+        made.append(name)
+        if len(made) == 1:  # another process comes between making and locking
+            files.remove_leftovers(tmp_path)
+            assert not Path(name).exists()
+        return descriptor, name
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", swept_at_once)
+    files.write_atomically(tmp_path / "x", b"new")
+    assert len(made) == 2
+    assert (tmp_path / "x").read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_system_without_locks_takes_files_all_the_same(tmp_path, monkeypatch):
+    def no_locks(descriptor: int, *, wait: bool) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files, "_lock", no_locks)
+    (tmp_path / ".x.abcd1234").write_bytes(b"may be in use")
+    files.write_atomically(tmp_path / "x", b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"x", ".x.abcd1234"}
 
 
 def test_the_key_is_in_the_header_of_the_file(tmp_path):

@@ -7,12 +7,12 @@ this tells.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import ExtractionError
+from hf_sfda.foreign import read_json_file
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     file = path / CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json_file(file)
     except FileNotFoundError:
         raise ExtractionError(f"no {CONFIG} in the folder: not a model we can open") from None
     except (OSError, ValueError) as error:
@@ -73,8 +73,8 @@ def _listed(path: Path) -> tuple[Path, ...]:
         found = f"only {', '.join(others)}, which can run code when opened" if others else "none"
         raise ExtractionError(f"no {WEIGHTS} in the folder (weights found: {found})")
     try:
-        names = set(json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        names = set(read_json_file(path / INDEX)["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExtractionError(f"{INDEX} cannot be read: {error!r}") from error
     if any(Path(name).name != name for name in names):
         raise ExtractionError(f"{INDEX} points outside its folder")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.cli._tables import Cells, tabbed, terminal_table
-from hf_sfda.report.names import with_short_names
+from hf_sfda.names import with_short_names
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:

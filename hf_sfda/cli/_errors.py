@@ -7,6 +7,7 @@ import sys
 import traceback
 
 from hf_sfda.errors import ConfigError, SfdaError
+from hf_sfda.foreign import clean_lines
 from hf_sfda.hub import redact
 from hf_sfda.processes import is_main_process
 
@@ -36,4 +37,4 @@ def report_failure(error: BaseException) -> int:
 def _complain(message: str) -> None:
     if not is_main_process():
         return
-    sys.stderr.write(redact(message).rstrip("\n") + "\n")
+    sys.stderr.write(clean_lines(redact(message)).rstrip("\n") + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,10 +20,53 @@ TokenOption = Annotated[
     str | None,
     typer.Option(
         "--token",
-        help="Hub token; by default HF_TOKEN or what `hf auth login` stored.",
+        help="Hub token; others on this machine can see it. Better set HF_TOKEN, use --token-file, "
+        "or log in with `hf auth login`.",
         show_default=False,
     ),
 ]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", help="File that holds the Hub token.", show_default=False),
+]
+
+_LONGEST_TOKEN = 10_000  # bytes; a file with more holds something else
+
+
+def choose_token(token: str | None, token_file: Path | None) -> str | None:
+    """The Hub token that was given, if any; ``None`` takes HF_TOKEN or the login.
+
+    Raises:
+        ConfigError: It was given twice, or the file does not hold one.
+    """
+    from hf_sfda.errors import ConfigError
+    from hf_sfda.hub import keep_secret
+    from hf_sfda.processes import is_main_process
+
+    if token is not None and token_file is not None:
+        raise ConfigError("Both --token and --token-file are given; keep one, best --token-file.")
+    if token is not None:
+        keep_secret(token)
+        if is_main_process():
+            typer.echo(
+                "Warning: the list of processes shows --token to everybody on this machine. Set "
+                "HF_TOKEN or use --token-file instead.",
+                err=True,
+            )
+        return token
+    if token_file is None:
+        return None
+    try:
+        with token_file.open("rb") as file:
+            text = file.read(_LONGEST_TOKEN).decode("ascii").strip()
+    except OSError as error:
+        raise ConfigError(f"Cannot read --token-file {token_file}: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        text = ""
+    if len(text.split()) != 1:
+        raise ConfigError(f"--token-file {token_file} must hold one token and nothing else.")
+    keep_secret(text)
+    return text
 
 
 def choose_format(format_: Format, json_: bool, quiet: bool) -> Format:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda.foreign import clean_lines, visible_json
 from hf_sfda.hub import redact
 
 if TYPE_CHECKING:
@@ -66,23 +67,27 @@ class Output:
             quiet: Ids only, one a line.
         """
         if self.mode is Format.json:
-            sys.stdout.write(redact(json.dumps(data, ensure_ascii=False, indent=2)) + "\n")
+            text = redact(json.dumps(data, ensure_ascii=False, indent=2))
+            sys.stdout.write(visible_json(text) + "\n")
         elif self.mode is Format.human:
             self._stdout.print(human(self._stdout.width))
         else:
             text = agent() if self.mode is Format.agent else quiet()
-            sys.stdout.write(redact(text).rstrip("\n") + "\n" if text else "")
+            sys.stdout.write(clean_lines(redact(text)).rstrip("\n") + "\n" if text else "")
         sys.stdout.flush()
 
     def say(self, message: str) -> None:
         """A line about what is going on; only people see it."""
         if self.human:
-            self.talk.print(redact(message), markup=False, soft_wrap=True)
+            self.talk.print(clean_lines(redact(message)), markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """A line nobody should miss; on stderr in every mode."""
         self.talk.print(
-            f"Warning: {redact(message)}", markup=False, highlight=False, style="yellow"
+            f"Warning: {clean_lines(redact(message))}",
+            markup=False,
+            highlight=False,
+            style="yellow",
         )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from hf_sfda.cli._output import Output
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import clean_lines
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -66,11 +67,13 @@ def offer(
 
 def _show(output: Output, plan: Plan, done: list[Done]) -> None:
     if output.human and not sys.stdout.isatty():
-        sys.stdout.write(plan.render())  # a diff must not be wrapped at some width on its way
+        sys.stdout.write(
+            clean_lines(plan.render())
+        )  # a diff must not be wrapped at some width on its way
         return
     output.document(
         {**plan.to_dict(), "done": [vars(one) for one in done]},
-        human=lambda width: _coloured(plan.render()),
+        human=lambda width: _coloured(clean_lines(plan.render())),
         agent=lambda: plan.render() + "".join(f"done\t{one.what}\t{one.url}\n" for one in done),
         quiet=lambda: "\n".join(one.url for one in done),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hf_sfda.foreign import clean
 from hf_sfda.progress import Advance, Kind
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ConsoleProgress:
             yield lambda amount: None
             return
         with self._lock:
-            task = bars.add_task(_TITLES[kind], total=total, title=name, unit=unit)
+            task = bars.add_task(_TITLES[kind], total=total, title=clean(name), unit=unit)
         try:
             yield lambda amount: bars.advance(task, amount)
         finally:
@@ -86,12 +87,12 @@ def _bars(console: Console) -> Bars:
             return Text(f"{task.completed / divisor:,.0f}{total}{suffix}")
 
     return Progress(
-        TextColumn("{task.description:<8}", style="bold"),
+        TextColumn("{task.description:<8}", style="bold", markup=False),
         BarColumn(bar_width=20),
         Done(),
         Speed(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[title]}", style="dim"),
+        TextColumn("{task.fields[title]}", style="dim", markup=False),
         console=console,
         transient=True,
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda.foreign import clean
 from hf_sfda.report.format import score
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def tabbed(cells: Cells) -> str:
 
 
 def _full(value: Any) -> str:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+    empty = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if empty else clean(str(value))
 
 
 def _line(value: Any) -> str:

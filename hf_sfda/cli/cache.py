@@ -24,6 +24,7 @@ def list_entries(
     """List what is stored."""
     from rich.text import Text
 
+    from hf_sfda.foreign import clean_lines
     from hf_sfda.store import FeatureStore
 
     store = FeatureStore()
@@ -39,7 +40,7 @@ def list_entries(
     summary = f"{len(rows)} entries, {total / 1e6:,.1f} MB in {store.root}"
     Output(choose_format(format_, json_, quiet)).document(
         rows,
-        human=lambda width: Text("\n".join([*lines, summary])),
+        human=lambda width: Text(clean_lines("\n".join([*lines, summary]))),
         agent=lambda: "\n".join("\t".join(map(str, row.values())) for row in rows),
         quiet=lambda: "\n".join(str(row["entry"]) for row in rows),
     )

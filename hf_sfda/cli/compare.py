@@ -12,19 +12,21 @@ from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
     QuietOption,
+    TokenFileOption,
     TokenOption,
     choose_format,
+    choose_token,
 )
 from hf_sfda.cli._output import Format, Output
 
 _EXAMPLES = """
 **Examples**
 
-- `hf-sfda compare runs/plants acme/vit acme/resnet`
+- `hf-sfda compare runs/me--plants acme/vit acme/resnet`
 
-- `hf-sfda compare runs/plants acme/vit acme/resnet --metric linear_probe --top 3`
+- `hf-sfda compare runs/me--plants acme/vit acme/resnet --metric linear_probe --top 3`
 
-- `hf-sfda compare runs/plants acme/vit acme/resnet --json`
+- `hf-sfda compare runs/me--plants acme/vit acme/resnet --json`
 """
 
 
@@ -35,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 def compare(
     run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
-    model_a: Annotated[str, typer.Argument(help="A ranked model, named as in the ranking.")],
+    model_a: Annotated[str, typer.Argument(help="A ranked model, named as in the table.")],
     model_b: Annotated[str, typer.Argument(help="Another one.")],
     metric: Annotated[
         str | None,
@@ -47,6 +49,7 @@ def compare(
         int, typer.Option(min=0, help="How many samples to name that favour either model.")
     ] = 12,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -56,6 +59,7 @@ def compare(
     Works on the features of a finished run: nothing is downloaded or extracted but the dataset's
     samples. `--quiet` prints the model that is ahead, or both if they cannot be told apart.
     """
+    token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
     from hf_sfda.cli._compare_tables import render_plain, render_tables
     from hf_sfda.cli._progress import ConsoleProgress

@@ -12,17 +12,21 @@ from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
     QuietOption,
+    TokenFileOption,
     TokenOption,
     choose_format,
+    choose_token,
 )
 from hf_sfda.cli._output import Format, Output
 
 _EXAMPLES = """
 **Examples**
 
-- `hf-sfda ensemble runs/plants` — up to three models
+- `hf-sfda ensemble runs/me--plants` — up to three models
 
-- `hf-sfda ensemble runs/plants --size 2 --json`
+- `hf-sfda ensemble runs/me--plants --size 2 --json`
+
+- `hf-sfda ensemble runs/me--plants acme/vit acme/resnet acme/swin` — among these
 """
 
 
@@ -33,6 +37,10 @@ def add_to(app: typer.Typer) -> None:
 
 def ensemble(
     run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Choose among these ranked models only, named as in the table."),
+    ] = None,
     size: Annotated[
         int, typer.Option("--size", "-k", min=1, help="The most models to choose.")
     ] = 3,
@@ -45,6 +53,7 @@ def ensemble(
         typer.Option(help="How predictions are averaged; arithmetic needs log_likelihood."),
     ] = "geometric",
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -54,6 +63,7 @@ def ensemble(
     Works on the features of a finished run: nothing is downloaded or extracted but the dataset's
     labels.
     """
+    token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
     from hf_sfda.cli._ensemble_tables import render_plain, render_tables
     from hf_sfda.cli._progress import ConsoleProgress
@@ -62,7 +72,13 @@ def ensemble(
     send_warnings_to(output.warn)
     with ConsoleProgress(output.talk if output.human else None) as progress:
         chosen = select_for_run(
-            run, size=size, criterion=criterion, pooling=pooling, token=token, progress=progress
+            run,
+            models=tuple(models or ()),
+            size=size,
+            criterion=criterion,
+            pooling=pooling,
+            token=token,
+            progress=progress,
         )
     output.document(
         chosen.to_dict(),

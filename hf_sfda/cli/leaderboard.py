@@ -13,13 +13,16 @@ from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
     QuietOption,
+    TokenFileOption,
     TokenOption,
     choose_format,
+    choose_token,
     hub_id,
 )
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
 from hf_sfda.config import RankConfig
+from hf_sfda.foreign import clean
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -116,11 +119,13 @@ def init(
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
     """Set up a leaderboard: leaderboard.yaml and a card. Plan first."""
+    token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.init import plan_init, settings_text
 
@@ -140,11 +145,13 @@ def update(
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
     """Measure what is new or changed, rank the whole pool again, publish. Plan first."""
+    token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.leaderboard.update import plan_update
@@ -175,11 +182,13 @@ def schedule(
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
     """Update regularly, as a Job on the Hub or by GitHub Actions. Plan first."""
+    token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     if github_actions is not None:
         from hf_sfda.leaderboard.workflow import plan_workflow
@@ -227,11 +236,13 @@ def webhook(
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
     """Update when the data or a model changes, by a webhook of the Hub. Plan first."""
+    token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.webhook import plan_webhook
 
@@ -251,11 +262,13 @@ def webhook(
 def status(
     repo: RepoArgument,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Show the pool, the last update, and what the next one would measure."""
+    token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.status import leaderboard_status
 
@@ -293,7 +306,8 @@ def _read(path: Path) -> str:
 def _words(facts: dict[str, Any]) -> Text:
     from rich.text import Text
 
-    return Text("\n".join(line for one in facts["datasets"] for line in _paragraph(one)))
+    lines = (clean(line) for one in facts["datasets"] for line in _paragraph(one))
+    return Text("\n".join(lines))
 
 
 def _paragraph(one: dict[str, Any]) -> list[str]:

@@ -56,6 +56,7 @@ def _row(metric: Metric) -> dict[str, str | bool]:
 def _table(rows: list[dict[str, str | bool]], width: int) -> Table:
     """What fits; `--json` has the rest."""
     from rich.table import Table
+    from rich.text import Text
 
     shown = ["name", "summary", "tasks", "needs"]
     shown += ["cost"] * (width >= _WIDE) + ["reference"] * (width >= _VERY_WIDE)
@@ -66,5 +67,5 @@ def _table(rows: list[dict[str, str | bool]], width: int) -> Table:
     for row in rows:
         cells = {name: str(row[name]) for name in shown}
         cells["tasks"] = "any" if cells["tasks"] == every else cells["tasks"]
-        table.add_row(*cells.values())
+        table.add_row(*map(Text, cells.values()))
     return table

@@ -9,20 +9,27 @@ from typing import Annotated
 import typer
 
 from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import FormatOption, JsonOption, TokenOption, choose_format
+from hf_sfda.cli._options import (
+    FormatOption,
+    JsonOption,
+    TokenFileOption,
+    TokenOption,
+    choose_format,
+    choose_token,
+)
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
 
 _EXAMPLES = """
 **Examples**
 
-- `hf-sfda publish runs/plants --to me/results` — show the plan, write nothing
+- `hf-sfda publish runs/me--plants --to me/results` — show the plan, write nothing
 
-- `hf-sfda publish runs/plants --to me/results --yes`
+- `hf-sfda publish runs/me--plants --to me/results --yes`
 
-- `hf-sfda publish runs/plants --to me/results --card me/vit --collection "For plants" --yes`
+- `hf-sfda publish runs/me--plants --to me/results --card me/vit --collection "For plants" --yes`
 
-- `hf-sfda publish runs/plants --to me/results --create-pr acme/vit` — propose it to the owner
+- `hf-sfda publish runs/me--plants --to me/results --create-pr acme/vit` — propose it to the owner
 """
 
 
@@ -32,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/plants.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Such as runs/me--plants.")],
     to: Annotated[
         str,
         typer.Option(
@@ -75,11 +82,13 @@ def publish(
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
     """Publish a run: results dataset, model cards, pull request, collection. Plan first."""
+    token = choose_token(token, token_file)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.publish import plan_publication
 

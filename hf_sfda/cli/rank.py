@@ -14,12 +14,15 @@ from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
     QuietOption,
+    TokenFileOption,
     TokenOption,
     choose_format,
+    choose_token,
 )
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
 from hf_sfda.errors import ConfigError
+from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.processes import is_main_process
 from hf_sfda.types import View
 
@@ -141,11 +144,13 @@ def rank(
         ),
     ] = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Rank checkpoints for a dataset, without fine-tuning, with error bars."""
+    token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
     settings = _settings(
         context,
@@ -180,6 +185,7 @@ def rank(
     if is_main_process():
         output.say("")
         _show(ranking, output)
+        refuse_other_dataset(settings.run_directory, settings.dataset)  # another run was faster
         ranking.save(settings.run_directory)
         output.say(f"Report  {settings.run_directory / 'report.html'}")
     if not ranking.ranked:

@@ -12,8 +12,10 @@ from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
     QuietOption,
+    TokenFileOption,
     TokenOption,
     choose_format,
+    choose_token,
 )
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli.rank import parse_count
@@ -49,11 +51,13 @@ def scan(
         str | None, typer.Option(help="Leave larger models out: 300M, 7B.", show_default=False)
     ] = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """List candidates and, for each one left out, the reason."""
+    token = choose_token(token, token_file)
     from hf_sfda.scan import find_candidates
 
     if not models and modality is None:
@@ -89,11 +93,12 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
 
 def _table(found: list[Candidate]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("model", "params", "size", "downloads", "licence", "status"):
         numeric = name in ("params", "size", "downloads")
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for candidate in found:
-        table.add_row(*_cells(candidate), style="dim" if candidate.skip else "")
+        table.add_row(*map(Text, _cells(candidate)), style="dim" if candidate.skip else "")
     return table

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import FormatOption, JsonOption, TokenOption, choose_format, hub_id
+from hf_sfda.cli._options import (
+    FormatOption,
+    JsonOption,
+    TokenFileOption,
+    TokenOption,
+    choose_format,
+    choose_token,
+    hub_id,
+)
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
 
@@ -74,11 +82,13 @@ def serve(
         ),
     ] = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Serve the app on this machine, until Ctrl-C.
 
     The limits of what a visitor may rank are variables, such as HF_SFDA_MAX_SAMPLES (README).
     """
+    token = choose_token(token, token_file)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.errors import ConfigError
 
@@ -142,11 +152,13 @@ def deploy(
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
     """Put the app on the Hub, or bring it up to date. Plan first."""
+    token = choose_token(token, token_file)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.space.deploy import plan_deploy
     from hf_sfda.space.deploy.options import make_options

@@ -12,6 +12,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
 from hf_sfda.metrics import get_metric
+from hf_sfda.names import find_model
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import FloatArray, rescore
 from hf_sfda.store import FeatureStore
@@ -20,8 +21,6 @@ from hf_sfda.types import Features, ModelRow, Ranking, Score, Target
 _SAME = 1e-6
 """How far, relatively, a score may lie from the one in the ranking: another machine or another
 version of a library rounds otherwise."""
-
-_NAMED = 10
 
 
 def compare_for_run(
@@ -79,7 +78,7 @@ def compare_for_ranking(
 
     Args:
         ranking: Its rows say where their features are.
-        first: Model id as in the ranking.
+        first: Model id as in the ranking, or as :func:`~hf_sfda.names.find_model` takes it.
         second: Another one.
         metric: What to compare, whether or not the run computed it; by default what it ranked by.
         token: Hub token.
@@ -116,7 +115,7 @@ def compare_for_ranking(
         target.labels if by_sample else None,
         target.class_names,
         sample_ids=target.sample_ids,
-        names=(first, second),
+        names=(rows[0].model_id, rows[1].model_id),
         metric=metric,
         values=(scores[0].value, scores[1].value),
         resamples=config.resamples,
@@ -134,9 +133,10 @@ def ranked_pair(ranking: Ranking, first: str, second: str) -> tuple[ModelRow, Mo
     Raises:
         ConfigError: One is not ranked here, or both are the same.
     """
-    if first == second:
-        raise ConfigError(f"Both models are {first}; give two different ones.")
-    return _row(ranking, first), _row(ranking, second)
+    rows = find_model(ranking, first), find_model(ranking, second)
+    if rows[0].model_id == rows[1].model_id:
+        raise ConfigError(f"Both models are {rows[0].model_id}; give two different ones.")
+    return rows
 
 
 def check_comparable(metric: str) -> None:
@@ -178,20 +178,6 @@ def beside_ranking(
             "trust the tie."
         )
     return replace(comparison, warnings=(*warnings, *comparison.warnings))
-
-
-def _row(ranking: Ranking, model: str) -> ModelRow:
-    row = next((row for row in ranking.rows if row.model_id == model), None)
-    if row is not None and row.status == "ok":
-        return row
-    if row is not None:
-        raise ConfigError(f"{model} was not ranked ({row.status}: {row.reason}).")
-    names = [row.model_id for row in ranking.ranked]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    raise ConfigError(
-        f"There is no {model} in this ranking. Ranked are {', '.join(names[:_NAMED]) or 'none'}"
-        f"{more}."
-    )
 
 
 def _stored(

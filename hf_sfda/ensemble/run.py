@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hf_sfda.ensemble.result import Ensemble
 from hf_sfda.ensemble.select import select_ensemble
 from hf_sfda.errors import MetricError, StoreError
 from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
+from hf_sfda.names import find_model
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target
@@ -21,6 +23,7 @@ from hf_sfda.views import view_features
 def select_for_run(
     directory: str | Path,
     *,
+    models: Sequence[str] = (),
     size: int = 3,
     token: str | None = None,
     store: FeatureStore | None = None,
@@ -31,6 +34,8 @@ def select_for_run(
 
     Args:
         directory: What ``hf-sfda rank`` wrote.
+        models: Choose among these ranked models only, named as
+            :func:`~hf_sfda.names.find_model` takes it; by default among all.
         size: As in :func:`select_for_ranking`, and so are the others.
         token: Hub token.
         store: Where the features are.
@@ -43,8 +48,13 @@ def select_for_run(
         StoreError: As :func:`select_for_ranking`.
         MetricError: As :func:`select_for_ranking`.
     """
+    ranking = read_ranking(directory)
+    if models:
+        chosen = {find_model(ranking, name).model_id for name in models}
+        rows = tuple(row for row in ranking.rows if row.model_id in chosen)
+        ranking = replace(ranking, rows=rows)
     return select_for_ranking(
-        read_ranking(directory), size=size, token=token, store=store, progress=progress, **options
+        ranking, size=size, token=token, store=store, progress=progress, **options
     )
 
 

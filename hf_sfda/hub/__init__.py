@@ -8,7 +8,7 @@ from __future__ import annotations
 from hf_sfda.hub.api import fetch, hub_api, read
 from hf_sfda.hub.download import cached_model, download_model
 from hf_sfda.hub.files import MODEL_FILES, model_files
-from hf_sfda.hub.reasons import ADVICE, explain, is_unreachable
+from hf_sfda.hub.reasons import ADVICE, explain, explain_answer, is_unreachable
 from hf_sfda.hub.secrets import keep_secret, redact
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "cached_model",
     "download_model",
     "explain",
+    "explain_answer",
     "fetch",
     "hub_api",
     "is_unreachable",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from hf_sfda.hub.files import MODEL_FILES, model_files
 from hf_sfda.hub.reasons import explain
 from hf_sfda.progress import Advance, NoProgress, Progress
 from hf_sfda.types import Candidate
+
+_CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def download_model(
@@ -38,6 +42,13 @@ def download_model(
     task = listener.task("download", candidate.model_id, total=candidate.download_bytes, unit="B")
     with task as advance:
         folder = _download(candidate, token, advance)
+        if _remove_damaged(folder):  # what came is not what the Hub holds: once more
+            folder = _download(candidate, token, advance)
+            if damaged := _remove_damaged(folder):
+                raise ExtractionError(
+                    f"{damaged[0]} of {candidate.model_id} arrives damaged (its checksum is not "
+                    "the Hub's); try again later, or check what lies between you and the Hub"
+                )
     if not any(folder.glob("model*.safetensors")):
         raise ExtractionError(
             f"{candidate.model_id} at {candidate.revision} holds no model.safetensors; "
@@ -57,6 +68,9 @@ def cached_model(candidate: Candidate) -> Path | None:
     try:
         listing = get_cached_repo_tree(repo, revision=sha)
     except CachedRepoTreeNotFoundError:
+        return None
+    # A listing that a killed process left half written is none.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     needed = model_files(file.path for file in listing)
     found = [try_to_load_from_cache(repo, name, revision=sha) for name in needed]
@@ -79,6 +93,38 @@ def _download(candidate: Candidate, token: str | None, advance: Advance) -> Path
     except Exception as error:
         raise ExtractionError(explain(error)) from error
     return Path(folder)
+
+
+def _remove_damaged(folder: Path) -> list[str]:
+    """Remove downloaded files whose content is not what their name in the cache says.
+
+    The cache names a file by its checksum: sha256 for large files, that of git for others, and
+    the plain sha1 from some mirrors.
+
+    Returns:
+        Their names.
+    """
+    damaged = []
+    for name in model_files(path.relative_to(folder).as_posix() for path in folder.rglob("*")):
+        path = folder / name
+        blob = path.resolve()
+        if blob.is_file() and not _matches(blob):
+            blob.unlink()
+            path.unlink(missing_ok=True)
+            damaged.append(name)
+    return damaged
+
+
+def _matches(blob: Path) -> bool:
+    if not _CHECKSUM.fullmatch(blob.name):
+        return True  # this cache has no links, or the Hub gave another kind of name
+    with blob.open("rb") as file:
+        if len(blob.name) == 64:
+            return hashlib.file_digest(file, "sha256").hexdigest() == blob.name
+        content = file.read()  # a small one, or it would be kept by its sha256
+    headers = (f"blob {len(content)}\0".encode(), b"")
+    digests = (hashlib.sha1(header + content, usedforsecurity=False) for header in headers)
+    return blob.name in {digest.hexdigest() for digest in digests}
 
 
 def _reporting(advance: Advance) -> type[Any]:

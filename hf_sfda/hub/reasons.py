@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from json import JSONDecodeError
 from typing import Any
 
 from hf_sfda.hub.secrets import redact
@@ -12,7 +13,7 @@ from hf_sfda.hub.secrets import redact
 Say = Callable[[Any], str]
 
 ADVICE = "HF_SFDA_TOKEN_ADVICE"
-"""Variable with what to advise who needs a token: on a web page, nobody can pass --token."""
+"""Variable with what to advise who needs a token: on a web page, nobody can pass an option."""
 
 
 def explain(error: BaseException) -> str:
@@ -38,6 +39,19 @@ def explain(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
     return redact(said)
+
+
+def explain_answer(error: BaseException) -> str:
+    """:func:`explain` for what happened while the Hub was asked: its answer may be damaged, too.
+
+    Example:
+        >>> explain_answer(RecursionError())
+        "the Hub's answer cannot be read (RecursionError); try again later"
+    """
+    if isinstance(error, (JSONDecodeError, RecursionError, AttributeError, KeyError, TypeError)):
+        kind = type(error).__name__
+        return f"the Hub's answer cannot be read ({kind}); try again later"
+    return explain(error)
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -107,7 +121,7 @@ def _gated(error: Any) -> str:
 
 
 def _advice() -> str:
-    return os.environ.get(ADVICE) or "pass --token / set HF_TOKEN"
+    return os.environ.get(ADVICE) or "set HF_TOKEN / pass --token-file"
 
 
 def _http(error: Any) -> str:
@@ -115,7 +129,7 @@ def _http(error: Any) -> str:
     said = error.server_message or "no reason given"
     if status == 429:
         return (
-            "the Hub's rate limit is reached (429); wait five minutes, or "
+            "the Hub's rate limit is reached (429); wait five minutes and run again, or "
             f"{_advice()} for a higher one"
         )
     if status in (401, 403):

@@ -134,7 +134,7 @@ def make_job(repo: Repo, token: str | None, options: Mapping[str, str | None]) -
     secret = token or get_token()
     if not secret:
         raise PublishError(
-            "The Job needs a token that may write. Pass --token, set HF_TOKEN, or run "
+            "The Job needs a token that may write. Set HF_TOKEN, pass --token-file, or run "
             "`hf auth login`."
         )
     keep_secret(secret)

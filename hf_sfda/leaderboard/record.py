@@ -15,6 +15,7 @@ from hf_sfda import __version__
 from hf_sfda.backbones import EXTRACTOR_VERSION
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import read_json
 from hf_sfda.hub import redact
 from hf_sfda.publish.names import slug
 from hf_sfda.ranking import Scored
@@ -133,7 +134,7 @@ def load_scored(content: bytes, name: str) -> Scored:
 
     try:
         arrays = load(content)
-        about = json.loads(_metadata(content)[_KEY])
+        about = read_json(_metadata(content)[_KEY])
         scores = {
             metric: Score(
                 metric=metric,
@@ -153,7 +154,7 @@ def load_scored(content: bytes, name: str) -> Scored:
             warnings=warnings,
             **about,
         )
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PublishError(
             f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
             "update measures that model again."
@@ -174,7 +175,7 @@ def load_failure(content: bytes, name: str) -> ModelRow:
         PublishError: It is damaged.
     """
     try:
-        return ModelRow(**json.loads(content))
+        return ModelRow(**read_json(content))
     except (ValueError, TypeError) as error:
         raise PublishError(
             f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
@@ -185,6 +186,6 @@ def load_failure(content: bytes, name: str) -> ModelRow:
 def _metadata(content: bytes) -> dict[str, str]:
     """The text part of a safetensors header, which ``safetensors.numpy.load`` leaves out."""
     length = int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    header: dict[str, Any] = read_json(content[8 : 8 + length])
     metadata: dict[str, str] = header["__metadata__"]
     return metadata

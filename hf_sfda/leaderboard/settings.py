@@ -9,25 +9,25 @@ from typing import Any
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
+from hf_sfda.typed import read_settings, typed, unknown_keys
 
 SETTINGS_FILE = "leaderboard.yaml"
 
 DEFAULT_CANDIDATES = 20
 """Candidates measured in one update: about what a Job on a CPU does within an hour."""
 
-_SCORING: Mapping[str, type] = {
-    "metric": str, "metrics": list, "samples": int, "view": str, "folds": int, "resamples": int,
-    "permutations": int, "confidence": float, "seed": int, "max_length": int, "dtype": str,
-    "batch_size": int,
+_SCORING: Mapping[str, Any] = {
+    "metric": str, "metrics": tuple[str, ...], "samples": int, "view": str, "folds": int,
+    "resamples": int, "permutations": int, "confidence": float, "seed": int, "max_length": int,
+    "dtype": str, "batch_size": int,
 }  # fmt: skip
 """Options of ``hf-sfda rank`` that a leaderboard takes as they are."""
 
-_DATASET: Mapping[str, type] = {
+_DATASET: Mapping[str, Any] = {
     "id": str, "revision": str, "split": str, "input_column": str, "label_column": str,
 }  # fmt: skip
 _TOP_LEVEL = ("datasets", "models", "query", "budget", *_SCORING)
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:[@:][^\s:@]+)?", re.ASCII)
-_SHOWN = {int: "a whole number", float: "a number", str: "text", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,7 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
     Raises:
         ConfigError: It is not YAML, holds an unknown key or a value that is not allowed.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{name} is not YAML: {said}") from error
-    values = _mapping(values, _TOP_LEVEL, name)
+    values = _mapping(read_settings(text, name), _TOP_LEVEL, name)
     datasets = values.get("datasets")
     if not isinstance(datasets, list) or not datasets:
         raise ConfigError(f"{name} names no datasets. Add a list: `datasets: [org/name]`.")
@@ -95,7 +88,9 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
     targets = tuple(_target(entry, scoring, f"{name}, datasets") for entry in datasets)
     if len({(one.dataset, one.split) for one in targets}) < len(targets):
         raise ConfigError(f"{name} names the same split of a dataset twice.")
-    models = tuple(_model(entry, name) for entry in _typed(values, "models", list, name) or ())
+    models = tuple(
+        _model(entry, name) for entry in _typed(values, "models", tuple[str, ...], name) or ()
+    )
     if models and "query" in values:
         raise ConfigError(f"{name} has both `models` and `query`; keep one of them.")
     query = _mapping(values.get("query") or {}, ("top", "max_params"), f"{name}, query")
@@ -139,20 +134,16 @@ def _model(entry: Any, name: str) -> str:
 def _mapping(values: Any, allowed: tuple[str, ...], name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must hold `key: value` lines. Allowed: {', '.join(allowed)}.")
-    if unknown := sorted(str(key) for key in values if key not in allowed):
-        raise ConfigError(
-            f"{name}: unknown key {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
-        )
+    if unknown := unknown_keys(values, allowed):
+        raise ConfigError(f"{name}: unknown key {unknown}")
     return values
 
 
-def _typed(values: Mapping[str, Any], key: str, kind: type, name: str) -> Any:
-    value = values.get(key)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-        raise ConfigError(f"{name}: {key} is {value!r}; it must be {_SHOWN[kind]}.")
-    return value
+def _typed(values: Mapping[str, Any], key: str, kind: Any, name: str) -> Any:
+    try:
+        return typed(values.get(key), kind | None, key)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _count(values: Mapping[str, Any], key: str, name: str) -> int | None:

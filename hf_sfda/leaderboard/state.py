@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import read_json
 from hf_sfda.leaderboard.decide import Standing
 from hf_sfda.leaderboard.record import Known, known_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
@@ -127,7 +127,7 @@ def parse_log(content: bytes, repo: Repo) -> list[Event]:
     events: list[Event] = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            event = json.loads(line)
+            event = read_json(line)
             events.append(event | {"pool": event["pool"], "run": event["run"]})
         except (ValueError, KeyError, TypeError) as error:
             raise PublishError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError, SfdaError
-from hf_sfda.hub import explain, read
+from hf_sfda.hub import explain, explain_answer, read
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -70,11 +71,13 @@ def hub_errors(doing: str) -> Iterator[None]:
         yield
     except SfdaError:
         raise
+    except JSONDecodeError as error:
+        raise PublishError(f"{doing}: {explain_answer(error)}.") from error
     except ValueError as error:  # the Hub's verdict on a card's metadata spans several lines
         said = explain(error) if hasattr(error, "response") else " ".join(str(error).split())
         raise PublishError(f"{doing}: {said.rstrip('.')}.") from error
     except Exception as error:  # transport, HTTP and OS errors of three libraries
-        raise PublishError(f"{doing}: {explain(error)}.") from error
+        raise PublishError(f"{doing}: {explain_answer(error)}.") from error
 
 
 def who_am_i(api: HfApi) -> Account:
@@ -91,16 +94,18 @@ def who_am_i(api: HfApi) -> Account:
     except PublishError as error:
         if isinstance(error.__cause__, LocalTokenNotFoundError):
             raise PublishError(
-                "Cannot publish: not logged in. Pass --token, set HF_TOKEN, or run `hf auth login`."
+                "Cannot publish: not logged in. Set HF_TOKEN, pass --token-file, or run "
+                "`hf auth login`."
             ) from error
         raise
-    token = facts.get("auth", {}).get("accessToken", {})
-    organisations = {org["name"] for org in facts.get("orgs", [])}
-    return Account(
-        name=facts["name"],
-        namespaces=frozenset({facts["name"], *organisations}),
-        read_only=token.get("role") == "read",
-    )
+    with hub_errors("Cannot publish"):
+        token = facts.get("auth", {}).get("accessToken", {})
+        organisations = {org["name"] for org in facts.get("orgs", [])}
+        return Account(
+            name=facts["name"],
+            namespaces=frozenset({facts["name"], *organisations}),
+            read_only=token.get("role") == "read",
+        )
 
 
 def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
@@ -112,7 +117,7 @@ def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
     if me.read_only:
         raise PublishError(
             f"The token of {me.name} may only read. Make one with write access in the Hub's "
-            "settings and pass it with --token or HF_TOKEN."
+            "settings and pass it with HF_TOKEN or --token-file."
         )
     if exists:
         with hub_errors(f"Cannot write to {repo}"):

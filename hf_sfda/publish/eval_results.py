@@ -8,9 +8,10 @@ so it goes only into a benchmark of one's own, under a task that the benchmark d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import ForeignError, read_yaml
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, read_file
 from hf_sfda.publish.names import slug
 from hf_sfda.publish.statement import Statement
@@ -93,13 +94,11 @@ def entry_file(task: EvalTask, statement: Statement) -> tuple[str, bytes]:
 
 
 def _declared(api: HfApi, repo: Repo, sha: str) -> list[str]:
-    import yaml
-
     content = read_file(api, repo, _TASKS_FILE, sha)
     try:
-        data: Any = yaml.safe_load(content or b"")
+        data = read_yaml(content or b"")
         return [str(task["id"]) for task in data["tasks"]]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (ForeignError, KeyError, TypeError) as error:
         raise PublishError(
             f"{_TASKS_FILE} of {repo} lists no tasks. Add `tasks:` with an `id` each."
         ) from error

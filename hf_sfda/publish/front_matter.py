@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import ForeignError, read_yaml
 
 _BOM = "\ufeff"
 
@@ -166,23 +167,18 @@ def _load(card: Card) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(card.yaml)
-    except yaml.MarkedYAMLError as error:
-        marks = [
-            f"{said} at {locate(card, mark.line, mark.column)}"
-            for said, mark in (
-                (error.context, error.context_mark),
-                (error.problem, error.problem_mark),
+        data = read_yaml(card.yaml)
+    except ForeignError as error:
+        why, cause = str(error), error.__cause__
+        if isinstance(cause, yaml.MarkedYAMLError):
+            places = ((cause.context, cause.context_mark), (cause.problem, cause.problem_mark))
+            why = ", ".join(
+                f"{problem} at {locate(card, mark.line, mark.column)}"
+                for problem, mark in places
+                if problem and mark
             )
-            if said and mark
-        ]
         raise PublishError(
-            f"The metadata of {card.name} is not valid YAML: {', '.join(marks)}. "
-            "It is left as it is; correct it and publish again."
-        ) from error
-    except (yaml.YAMLError, ValueError) as error:  # odd characters; dates that do not exist
-        raise PublishError(
-            f"The metadata of {card.name} is not valid YAML: {' '.join(str(error).split())}. "
+            f"The metadata of {card.name} is not valid YAML: {why}. "
             "It is left as it is; correct it and publish again."
         ) from error
     if data is None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import read_json_file
 from hf_sfda.hub import hub_api, redact
 from hf_sfda.journal import Journal
 from hf_sfda.publish.access import Repo, who_am_i
@@ -225,8 +225,7 @@ def load_run(run_dir: str | Path) -> Run:
     """
     path = Path(run_dir) / "ranking.json"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return make_run(Ranking.from_dict(document))
+        return make_run(Ranking.from_dict(read_json_file(path)))
     except FileNotFoundError as error:
         raise PublishError(
             f"{run_dir} holds no ranking.json. Pass the directory that `hf-sfda rank` wrote "

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import ForeignError, clean, clean_all, read_json
 from hf_sfda.hub import redact
 from hf_sfda.publish.names import is_local_model, public_dataset, public_model, slug
 from hf_sfda.types import ModelRow, Ranking
@@ -190,13 +191,14 @@ def read_results(path: Path, name: str) -> list[Row]:
     try:
         # One file, not a dataset of files: folder names must not turn into columns.
         table = pq.ParquetFile(path).read()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
+        reason = clean(redact(str(error)).split("\n", 1)[0])
         raise PublishError(
-            f"{name} cannot be read as parquet ({redact(str(error)).splitlines()[0]}). "
+            f"{name} cannot be read as parquet ({reason}). "
             "Remove it from the repository, or publish to another one."
         ) from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode()
-    if not version.isdigit():
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode(errors="replace")
+    if not (version.isascii() and version.isdigit()):
         raise PublishError(
             f"{name} was not written by hf-sfda, so this is no results dataset. "
             "Publish to a repository of its own: --to YOU/results"
@@ -213,7 +215,27 @@ def read_results(path: Path, name: str) -> list[Row]:
             f"{name} does not have the columns of schema version {version}: somebody changed it. "
             "Put it back as it was, or remove it from the repository; nothing was changed."
         ) from error
+    rows = [clean_all(row) for row in rows]
+    _check_documents(rows, name)
     return rows
+
+
+def _check_documents(rows: Iterable[Row], name: str) -> None:
+    """See that the columns which hold JSON hold objects: boards are made of them later.
+
+    Raises:
+        PublishError: One does not.
+    """
+    for text in {row["config"] or "" for row in rows} | {row["versions"] or "{}" for row in rows}:
+        try:
+            good = isinstance(read_json(text), dict)
+        except ForeignError:
+            good = False
+        if not good:
+            raise PublishError(
+                f"{name} holds settings that are no JSON object: somebody changed it. "
+                "Put it back as it was, or remove it from the repository; nothing was changed."
+            )
 
 
 def scoring_settings(config: Mapping[str, Any]) -> dict[str, Any]:

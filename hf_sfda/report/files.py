@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import StoreError
 from hf_sfda.files import write_atomically
+from hf_sfda.foreign import visible_json
 from hf_sfda.types import Ranking, flat_row
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ _TYPES = {
 }
 """Said, not inferred: a column that happens to be empty in one run must keep its type, so that
 the files of several runs can be read as one table."""
+
+
+_FORMULA = "=+-@\t\r"
+"""A spreadsheet takes a cell that begins with one of these for something to compute."""
 
 
 def save_ranking(ranking: Ranking, directory: Path) -> Path:
@@ -85,7 +90,8 @@ def save_ranking(ranking: Ranking, directory: Path) -> Path:
 def to_json(ranking: Ranking) -> bytes:
     """``ranking.json``. JSON knows no NaN; a score that is not a number becomes ``null``."""
     document = to_document(ranking)
-    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    return visible_json(text).encode() + b"\n"
 
 
 def to_document(ranking: Ranking) -> dict[str, Any]:
@@ -103,11 +109,21 @@ def to_yaml(ranking: Ranking) -> bytes:
 
 
 def to_csv(ranking: Ranking) -> bytes:
-    """``ranking.csv``: one line a candidate."""
+    """``ranking.csv``: one line a candidate.
+
+    A text that a spreadsheet would run as a formula begins with an apostrophe; numbers stay
+    numbers.
+    """
+    import pyarrow as pa
     import pyarrow.csv
 
+    table = to_arrow(ranking)
+    for index, column in enumerate(table.schema):
+        if pa.types.is_string(column.type):
+            texts = [_no_formula(text) for text in table.column(index).to_pylist()]
+            table = table.set_column(index, column, pa.array(texts, column.type))
     buffer = BytesIO()
-    pyarrow.csv.write_csv(to_arrow(ranking), buffer)
+    pyarrow.csv.write_csv(table, buffer)
     return buffer.getvalue()
 
 
@@ -131,9 +147,13 @@ def to_arrow(ranking: Ranking) -> pa.Table:
     schema = pa.schema(
         [(name, pa.type_for_alias(kind)) for name, kind in _TYPES.items()]
         + [(name, pa.float64()) for name in metrics],
-        metadata={METADATA_KEY: json.dumps(document, ensure_ascii=False).encode()},
+        metadata={METADATA_KEY: visible_json(json.dumps(document, ensure_ascii=False)).encode()},
     )
     return pa.Table.from_pylist([_without_nan(row) for row in rows], schema=schema)
+
+
+def _no_formula(text: str | None) -> str | None:
+    return f"'{text}" if text and text[0] in _FORMULA else text
 
 
 def _without_nan(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-ELLIPSIS = "…"
+from hf_sfda.names import ELLIPSIS
 
 METRIC_LABELS = {"knn": "k-NN", "linear_probe": "probe"}
 """Metrics that have a better name than the one that is typed."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda.names import with_short_names
 from hf_sfda.report import format as text
 from hf_sfda.report import sentences
 from hf_sfda.report.columns import speed_unit
-from hf_sfda.report.names import with_short_names
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.types import ModelRow, Ranking
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hf_sfda.names import with_short_names
 from hf_sfda.report import sentences
 from hf_sfda.report.columns import Column, result_columns
 from hf_sfda.report.format import shorten
-from hf_sfda.report.names import with_short_names
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:

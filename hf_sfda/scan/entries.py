@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_sfda.hub import explain, hub_api, is_unreachable, read
+from hf_sfda.hub import explain, explain_answer, hub_api, is_unreachable, read
 from hf_sfda.scan.folder import BrokenFolderError, describe_folder, inspect, is_model_folder
 from hf_sfda.scan.query import EXPAND, describe
 from hf_sfda.types import Candidate, Modality
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _COMMENT = re.compile(r"(^|\s)#.*")  # a folder may be called "c#"
 _A_FILE = "a file, not a model; name the folder that holds config.json and model.safetensors"
+_LONGEST = 120  # characters of an entry that are shown
 _TIMEOUT = 30.0  # seconds; huggingface_hub waits without end by default
 
 
@@ -36,27 +38,52 @@ def resolve_entries(
     A path that exists wins over a Hub id of the same spelling, as in ``from_pretrained``.
     """
     hub = _Named(hub_api(token), modality=modality, max_params=max_params)
-    for entry, base in _lines(entries):
-        path = base / Path(entry).expanduser()
-        if path.is_dir():
-            yield from _folders(path, entry, max_params=max_params)
-        elif path.is_file():
-            yield _failed(entry, _A_FILE)
-        else:
-            yield hub.candidate(entry)
-
-
-def _lines(entries: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """(entry, folder that its path is relative to), with text files opened up."""
     for entry in entries:
-        path = Path(entry).expanduser()
-        lines = _read_lines(path) if path.is_file() else None
-        if lines is None:
-            yield entry, Path()
+        try:
+            lines = _lines(entry)
+        except (OSError, RuntimeError) as error:  # unreadable, too long, `~` of an unknown user
+            yield _unreadable(entry, error)
             continue
-        for line in lines:
-            if text := _COMMENT.sub("", line).strip():
-                yield text, path.parent
+        for text, base in lines:
+            try:
+                candidates = list(_candidates(text, base, hub, max_params=max_params))
+            except (OSError, RuntimeError) as error:
+                candidates = [_unreadable(text, error)]
+            yield from candidates
+
+
+def _candidates(
+    entry: str, base: Path, hub: _Named, *, max_params: int | None
+) -> Iterator[Candidate]:
+    path = base / Path(entry).expanduser()
+    if path.is_dir():
+        yield from _folders(path, entry, max_params=max_params)
+    elif path.is_file():
+        yield _failed(entry, _A_FILE)
+    else:
+        yield hub.candidate(entry)
+
+
+def _lines(entry: str) -> list[tuple[str, Path]]:
+    """(entry, folder that its path is relative to), with a text file opened up."""
+    path = Path(entry).expanduser()
+    lines = _read_lines(path) if path.is_file() else None
+    if lines is None:
+        return [(entry, Path())]
+    texts = (_COMMENT.sub("", line).strip() for line in lines)
+    return [(text, path.parent) for text in texts if text]
+
+
+def _unreadable(entry: str, error: OSError | RuntimeError) -> Candidate:
+    if isinstance(error, RuntimeError):  # pathlib's word for an unknown user
+        return _failed(entry, "there is no such user on this machine; write the whole path")
+    if error.errno == errno.ENAMETOOLONG:
+        return _failed(_cut(entry), "too long for a path or a Hub id; write org/name or a path")
+    return _failed(entry, f"cannot be read: {error.strerror or error}; check its permissions")
+
+
+def _cut(entry: str) -> str:
+    return entry if len(entry) <= _LONGEST else f"{entry[: _LONGEST - 1]}…"
 
 
 def _read_lines(path: Path) -> list[str] | None:
@@ -76,11 +103,19 @@ def _folders(path: Path, name: str, *, max_params: int | None) -> Iterator[Candi
         yield describe_folder(path, name, max_params=max_params)
         return
     children = sorted(child for child in path.iterdir() if child.is_dir())
-    models = [child for child in children if is_model_folder(child)]
-    for child in models:
+    empty = True
+    for child in children:
         child_name = f"{name.rstrip('/')}/{child.name}"
-        yield describe_folder(child, child_name, max_params=max_params)
-    if not models:
+        try:
+            is_model = is_model_folder(child)
+        except OSError as error:
+            yield replace(_unreadable(child_name, error), source="local", path=child)
+            empty = False
+            continue
+        if is_model:
+            yield describe_folder(child, child_name, max_params=max_params)
+            empty = False
+    if empty:
         yield replace(
             _failed(
                 name, "neither a model folder (no config.json, no weights) nor a folder of them"
@@ -124,7 +159,7 @@ class _Named:
         # Whatever it is, it belongs to this one model: gated, vanished, a page that is not JSON.
         except Exception as error:
             if not is_unreachable(error):
-                return _failed(repo, explain(error))
+                return _failed(repo, explain_answer(error))
             self.away = error
             return self._cached(repo, revision or None, error)
 

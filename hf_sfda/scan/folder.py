@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hf_sfda.foreign import ForeignError, read_front_matter, read_json_file
 from hf_sfda.hub import model_files, redact
 from hf_sfda.scan import rules
 from hf_sfda.types import Candidate
@@ -42,6 +42,10 @@ def describe_folder(path: Path, name: str, *, max_params: int | None = None) -> 
         return replace(candidate, skip=redact(str(broken)), status="failed")
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
+        return replace(candidate, skip=redact(reason), status="failed")
+    # A stranger's files may hold anything; that concerns this candidate alone.
+    except Exception as error:
+        reason = f"its files are not what a checkpoint holds ({type(error).__name__}: {error})"
         return replace(candidate, skip=redact(reason), status="failed")
 
 
@@ -81,9 +85,9 @@ def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest:
 
 def _read_config(path: Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BrokenFolderError(f"config.json is not JSON: {error}") from error
+        config = read_json_file(path)
+    except ForeignError as error:
+        raise BrokenFolderError(f"config.json is {error}") from error
     if not isinstance(config, dict):
         raise BrokenFolderError("config.json holds no JSON object")
     return config
@@ -95,9 +99,7 @@ def _weight_files(path: Path, names: set[str]) -> list[str]:
         return ["model.safetensors"]
     index = "model.safetensors.index.json"
     try:
-        shards = sorted(
-            set(json.loads((path / index).read_text(encoding="utf-8"))["weight_map"].values())
-        )
+        shards = sorted(set(read_json_file(path / index)["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenFolderError(f"{index} is not an index of shards") from error
     if missing := [shard for shard in shards if shard not in names]:
@@ -127,18 +129,15 @@ def _digest(path: Path, names: list[str]) -> str:
     for name in names:
         with (path / name).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{name}\0{(path / name).stat().st_size}\0{content}\n".encode())
+        line = f"{name}\0{(path / name).stat().st_size}\0{content}\n"
+        total.update(line.encode(errors="surrogateescape"))
     return f"sha256:{total.hexdigest()}"
 
 
 def _license(card: Path) -> str | None:
     """The licence in a card's front matter, if there is a card and it says so."""
-    from huggingface_hub import metadata_load
-    from yaml import YAMLError
-
     try:
-        front = metadata_load(card) if card.is_file() else None
-    except (YAMLError, ValueError):  # a careless card is no reason to lose the model
+        stated = read_front_matter(card).get("license") if card.is_file() else None
+    except ForeignError:  # a careless card is no reason to lose the model
         return None
-    stated = (front or {}).get("license")
     return str(stated) if isinstance(stated, str) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ScanError
-from hf_sfda.hub import explain, hub_api, is_unreachable
+from hf_sfda.hub import explain_answer, hub_api
 from hf_sfda.scan import rules
 from hf_sfda.types import Candidate, Modality
 
@@ -49,19 +49,24 @@ def query_hub(
     wanted = top
     try:
         for info in _most_downloaded(modality, top, token):
-            candidate = describe(info, modality=modality, max_params=max_params, named=False)
+            candidate = _described(info, modality, max_params)
             found.append(candidate)
             wanted -= candidate.skip is None
             if wanted <= 0:
                 break
-    # The listing is one lazy call over several pages: whatever ends it ends the scan.
+    # The listing is one lazy call over several pages: whatever ends it ends the scan, a page that
+    # is no JSON or nested without end among them.
     except Exception as error:
-        from huggingface_hub.errors import HfHubHTTPError
-
-        if not (isinstance(error, HfHubHTTPError) or is_unreachable(error)):
-            raise
         raise ScanError(_cannot_ask(error)) from error
     return found
+
+
+def _described(info: ModelInfo, modality: Modality | None, max_params: int | None) -> Candidate:
+    try:
+        return describe(info, modality=modality, max_params=max_params, named=False)
+    # An owner may have put anything in a field; that concerns this model alone.
+    except Exception as error:
+        return Candidate(model_id=info.id, skip=explain_answer(error))
 
 
 def _cannot_ask(error: Exception) -> str:
@@ -70,7 +75,7 @@ def _cannot_ask(error: Exception) -> str:
     advice = "Name models with --models: Hub ids in the local cache, or folders."
     if isinstance(error, OfflineModeIsEnabled):
         return f"HF_HUB_OFFLINE is set, so the Hub cannot be asked for candidates. {advice}"
-    return f"The Hub cannot be asked for candidates: {explain(error)}. {advice}"
+    return f"The Hub cannot be asked for candidates: {explain_answer(error)}. {advice}"
 
 
 def _most_downloaded(modality: Modality | None, top: int, token: str | None) -> Iterator[ModelInfo]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hf_sfda.errors import UploadError
+from hf_sfda.foreign import clean
 from hf_sfda.space.limits import Limits, show_bytes
 from hf_sfda.target.folder import SPLITS
 from hf_sfda.target.pictures import SUFFIXES
@@ -274,9 +275,7 @@ def class_name(folder: str) -> str:
         'naïve café'
     """
     text = unicodedata.normalize("NFC", folder)
-    # Control, format (direction marks), surrogate, private and unassigned characters
-    text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
-    text = " ".join(text.replace("/", " ").split()).strip(". ")
+    text = " ".join(clean(text, instead=" ").replace("/", " ").split()).strip(". ")
     while len(text) > _LONGEST or len(text.encode()) > 240:
         text = text[:-1].rstrip(". ")
     return text
@@ -334,5 +333,5 @@ _MAGIC = (
 
 def _shown(name: str) -> str:
     """A stranger's name in a message: short, on one line, nothing that hides."""
-    visible = "".join(c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in name)
+    visible = clean(name)
     return f"'{visible}'" if len(visible) <= 60 else f"'{visible[:59]}…'"

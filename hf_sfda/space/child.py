@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from hf_sfda.foreign import read_json
 from hf_sfda.hub import ADVICE, redact
 from hf_sfda.space.events import Event
 
@@ -213,7 +214,7 @@ class Child:
         try:
             for line in lines:
                 try:
-                    self._events.put(json.loads(line))
+                    self._events.put(read_json(line))
                 except ValueError:
                     logger.warning("A job said what is no event (%d characters).", len(line))
         finally:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import IO, Any
 
+from hf_sfda.foreign import visible_json
 from hf_sfda.hub import redact
 from hf_sfda.progress import Advance, Kind
 from hf_sfda.space.limits import show_bytes
@@ -29,7 +30,7 @@ def json_lines(file: IO[str]) -> Sink:
     lock = threading.Lock()
 
     def write(event: Event) -> None:
-        line = redact(json.dumps(event, ensure_ascii=False))
+        line = visible_json(redact(json.dumps(event, ensure_ascii=False)))
         with lock:
             file.write(line + "\n")
             file.flush()

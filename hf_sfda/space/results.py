@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hf_sfda.errors import ConfigError, PublishError, SfdaError
 from hf_sfda.files import write_atomically
+from hf_sfda.foreign import read_json_file
 from hf_sfda.hub import hub_api
 from hf_sfda.publish.access import Repo, find_head
 from hf_sfda.publish.boards import Board, make_boards
@@ -148,7 +149,7 @@ class Results:
         if self._file is None or not self._file.is_file():
             return Snapshot(self.repo)
         try:
-            about = json.loads(self._file.with_suffix(".json").read_text())
+            about = read_json_file(self._file.with_suffix(".json"))
             rows = read_results(self._file, self._file.name)
             return _snapshot(self.repo, about["sha"], rows, datetime.fromisoformat(about["at"]))
         except (SfdaError, OSError, ValueError, KeyError, TypeError):

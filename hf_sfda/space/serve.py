@@ -45,7 +45,9 @@ def serve_here(
     token = token or found
     keep_secret(token)
     if as_me and token is None:
-        raise ConfigError("--as-me needs a token: pass --token, set HF_TOKEN or `hf auth login`.")
+        raise ConfigError(
+            "--as-me needs a token: set HF_TOKEN, pass --token-file, or run `hf auth login`."
+        )
     port = _free_port(host, port)
     repo = Repo(results, "dataset")
     _check_results(repo, token)
@@ -86,7 +88,7 @@ def _check_results(results: Repo, token: str | None) -> None:
     if head is None:
         raise ConfigError(
             f"There is no {results}, or no token that may read it. Check the name, fill it with "
-            f"`hf-sfda publish RUN --to {results.id}`, or pass --token if it is private."
+            f"`hf-sfda publish RUN --to {results.id}`, or pass --token-file if it is private."
         )
 
 

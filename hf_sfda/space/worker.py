@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import JobError, SfdaError
+from hf_sfda.foreign import read_json_file
 from hf_sfda.hub import cached_model, explain, keep_secret, redact
 from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits, show_bytes, show_seconds
@@ -192,7 +193,7 @@ def read_candidates(directory: Path) -> list[Candidate]:
     Args:
         directory: Of the job.
     """
-    rows = json.loads((directory / CANDIDATES).read_text(encoding="utf-8"))
+    rows = read_json_file(directory / CANDIDATES)
     return [
         Candidate(**{**row, "path": Path(row["path"]) if row["path"] else None}) for row in rows
     ]
@@ -206,7 +207,7 @@ def write_candidates(directory: Path, candidates: Sequence[Candidate]) -> None:
         candidates: With a folder, or a reason to be left out, where they have one.
     """
     rows = [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates]
-    text = redact(json.dumps(rows, ensure_ascii=False))
+    text = redact(json.dumps(rows))
     (directory / CANDIDATES).write_text(text, encoding="utf-8")
 
 

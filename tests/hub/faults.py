@@ -11,6 +11,11 @@ __all__ = ["ACTIONS", "RATE_LIMITED", "Fault", "Faults"]
 ACTIONS = {
     "status": "answer `status` with `headers` at once; nothing is done",
     "cut": "do it, promise the whole body, send half of it, close the connection",
+    "half": "do it, send half of the body and say that it is all",
+    "corrupt": "do it, send a body of the right length with wrong bytes",
+    "replace": "do it, send `content` instead of the body",
+    "trickle": "do it, send the body a byte every `seconds`",
+    "reset": "do it, send half of the body and reset the connection",
     "delay": "wait `seconds`, then do it",
     "drop": "close the connection without an answer; nothing is done",
     "lose": "do it, then close the connection without an answer",
@@ -34,6 +39,7 @@ class Fault:
     seconds: float
     times: int | None
     skip: int
+    content: bytes = b""
     hits: int = 0
 
     def take(self, method: str, path: str) -> bool:
@@ -67,6 +73,7 @@ class Faults:
         seconds: float = 0.0,
         times: int | None = 1,
         skip: int = 0,
+        content: bytes = b"",
     ) -> Fault:
         """Let requests fail.
 
@@ -79,6 +86,7 @@ class Faults:
             seconds: The wait of ``action="delay"``.
             times: How many requests fail; ``None`` is all of them.
             skip: How many matching requests go well before that.
+            content: The body of ``action="replace"``.
 
         Returns:
             The fault; its ``hits`` tells how often it happened.
@@ -87,7 +95,10 @@ class Faults:
             raise ValueError(f"Unknown action {action!r}; allowed: {', '.join(ACTIONS)}.")
         if headers is None:
             headers = dict(RATE_LIMITED) if status == 429 else {}
-        fault = Fault(method, re.compile(path_regex), action, status, headers, seconds, times, skip)
+        pattern = re.compile(path_regex)
+        fault = Fault(
+            method, pattern, action, status, headers, seconds, times, skip, content=content
+        )
         with self._lock:
             self.active.append(fault)
         return fault

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
+import struct
 import sys
 import time
 from dataclasses import dataclass
@@ -81,6 +83,19 @@ class HttpServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def _spoilt(response: Response, fault: Fault) -> Response:
+    """The answer with the body that the fault makes of it."""
+    body = response.body
+    if fault.action == "half":
+        body = body[: len(body) // 2]
+    elif fault.action == "replace":
+        body = fault.content
+    elif fault.action == "corrupt":  # from the middle on: what comes first often says the length
+        middle = len(body) // 2
+        body = body[:middle] + bytes(byte ^ 0x55 for byte in body[middle:])
+    return dataclasses.replace(response, body=body)
+
+
 class Handler(BaseHTTPRequestHandler):
     """Reads a request, meets its fault if there is one, sends the answer."""
 
@@ -135,6 +150,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(response, fault)
 
     def _send(self, response: Response, fault: Fault | None) -> None:
+        if fault:
+            response = _spoilt(response, fault)
         self.send_response(response.status)
         headers = {"Content-Length": str(len(response.body)), **response.headers}
         for name, value in headers.items():
@@ -142,9 +159,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if fault and fault.action == "cut":
+        if fault and fault.action in ("cut", "reset"):
             self.wfile.write(response.body[: len(response.body) // 2])
             self.close_connection = True
+            if fault.action == "reset":
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        elif fault and fault.action == "trickle":
+            for place in range(len(response.body)):
+                self.wfile.write(response.body[place : place + 1])
+                time.sleep(fault.seconds)
         else:
             self.wfile.write(response.body)
 

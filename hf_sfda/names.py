@@ -1,0 +1,109 @@
+"""Names of models as tables show them, and as people type them.
+
+Local checkpoints have short names: the folder that they share is said once, not in every row.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from hf_sfda.errors import ConfigError
+from hf_sfda.types import ModelRow, Ranking
+
+ELLIPSIS = "…"
+"""Stands for the middle of a name that is too long for its column."""
+
+_NAMED = 10  # models that a message lists
+
+
+def with_short_names(ranking: Ranking) -> tuple[Ranking, str | None]:
+    """The ranking for display, and the folder that was left off its names.
+
+    Hub ids stay as they are. Paths lose the folder that all of them share, unless two models
+    would then have the same name.
+
+    Args:
+        ranking: Its rows, whatever their status.
+
+    Returns:
+        A copy with shorter names; the shared folder, or ``None`` if there is none.
+    """
+    ids = [row.model_id for row in ranking.rows]
+    folder = _shared_folder([model_id for model_id in ids if _is_path(model_id)])
+    if folder is None:
+        return ranking, None
+    names = [os.path.relpath(name, folder) if _is_path(name) else name for name in ids]
+    if len(set(names)) < len(set(ids)):
+        return ranking, None
+    rows = [replace(row, model_id=name) for row, name in zip(ranking.rows, names, strict=True)]
+    return replace(ranking, rows=tuple(rows)), folder
+
+
+def find_model(ranking: Ranking, name: str) -> ModelRow:
+    """The row of a model that somebody typed.
+
+    A name is, in this order, a whole one; the short one that the table shows; one that the table
+    cut in the middle (``acme/vit…224``, three full stops do as well); or the last part of one.
+
+    Raises:
+        ConfigError: No ranked model is called so, or several are.
+    """
+    for rows in _matches(ranking, name):
+        if len(rows) > 1:
+            raise ConfigError(
+                f"{name} may be {' or '.join(_listed([row.model_id for row in rows]))}. "
+                "Give more of the name."
+            )
+        if rows:
+            return _ranked(rows[0])
+    names = _listed([row.model_id for row in ranking.ranked])
+    raise ConfigError(
+        f"There is no {name} in this ranking. Ranked are {', '.join(names) or 'none'}."
+    )
+
+
+def _matches(ranking: Ranking, name: str) -> list[list[ModelRow]]:
+    """The rows that a name may mean, from the closest way of reading it to the freest."""
+    short, _ = with_short_names(ranking)
+    rows = list(zip(ranking.rows, (row.model_id for row in short.rows), strict=True))
+    parts = re.split(rf"{ELLIPSIS}|\.\.\.", name)
+    pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
+    ways: tuple[Callable[[str, str], bool], ...] = (
+        lambda whole, shown: whole == name,
+        lambda whole, shown: shown == name,
+        lambda whole, shown: len(parts) > 1 and bool(pattern.fullmatch(shown)),
+        lambda whole, shown: name != "" and whole.endswith(f"/{name}"),
+    )
+    return [
+        list({row.model_id: row for row, shown in rows if way(row.model_id, shown)}.values())
+        for way in ways
+    ]
+
+
+def _ranked(row: ModelRow) -> ModelRow:
+    if row.status != "ok":
+        raise ConfigError(f"{row.model_id} was not ranked ({row.status}: {row.reason}).")
+    return row
+
+
+def _listed(names: list[str]) -> list[str]:
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return [*names[:_NAMED], *more]
+
+
+def _is_path(model_id: str) -> bool:
+    return model_id.startswith((".", "/", "~")) or model_id.count("/") > 1 or "\\" in model_id
+
+
+def _shared_folder(paths: list[str]) -> str | None:
+    if len(paths) < 2:
+        return None
+    try:
+        folder = os.path.commonpath([Path(path).parent for path in paths])
+    except ValueError:  # absolute and relative ones, or two drives
+        return None
+    return folder if folder not in ("", os.sep, ".") else None
