@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever reads half of one.
+"""Writing files so that nobody ever reads half of one, and telling pointers from files.
 
 A file is written beside its final name and renamed. The writer holds a lock on the temporary file,
 which the kernel drops when the process dies: a temporary file that nobody holds was left by a
@@ -14,6 +14,22 @@ from contextlib import suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tempfile names them
+_POINTER_BEGINS = b"version https://git-lfs.github.com/spec/"
+_POINTER_BYTES = 1024  # the format allows no more
+
+LFS_POINTER = "is a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
+"""What to say about a file that `git clone` left behind without git-lfs."""
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is the small text that git-lfs keeps in the place of a large file."""
+    try:
+        if path.stat().st_size > _POINTER_BYTES:
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_POINTER_BEGINS)) == _POINTER_BEGINS
+    except OSError:
+        return False
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -174,7 +174,7 @@ BROKEN = (
     Broken("timm-pickle-only", tiny_timm, pickle_only, ("no model.safetensors", "model.pth")),
     Broken("timm-for-text", tiny_timm, lambda path: None, ("no text checkpoint",), "text"),
     Broken("bert-for-pictures", tiny_bert, lambda path: None, ("no preprocessor_config",)),
-    Broken("vit-for-text", tiny_vit, lambda path: None, ("tokenizer",), "text"),
+    Broken("vit-for-text", tiny_vit, lambda path: None, ("takes no input_ids",), "text"),
 )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
 
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
 """Part of every feature key. Raise it whenever stages, pooling or preprocessing change what comes
 out, so that features of different rules are never ranked against each other."""
 
@@ -48,7 +48,14 @@ class Backbone(Protocol):
     collate: Callable[[Sequence[Any]], dict[str, torch.Tensor]]
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
-        """What each sample costs in a batch: tokens for a text, 0 for a picture (all alike)."""
+        """What each sample costs in a batch: tokens for a text, 0 for an image (all alike)."""
+        ...
+
+    def groups(self, samples: Sequence[Any]) -> list[Hashable] | None:
+        """The group of each sample; samples of different groups must not share a batch.
+
+        ``None`` if any samples may share one.
+        """
         ...
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:

@@ -2,16 +2,19 @@
 
 Everything is checked before a library could fall back to a pickle, and after loading against what
 the library says it did not find: a network that is partly random still gives features, and only
-this tells.
+this check notices.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import ExtractionError
+from hf_sfda.files import LFS_POINTER, is_lfs_pointer
 from hf_sfda.foreign import read_json_file
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ExtractionError: It is missing, is no JSON object, or describes weights we cannot run.
     """
+    require_no_pointers(path)
     file = path / CONFIG
     try:
         config = read_json_file(file)
@@ -45,7 +49,42 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def weight_files(path: Path) -> tuple[Path, ...]:
+def require_no_pointers(path: Path) -> None:
+    """Refuse a folder in which git-lfs left pointers in the place of files that are read.
+
+    Raises:
+        ExtractionError: Names the first of them.
+    """
+    suffixes = (".json", ".txt", ".model", ".spm", ".safetensors")
+    for file in sorted(path.glob("*")):
+        if file.suffix in suffixes and is_lfs_pointer(file):
+            raise ExtractionError(f"{file.name} {LFS_POINTER}")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the headers of a checkpoint's safetensors files say; no weight is read.
+
+    Attributes:
+        files: The files, in order of their names.
+        shapes: Name of each tensor -> shape.
+    """
+
+    files: tuple[Path, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def values(self) -> int:
+        """Number of values in all tensors together."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+def read_weights(path: Path) -> Weights:
     """The safetensors files of a checkpoint, each with a header that fits its size.
 
     Raises:
@@ -54,15 +93,19 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     from safetensors import SafetensorError, safe_open
 
     files = _listed(path)
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
+        if is_lfs_pointer(file):
+            raise ExtractionError(f"{file.name} {LFS_POINTER}")
         try:
-            with safe_open(file, framework="numpy"):
-                pass
+            with safe_open(file, framework="numpy") as header:
+                for name in header.keys():
+                    shapes[name] = tuple(header.get_slice(name).get_shape())
         except FileNotFoundError:
             raise ExtractionError(f"{file.name} is missing, though {INDEX} names it") from None
         except (SafetensorError, OSError) as error:
             raise ExtractionError(f"{file.name} is truncated or damaged: {error}") from error
-    return files
+    return Weights(files, shapes)
 
 
 def _listed(path: Path) -> tuple[Path, ...]:
@@ -76,9 +119,17 @@ def _listed(path: Path) -> tuple[Path, ...]:
         names = set(read_json_file(path / INDEX)["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExtractionError(f"{INDEX} cannot be read: {error!r}") from error
-    if any(Path(name).name != name for name in names):
+    if not all(isinstance(name, str) and _inside(name) for name in names):
         raise ExtractionError(f"{INDEX} points outside its folder")
+    if pickled := sorted(name for name in names if not name.endswith(".safetensors")):
+        raise ExtractionError(f"{INDEX} names {pickled[0]}, which is no safetensors file")
     return tuple(path / name for name in sorted(names))
+
+
+def _inside(name: str) -> bool:
+    """Whether a name from an index stays in the folder of that index."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and "\\" not in name and not name.startswith("/") and ".." not in parts
 
 
 def require_shapes(

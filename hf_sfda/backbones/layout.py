@@ -14,12 +14,12 @@ def settle(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     nothing, and some reshape the output of their patch embedding in a way that this layout forbids.
     """
     model = model.to(device=device, dtype=dtype)
-    if device.type == "cpu" and _is_convolutional(model):
+    if device.type == "cpu" and is_convolutional(model):
         model = nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
 
 
-def _is_convolutional(model: nn.Module) -> bool:
+def is_convolutional(model: nn.Module) -> bool:
     """Whether most parameters are kernels, (out, in, height, width)."""
     sizes = [(p.numel(), p.ndim == 4) for p in model.parameters()]
     return 2 * sum(n for n, kernel in sizes if kernel) > sum(n for n, _ in sizes)

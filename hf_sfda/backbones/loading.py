@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -12,13 +14,16 @@ from typing import Any
 from torch import nn
 
 from hf_sfda.backbones.base import OpenOptions
+from hf_sfda.backbones.bounds import blueprint, require_plausible, require_sizes
 from hf_sfda.backbones.checkpoint import (
+    Weights,
     read_config,
+    read_weights,
     require_complete,
     require_finite,
     require_shapes,
-    weight_files,
 )
+from hf_sfda.backbones.heads import Head, find_heads
 from hf_sfda.backbones.layout import settle
 from hf_sfda.errors import ExtractionError
 
@@ -31,27 +36,35 @@ class Part:
         heads: Attribute of ``transformers.models.auto.modeling_auto`` that maps a model type to its
             classifier classes.
         bodies: The same for classes that hold less than ``AutoModel`` does.
+        backbones: The same for classes that give feature maps, not hidden states.
         sub_config: Field of the configuration that only models with several towers have.
         towers: What the tower for this input is called in such a model.
+        arguments: What the input may be called by the ``forward`` of such a tower.
     """
 
     heads: str
     bodies: str
+    backbones: str | None
     sub_config: str
     towers: tuple[str, ...]
+    arguments: tuple[str, ...]
 
 
 IMAGE = Part(
     heads="MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
     bodies="MODEL_FOR_IMAGE_MAPPING_NAMES",
+    backbones="MODEL_FOR_BACKBONE_MAPPING_NAMES",
     sub_config="vision_config",
-    towers=("vision_model", "vision_tower", "visual"),
+    towers=("vision_model", "vision_tower", "visual", "vision_encoder"),
+    arguments=("pixel_values", "input_ids"),  # the second for ImageGPT
 )
 TEXT = Part(
     heads="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     bodies="MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
+    backbones=None,
     sub_config="text_config",
-    towers=("text_model",),
+    towers=("text_model", "language_model"),
+    arguments=("input_ids",),
 )
 
 # Modules that summarise the tower's output. Their weights are often absent (a classifier or a
@@ -67,12 +80,14 @@ class Loaded:
         model: What to call: the tower, or the classifier around it.
         tower: The part whose activations are pooled.
         has_head: ``model`` is a classifier whose head came whole out of the checkpoint.
+        heads: Where a classifier computes its logits; empty if ``model`` is none.
         pooler_filled: No weight of the tower's pooler is random (true also without a pooler).
     """
 
     model: nn.Module
     tower: nn.Module
     has_head: bool
+    heads: tuple[Head, ...]
     pooler_filled: bool
 
     @property
@@ -93,18 +108,23 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
         ExtractionError: Says what is wrong with the folder.
     """
     raw = read_config(path)
-    weight_files(path)
+    weights = read_weights(path)
+    require_plausible(raw, weights)
     config = _read_auto_config(path, raw)
     cls, is_head = _choose_class(config, part)
+    _require_fit(cls, config, weights)
     model, info = _from_pretrained(path, cls, config, options)
     require_shapes(
         {name: found for name, found, _ in info["mismatched_keys"]},
         {name: expected for name, _, expected in info["mismatched_keys"]},
     )
     tower = _find_tower(model, config, part)
+    heads = find_heads(model, tower) if is_head else ()
     prefix = next(f"{name}." if name else "" for name, m in model.named_modules() if m is tower)
-    inside = {name[len(prefix) :] for name in info["missing_keys"] if name.startswith(prefix)}
-    outside = {name for name in info["missing_keys"] if not name.startswith(prefix)}
+    missing = {name for name in info["missing_keys"] if not _is_computed(name, model)}
+    in_heads = {name for name in missing if name.startswith(tuple(f"{h.name}." for h in heads))}
+    inside = {name[len(prefix) :] for name in missing - in_heads if name.startswith(prefix)}
+    outside = in_heads | {name for name in missing if not name.startswith(prefix)}
     pooler = {name for name in inside if name.split(".", 1)[0] in _POOLERS}
     require_complete(inside - pooler)
     has_head = is_head and not outside
@@ -115,8 +135,44 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
         model=settle(model, options.device, options.dtype),
         tower=tower,
         has_head=has_head,
+        heads=heads,
         pooler_filled=not pooler,
     )
+
+
+def _is_computed(name: str, model: nn.Module) -> bool:
+    """Whether a parameter is never saved, because its values follow from its shape.
+
+    Sinusoidal positions of Marian and its relatives are. A class may also list such names itself.
+    """
+    owner, _, leaf = name.rpartition(".")
+    if "Sinusoidal" in type(model.get_submodule(owner)).__name__:
+        return leaf == "weight"
+    unsaved: Any = getattr(model, "_keys_to_ignore_on_save", None) or ()
+    return name in unsaved
+
+
+def _require_fit(cls: Any, config: Any, weights: Weights) -> None:
+    """Hold the network that the configuration describes against the weights; costs no memory.
+
+    Raises:
+        ExtractionError: They do not belong together.
+    """
+    from transformers import initialization
+
+    build = partial(getattr(cls, "from_config", cls), config)  # AutoModel has no constructor
+    try:
+        with (
+            _quiet(),
+            initialization.no_init_weights(),
+            initialization.meta_device_safe_creation_ops(),
+        ):
+            network = blueprint(build, weights)
+    except ExtractionError:
+        raise
+    except Exception as error:
+        raise ExtractionError(f"cannot be built: {first_line(error)}") from error
+    require_sizes(network, weights, getattr(network, "base_model_prefix", ""))
 
 
 def _encoder_decoder(config: Any) -> bool:
@@ -159,6 +215,8 @@ def _choose_class(config: Any, part: Part) -> tuple[Any, bool]:
             return getattr(transformers, name), True
         if name in _classes(part.bodies, config):
             return getattr(transformers, name), False
+        if part.backbones and name in _classes(part.backbones, config):
+            return getattr(transformers, name), False
     return transformers.AutoModel, False
 
 
@@ -191,18 +249,52 @@ def _from_pretrained(path: Path, cls: Any, config: Any, options: OpenOptions) ->
 
 
 def _find_tower(model: Any, config: Any, part: Part) -> Any:
-    if _encoder_decoder(config):
-        return model.get_encoder()
+    """The part of a model that takes the input by itself.
+
+    Raises:
+        ExtractionError: No part does.
+    """
     body = model.base_model
-    if not hasattr(config, part.sub_config):
-        return body
-    for name in part.towers:
-        if hasattr(body, name):
-            return getattr(body, name)
+    # What carries the prefix's name may be an inner part, such as the encoder of DINOv3.
+    if not _takes(body, part) and _takes(model, part):
+        body = model
+    if _encoder_decoder(config):
+        tower = model.get_encoder()
+    elif getattr(config, part.sub_config, None) is not None:
+        tower = _one_of_several(model, body, config, part)
+    else:
+        tower = body
+    if not _takes(tower, part):
+        raise ExtractionError(
+            f"{type(tower).__name__} takes no {part.arguments[0]}, so it cannot be run by itself"
+        )
+    return tower
+
+
+def _one_of_several(model: Any, body: Any, config: Any, part: Part) -> Any:
+    from transformers import PreTrainedModel
+
+    named = [getattr(body, name, None) for name in part.towers]
+    kind = type(getattr(config, part.sub_config))
+    for tower in (*named, *body.modules()):
+        if not isinstance(tower, nn.Module) or tower is body:
+            continue
+        if tower not in named and type(getattr(tower, "config", None)) is not kind:
+            continue
+        if isinstance(tower, PreTrainedModel):
+            if _encoder_decoder(tower.config):
+                tower = tower.get_encoder()
+            elif _takes(tower.base_model, part):
+                tower = tower.base_model  # a language model may come with its head
+        if _takes(tower, part):
+            return tower
     raise ExtractionError(
-        f"{type(model).__name__} has several towers, and none of them is called "
-        f"{' or '.join(part.towers)}"
+        f"{type(model).__name__} has several towers, and none of them takes {part.arguments[0]}"
     )
+
+
+def _takes(module: nn.Module, part: Part) -> bool:
+    return not inspect.signature(module.forward).parameters.keys().isdisjoint(part.arguments)
 
 
 def first_line(error: BaseException) -> str:

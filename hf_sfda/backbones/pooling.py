@@ -24,7 +24,8 @@ def pool(activation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
 
     Args:
         activation: (B, C, H, W) map, (B, T, C) tokens or (B, C) vectors.
-        mask: (B, T), not zero where a token counts; tokens only.
+        mask: (B, T), not zero where a token counts; or (B, H', W'), not zero where a pixel does.
+            A mask that does not fit the activation says nothing about it and is ignored.
 
     Returns:
         (B, C) float32.
@@ -33,9 +34,12 @@ def pool(activation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
         ExtractionError: An activation of another shape.
     """
     values = activation.float()
+    if values.ndim == 4 and mask is not None and mask.ndim == 3:
+        weights = _resized(mask, values.shape[2:]).unsqueeze(1)  # (B, 1, H, W)
+        return (values * weights).sum(dim=(2, 3)) / weights.sum(dim=(2, 3)).clamp_min(1)
     if values.ndim == 4:
         return values.mean(dim=(2, 3))
-    if values.ndim == 3 and mask is not None:
+    if values.ndim == 3 and mask is not None and mask.shape == values.shape[:2]:
         weights = mask.to(values.dtype).unsqueeze(-1)  # (B, T, 1)
         # A text without any token has no mean; the clamp keeps it at zero instead of NaN.
         return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1)
@@ -44,6 +48,13 @@ def pool(activation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
     if values.ndim == 2:
         return values
     raise ExtractionError(f"gives activations of shape {tuple(values.shape)}, not maps or tokens")
+
+
+def _resized(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """A mask over pixels at the resolution of a map, as detectors resize it."""
+    from torch.nn.functional import interpolate
+
+    return interpolate(mask.float().unsqueeze(1), size=tuple(size)).squeeze(1)
 
 
 def resolution(activation: torch.Tensor) -> tuple[int, ...]:
@@ -84,7 +95,7 @@ def pool_stages(
 
     Args:
         blocks: Outputs in order of depth, without the input embedding.
-        mask: (B, T) for padded tokens.
+        mask: See :func:`pool`.
 
     Returns:
         name -> (B, D) float32.

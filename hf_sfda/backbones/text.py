@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
-from hf_sfda.backbones.checkpoint import count_params
+from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
 from hf_sfda.backbones.loading import TEXT, Loaded, first_line, load
 from hf_sfda.backbones.pooling import pool, pool_stages
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
+from hf_sfda.foreign import read_json_file
 
 ensure_torchvision()  # see vision.py
 
-_TABLES = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
+_TABLES = (
+    "position_embeddings",
+    "position_embedding",
+    "embed_positions",
+    "positions_embed",
+    "pos_embedding",
+    "wpe",
+)
+_STATED_REACH = ("max_position_embeddings", "max_seq_len")
+_SENTENCE_SETTINGS = "sentence_bert_config.json"
+
+_SAME_LENGTH = (
+    "aimv2_text_model aimv2 big_bird bigbird_pegasus canine convbert cpmant fnet funnel "
+    "led longformer longt5 mra nystromformer paligemma reformer xlnet yoso"
+)
+_ALONE = "nllb-moe switch_transformers"
+MIXING: Mapping[str, Literal["length", "alone"]] = {
+    **dict.fromkeys(_SAME_LENGTH.split(), "length"),
+    **dict.fromkeys(_ALONE.split(), "alone"),
+}
+"""Model types whose features depend on what else is in the batch, and which batches avoid that.
+
+``"length"``: padding is seen in spite of the mask (Fourier transforms, convolutions, pooling,
+sparse attention whose pattern depends on the length), so a batch holds texts of one length.
+``"alone"``: texts of a batch compete for the capacity of experts. ``tests/test_backbones_walk.py``
+compares every model type of transformers alone and in a padded batch."""
 
 # Not token_type_ids: of a single text they are all zero, which is every model's default, except
 # for GPT-2, which would add a word embedding for them.
@@ -27,15 +54,22 @@ _ARGUMENTS = ("input_ids", "attention_mask")
 
 @dataclass(frozen=True)
 class TextCollate:
-    """The checkpoint's own tokenizer, cut to what its positions reach."""
+    """The checkpoint's own tokenizer, cut to what its positions reach.
+
+    Attributes:
+        tokenizer: Of transformers.
+        max_length: Tokens kept of a text.
+        lower: Texts are lower-cased first, as ``sentence_bert_config.json`` may ask for.
+    """
 
     tokenizer: Any
     max_length: int
+    lower: bool = False
 
     def __call__(self, samples: Sequence[Any]) -> dict[str, Tensor]:
         """Texts -> ``input_ids`` and ``attention_mask`` (B, T), padded to the longest."""
         batch = self.tokenizer(
-            list(samples),
+            self._texts(samples),
             padding="longest",
             truncation=True,
             max_length=self.max_length,
@@ -46,8 +80,11 @@ class TextCollate:
 
     def lengths(self, samples: Sequence[Any]) -> list[int]:
         """Tokens of each text."""
-        encoded = self.tokenizer(list(samples), truncation=True, max_length=self.max_length)
+        encoded = self.tokenizer(self._texts(samples), truncation=True, max_length=self.max_length)
         return [len(ids) for ids in encoded["input_ids"]]
+
+    def _texts(self, samples: Sequence[Any]) -> list[str]:
+        return [text.lower() for text in samples] if self.lower else list(samples)
 
 
 class TextBackbone:
@@ -55,21 +92,37 @@ class TextBackbone:
 
     ``"last"`` is that mean of the last hidden state. Poolers are never used: most were trained for
     next-sentence prediction or not at all.
+
+    Logits that a head computes for every token are read at the last token of each text. Models find
+    that token by its id, which fails where a text ends with the id that pads.
     """
 
     def __init__(self, loaded: Loaded, collate: TextCollate) -> None:
         self.collate = collate
         self.params = count_params(loaded.tower)
         self.model_class = type(loaded.model).__name__
-        self.preprocessing = f"{type(collate.tokenizer).__name__}, {collate.max_length} tokens"
+        lower = "lower-cased, " if collate.lower else ""
+        self.preprocessing = (
+            f"{type(collate.tokenizer).__name__}, {lower}{collate.max_length} tokens"
+        )
         self.module = loaded.model
         self._has_head = loaded.has_head
+        self._heads = loaded.heads
+        configs: tuple[Any, ...] = (loaded.model.config, loaded.config)
+        types = (config.model_type for config in configs)
+        self._mixing = next((MIXING[name] for name in types if name in MIXING), None)
         self._seen: Any = None
         loaded.tower.register_forward_hook(self._see_tower)
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
         """Tokens of each text."""
         return self.collate.lengths(samples)
+
+    def groups(self, samples: Sequence[Any]) -> list[Hashable] | None:
+        """Lengths, where texts of different lengths would change each other's features."""
+        if self._mixing == "alone":
+            return list(range(len(samples)))
+        return list(self.costs(samples)) if self._mixing == "length" else None
 
     def forward(self, batch: Mapping[str, Tensor]) -> Outputs:
         """Run ``input_ids`` and ``attention_mask`` (B, T)."""
@@ -80,7 +133,18 @@ class TextBackbone:
         # A model that pools the sequence on its way (Funnel) loses those stages, not the run.
         stages = pool_stages([block for block in blocks if block.shape[:2] == mask.shape], mask)
         stages["last"] = pool(tower["last_hidden_state"], mask)
-        return Outputs(stages, output.logits.float() if self._has_head else None, "masked mean")
+        logits = self._logits(output, mask) if self._has_head else None
+        for head in self._heads:
+            head.clear()
+        return Outputs(stages, logits, "masked mean")
+
+    def _logits(self, output: Any, mask: Tensor) -> Tensor:
+        logits: Tensor = output.logits
+        by_token = self._heads[0].output if self._heads else None
+        if by_token is not None and by_token.shape == (*mask.shape, logits.shape[-1]):
+            last = mask.sum(dim=1).clamp_min(1) - 1  # padding is on the right
+            logits = by_token[torch.arange(len(mask), device=mask.device), last]
+        return logits.float()
 
     def _see_tower(self, module: object, arguments: object, output: Any) -> None:
         self._seen = output
@@ -104,28 +168,43 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
     # On the left it would shift the positions of every shorter text.
     tokenizer.padding_side = "right"
     longest = min(options.max_length, tokenizer.model_max_length, positions(loaded.tower))
-    return TextBackbone(loaded, TextCollate(tokenizer, longest))
+    return TextBackbone(loaded, TextCollate(tokenizer, longest, _lower_cases(path)))
+
+
+def _lower_cases(path: Path) -> bool:
+    """Whether sentence-transformers lower-cases texts before the tokenizer of this checkpoint."""
+    file = path / _SENTENCE_SETTINGS
+    if not file.is_file():
+        return False
+    try:
+        settings = read_json_file(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ExtractionError(f"{_SENTENCE_SETTINGS} cannot be read: {error}") from error
+    return isinstance(settings, Mapping) and settings.get("do_lower_case") is True
 
 
 def positions(tower: nn.Module) -> int:
-    """How many tokens the learned absolute positions reach; without any, no limit worth naming.
+    """How many tokens the positions of a network reach; without any, no limit worth naming.
 
-    The tables of RoBERTa start behind ``padding_idx``, those of BART hold an offset.
+    The configuration states it for most. The tables of RoBERTa start behind ``padding_idx``, those
+    of BART hold an offset, so a table may hold fewer tokens than it has rows.
     """
-    reach = [1_000_000]
+    config: Any = tower.config
+    stated = [getattr(config, name, None) for name in _STATED_REACH]
+    reach = [1_000_000, *(n for n in stated if isinstance(n, int) and n > 0)]
     for name, module in tower.named_modules():
-        leaf = name.rsplit(".", 1)[-1]
-        learned = isinstance(module, nn.Embedding) and module.num_embeddings > 2
-        if learned and leaf in _TABLES:
+        table = getattr(module, "weight", None)
+        if name.rsplit(".", 1)[-1] in _TABLES and table is not None and len(table) > 2:
             padding = getattr(module, "padding_idx", None)
             skipped = padding + 1 if padding is not None else getattr(module, "offset", 0)
-            reach.append(module.num_embeddings - skipped)
+            reach.append(len(table) - skipped)
     return min(reach)
 
 
 def _open_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
+    require_no_pointers(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True

@@ -1,23 +1,31 @@
-"""Pictures through timm, for the checkpoints that are its own."""
+"""Images through timm, for the checkpoints that are its own."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
+from hf_sfda.backbones.bounds import (
+    blueprint,
+    require_plausible,
+    require_plausible_sizes,
+    require_sizes,
+)
 from hf_sfda.backbones.checkpoint import (
+    CONFIG,
     count_params,
     read_config,
+    read_weights,
     require_complete,
     require_finite,
     require_shapes,
-    weight_files,
 )
 from hf_sfda.backbones.layout import settle
 from hf_sfda.backbones.loading import first_line
@@ -36,7 +44,7 @@ class TimmCollate:
     mode: str
 
     def __call__(self, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """RGB pictures of any size -> ``x`` (B, C, H, W)."""
+        """RGB images of any size -> ``x`` (B, C, H, W)."""
         return {"x": torch.stack([self.transform(s.convert(self.mode)) for s in samples])}
 
 
@@ -54,8 +62,12 @@ class TimmBackbone:
         self._stages = _choose_stages(model)
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
-        """Every picture is resized to the same shape."""
+        """Every image is resized to the same shape."""
         return [0] * len(samples)
+
+    def groups(self, samples: Sequence[Any]) -> list[Hashable] | None:
+        """All images may share a batch."""
+        return None
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:
         """Run ``x`` (B, C, H, W)."""
@@ -67,9 +79,30 @@ class TimmBackbone:
             stages = {name: pool(m) for name, m in zip(self._stages, maps, strict=True)}
         else:
             features, stages = self.module.forward_features(x), {}
-        stages["last"] = pool(self.module.forward_head(features, pre_logits=True).flatten(1))
+        entering = self.module.forward_head(features, pre_logits=True)
+        stages["last"], rule = self._last(entering)
         logits = self.module.forward_head(features).float() if self._has_head else None
-        return Outputs(stages, logits, "input of the classifier")
+        if logits is not None and logits.ndim != 2:
+            logits = None  # without pooling, the classifier answers for each place of the map
+        return Outputs(stages, logits, rule)
+
+    def _last(self, entering: torch.Tensor) -> tuple[torch.Tensor, str]:
+        if entering.flatten(1).shape[1] == entering.shape[1]:
+            return pool(entering.flatten(1)), "input of the classifier"
+        # The model was saved without pooling (global_pool=''): the rules of VisionBackbone.
+        if entering.ndim == 3 and getattr(self.module, "cls_token", None) is not None:
+            return pool(entering[:, 0]), "class token"
+        if entering.ndim == 3:
+            return pool(entering[:, getattr(self.module, "num_prefix_tokens", 0) :]), "mean"
+        if entering.ndim == 4 and self._channels_last(entering):
+            entering = entering.permute(0, 3, 1, 2)
+        return pool(entering), "mean"
+
+    def _channels_last(self, entering: torch.Tensor) -> bool:
+        widths = (self.module.num_features, getattr(self.module, "head_hidden_size", None))
+        if getattr(self.module, "output_fmt", None) == "NHWC":
+            return entering.shape[-1] in widths
+        return entering.shape[1] not in widths and entering.shape[-1] in widths
 
 
 def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
@@ -79,7 +112,8 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
         ExtractionError: Says what is wrong with the folder.
     """
     config = read_config(path)
-    files = weight_files(path)
+    weights = read_weights(path)
+    require_plausible(config, weights)
     try:
         import timm
         from timm.data import create_transform, resolve_model_data_config
@@ -90,17 +124,23 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
             f"architecture {config['architecture']!r} is unknown to timm {timm.__version__}; "
             "a newer version may know it"
         )
+    # Builds the architecture, model_args and all; the weights are ours to load.
+    build = partial(timm.create_model, f"local-dir:{path}", pretrained=False)
     try:
-        # Builds the architecture, model_args and all; the weights are ours to load.
-        model = timm.create_model(f"local-dir:{path}", pretrained=False)
+        network = blueprint(build, weights)
+        data = resolve_model_data_config(network)
+        require_plausible_sizes(data, CONFIG)
+        require_sizes(network, weights)
+        model = build()
+    except ExtractionError:
+        raise
     except Exception as error:
         raise ExtractionError(f"cannot be built: {first_line(error)}") from error
-    has_head = _fill(model, _read_weights(files))
+    has_head = _fill(model, _read_tensors(weights.files))
     require_finite(model)
-    data = resolve_model_data_config(model)
     channels = data["input_size"][0]
     if channels not in (1, 3):
-        raise ExtractionError(f"takes pictures of {channels} channels")
+        raise ExtractionError(f"takes images of {channels} channels; 1 and 3 are supported")
     transform = create_transform(**data, is_training=False)
     model = settle(model, options.device, options.dtype)
     return TimmBackbone(
@@ -108,7 +148,7 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
     )
 
 
-def _read_weights(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+def _read_tensors(files: Sequence[Path]) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return {name: tensor for file in files for name, tensor in load_file(file).items()}

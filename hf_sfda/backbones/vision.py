@@ -1,17 +1,21 @@
-"""Pictures through transformers: ViT, ConvNeXt, Swin, ResNet, DINOv2, towers of CLIP and SigLIP."""
+"""Images through transformers: ViT, ConvNeXt, Swin, ResNet, DINOv2, towers of CLIP and SigLIP."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import Module
+from torch import nn
 
+from hf_sfda.backbones.axes import channels_first, stated_widths
 from hf_sfda.backbones.base import OpenOptions, Outputs
-from hf_sfda.backbones.checkpoint import count_params
+from hf_sfda.backbones.bounds import require_plausible_sizes
+from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
+from hf_sfda.backbones.layout import is_convolutional
 from hf_sfda.backbones.loading import IMAGE, Loaded, first_line, load
 from hf_sfda.backbones.pooling import pool, pool_stages
 from hf_sfda.compat import ensure_torchvision
@@ -23,17 +27,36 @@ ensure_torchvision()
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _CLASS_TOKENS = ("cls_token", "class_embedding", "class_token")
+# Masks over patches (B, T) and over pixels (B, H, W), for processors that pad.
+_TOKEN_MASKS = ("pixel_attention_mask", "patch_attention_mask")
+_PIXEL_MASKS = ("pixel_mask",)
+# Sizes that tell whether a processor brings all images to one.
+_PROBES = ((40, 30), (50, 80), (90, 70))
 
 
 @dataclass(frozen=True)
 class ImageCollate:
-    """The checkpoint's own image processor."""
+    """The checkpoint's own image processor.
+
+    Attributes:
+        processor: Of transformers.
+        mode: ``"RGB"``, or ``"L"`` for networks of one channel.
+        arguments: Names that the network's ``forward`` takes; processors return more than that.
+    """
 
     processor: Any
+    mode: str = "RGB"
+    arguments: frozenset[str] = frozenset({"pixel_values"})
 
     def __call__(self, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """RGB pictures of any size -> ``pixel_values`` (B, C, H, W), and masks if there are any."""
-        return dict(self.processor(images=list(samples), return_tensors="pt"))
+        """RGB images of any size -> ``pixel_values`` (B, C, H, W), and masks if there are any."""
+        images = [sample.convert(self.mode) for sample in samples]
+        batch = self.processor(images=images, return_tensors="pt")
+        return {
+            name: value
+            for name, value in batch.items()
+            if name in self.arguments and isinstance(value, torch.Tensor)
+        }
 
 
 class VisionBackbone:
@@ -41,10 +64,11 @@ class VisionBackbone:
 
     ``"last"`` is the first of these that the checkpoint has:
 
-    1. what enters the classifier, if the checkpoint is a classifier and its head is whole;
+    1. what enters the classifier, if the checkpoint is a classifier and its head is whole; of two
+       heads that read different vectors, both vectors side by side;
     2. the pooler's output, if no weight of the pooler is random;
     3. the class token of the last hidden state;
-    4. the mean over the last hidden state.
+    4. the mean over the last hidden state, without padding.
     """
 
     def __init__(self, loaded: Loaded, collate: ImageCollate) -> None:
@@ -55,52 +79,137 @@ class VisionBackbone:
         self.module = loaded.model
         self._dtype = next(loaded.model.parameters()).dtype
         self._has_head = loaded.has_head
+        self._heads = loaded.heads
         self._use_pooler = loaded.pooler_filled
         self._has_class_token = any(
             name.rsplit(".", 1)[-1] in _CLASS_TOKENS for name, _ in loaded.tower.named_parameters()
         )
-        self._seen: dict[str, Any] = {}
+        self._widths = stated_widths(loaded.config)
+        self._convolutional = is_convolutional(loaded.tower)
+        self._lists = _lengths_of_lists(loaded.tower)
+        self._shapes: dict[tuple[int, int], Hashable] = {}
+        self._seen: Any = None
         loaded.tower.register_forward_hook(self._see_tower)
-        classifier = getattr(loaded.model, "classifier", None) if loaded.has_head else None
-        if isinstance(classifier, Module):
-            classifier.register_forward_pre_hook(self._see_classifier)
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
-        """Every picture is resized to the same shape."""
+        """Images of one batch are alike; see :meth:`groups`."""
         return [0] * len(samples)
+
+    def groups(self, samples: Sequence[Any]) -> list[Hashable] | None:
+        """Shape after preprocessing, where the processor leaves shapes different."""
+        probes = [_blank(size) for size in _PROBES]
+        if len({self._shape(probe) for probe in probes}) == 1:
+            return None
+        return [self._shape(sample) for sample in samples]
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:
         """Run ``pixel_values`` (B, C, H, W) and whatever else the processor made."""
-        self._seen = {}
+        self._clear()
         inputs = {
             # Pixels that are neither rescaled nor normalised arrive as integers.
             name: value.to(self._dtype) if _is_pixels(name, value) else value
             for name, value in batch.items()
         }
         output = self.module(**inputs)
-        tower = self._seen["tower"]
-        blocks = (tower.get("hidden_states") or ())[1:]  # the first is the input embedding
-        stages = pool_stages([block for block in blocks if block.ndim in (3, 4)])
-        stages["last"], rule = self._last(tower, self._seen.get("classifier"))
-        self._seen = {}
-        return Outputs(stages, output.logits.float() if self._has_head else None, rule)
+        tower = self._seen
+        blocks = _blocks(tower.get("hidden_states") or (), self._lists)
+        stages = pool_stages(self._oriented(blocks, batch), _mask(batch))
+        stages["last"], rule = self._last(tower, batch)
+        logits = self._logits(output) if self._has_head else None
+        self._clear()
+        return Outputs(stages, logits, rule)
 
-    def _last(self, tower: Mapping[str, Any], entering: Any) -> tuple[torch.Tensor, str]:
-        # (B, C) or (B, C, 1, 1); a head that does its own pooling is given more than that.
-        if entering is not None and entering.flatten(1).shape[1] == entering.shape[1]:
-            return pool(entering.flatten(1)), "input of the classifier"
-        if self._use_pooler and tower.get("pooler_output") is not None:
-            return pool(tower["pooler_output"].flatten(1)), "pooler"
-        hidden = tower["last_hidden_state"]
+    def _last(
+        self, tower: Mapping[str, Any], batch: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, str]:
+        size = len(next(iter(batch.values())))
+        vectors = [head.vector(size) for head in self._heads]
+        if entering := _different([vector for vector in vectors if vector is not None]):
+            return pool(torch.cat(entering, dim=1)), "input of the classifier"
+        pooled = tower.get("pooler_output")
+        if self._use_pooler and pooled is not None and len(pooled) == size:
+            return pool(pooled.flatten(1)), "pooler"
+        hidden = tower.get("last_hidden_state")
+        if hidden is None:
+            maps = tower.get("feature_maps")
+            if not maps:
+                raise ExtractionError("gives neither hidden states nor feature maps")
+            hidden = maps[-1]
+        if len(hidden) != size:
+            raise ExtractionError(
+                f"gives {len(hidden)} outputs for {size} images: it joins the images of a batch"
+            )
         if self._has_class_token and hidden.ndim == 3:
             return pool(hidden[:, 0]), "class token"
-        return pool(hidden), "mean"
+        (hidden,) = self._oriented([hidden], batch)
+        return pool(hidden, _mask(batch)), "mean"
+
+    def _logits(self, output: Any) -> torch.Tensor:
+        logits: torch.Tensor | None = output.get("logits")
+        return (self._heads[0].output if logits is None else logits).float()
+
+    def _oriented(
+        self, activations: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]
+    ) -> list[torch.Tensor]:
+        pixels = batch.get("pixel_values")
+        image = (1, 1) if pixels is None or pixels.ndim != 4 else tuple(pixels.shape[2:])
+        return channels_first(activations, image, self._widths, convolutional=self._convolutional)
+
+    def _shape(self, sample: Any) -> Hashable:
+        if sample.size not in self._shapes:
+            batch = self.collate([_blank(sample.size)])
+            self._shapes[sample.size] = tuple(
+                (name, tuple(value.shape)) for name, value in sorted(batch.items())
+            )
+        return self._shapes[sample.size]
+
+    def _clear(self) -> None:
+        self._seen = None
+        for head in self._heads:
+            head.clear()
 
     def _see_tower(self, module: object, arguments: object, output: Any) -> None:
-        self._seen["tower"] = output
+        self._seen = output
 
-    def _see_classifier(self, module: object, arguments: tuple[Any, ...]) -> None:
-        self._seen["classifier"] = arguments[0]
+
+def _blocks(states: Sequence[torch.Tensor], lists: frozenset[int]) -> Sequence[torch.Tensor]:
+    """Outputs of the blocks or stages, without the input embedding.
+
+    Most networks put the embedding first in ``hidden_states``. The others (Segformer, PVT,
+    PoolFormer, CvT, MobileNet) give as many states as they have blocks.
+    """
+    return states if len(states) in lists and len(states) - 1 not in lists else states[1:]
+
+
+def _lengths_of_lists(tower: nn.Module) -> frozenset[int]:
+    """Lengths of the outermost lists of modules, which hold the blocks or stages."""
+    lists = {name: m for name, m in tower.named_modules() if isinstance(m, nn.ModuleList)}
+    outer = [
+        module
+        for name, module in lists.items()
+        if not any(name.startswith(f"{other}.") for other in lists if other != name)
+    ]
+    return frozenset(len(module) for module in outer)
+
+
+def _mask(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    names = [name for name in (*_TOKEN_MASKS, *_PIXEL_MASKS) if name in batch]
+    return batch[names[0]] if names else None
+
+
+def _different(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The vectors without repetitions: two heads may read the same one."""
+    kept: list[torch.Tensor] = []
+    for vector in vectors:
+        if not any(v.shape == vector.shape and torch.equal(v, vector) for v in kept):
+            kept.append(vector)
+    return kept
+
+
+def _blank(size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    return Image.new("RGB", size)
 
 
 def _is_pixels(name: str, value: torch.Tensor) -> bool:
@@ -113,19 +222,42 @@ def open_vision(path: Path, options: OpenOptions) -> VisionBackbone:
     Raises:
         ExtractionError: Says what is wrong with the folder.
     """
-    return VisionBackbone(load(path, IMAGE, options), ImageCollate(_open_processor(path)))
+    loaded = load(path, IMAGE, options)
+    processor = _open_processor(path)
+    channels = getattr(loaded.config, "num_channels", None) or 3
+    if channels not in (1, 3):
+        raise ExtractionError(f"takes images of {channels} channels; 1 and 3 are supported")
+    if channels == 1:
+        _normalise_one_channel(processor)
+    arguments = frozenset(inspect.signature(loaded.model.forward).parameters)
+    return VisionBackbone(
+        loaded, ImageCollate(processor, "RGB" if channels == 3 else "L", arguments)
+    )
 
 
 def _open_processor(path: Path) -> Any:
     from transformers import AutoImageProcessor
 
+    require_no_pointers(path)
     try:
-        return AutoImageProcessor.from_pretrained(
+        processor = AutoImageProcessor.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
+        settings = processor.to_dict()
     except Exception as error:
         if not any((path / name).is_file() for name in _PROCESSOR_FILES):
-            reason = f"no {_PROCESSOR_FILES[0]} in the folder, which says how it takes pictures"
+            reason = f"no {_PROCESSOR_FILES[0]} in the folder, which says how it takes images"
         else:
             reason = f"its image processor cannot be loaded: {first_line(error)}"
         raise ExtractionError(reason) from error
+    require_plausible_sizes(settings, _PROCESSOR_FILES[0])
+    return processor
+
+
+def _normalise_one_channel(processor: Any) -> None:
+    """Let a processor that was saved with one mean for each of three channels take one channel."""
+    for name in ("image_mean", "image_std"):
+        values = getattr(processor, name, None)
+        if isinstance(values, list | tuple) and len(values) == 3:
+            setattr(processor, name, [sum(values) / 3])
+    processor.do_convert_rgb = False

@@ -92,7 +92,8 @@ def batches_of(job: Job, backbone: Backbone) -> list[list[int]]:
     size = job.config.batch_size
     if job.accelerator.device.type == "cpu":
         size = min(size, _CPU_BATCH)
-    return form_batches(backbone.costs(job.target.samples), size)
+    samples = job.target.samples
+    return form_batches(backbone.costs(samples), size, backbone.groups(samples))
 
 
 def run_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,24 +26,31 @@ Batch = dict[str, "torch.Tensor"]
 _WORKER_TIMEOUT = 300
 
 
-def form_batches(costs: Sequence[int], size: int) -> list[list[int]]:
+def form_batches(
+    costs: Sequence[int], size: int, groups: Sequence[Hashable] | None = None
+) -> list[list[int]]:
     """Positions of the samples of every batch, costliest first.
 
     Texts of similar length share a batch, so that little of it is padding, and a batch that does
-    not fit in memory shows itself at once. Pictures all cost the same and stay in order. The
+    not fit in memory shows itself at once. Images all cost the same and stay in order. The
     batches depend on the target and the model alone, never on the number of processes: the same
     batch gives the same numbers wherever it runs.
 
     Args:
         costs: Of each sample.
         size: Samples a batch.
+        groups: Of each sample; only samples of one group share a batch. ``None`` for one group.
 
     Example:
         >>> form_batches([3, 9, 9, 1, 5], 2)
         [[1, 2], [4, 0], [3]]
+        >>> form_batches([3, 9, 9, 1, 3], 2, [3, 9, 9, 1, 3])
+        [[1, 2], [0, 4], [3]]
     """
-    order = sorted(range(len(costs)), key=lambda i: -costs[i])
-    return [order[i : i + size] for i in range(0, len(order), size)]
+    members: dict[Hashable, list[int]] = {}
+    for i in sorted(range(len(costs)), key=lambda i: -costs[i]):
+        members.setdefault(groups[i] if groups else None, []).append(i)
+    return [group[i : i + size] for group in members.values() for i in range(0, len(group), size)]
 
 
 def extract_features(
@@ -72,7 +79,9 @@ def extract_features(
     Raises:
         ExtractionError: Features are not finite, or one sample alone does not fit in memory.
     """
-    batches = form_batches(backbone.costs(target.samples), batch_size)
+    batches = form_batches(
+        backbone.costs(target.samples), batch_size, backbone.groups(target.samples)
+    )
     part = run_batches(
         backbone, target.samples, batches, device=device, workers=workers, advance=advance
     )
