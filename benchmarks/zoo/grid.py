@@ -17,7 +17,13 @@ TRUTH = Path(__file__).with_name("truth.csv")
 RECIPE = 1
 """Raise it whenever the recipe changes what is measured; rows of another one count as missing."""
 
-SEARCH_TARGET = {"image": "emoji", "text": "movie"}
+CORE = (
+    ("emoji", "everyday", "elpv2", "fashion", "letters"),
+    ("movie", "injection", "language", "wordnet"),
+)
+"""Targets that every checkpoint is fine-tuned on, images and texts. The others come after them."""
+
+SEARCH_TARGET = {"image": "emoji", "text": "injection"}
 """On this target the whole grid of learning rates is searched for every checkpoint. On the others
 the checkpoint keeps the learning rate that the validation part chose there."""
 
@@ -67,6 +73,11 @@ class Pair:
     def name(self) -> str:
         """A file name."""
         return f"{self.checkpoint}--{self.target}--{self.seed}"
+
+    @property
+    def is_core(self) -> bool:
+        """Whether its target is one of :data:`CORE`."""
+        return any(self.target in targets for targets in CORE)
 
     @property
     def searches(self) -> bool:
@@ -155,8 +166,8 @@ def pairs(
 ) -> list[Pair]:
     """The grid in the order in which it is to be run.
 
-    First seeds first; then whatever chooses a learning rate; then target by target. Large
-    checkpoints come last.
+    First seeds first, large checkpoints last. Of the others, core targets come first; of these,
+    whatever chooses a learning rate, and then the small ones.
 
     Args:
         checkpoints: modality -> checkpoint -> parameters.
@@ -172,10 +183,14 @@ def pairs(
         for target, about in targets.items()
         if about["modality"] == modality and (large or not is_large(modality, size))
     ]
-    every.sort(
-        key=lambda p: (p[0].seed, is_large(p[0].modality, p[1]), not p[0].searches, p[0].target)
-    )
-    return [pair for pair, _ in every]
+
+    def place(entry: tuple[Pair, int]) -> tuple[Any, ...]:
+        pair, size = entry
+        cost = targets[pair.target]["train"] * size
+        is_late = is_large(pair.modality, size)
+        return pair.seed, is_late, not pair.is_core, not pair.searches, cost, pair
+
+    return [pair for pair, _ in sorted(every, key=place)]
 
 
 def is_large(modality: str, params: int) -> bool:

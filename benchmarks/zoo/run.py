@@ -121,6 +121,7 @@ def work(zoo: Path, order: list[Pair], rows: int) -> None:
     (zoo / "locks").mkdir(parents=True, exist_ok=True)
     while rows > 0:
         done = {**grid.read_truth(), **grid.read_new(zoo)}
+        others_work = False
         for pair in grid.eligible(order, done):
             if pair in failed:
                 continue
@@ -128,6 +129,7 @@ def work(zoo: Path, order: list[Pair], rows: int) -> None:
             try:
                 lock.acquire(blocking=False)
             except Timeout:
+                others_work = True
                 continue
             with lock:
                 if pair in grid.read_new(zoo):  # measured since the list was made
@@ -147,10 +149,8 @@ def work(zoo: Path, order: list[Pair], rows: int) -> None:
                     )
                 break
         else:
-            # What is left is being measured by others, or waits for their learning rates.
-            if not [p for p in order if p not in done and p not in failed]:
-                return
-            if not any((zoo / "locks").iterdir()):
+            # What is left failed here, or is being measured by others, or waits for their results.
+            if not others_work:
                 return
             time.sleep(10 * _LOOK_SECONDS)
 
@@ -178,7 +178,11 @@ def status(zoo: Path, order: list[Pair]) -> str:
     for seed in sorted({pair.seed for pair in order}):
         of_seed = [pair for pair in order if pair.seed == seed]
         measured = [pair for pair in of_seed if pair in done]
-        lines.append(f"seed {seed}: {len(measured)} of {len(of_seed)} pairs measured")
+        core = [pair for pair in of_seed if pair.is_core]
+        lines.append(
+            f"seed {seed}: {len(set(core) & set(measured))} of {len(core)} core pairs measured, "
+            f"{len(measured)} of {len(of_seed)} in all"
+        )
     seconds: dict[str, list[float]] = {}
     for pair in order:
         if pair in done:
