@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.zoo import checkpoints
+from benchmarks.zoo import checkpoints, targets
 from demo.build import Item, build_or_exit
 
 IMAGE_SIZE = 64
@@ -20,7 +20,7 @@ IMAGE_SIZE = 64
 
 def items(image_size: int = IMAGE_SIZE) -> list[Item]:
     """Everything the zoo holds, in the order in which it is built."""
-    return checkpoints.items(image_size)
+    return [*checkpoints.items(image_size), *targets.items()]
 
 
 def main(

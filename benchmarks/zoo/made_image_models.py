@@ -21,12 +21,15 @@ LICENCE = "apache-2.0"
 """Of what is trained here from nothing, as of this project."""
 
 TUNING_SIZE = 64
-SCRATCH_SIZE = 48
+SCRATCH_SIZE = 32
+VIT_SIZE = 48
 """Pixels at which the checkpoints are trained, whatever size the folder asks for."""
 
-_TUNING = Schedule(steps=60, batch=32, rate=5e-4, frozen_norms=True)
-_SCRATCH = Schedule(steps=250, batch=32, rate=2e-3)
-_PATCHES = 4000
+_TUNING = Schedule(steps=30, batch=32, rate=1e-4, frozen_norms=True, head_rate=5e-3)
+_SCRATCH = Schedule(steps=150, batch=32, rate=2e-3)
+_CONTRASTIVE = Schedule(steps=80, batch=32, rate=2e-3)
+_MASKED = Schedule(steps=90, batch=64, rate=1e-3)
+_PATCHES = 2000
 
 
 def lite1_without_top(folder: Path, wheel: Path, *, image_size: int) -> None:
@@ -156,7 +159,7 @@ def resnet10t_simclr(folder: Path, *, image_size: int) -> None:
             torch.nn.Sequential(model, projector),
             sources.photo_patches(_PATCHES, SCRATCH_SIZE, SEED),
             IMAGENET,
-            schedule=Schedule(steps=120, batch=32, rate=2e-3),
+            schedule=_CONTRASTIVE,
         )
     about = Card(
         LICENCE, "ResNet-10-T trained by SimCLR on cuts of the two photographs of scikit-learn."
@@ -203,13 +206,13 @@ def vit_masked(folder: Path, *, image_size: int) -> None:
         "encoder_stride": 8,
     }
     with training.reproducible(SEED):
-        masked = ViTForMaskedImageModeling(ViTConfig(**fields, image_size=SCRATCH_SIZE))
+        masked = ViTForMaskedImageModeling(ViTConfig(**fields, image_size=VIT_SIZE))
         training.masked_pictures(
             masked,
-            sources.photo_patches(_PATCHES, SCRATCH_SIZE, SEED),
+            sources.photo_patches(_PATCHES, VIT_SIZE, SEED),
             IMAGENET,
             share=0.5,
-            schedule=Schedule(steps=300, batch=64, rate=1e-3),
+            schedule=_MASKED,
         )
     side = patches_for(image_size, 8)
     model = ViTModel(ViTConfig(**fields, image_size=side * 8), add_pooling_layer=False)

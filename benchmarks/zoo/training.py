@@ -27,12 +27,15 @@ class Schedule:
         rate: Highest learning rate of AdamW.
         frozen_norms: Whether batch norms keep their statistics, as they should where a trained
             network is tuned on small batches.
+        head_rate: Highest learning rate of a new classifier on a trained network of timm;
+            ``rate`` if it is not given.
     """
 
     steps: int
     batch: int
     rate: float
     frozen_norms: bool = False
+    head_rate: float | None = None
 
 
 @contextmanager
@@ -232,7 +235,7 @@ def descend(
     def factor(step: int) -> float:
         return min((step + 1) / warm, (schedule.steps - step) / (schedule.steps - warm + 1))
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(_groups(model, schedule), weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     order = torch.empty(0, dtype=torch.int64)
     model.train()
@@ -249,6 +252,15 @@ def descend(
         optimizer.step()
         scheduler.step()
     model.eval()
+
+
+def _groups(model: Any, schedule: Schedule) -> list[dict[str, Any]]:
+    if schedule.head_rate is None:
+        return [{"params": list(model.parameters()), "lr": schedule.rate}]
+    head = list(model.get_classifier().parameters())
+    in_head = {id(parameter) for parameter in head}
+    body = [p for p in model.parameters() if id(p) not in in_head]
+    return [{"params": body, "lr": schedule.rate}, {"params": head, "lr": schedule.head_rate}]
 
 
 def to_input(pixels: np.ndarray, norm: Norm, size: int) -> torch.Tensor:
