@@ -28,14 +28,3 @@ def fitted(image: Image.Image, size: int) -> Image.Image:
     square = Image.new("RGB", (side, side), "white")
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return resized(square, size)
-
-
-def tiles(image: Image.Image, size: int) -> list[Image.Image]:
-    """The four quarters of the largest square in the middle, ``size`` pixels each."""
-    side = min(image.size) // 2
-    left, top = image.width // 2 - side, image.height // 2 - side
-    return [
-        resized(image.crop((x, y, x + side, y + side)), size)
-        for y in (top, top + side)
-        for x in (left, left + side)
-    ]

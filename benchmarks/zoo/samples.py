@@ -201,9 +201,9 @@ def write_target(
     sha256 = digest(parts)
     if expected is not None and sha256 != expected:
         raise AssetError(
-            f"{about.name}: the samples have sha256 {sha256}, expected {expected}. The packages are "
-            "the pinned ones, so another version of a library reads them differently. Install the "
-            "versions of constraints.txt; accuracies on other samples cannot be compared."
+            f"{about.name}: the samples have sha256 {sha256}, expected {expected}. The packages "
+            "are the pinned ones, so another version of a library reads them differently. Install "
+            "the versions of constraints.txt; accuracies on other samples cannot be compared."
         )
     write: Callable[[Path, list[Sample]], None]
     write = _write_pictures if about.modality == "image" else _write_texts

@@ -55,12 +55,6 @@ _GCOMPRIS = Pin(
     "e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
     "deb",
 )
-_OPENARENA = Pin(
-    "openarena-081-textures",
-    "0.8.5split-14",
-    "72bf05abd5286a1523b56ca04e25bceb775813d747f92ecd20749d512361a81f",
-    "deb",
-)
 _OPENCLIPART = Pin(
     "openclipart-png",
     "1:0.18+dfsg-19",
@@ -156,7 +150,7 @@ TARGETS = [
         read=everyday,
         sizes=Sizes(train=400, validation=150, test=450),
         what="photographs and drawings of everyday things by kind, on white",
-        licence="CC-BY-3.0 and others (pysiogame), GPL-2 (tuxpaint), CC-BY-SA and others (gcompris)",
+        licence="CC-BY-3.0 (pysiogame), GPL-2 (tuxpaint), CC-BY-SA and others (gcompris)",
         flip=True,
     ),
     Target(
@@ -186,16 +180,6 @@ TARGETS = [
         sizes=Sizes(train=500, validation=200, test=800),
         what="clip art by subject",
         licence="public domain",
-        flip=True,
-    ),
-    Target(
-        name="textures",
-        modality="image",
-        pins=(_OPENARENA,),
-        read=targets_image.textures,
-        sizes=Sizes(train=300, validation=150, test=400),
-        what="textures of a game by material, four quarters of each",
-        licence="GPL-2+",
         flip=True,
     ),
     Target(

@@ -6,7 +6,6 @@ import gzip
 import io
 import re
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.zoo.debian import read_file, read_files
-from benchmarks.zoo.pictures import fitted, opened, resized, tiles
+from benchmarks.zoo.pictures import fitted, opened, resized
 from benchmarks.zoo.samples import Sample, picture
 from demo.archive import read_member, read_members
 from demo.assets import AssetError
@@ -38,17 +37,13 @@ _SYMBOLS = ("aiga-symbols", "roadsigns", "cards", "CD_Player", "smilies", "stick
 _CLIPART_PIXELS = 4_000_000
 """Of the largest drawing that is read; a dozen have 168 million and would take a minute."""
 
-_TEXTURES = "usr/share/games/openarena/baseoa/pak4-textures.pk3"
-_TEXTURE_SIZE = 96
-_MATERIALS = {
-    "brick": r"brick", "concrete": r"concrete", "door": r"door", "metal": r"metal|rust|iron|steel",
-    "rock": r"rock|cliff",
-}  # fmt: skip
-_NO_MATERIAL = r"norm|spec|gloss|mask|alpha|glow|light|blend|_s\b|_n\b"
-
 _CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ23456789"  # O and 0, I and 1 are too often the same
 _LETTER_SIZE = 64
 _PER_FONT = 8
+_UNREADABLE = {
+    "90stars", "bin01st", "binaryt", "binaryx", "binx01s", "bitbttf", "lineding", "symmetry",
+}  # fmt: skip
+"""Typefaces that draw ornaments or parts of letters."""
 
 _CELL_SIZE = 96
 _CELLS = "elpv_dataset/data"
@@ -92,10 +87,14 @@ def elpv(wheel: Path, *, kinds: bool) -> Iterator[Sample]:
         kinds: Whether a class is a probability (0, .33, .67, 1) and a kind of crystal, 8 classes;
             else intact or defect, and cells that the experts were unsure of are left out.
     """
-    rows = [line.split() for line in read_member(wheel, f"{_CELLS}/labels.csv").decode().split("\n")]
+    rows = [
+        line.split() for line in read_member(wheel, f"{_CELLS}/labels.csv").decode().split("\n")
+    ]
     rows = [row for row in rows if row]
     contents = read_members(wheel, [f"{_CELLS}/{member}" for member, _, _ in rows])
-    for number, ((member, probability, crystal), png) in enumerate(zip(rows, contents, strict=True)):
+    for number, ((member, probability, crystal), png) in enumerate(
+        zip(rows, contents, strict=True)
+    ):
         share = float(probability)
         if kinds:
             label = f"{crystal}-{round(100 * share)}"
@@ -126,7 +125,7 @@ def fashion(package: Path) -> Iterator[Sample]:
 
 
 def clipart(package: Path) -> Iterator[Sample]:
-    """Drawings by subject; a group is those that one artist named alike.
+    """Drawings by subject; a group is those with nearly the same name.
 
     Pictograms, playing cards and smileys are left out: whole series in one style.
 
@@ -136,7 +135,7 @@ def clipart(package: Path) -> Iterator[Sample]:
     for path, content in read_files(package, _is_clipart):
         file = PurePosixPath(path.removeprefix(_CLIPART))
         name = "-".join(file.with_suffix("").parts)
-        group = re.sub(r"_?\d.*|_(bw|ganson|simple)\b.*", "", file.stem)
+        group = re.sub(r"_?\d.*|_(bw|ganson|simple)\b.*", "", file.stem)[:12]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             width, height = Image.open(io.BytesIO(content)).size
@@ -152,36 +151,6 @@ def _is_clipart(path: str) -> bool:
     return parts[0] in _CLIPART_LABELS and not any(part in _SYMBOLS for part in parts)
 
 
-def textures(package: Path) -> Iterator[Sample]:
-    """Quarters of the textures of a game by material; a group is one texture and its variants.
-
-    Args:
-        package: Debian package ``openarena-081-textures``.
-    """
-    archive = zipfile.ZipFile(io.BytesIO(read_file(package, _TEXTURES)))
-    for member in sorted(archive.namelist()):
-        path = PurePosixPath(member)
-        material = _material(path)
-        if material is None:
-            continue
-        image = opened(archive.read(member))
-        if min(image.size) < _TEXTURE_SIZE:
-            continue
-        group = re.sub(r"[\d_-]+[a-z]?$", "", path.stem.lower())
-        for number, quarter in enumerate(tiles(image, _TEXTURE_SIZE)):
-            name = "-".join((*path.with_suffix("").parts[1:], str(number)))
-            yield picture(name, material, group, quarter)
-
-
-def _material(path: PurePosixPath) -> str | None:
-    """The one material that the name of a texture tells."""
-    name = path.stem.lower()
-    if path.suffix.lower() not in {".jpg", ".tga", ".png"} or re.search(_NO_MATERIAL, name):
-        return None
-    materials = [label for label, pattern in _MATERIALS.items() if re.search(pattern, name)]
-    return materials[0] if len(materials) == 1 else None
-
-
 def letters(package: Path) -> Iterator[Sample]:
     """Capital letters and digits in hundreds of typefaces; a group is a family.
 
@@ -189,15 +158,17 @@ def letters(package: Path) -> Iterator[Sample]:
         package: Debian package ``fonts-aenigma``.
     """
     for path, content in read_files(package, lambda path: path.endswith(".ttf")):
+        stem = PurePosixPath(path).stem.lower()
+        if stem in _UNREADABLE:
+            continue
         font = ImageFont.truetype(
             io.BytesIO(content), _LETTER_SIZE, layout_engine=ImageFont.Layout.BASIC
         )
         drawn = {character: _glyph(font, character) for character in _CHARACTERS}
-        # Fonts of little pictures, or without digits, draw one box for many characters.
+        # Fonts without some of the characters draw one box for all of those.
         shapes = Counter(image.tobytes() for image in drawn.values() if image is not None)
         if len(shapes) < len(_CHARACTERS):
             continue
-        stem = PurePosixPath(path).stem.lower()
         # A few of each font: more fonts in all, and none counts more than another.
         for character in sorted(drawn, key=lambda c: shuffle_key(f"{stem}-{c}"))[:_PER_FONT]:
             image = drawn[character]

@@ -83,6 +83,7 @@ def fortunes(package: Path) -> Iterator[Sample]:
             continue
         for number, saying in enumerate(content.decode("utf-8").split("\n%\n")):
             said, *_ = re.split(r"\n\s+-- ", saying)  # without the author
+            said = re.sub(r"_*\x08+", "", said)  # underlined as on a typewriter
             name = f"{topic}-{number}"
             sample = text(name, topic, name, said)
             if len(sample.content.decode()) in _SHORT:
