@@ -1,7 +1,8 @@
 """Pinned downloads: the package manager of the user fetches, a sha256 decides.
 
-pip, npm and apt-get are called as they are set up on this machine, so mirrors, proxies and certificates
-work as they do everywhere else. Only archives that are copied, never built, are asked for.
+pip, npm and apt-get are called as they are set up on this machine, so mirrors, proxies and
+certificates work as they do everywhere else. Only archives that are copied, never built, are
+asked for.
 """
 
 from __future__ import annotations

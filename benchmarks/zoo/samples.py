@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -36,31 +35,22 @@ class Sample:
         name: Different for every sample of a target; a plain file name for pictures.
         label: Its class.
         group: Samples of one group belong together and are never divided.
-        content: PNG bytes of a picture, UTF-8 bytes of a text.
-        pixels: For pictures, what is compared and hashed in place of the PNG bytes, whose
-            compression depends on the version of zlib.
+        content: RGB pixels of a picture, UTF-8 bytes of a text.
+        size: Width and height of a picture.
     """
 
     name: str
     label: str
     group: str
     content: bytes
-    pixels: bytes | None = None
-
-    @property
-    def value(self) -> bytes:
-        """What two equal samples have in common."""
-        return self.content if self.pixels is None else self.pixels
+    size: tuple[int, int] = (0, 0)
 
 
 def picture(name: str, label: str, group: str, image: Image.Image) -> Sample:
     """A sample of an RGB picture."""
     if image.mode != "RGB":
         raise ValueError(f"{name}: an RGB picture is needed, this one is {image.mode}.")
-    png = io.BytesIO()
-    image.save(png, format="png")
-    pixels = f"{image.width}x{image.height}:".encode() + image.tobytes()
-    return Sample(name, label, group, png.getvalue(), pixels)
+    return Sample(name, label, group, image.tobytes(), image.size)
 
 
 def text(name: str, label: str, group: str, content: str) -> Sample:
@@ -111,15 +101,10 @@ def without_duplicates(samples: Iterable[Sample]) -> list[Sample]:
     first: dict[bytes, Sample] = {}
     labels: dict[bytes, set[str]] = defaultdict(set)
     for sample in samples:
-        first.setdefault(sample.value, sample)
-        labels[sample.value].add(sample.label)
-    return [sample for value, sample in first.items() if len(labels[value]) == 1]
-
-
-def without_small_classes(samples: Sequence[Sample], minimum: int) -> list[Sample]:
-    """The samples of the classes that have at least ``minimum`` of them."""
-    sizes = Counter(sample.label for sample in samples)
-    return [sample for sample in samples if sizes[sample.label] >= minimum]
+        key = _hash(sample)
+        first.setdefault(key, sample)
+        labels[key].add(sample.label)
+    return [sample for key, sample in first.items() if len(labels[key]) == 1]
 
 
 def divide(samples: Iterable[Sample], shares: Mapping[str, float]) -> Parts:
@@ -173,13 +158,19 @@ def choose(samples: Iterable[Sample], count: int) -> list[Sample]:
 
 
 def digest(parts: Parts) -> str:
-    """Sha256 over part, name, label and value of all samples, in order of part and name."""
+    """Sha256 over part, name, label and content of all samples, in order of part and name."""
     total = hashlib.sha256()
     for part in PARTS:
         for sample in sorted(parts[part], key=lambda sample: sample.name):
             total.update(f"{part}\0{sample.name}\0{sample.label}\0".encode())
-            total.update(hashlib.sha256(sample.value).digest())
+            total.update(_hash(sample))
     return total.hexdigest()
+
+
+def _hash(sample: Sample) -> bytes:
+    """Equal for samples that show or say the same."""
+    width, height = sample.size
+    return hashlib.sha256(f"{width}x{height}:".encode() + sample.content).digest()
 
 
 def write_target(
@@ -210,9 +201,9 @@ def write_target(
     sha256 = digest(parts)
     if expected is not None and sha256 != expected:
         raise AssetError(
-            f"{about.name}: the samples have sha256 {sha256}, expected {expected}. The packages are "
-            "the pinned ones, so another version of a library reads them differently. Install the "
-            "versions of constraints.txt; accuracies on other samples cannot be compared."
+            f"{about.name}: the samples have sha256 {sha256}, expected {expected}. The packages "
+            "are the pinned ones, so another version of a library reads them differently. Install "
+            "the versions of constraints.txt; accuracies on other samples cannot be compared."
         )
     write: Callable[[Path, list[Sample]], None]
     write = _write_pictures if about.modality == "image" else _write_texts
@@ -226,10 +217,13 @@ def write_target(
 
 
 def _write_pictures(part: Path, samples: list[Sample]) -> None:
+    from PIL import Image
+
     for sample in samples:
         folder = inside(part, sample.label)
         folder.mkdir(parents=True, exist_ok=True)
-        inside(folder, f"{sample.name}.png").write_bytes(sample.content)
+        image = Image.frombytes("RGB", sample.size, sample.content)
+        image.save(inside(folder, f"{sample.name}.png"))
 
 
 def _write_texts(part: Path, samples: list[Sample]) -> None:
