@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import threading
 from pathlib import Path
 from typing import Any
 
 from hf_sfda.errors import ExtractionError
 from hf_sfda.hub.api import fetch, hub_api
-from hf_sfda.hub.files import MODEL_FILES, model_files
+from hf_sfda.hub.files import MODEL_FILES, WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.hub.reasons import explain
 from hf_sfda.progress import Advance, NoProgress, Progress
 from hf_sfda.types import Candidate
@@ -37,12 +38,16 @@ def download_model(
     listener = progress or NoProgress()
     task = listener.task("download", candidate.model_id, total=candidate.download_bytes, unit="B")
     with task as advance:
-        folder = _download(candidate, token, advance)
-    if not any(folder.glob("model*.safetensors")):
-        raise ExtractionError(
-            f"{candidate.model_id} at {candidate.revision} holds no model.safetensors; "
-            "pickles are never opened"
-        )
+        # The card is for the licence when offline.
+        folder = _download(candidate, [*MODEL_FILES, "README.md"], token, advance)
+        if missing := [name for name in _shards(folder) if not (folder / name).is_file()]:
+            _download(candidate, [glob.escape(name) for name in missing], token, advance)
+    for name in _shards(folder) or [WEIGHTS]:
+        if not (folder / name).is_file():
+            raise ExtractionError(
+                f"{candidate.model_id} at {candidate.revision} holds no {name}; "
+                "pickles are never opened"
+            )
     return folder
 
 
@@ -62,16 +67,37 @@ def cached_model(candidate: Candidate) -> Path | None:
     found = [try_to_load_from_cache(repo, name, revision=sha) for name in needed]
     if "config.json" not in needed or not all(isinstance(path, str) for path in found):
         return None
-    return Path(str(found[needed.index("config.json")])).parent
+    folder = Path(str(found[needed.index("config.json")])).parent
+    try:
+        shards = _shards(folder)
+    except ExtractionError:
+        return None  # the download says what is wrong
+    return folder if all((folder / name).is_file() for name in shards) else None
 
 
-def _download(candidate: Candidate, token: str | None, advance: Advance) -> Path:
+def _shards(folder: Path) -> list[str]:
+    """The shards that the index in a snapshot names; none if there is a file with all weights.
+
+    Raises:
+        ExtractionError: The index is none.
+    """
+    if (folder / WEIGHTS).is_file() or not (folder / WEIGHTS_INDEX).is_file():
+        return []
+    try:
+        return shard_names((folder / WEIGHTS_INDEX).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExtractionError(f"{WEIGHTS_INDEX} {error}") from error
+
+
+def _download(
+    candidate: Candidate, patterns: list[str], token: str | None, advance: Advance
+) -> Path:
     try:
         folder = fetch(
             hub_api(token).snapshot_download,
             candidate.model_id,
             revision=candidate.revision,
-            allow_patterns=[*MODEL_FILES, "README.md"],  # the card, for the licence when offline
+            allow_patterns=patterns,
             tqdm_class=_reporting(advance),
         )
     # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError): whatever it is, it
