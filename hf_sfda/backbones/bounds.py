@@ -34,8 +34,7 @@ _SLACK_BUFFER_BYTES = 8 * 2**20
 # Numbers of things that are built one by one in Python, also by the configuration classes.
 _LAYERS = re.compile(r"(^|_)(layers|blocks|stages|depth|depths|layer)$")
 _LABELS = re.compile(r"^(num_labels|num_classes|n_classes|num_class)$")
-_IMAGE_SIZES = re.compile(r"(^|_)(image_size|img_size|input_size|num_frames)$")
-_LARGEST_IMAGE_SIZE = 4 * LARGEST_EDGE
+_IMAGE_SIZES = re.compile(r"(^|_)(image_size|img_size|input_size|input_resolution)$")
 _FEWEST_LABELS = 1000
 
 _PROCESSED_SIZES = re.compile(r"(^|_)(size|edge|height|width|divisor)$")
@@ -65,9 +64,9 @@ def require_plausible(config: Mapping[str, Any], weights: Weights) -> None:
                 f"{CONFIG} states {key} = {number:,}, but the weights hold only "
                 f"{weights.values:,} values"
             )
-        if _IMAGE_SIZES.search(key) and number > _LARGEST_IMAGE_SIZE:
+        if _IMAGE_SIZES.search(key) and number > LARGEST_EDGE:
             raise ExtractionError(
-                f"{CONFIG} states {key} = {number:,}; at most {_LARGEST_IMAGE_SIZE:,} is supported"
+                f"{CONFIG} states {key} = {number:,}; at most {LARGEST_EDGE:,} is supported"
             )
 
 

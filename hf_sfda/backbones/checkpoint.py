@@ -10,19 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import ExtractionError
 from hf_sfda.files import LFS_POINTER, is_lfs_pointer
 from hf_sfda.foreign import read_json_file
+from hf_sfda.hub import WEIGHTS, WEIGHTS_INDEX, shard_names
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 # Parameters that only masked training reads.
 _UNUSED = ("mask_token", "num_batches_tracked")
@@ -102,7 +101,9 @@ def read_weights(path: Path) -> Weights:
                 for name in header.keys():
                     shapes[name] = tuple(header.get_slice(name).get_shape())
         except FileNotFoundError:
-            raise ExtractionError(f"{file.name} is missing, though {INDEX} names it") from None
+            raise ExtractionError(
+                f"{file.name} is missing, though {WEIGHTS_INDEX} names it"
+            ) from None
         except (SafetensorError, OSError) as error:
             raise ExtractionError(f"{file.name} is truncated or damaged: {error}") from error
     return Weights(files, shapes)
@@ -111,25 +112,14 @@ def read_weights(path: Path) -> Weights:
 def _listed(path: Path) -> tuple[Path, ...]:
     if (path / WEIGHTS).is_file():
         return (path / WEIGHTS,)
-    if not (path / INDEX).is_file():
+    if not (path / WEIGHTS_INDEX).is_file():
         others = sorted(f.name for f in path.glob("*") if f.suffix in (".bin", ".pt", ".pth"))
         found = f"only {', '.join(others)}, which can run code when opened" if others else "none"
         raise ExtractionError(f"no {WEIGHTS} in the folder (weights found: {found})")
     try:
-        names = set(read_json_file(path / INDEX)["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExtractionError(f"{INDEX} cannot be read: {error!r}") from error
-    if not all(isinstance(name, str) and _inside(name) for name in names):
-        raise ExtractionError(f"{INDEX} points outside its folder")
-    if pickled := sorted(name for name in names if not name.endswith(".safetensors")):
-        raise ExtractionError(f"{INDEX} names {pickled[0]}, which is no safetensors file")
-    return tuple(path / name for name in sorted(names))
-
-
-def _inside(name: str) -> bool:
-    """Whether a name from an index stays in the folder of that index."""
-    parts = PurePosixPath(name).parts
-    return bool(parts) and "\\" not in name and not name.startswith("/") and ".." not in parts
+        return tuple(path / name for name in shard_names((path / WEIGHTS_INDEX).read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise ExtractionError(f"{WEIGHTS_INDEX} {error}") from error
 
 
 def require_shapes(

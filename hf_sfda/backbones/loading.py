@@ -67,6 +67,11 @@ TEXT = Part(
     arguments=("input_ids",),
 )
 
+# transformers lists them among the networks for images.
+_VIDEO_TYPES = (
+    "timesformer", "videomae", "videoprism", "videoprism_vision_model", "vivit", "vjepa2",
+)  # fmt: skip
+
 # Modules that summarise the tower's output. Their weights are often absent (a classifier or a
 # masked-language checkpoint has none) and then random.
 _POOLERS = ("pooler", "head")
@@ -111,6 +116,8 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
     weights = read_weights(path)
     require_plausible(raw, weights)
     config = _read_auto_config(path, raw)
+    if part is IMAGE and config.model_type in _VIDEO_TYPES:
+        raise ExtractionError(f"{config.model_type} takes videos, not images")
     cls, is_head = _choose_class(config, part)
     _require_fit(cls, config, weights)
     model, info = _from_pretrained(path, cls, config, options)
@@ -183,9 +190,12 @@ def _read_auto_config(path: Path, raw: dict[str, Any]) -> Any:
     import transformers
 
     try:
-        return transformers.AutoConfig.from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
+        # A repository does not choose the code that computes attention, which may lie elsewhere.
+        config._attn_implementation = None
+        return config
     except Exception as error:
         kind = raw.get("model_type")
         if "auto_map" in raw:
@@ -284,13 +294,22 @@ def _one_of_several(model: Any, body: Any, config: Any, part: Part) -> Any:
         if isinstance(tower, PreTrainedModel):
             if _encoder_decoder(tower.config):
                 tower = tower.get_encoder()
-            elif _takes(tower.base_model, part):
-                tower = tower.base_model  # a language model may come with its head
+            else:  # a language model may come with its head
+                tower = _without_head(tower)
         if _takes(tower, part):
             return tower
     raise ExtractionError(
         f"{type(model).__name__} has several towers, and none of them takes {part.arguments[0]}"
     )
+
+
+def _without_head(tower: Any) -> Any:
+    from transformers import PreTrainedModel
+
+    body = tower.base_model
+    if body is tower and isinstance(getattr(tower, "model", None), PreTrainedModel):
+        return tower.model  # of Llama 4
+    return body
 
 
 def _takes(module: nn.Module, part: Part) -> bool:

@@ -132,6 +132,8 @@ class TextBackbone:
         blocks = (tower.get("hidden_states") or ())[1:]  # the first is the input embedding
         # A model that pools the sequence on its way (Funnel) loses those stages, not the run.
         stages = pool_stages([block for block in blocks if block.shape[:2] == mask.shape], mask)
+        if tower.get("last_hidden_state") is None:
+            raise ExtractionError(f"{self.model_class} gives no hidden states")
         stages["last"] = pool(tower["last_hidden_state"], mask)
         logits = self._logits(output, mask) if self._has_head else None
         for head in self._heads:

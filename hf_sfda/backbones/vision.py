@@ -198,12 +198,9 @@ def _mask(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
 
 
 def _different(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The vectors without repetitions: two heads may read the same one."""
-    kept: list[torch.Tensor] = []
-    for vector in vectors:
-        if not any(v.shape == vector.shape and torch.equal(v, vector) for v in kept):
-            kept.append(vector)
-    return kept
+    """The vectors, each once: two heads may read the same memory."""
+    by_place = {(vector.data_ptr(), vector.shape): vector for vector in vectors}
+    return list(by_place.values())
 
 
 def _blank(size: tuple[int, int]) -> Any:

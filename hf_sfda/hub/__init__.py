@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from hf_sfda.hub.api import fetch, hub_api, read
 from hf_sfda.hub.download import cached_model, download_model
-from hf_sfda.hub.files import MODEL_FILES, model_files
+from hf_sfda.hub.files import (
+    MODEL_FILES,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    model_files,
+    shard_names,
+)
 from hf_sfda.hub.reasons import ADVICE, explain, explain_answer, is_unreachable
 from hf_sfda.hub.secrets import keep_secret, redact
 
 __all__ = [
     "ADVICE",
     "MODEL_FILES",
+    "WEIGHTS",
+    "WEIGHTS_INDEX",
     "cached_model",
     "download_model",
     "explain",
@@ -25,4 +33,5 @@ __all__ = [
     "model_files",
     "read",
     "redact",
+    "shard_names",
 ]

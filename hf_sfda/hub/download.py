@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 import threading
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from hf_sfda.errors import ExtractionError
 from hf_sfda.hub.api import fetch, hub_api
-from hf_sfda.hub.files import MODEL_FILES, model_files
+from hf_sfda.hub.files import MODEL_FILES, WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.hub.reasons import explain
 from hf_sfda.progress import Advance, NoProgress, Progress
 from hf_sfda.types import Candidate
@@ -41,19 +43,16 @@ def download_model(
     listener = progress or NoProgress()
     task = listener.task("download", candidate.model_id, total=candidate.download_bytes, unit="B")
     with task as advance:
-        folder = _download(candidate, token, advance)
-        if _remove_damaged(folder):  # what came is not what the Hub holds: once more
-            folder = _download(candidate, token, advance)
-            if damaged := _remove_damaged(folder):
-                raise ExtractionError(
-                    f"{damaged[0]} of {candidate.model_id} arrives damaged (its checksum is not "
-                    "the Hub's); try again later, or check what lies between you and the Hub"
-                )
-    if not any(folder.glob("model*.safetensors")):
-        raise ExtractionError(
-            f"{candidate.model_id} at {candidate.revision} holds no model.safetensors; "
-            "pickles are never opened"
-        )
+        # The card is for the licence when offline.
+        folder = _download_whole(candidate, [*MODEL_FILES, "README.md"], token, advance)
+        if missing := [name for name in _shards(folder) if not (folder / name).is_file()]:
+            _download_whole(candidate, [glob.escape(name) for name in missing], token, advance)
+    for name in _shards(folder) or [WEIGHTS]:
+        if not (folder / name).is_file():
+            raise ExtractionError(
+                f"{candidate.model_id} at {candidate.revision} holds no {name}; "
+                "pickles are never opened"
+            )
     return folder
 
 
@@ -76,16 +75,52 @@ def cached_model(candidate: Candidate) -> Path | None:
     found = [try_to_load_from_cache(repo, name, revision=sha) for name in needed]
     if "config.json" not in needed or not all(isinstance(path, str) for path in found):
         return None
-    return Path(str(found[needed.index("config.json")])).parent
+    folder = Path(str(found[needed.index("config.json")])).parent
+    try:
+        shards = _shards(folder)
+    except ExtractionError:
+        return None  # the download says what is wrong
+    return folder if all((folder / name).is_file() for name in shards) else None
 
 
-def _download(candidate: Candidate, token: str | None, advance: Advance) -> Path:
+def _shards(folder: Path) -> list[str]:
+    """The shards that the index in a snapshot names; none if there is a file with all weights.
+
+    Raises:
+        ExtractionError: The index is none.
+    """
+    if (folder / WEIGHTS).is_file() or not (folder / WEIGHTS_INDEX).is_file():
+        return []
+    try:
+        return shard_names((folder / WEIGHTS_INDEX).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExtractionError(f"{WEIGHTS_INDEX} {error}") from error
+
+
+def _download_whole(
+    candidate: Candidate, patterns: list[str], token: str | None, advance: Advance
+) -> Path:
+    """Download files and hold them against their checksums; once more where they differ."""
+    for _ in range(2):
+        folder = _download(candidate, patterns, token, advance)
+        damaged = _remove_damaged(folder, patterns)
+        if not damaged:
+            return folder
+    raise ExtractionError(
+        f"{damaged[0]} of {candidate.model_id} arrives damaged (its checksum is not the Hub's); "
+        "try again later, or check what lies between you and the Hub"
+    )
+
+
+def _download(
+    candidate: Candidate, patterns: list[str], token: str | None, advance: Advance
+) -> Path:
     try:
         folder = fetch(
             hub_api(token).snapshot_download,
             candidate.model_id,
             revision=candidate.revision,
-            allow_patterns=[*MODEL_FILES, "README.md"],  # the card, for the licence when offline
+            allow_patterns=patterns,
             tqdm_class=_reporting(advance),
         )
     # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError): whatever it is, it
@@ -95,7 +130,7 @@ def _download(candidate: Candidate, token: str | None, advance: Advance) -> Path
     return Path(folder)
 
 
-def _remove_damaged(folder: Path) -> list[str]:
+def _remove_damaged(folder: Path, patterns: list[str]) -> list[str]:
     """Remove downloaded files whose content is not what their name in the cache says.
 
     The cache names a file by its checksum: sha256 for large files, that of git for others, and
@@ -105,8 +140,10 @@ def _remove_damaged(folder: Path) -> list[str]:
         Their names.
     """
     damaged = []
-    for name in model_files(path.relative_to(folder).as_posix() for path in folder.rglob("*")):
-        path = folder / name
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not any(fnmatchcase(name, pattern) for pattern in patterns):
+            continue
         blob = path.resolve()
         if blob.is_file() and not _matches(blob):
             blob.unlink()

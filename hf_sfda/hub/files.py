@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from hf_sfda.foreign import read_json
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
 
 MODEL_FILES = (
     "config.json",
@@ -19,18 +25,32 @@ MODEL_FILES = (
     "bpe.codes",
     "spiece.model",
     "spm.model",
+    "spm_char.model",
+    "sentencepiece.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
-    # how a sentence-transformers checkpoint pools its tokens
+    "prophetnet.tokenizer",
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
+    "vocab-src.json",
+    "vocab-tgt.json",
+    "dict.txt",
+    "entity_vocab.json",
+    "word_shape.json",
+    "word_pronunciation.json",
+    # how a sentence-transformers checkpoint pools its tokens, and whether it lower-cases texts
     "modules.json",
+    "sentence_bert_config.json",
     "?_Pooling/config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
+    WEIGHTS,
+    WEIGHTS_INDEX,
     "model-*-of-*.safetensors",
 )
 """Patterns of what is downloaded: configuration, preprocessing, and the safetensors that
 ``from_pretrained`` reads. Exact names, so that pickles, half-precision variants and the copies in
-``onnx/``, ``openvino/`` or ``original/`` stay where they are."""
+``onnx/``, ``openvino/`` or ``original/`` stay where they are. Shards may have other names than the
+usual ones: see :func:`shard_names`."""
 
 
 def model_files(names: Iterable[str]) -> list[str]:
@@ -43,3 +63,35 @@ def model_files(names: Iterable[str]) -> list[str]:
     return sorted(
         name for name in names if any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
     )
+
+
+def shard_names(index: str) -> list[str]:
+    """The files that an index of shards names, sorted.
+
+    Args:
+        index: Content of :data:`WEIGHTS_INDEX`.
+
+    Raises:
+        ValueError: It is no index, or names anything but safetensors in its own folder. The message
+            continues a sentence that begins with the name of the file.
+
+    Example:
+        >>> shard_names('{"weight_map": {"a": "part-b.safetensors", "c": "part-a.safetensors"}}')
+        ['part-a.safetensors', 'part-b.safetensors']
+    """
+    try:
+        names = set(read_json(index)["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"is not an index of shards: {error!r}") from error
+    for name in names:
+        if not isinstance(name, str) or not _is_inside(name):
+            raise ValueError("points outside its folder")
+        if not name.endswith(".safetensors"):
+            raise ValueError(f"names {name}, which is no safetensors file")
+    return sorted(names)
+
+
+def _is_inside(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    outside = name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
+    return bool(parts) and not outside

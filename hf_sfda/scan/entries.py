@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import logging
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _COMMENT = re.compile(r"(^|\s)#.*")  # a folder may be called "c#"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _A_FILE = "a file, not a model; name the folder that holds config.json and model.safetensors"
 _LONGEST = 120  # characters of an entry that are shown
 _TIMEOUT = 30.0  # seconds; huggingface_hub waits without end by default
@@ -87,14 +94,26 @@ def _cut(entry: str) -> str:
 
 
 def _read_lines(path: Path) -> list[str] | None:
-    """The lines of a text file; ``None`` for anything else, such as weights."""
+    """The lines of a text file; ``None`` for anything else, such as weights.
+
+    Windows writes UTF-16 (PowerShell), UTF-8 with a mark in front, or cp1252 (old editors).
+    """
     with path.open("rb") as file:
-        if b"\0" in file.read(1024):
-            return None
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
+        begins = file.read(1024)
+    marked = next((name for mark, name in _MARKS if begins.startswith(mark)), None)
+    if marked is None and b"\0" in begins:
         return None
+    for encoding in (marked,) if marked else ("utf-8", "cp1252"):
+        try:
+            text = path.read_text(encoding=encoding)
+        except UnicodeError:
+            continue
+        return text.splitlines() if _is_text(text) else None
+    return None
+
+
+def _is_text(text: str) -> bool:
+    return not any(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f\x1a" for c in text)
 
 
 def _folders(path: Path, name: str, *, max_params: int | None) -> Iterator[Candidate]:

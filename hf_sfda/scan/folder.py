@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hf_sfda.files import LFS_POINTER, is_lfs_pointer
 from hf_sfda.foreign import ForeignError, read_front_matter, read_json_file
-from hf_sfda.hub import model_files, redact
+from hf_sfda.hub import WEIGHTS, WEIGHTS_INDEX, model_files, redact, shard_names
 from hf_sfda.scan import rules
 from hf_sfda.types import Candidate
 
@@ -61,6 +62,9 @@ def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest:
         return replace(candidate, skip=reason)
     if "config.json" not in top:
         raise BrokenFolderError("no config.json; a checkpoint is config.json and model.safetensors")
+    for name in model_files(names):
+        if is_lfs_pointer(path / name):
+            raise BrokenFolderError(f"{name} {LFS_POINTER}")
     config = _read_config(path / "config.json")
     if reason := rules.code_reason(config) or rules.compression_reason(config):
         return replace(candidate, skip=reason)
@@ -69,7 +73,7 @@ def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest:
     library = rules.library_of(config, None, ())
     if reason := rules.library_reason(library, None):
         raise BrokenFolderError(reason)
-    weights = _weight_files(path, top)
+    weights = _weight_files(path, set(names))
     params = sum(_count_parameters(path / name) for name in weights)
     needed = sorted({*model_files(names), *weights})
     return replace(
@@ -95,15 +99,14 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 def _weight_files(path: Path, names: set[str]) -> list[str]:
     """The safetensors that will be opened; every shard the index names must be there."""
-    if "model.safetensors" in names:
-        return ["model.safetensors"]
-    index = "model.safetensors.index.json"
+    if WEIGHTS in names:
+        return [WEIGHTS]
     try:
-        shards = sorted(set(read_json_file(path / index)["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BrokenFolderError(f"{index} is not an index of shards") from error
+        shards = shard_names((path / WEIGHTS_INDEX).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BrokenFolderError(f"{WEIGHTS_INDEX} {error}") from error
     if missing := [shard for shard in shards if shard not in names]:
-        raise BrokenFolderError(f"{index} names {missing[0]}, which is missing")
+        raise BrokenFolderError(f"{WEIGHTS_INDEX} names {missing[0]}, which is missing")
     return shards
 
 
@@ -114,6 +117,8 @@ def _count_parameters(path: Path) -> int:
     """
     from safetensors import SafetensorError, safe_open
 
+    if is_lfs_pointer(path):
+        raise BrokenFolderError(f"{path.name} {LFS_POINTER}")
     try:
         with safe_open(path, framework="numpy") as file:
             return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
