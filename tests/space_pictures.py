@@ -42,7 +42,7 @@ def seed(server: SpaceServer) -> list[str]:
         server.hub.put(names[-1], path)
     for known in (4, 6, len(names)):
         server.run("rank", "--dataset", "me/emoji", "--models", *names[:known], "--quiet")
-        server.run("publish", "runs/emoji", "--to", RESULTS, "--yes")
+        server.run("publish", "runs/me--emoji", "--to", RESULTS, "--yes")
     return names
 
 

@@ -184,14 +184,14 @@ class SpaceServer:
             "rank", "--dataset", "me/shapes", "--samples", "48", "--resamples", "200",
             "--models", "acme/vit-a", "acme/resnet", "acme/vit-b", "acme/gone", "--quiet",
         )  # fmt: skip
-        self.run("publish", "runs/shapes", "--to", RESULTS, "--yes")
+        self.run("publish", "runs/me--shapes", "--to", RESULTS, "--yes")
         invented = [*emoji_updates(), hostile_ranking(), long_ranking(), text_ranking()]
         self.publish([*invented, self._ranked_elsewhere()])
 
     def _ranked_elsewhere(self) -> Ranking:
         """The same data under another name, ranked by a machine that kept the features."""
         self.hub.put("me/elsewhere", self._root / "shapes", repo_type="dataset")
-        document = json.loads((self._root / "runs" / "shapes" / "ranking.json").read_text())
+        document = json.loads((self._root / "runs" / "me--shapes" / "ranking.json").read_text())
         ranking = Ranking.from_dict(document)
         revision = self.hub.repo("me/elsewhere", "dataset").head.sha
         return replace(

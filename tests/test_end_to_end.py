@@ -127,7 +127,7 @@ def test_rank_asks_the_hub_and_ranks_what_it_finds(images_on_hub, hub_env, tmp_p
     assert 1 <= len(lists) <= 2, "one list call a pipeline tag"
     assert not [r for r in hub.requests if r.path.startswith("/api/models/acme/pickle-only")]
 
-    run = tmp_path / "runs" / "shapes"
+    run = tmp_path / "runs" / "me--shapes"
     assert json.loads((run / "ranking.json").read_text()) == document
     for name in ("ranking.parquet", "report.html", "config.yaml", "journal.jsonl"):
         assert (run / name).stat().st_size > 0
@@ -146,7 +146,7 @@ def test_second_run_extracts_nothing_and_damage_is_made_good(images_on_hub, hub_
     second = json.loads(hf_sfda(*arguments, env=hub_env, cwd=tmp_path)[0])
     assert second["rows"] == first["rows"]
     assert not weights_fetched(images_on_hub)
-    events = [json.loads(x) for x in (tmp_path / "runs/shapes/journal.jsonl").open()]
+    events = [json.loads(x) for x in (tmp_path / "runs/me--shapes/journal.jsonl").open()]
     assert [e["cached"] for e in events if e["event"] == "extracted"] == [False] * 2 + [True] * 2
 
     stored = next(Path(hub_env["HF_HOME"]).rglob("features/**/*.safetensors"))
@@ -181,7 +181,7 @@ def test_text_from_a_csv_with_local_models(hub, hub_env, tmp_path):
     assert "Target   topics.csv · text classification · 3 classes · 60 train samples" in err
     assert "report.html" in err
     assert "sfda_cv" in out
-    document = json.loads((tmp_path / "runs/topics/ranking.json").read_text())
+    document = json.loads((tmp_path / "runs/topics.csv/ranking.json").read_text())
     assert [row["status"] for row in document["rows"]] == ["ok", "ok"]
     assert not hub.requests, "local data and models need no Hub"
 
@@ -275,7 +275,7 @@ def test_the_token_shows_nowhere(images_on_hub, hub_env, tmp_path):
 def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env, tmp_path):
     models = ["--models", "acme/vit", "acme/resnet", "acme/timm"]
     command = [str(HF_SFDA), "rank", "--dataset", "me/shapes", "--json", *models]
-    journal = tmp_path / "runs" / "shapes" / "journal.jsonl"
+    journal = tmp_path / "runs" / "me--shapes" / "journal.jsonl"
     for extracted in (0, 1, 2):
         process = subprocess.Popen(
             command, env=hub_env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

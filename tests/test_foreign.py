@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
+from hf_sfda.backbones.checkpoint import read_config, weight_files
+from hf_sfda.errors import PublishError, SfdaError
+from hf_sfda.finished import read_ranking
 from hf_sfda.foreign import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -23,7 +28,14 @@ from hf_sfda.foreign import (
     read_yaml,
     visible_json,
 )
+from hf_sfda.leaderboard.record import load_failure, load_scored
+from hf_sfda.leaderboard.state import parse_log
+from hf_sfda.publish.access import Repo
+from hf_sfda.publish.front_matter import parse_card
+from hf_sfda.publish.plan import load_run
+from hf_sfda.publish.rows import dump_rows, make_run, read_results
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target
+from tests.publishing import make_ranking
 from tests.targets import make_target
 
 HIDDEN = "\x1b\x00\x07\x7f\x9b\u202e\u2066\u200b\u200e\u2028\ufeff\U000e0041\ud800\udfff"
@@ -202,3 +214,64 @@ def test_class_names_that_become_equal_are_numbered():
 def test_yaml_and_json_agree_with_the_plain_readers():
     text = "a: {b: [1, 2.5, true, null, x]}"
     assert read_yaml(text) == yaml.safe_load(text)
+
+
+# -- every reader of something foreign raises an error of ours
+
+DEEP = "[" * 100_000
+BROKEN = [DEEP, '{"a":' * 50_000, '{"schema_version": 1', "5", "[]", "{}", "null", "\x00"]
+
+
+def record(text: str) -> bytes:
+    """A measurement of a leaderboard whose description is this."""
+    return bytes(save({"per_sample.m": np.zeros(2)}, metadata={"hf_sfda": text}))
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_every_reader_refuses_with_an_error_of_ours(tmp_path, text):
+    repo = Repo("me/board", "dataset")
+    (tmp_path / "ranking.json").write_text(text)
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    readers = [
+        lambda: read_ranking(tmp_path),
+        lambda: load_run(tmp_path),
+        lambda: load_scored(record(text), "x.safetensors"),
+        lambda: load_scored(len(text).to_bytes(8, "little") + text.encode(), "x.safetensors"),
+        lambda: load_failure(text.encode(), "x.json"),
+        lambda: parse_log(text.encode() + b"\n", repo),
+        lambda: weight_files(tmp_path),
+    ]
+    if text != "{}":
+        readers.append(lambda: read_config(tmp_path))
+    for reader in readers:
+        with pytest.raises(SfdaError) as caught:
+            reader()
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("front", [DEEP, "a: &a [*a]", "a: !!timestamp x", "a: !!int ''", "- a"])
+def test_a_card_that_cannot_be_read_is_left_alone(front):
+    with pytest.raises(PublishError, match=r"README.md of me/vit.*It is left as it is"):
+        parse_card(f"---\nb: 1\n{front}\n---\n# A".encode(), "README.md of me/vit")
+
+
+@pytest.mark.parametrize("column", ["config", "versions"])
+@pytest.mark.parametrize("text", [DEEP, "{", "[]", "5"])
+def test_rows_whose_settings_cannot_be_read_are_refused(tmp_path, column, text):
+    run = make_run(make_ranking())
+    rows = [{**row, column: text} for row in run.rows]
+    (tmp_path / "rows.parquet").write_bytes(dump_rows(rows))
+    with pytest.raises(PublishError, match=r"rows.parquet holds settings that are no JSON object"):
+        read_results(tmp_path / "rows.parquet", "rows.parquet")
+
+
+def test_rows_of_strangers_are_clean(tmp_path):
+    run = make_run(make_ranking())
+    rows = [
+        {**row, "model": f"acme/\x1b]8;;x{row['model']}", "reason": "\u202e"} for row in run.rows
+    ]
+    (tmp_path / "rows.parquet").write_bytes(dump_rows(rows))
+    read = read_results(tmp_path / "rows.parquet", "rows.parquet")
+    assert all(row["model"].startswith("acme/\ufffd]8;;x") for row in read)
+    assert {row["reason"] for row in read} == {"\ufffd"}

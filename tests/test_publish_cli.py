@@ -108,7 +108,8 @@ def test_failures_are_one_line_without_the_token(hub, hf_sfda, monkeypatch):
     assert "holds no ranking.json" in err
     _, err = hf_sfda("runs/plants", "--to", "acme/results", code=1)
     assert "belongs to acme" in err
-    _, err = hf_sfda("runs/plants", "--to", "me/results", "--token", SECRET, code=1)
+    Path("token").write_text(SECRET)
+    _, err = hf_sfda("runs/plants", "--to", "me/results", "--token-file", "token", code=1)
     assert "check that the token is valid" in err
     assert "Traceback" not in err
     _, err = hf_sfda("runs/plants", code=2)

@@ -191,7 +191,7 @@ def test_a_wrong_type_is_named(ask, endpoint, arguments, said):
 
 
 def test_compare_says_what_the_command_line_says(ask, space):
-    told = said_by(space, "compare", "runs/shapes", *MODELS, "--top", "8")
+    told = said_by(space, "compare", "runs/me--shapes", *MODELS, "--top", "8")
     found = ask("/compare", board="me/shapes", first=MODELS[0], second=MODELS[1])
     assert found["difference"] == pytest.approx(told["difference"], abs=1e-9)
     assert found["interval"] == pytest.approx(told["interval"], abs=1e-9)
@@ -210,7 +210,7 @@ def test_compare_by_another_metric(ask):
 
 
 def test_ensemble_says_what_the_command_line_says(ask, space):
-    told = said_by(space, "ensemble", "runs/shapes", "--size", "2")
+    told = said_by(space, "ensemble", "runs/me--shapes", "--size", "2")
     found = ask("/ensemble", board="me/shapes", size=2)
     assert len(found["singles"]) == 3
     assert found == approximately(told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 __all__ = ["ACTIONS", "RATE_LIMITED", "Fault", "Faults"]
@@ -16,6 +17,8 @@ ACTIONS = {
     "replace": "do it, send `content` instead of the body",
     "trickle": "do it, send the body a byte every `seconds`",
     "reset": "do it, send half of the body and reset the connection",
+    "redirect": "send the client to the address it asked for",
+    "call": "call `function`, then do it",
     "delay": "wait `seconds`, then do it",
     "drop": "close the connection without an answer; nothing is done",
     "lose": "do it, then close the connection without an answer",
@@ -40,6 +43,7 @@ class Fault:
     times: int | None
     skip: int
     content: bytes = b""
+    function: Callable[[], object] | None = None
     hits: int = 0
 
     def take(self, method: str, path: str) -> bool:
@@ -74,6 +78,7 @@ class Faults:
         times: int | None = 1,
         skip: int = 0,
         content: bytes = b"",
+        function: Callable[[], object] | None = None,
     ) -> Fault:
         """Let requests fail.
 
@@ -87,6 +92,7 @@ class Faults:
             times: How many requests fail; ``None`` is all of them.
             skip: How many matching requests go well before that.
             content: The body of ``action="replace"``.
+            function: What ``action="call"`` calls.
 
         Returns:
             The fault; its ``hits`` tells how often it happened.
@@ -97,7 +103,7 @@ class Faults:
             headers = dict(RATE_LIMITED) if status == 429 else {}
         pattern = re.compile(path_regex)
         fault = Fault(
-            method, pattern, action, status, headers, seconds, times, skip, content=content
+            method, pattern, action, status, headers, seconds, times, skip, content, function
         )
         with self._lock:
             self.active.append(fault)

@@ -126,8 +126,12 @@ class Handler(BaseHTTPRequestHandler):
         fault = hub.faults.take(self.command, path)
         if fault and fault.action == "delay":
             time.sleep(fault.seconds)
+        if fault and fault.action == "call" and fault.function:
+            fault.function()
         account = None
-        if fault and fault.action in ("status", "drop"):
+        if fault and fault.action == "redirect":
+            response = Response(302, headers={"Location": self.path})
+        elif fault and fault.action in ("status", "drop"):
             response = json_response({"error": "injected"}, fault.status, fault.headers)
         else:
             request = Request(self.command, url.path, query, self.headers, body, None, hub.url)
