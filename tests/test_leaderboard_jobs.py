@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import subprocess
 import sys
+import sysconfig
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,14 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from hf_sfda import __version__
 from hf_sfda.cli import main
-from hf_sfda.leaderboard.jobs import REQUIREMENT
+from hf_sfda.leaderboard.package import CLIENT, build_wheel
 from hf_sfda.leaderboard.schedule import cron_of
+from hf_sfda.publish.package import package_files
 from tests import factories
 
 BOARD = "me/my.board"
 SETTINGS = {"datasets": ["me/shapes"], "models": ["acme/vit"], "metric": "knn", "metrics": ["knn"],
             "samples": 12, "folds": 2, "resamples": 100, "permutations": 1}  # fmt: skip
+INFO = f"hf_sfda-{__version__}.dist-info"
+COPY = f"leaderboard/package/hf_sfda-{__version__}-py3-none-any.whl"
+NEWER = "leaderboard/package/hf_sfda-9.9.0-py3-none-any.whl"
 HOOK_SECRET = "a-long-random-text-that-nobody-knows"
 
 
@@ -140,14 +148,14 @@ def test_update_and_status_from_the_command_line(hub, board, tmp_path):
 
 
 def test_a_schedule_is_made_once_changed_and_renewed(hub, board):
+    added = hub.repo(BOARD, "dataset").head.sha
     out, _ = board("schedule", BOARD)
-    assert f"+ uv run --with {REQUIREMENT} hf-sfda leaderboard update {BOARD} --yes" in out
+    assert f"hf download {BOARD} {COPY} --repo-type dataset --revision {added}" in out
+    assert f"hf-sfda leaderboard update {BOARD} --yes" in out
     assert hub.state.scheduled_jobs == {}
     board("schedule", BOARD, "--yes")
     job = only(hub.state.scheduled_jobs)
-    assert job["spec"]["command"] == [
-        "uv", "run", "--with", REQUIREMENT, "hf-sfda", "leaderboard", "update", BOARD, "--yes",
-    ]  # fmt: skip
+    assert job["spec"]["command"][-4:] == ["leaderboard", "update", BOARD, "--yes"]
     assert job["spec"]["secrets"] == {"HF_TOKEN": hub.token}
     assert (job["schedule"], job["concurrency"]) == ("@daily", False)
     assert job["spec"]["timeoutSeconds"] == 6 * 3600
@@ -200,10 +208,115 @@ def test_a_schedule_that_is_none(hub, board, options, said):
 
 
 def test_a_file_called_like_the_command_is_not_run_instead(hub, board):
-    Path("hf-sfda").write_text("print('gotcha')")
-    _, err = board("schedule", BOARD, "--yes", code=1)
-    assert "A file here is called 'hf-sfda'" in err
-    assert hub.state.scheduled_jobs == {}
+    board("schedule", BOARD, "--yes")
+    command = only(hub.state.scheduled_jobs)["spec"]["command"]
+    for name in ("hf-sfda", "bash", "leaderboard"):
+        Path(name).write_text("print('gotcha')")
+    assert "runs @daily already" in board("schedule", BOARD, "--yes")[0]
+    board("schedule", BOARD, "--renew", "--yes")
+    assert only(hub.state.scheduled_jobs)["spec"]["command"] == command
+
+
+def test_the_job_stays_at_its_commit_while_results_are_added(hub, board):
+    board("schedule", BOARD, "--yes")
+    hub.put(BOARD, {"notes.md": b"x"}, repo_type="dataset")
+    assert "runs @daily already" in board("schedule", BOARD, "--yes")[0]
+
+
+def test_an_index_is_used_where_a_release_is_named(hub, board):
+    board("schedule", BOARD, "--requirement", "hf-sfda[timm]==9.9", "--yes")
+    assert only(hub.state.scheduled_jobs)["spec"]["command"] == [
+        "uv", "run", "--with", "hf-sfda[timm]==9.9", "hf-sfda", "leaderboard", "update", BOARD,
+        "--yes",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["schedule", "webhook"])
+def test_a_leaderboard_without_a_copy_says_how_to_get_one(hub, board, command):
+    files = {path: data for path, data in hub.files(BOARD, "dataset").items() if path != COPY}
+    hub.put("me/older", files, repo_type="dataset")
+    _, err = board(command, "me/older", "--yes", code=1)
+    assert "holds no copy of hf-sfda that could be installed" in err
+    assert "`hf-sfda leaderboard init me/older`" in " ".join(err.split())
+    board("init", "me/older", "--yes")
+    assert hub.files("me/older", "dataset")["leaderboard.yaml"] == files["leaderboard.yaml"]
+    board(command, "me/older", "--yes")
+
+
+# -- the copy of hf-sfda
+
+
+def test_a_newer_version_updates_the_copy_through_its_plan(hub, board, monkeypatch):
+    board("schedule", BOARD, "--yes")
+    job = only(hub.state.scheduled_jobs)
+    before = hub.files(BOARD, "dataset")
+    assert "Nothing to do" in board("init", BOARD, "--yes")[0]
+    newer = {**package_files(), "hf_sfda/new.py": b"X = 1\n"}
+    monkeypatch.setattr("hf_sfda.leaderboard.package.package_files", lambda: newer)
+    monkeypatch.setattr("hf_sfda.leaderboard.package._NAME", "hf_sfda-9.9.0")
+
+    out, err = board("init", BOARD)
+    assert f"+++ b/{NEWER}" in out
+    assert f"--- a/{COPY}" in out
+    assert out.count("a wheel of hf-sfda, ") == 2
+    assert hub.files(BOARD, "dataset") == before
+    (expect,) = re.findall(r"--expect ([0-9a-f]{12})", " ".join(err.split()))
+
+    # Other bytes than those that were planned are not written.
+    monkeypatch.setattr(
+        "hf_sfda.leaderboard.package.package_files", lambda: {**newer, "hf_sfda/more.py": b""}
+    )
+    board("init", BOARD, "--yes", "--expect", expect, code=1)
+    assert hub.files(BOARD, "dataset") == before
+    monkeypatch.setattr("hf_sfda.leaderboard.package.package_files", lambda: newer)
+    _, err = board("init", BOARD, "--yes", "--expect", expect, "--format", "human")
+    assert "Jobs use the new copy once they are scheduled again" in " ".join(err.split())
+
+    after = hub.files(BOARD, "dataset")
+    assert set(after) - set(before) == {NEWER}
+    assert set(before) - set(after) == {COPY}
+    assert {path: after[path] for path in set(after) & set(before)} == {
+        path: before[path] for path in set(after) & set(before)
+    }
+    board("schedule", BOARD, "--yes")
+    other = only(hub.state.scheduled_jobs)
+    assert other["id"] != job["id"]
+    assert NEWER in " ".join(other["spec"]["command"])
+
+
+def test_the_wheel_is_the_one_that_the_build_makes(tmp_path):
+    """Same files, same requirements; and the same bytes whenever it is made."""
+    wheel = build_wheel()
+    assert wheel == build_wheel()
+    path = tmp_path / Path(COPY).name
+    path.write_bytes(wheel)
+    built = build_with_hatchling(tmp_path / "built")
+    with zipfile.ZipFile(path) as ours, zipfile.ZipFile(built) as theirs:
+        assert path.name == built.name
+        inside = [{n for n in one.namelist() if ".dist-info/" not in n} for one in (ours, theirs)]
+        assert inside[0] == inside[1]
+        assert all(ours.read(name) == theirs.read(name) for name in inside[0])
+        ours_says, theirs_says = (
+            importlib.metadata.PathDistribution(zipfile.Path(one, f"{INFO}/"))
+            for one in (ours, theirs)
+        )
+        assert ours_says.version == theirs_says.version
+        assert set(ours_says.requires) == set(theirs_says.requires)
+        assert ours_says.metadata["Requires-Python"] == theirs_says.metadata["Requires-Python"]
+        assert ours_says.metadata.get_all("Provides-Extra") == (
+            theirs_says.metadata.get_all("Provides-Extra")
+        )
+        assert list(ours_says.entry_points) == list(theirs_says.entry_points)
+
+
+def build_with_hatchling(out: Path) -> Path:
+    out.mkdir()
+    code = "from hatchling.build import build_wheel\nprint(build_wheel(__import__('sys').argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out)],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return out / done.stdout.strip().splitlines()[-1]
 
 
 def test_a_schedule_needs_a_leaderboard(hub, hf_sfda):
@@ -276,20 +389,105 @@ def test_a_workflow_is_written_and_kept(hub, board):
     assert path.read_text() == "name: mine\n"
 
 
-def test_the_command_of_the_job_works_on_a_machine_that_has_nothing(hub, board, hub_env, tmp_path):
+@pytest.fixture
+def machine(hub_env, tmp_path) -> dict[str, str]:
+    """The environment of a machine without hf-sfda, where installing needs no index.
+
+    What hf-sfda depends on is there already. `uv run --with WHAT` makes a fresh environment and
+    installs WHAT without its dependencies, with pip.
+    """
+    programs, libraries = tmp_path / "programs", tmp_path / "libraries"
+    programs.mkdir()
+    libraries.mkdir()
+    installed = Path(sysconfig.get_path("purelib"))
+    for entry in installed.iterdir():
+        if "hf_sfda" not in entry.name:
+            (libraries / entry.name).symlink_to(entry)
+    script = UV.format(python=sys.executable, libraries=libraries, venvs=tmp_path)
+    for name in ("uv", "hf"):
+        (programs / name).write_text(script if name == "uv" else HF.format(python=sys.executable))
+        (programs / name).chmod(0o755)
+    env = {name: value for name, value in hub_env.items() if name not in ("PYTHONPATH", "HF_TOKEN")}
+    return {**env, "PATH": f"{programs}:/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+
+
+UV = """#!{python}
+import os, subprocess, sys, tempfile, venv
+from pathlib import Path
+
+assert sys.argv[1:3] == ["run", "--with"], sys.argv
+what, command = sys.argv[3], sys.argv[4:]
+if what.startswith("huggingface_hub"):
+    os.execvp(command[0], command)
+folder = tempfile.mkdtemp(prefix="venv-", dir="{venvs}")
+venv.create(folder, with_pip=False, symlinks=True)
+(path,) = Path(folder).glob("lib/python*/site-packages")
+(path / "libraries.pth").write_text("{libraries}\\n")
+pip = ["{python}", "-m", "pip", "--python", folder + "/bin/python", "install", "--no-index"]
+subprocess.run([*pip, "--no-deps", what], check=True, stdout=sys.stderr)
+os.environ["PATH"] = folder + "/bin:" + os.environ["PATH"]
+os.execvp(command[0], command)
+"""
+HF = """#!{python}
+from huggingface_hub.cli.hf import main
+main()
+"""
+
+
+def test_the_command_of_the_job_works_on_a_machine_that_has_nothing(hub, board, machine, tmp_path):
+    """For a private leaderboard; the next test but one has a public one."""
     factories.image_dataset(n_per_class=6, classes=2).push_to_hub("me/shapes", split="train")
     folder = factories.tiny_vit(tmp_path / "vit")
     factories.write_card(folder, library_name="transformers")
     hub.put("acme/vit", folder)
+    hub.set(BOARD, repo_type="dataset", private=True)
     board("schedule", BOARD, "--yes")
     spec = only(hub.state.scheduled_jobs)["spec"]
-    assert spec["command"][:4] == ["uv", "run", "--with", REQUIREMENT]  # installs hf-sfda
-    command = [str(Path(sys.executable).with_name(spec["command"][4])), *spec["command"][5:]]
+    # Whoever may write to the leaderboard cannot change what runs with the owner's token.
+    hub.put(BOARD, {COPY: b"not a wheel"}, repo_type="dataset")
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
     done = subprocess.run(
-        command, env={**hub_env, **spec["secrets"]}, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
+        spec["command"], env={**machine, **spec["secrets"]}, cwd=nowhere,
+        capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
     assert hub.token not in done.stdout + done.stderr
+    assert b"| 1 | [acme/vit](" in hub.files(BOARD, "dataset")["README.md"]
+    assert list(nowhere.iterdir()) == []
+
+
+def test_the_machine_of_the_test_has_no_hf_sfda(machine):
+    """Else the test above would prove nothing."""
+    script = 'uv run --with "$0" hf-sfda --version'
+    done = subprocess.run(
+        ["bash", "-c", script, "hf-sfda[timm]==0.1.0"],
+        env=machine, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "No matching distribution found for hf-sfda" in done.stderr
+
+
+def test_the_workflow_installs_and_updates(hub, board, machine, tmp_path):
+    """Its steps, one after the other, as a runner of GitHub would."""
+    factories.image_dataset(n_per_class=6, classes=2).push_to_hub("me/shapes", split="train")
+    factories.write_card(factories.tiny_vit(tmp_path / "vit"), library_name="transformers")
+    hub.put("acme/vit", tmp_path / "vit")
+    board("schedule", BOARD, "--github-actions", "board.yaml", "--yes")
+    workflow = yaml.safe_load(Path("board.yaml").read_text())
+    _, install, update = workflow["jobs"]["update"]["steps"]
+    token = {"HF_TOKEN": hub.token}
+    assert install["env"] == update["env"] == {"HF_TOKEN": "${{ secrets.HF_TOKEN }}"}
+    client, download, package = install["run"].splitlines()
+    assert client == f'python -m pip install "{CLIENT}"'  # is there already
+    folder = tmp_path / "runner"
+    folder.mkdir()
+    name = re.fullmatch(r'python -m pip install "(.+)"', package)[1]
+    for command in (download, f'uv run --with "{name}" {update["run"]}'):
+        done = subprocess.run(
+            ["bash", "-c", command], env={**machine, **token}, cwd=folder,
+            capture_output=True, text=True, timeout=250,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
     assert b"| 1 | [acme/vit](" in hub.files(BOARD, "dataset")["README.md"]
 
 

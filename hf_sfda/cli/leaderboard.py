@@ -37,6 +37,8 @@ _INIT = """
 - `hf-sfda leaderboard init me/board --dataset me/plants --models acme/vit acme/resnet --yes`
 
 - `hf-sfda leaderboard init me/board --config leaderboard.yaml --yes`
+
+- `hf-sfda leaderboard init me/board` — bring the copy of hf-sfda in it up to date
 """
 _SCHEDULE = """
 **Examples**
@@ -68,7 +70,10 @@ TimeoutOption = Annotated[
 ]
 RequirementOption = Annotated[
     str | None,
-    typer.Option(help="What is installed. [default: this version of hf-sfda]", show_default=False),
+    typer.Option(
+        help="What is installed from an index. [default: the copy of hf-sfda in the leaderboard]",
+        show_default=False,
+    ),
 ]
 RenewOption = Annotated[
     bool, typer.Option("--renew", help="Make it again, with today's token as its secret.")
@@ -124,13 +129,19 @@ def init(
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
-    """Set up a leaderboard: leaderboard.yaml and a card. Plan first."""
+    """Set up a leaderboard: leaderboard.yaml, a card, and a copy of hf-sfda. Plan first.
+
+    Without --dataset and --config, the settings that are there stay as they are.
+    """
     token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.init import plan_init, settings_text
 
+    text: str | None
     if config is not None:
         text = _read(config)
+    elif not (dataset or models or more_models):
+        text = None  # as it is there
     else:
         named = [*(models or ()), *(more_models or ())]
         text = settings_text(

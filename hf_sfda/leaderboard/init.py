@@ -1,13 +1,14 @@
-"""The first commit of a leaderboard: its settings, and an empty card."""
+"""The first commit of a leaderboard: its settings, an empty card, and a copy of hf-sfda."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hf_sfda import __version__
-from hf_sfda.errors import PublishError
+from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api
+from hf_sfda.leaderboard.package import changes_of_copy, copies_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
 from hf_sfda.pipeline import check_metrics
 from hf_sfda.publish import Done, FileChange, Plan
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InitStep:
-    """Settings and card, in one commit.
+    """Settings, card and the copy of hf-sfda, in one commit.
 
     Attributes:
         repo: The results dataset.
@@ -56,13 +57,17 @@ class InitStep:
         Raises:
             PublishError: The Hub refuses or fails, or somebody else was faster.
         """
-        return Commit(
+        done = Commit(
             repo=self.repo,
             parent=self.parent or self._make(api),
             files=self.files,
             message="Set up the leaderboard",
             description=f"Written by hf-sfda {__version__}.",
         ).carry_out(api)
+        if any(file.before is not None and copies_in([file.path]) for file in self.files):
+            what = f"{done.what}; Jobs use the new copy once they are scheduled again"
+            return replace(done, what=what)
+        return done
 
     def _make(self, api: HfApi) -> str:
         with hub_errors(f"Cannot make {self.repo}"):
@@ -74,22 +79,22 @@ class InitStep:
 
 
 def plan_init(
-    repo_id: str, settings_text: str, *, private: bool = False, token: str | None = None
+    repo_id: str, settings_text: str | None, *, private: bool = False, token: str | None = None
 ) -> Plan:
     """Find out what setting up a leaderboard will change; writes nothing.
 
     Args:
         repo_id: A results dataset of ours; it need not exist, and may hold results.
-        settings_text: The ``leaderboard.yaml``.
+        settings_text: The ``leaderboard.yaml``; ``None`` keeps the one that is there.
         private: For a repository that is made.
         token: Hub token with write access.
 
     Raises:
-        ConfigError: The settings are not in order.
+        ConfigError: The settings are not in order, or there are none to keep.
         PublishError: The repository belongs to somebody else, or holds something else.
     """
-    for config in parse_settings(settings_text).targets:
-        check_metrics(config)
+    if settings_text is not None:
+        _check(settings_text)
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
@@ -99,18 +104,27 @@ def plan_init(
     readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
     before = read_file(api, repo, SETTINGS_FILE, head) if head and SETTINGS_FILE in paths else None
     refuse_foreign(repo, paths, readme)
-    card = results_card(repo, readme, load_rows(api, repo, head) if head else [])
-    files = tuple(
-        FileChange(path, old, new)
-        for path, old, new in (
-            (SETTINGS_FILE, before, settings_text.encode()),
-            ("README.md", readme, card),
+    settings = settings_text.encode() if settings_text is not None else before
+    if settings is None:
+        raise ConfigError(
+            f"{repo} holds no {SETTINGS_FILE}, and the command names no datasets. Pass --dataset "
+            "or --config."
         )
-        if old != new
-    )
+    if settings_text is None:
+        _check(settings)
+    copies = {path: read_file(api, repo, path, head) or b"" for path in copies_in(paths) if head}
+    card = results_card(repo, readme, load_rows(api, repo, head) if head else [])
+    texts = ((SETTINGS_FILE, before, settings), ("README.md", readme, card))
+    files = tuple(FileChange(path, old, new) for path, old, new in texts if old != new)
+    files += changes_of_copy(copies)
     steps = (InitStep(repo=repo, files=files, parent=head, private=private),) if files else ()
     settled = () if files else (f"{repo} is set up like this already",)
     return Plan(None, me.name, steps, settled, title=f"Set up leaderboard {repo_id}")
+
+
+def _check(settings: str | bytes) -> None:
+    for config in parse_settings(settings).targets:
+        check_metrics(config)
 
 
 def settings_text(

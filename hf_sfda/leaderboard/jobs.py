@@ -1,18 +1,21 @@
-"""How an update runs on the Hub's own machines: one command, the same for schedule and webhook."""
+"""How an update runs on the Hub's own machines: one command, the same for schedule and webhook.
+
+The command downloads the copy of hf-sfda that lies in the leaderboard's repository and installs it.
+An index is used only if the owner names a requirement, and so knows of a release.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import warnings
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from hf_sfda import __version__
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import keep_secret
+from hf_sfda.leaderboard.package import CLIENT, PackageCopy
 from hf_sfda.publish.access import Repo
 
 if TYPE_CHECKING:
@@ -21,11 +24,11 @@ if TYPE_CHECKING:
 LABEL = "hf-sfda-leaderboard"
 """Label of every Job of ours; its value names the leaderboard."""
 
-REQUIREMENT = f"hf-sfda[timm]=={__version__}"
+IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
+"""Has uv and bash; huggingface_hub runs its own uv jobs in it."""
+
 DEFAULT_FLAVOR = "cpu-upgrade"
 DEFAULT_TIMEOUT = "6h"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,14 @@ class UpdateJob:
 
     Attributes:
         repo: The leaderboard. The Job belongs to the repository's owner.
-        requirement: What is installed: by default this very version.
+        install: What is installed: a copy in the repository, or a requirement for an index.
         flavor: Hardware.
         timeout: Such as ``6h``.
         token: The secret ``HF_TOKEN`` of the Job.
     """
 
     repo: Repo
-    requirement: str = REQUIREMENT
+    install: PackageCopy | str
     flavor: str = DEFAULT_FLAVOR
     timeout: str = DEFAULT_TIMEOUT
     token: str = field(default="", repr=False)
@@ -64,8 +67,15 @@ class UpdateJob:
 
     @property
     def command(self) -> list[str]:
-        """The whole command, as huggingface_hub makes it out of a uv job."""
-        return ["uv", "run", "--with", self.requirement, "hf-sfda", *self.arguments]
+        """The whole command."""
+        if isinstance(self.install, str):
+            return ["uv", "run", "--with", self.install, "hf-sfda", *self.arguments]
+        script = (
+            f'cd "$(mktemp -d)" && uv run --with {shlex.quote(CLIENT)} {self.install.download} '
+            f'&& exec uv run --with "hf-sfda[timm] @ file://$PWD/{self.install.path}" '
+            'hf-sfda "$@"'
+        )
+        return ["bash", "-c", script, "hf-sfda", *self.arguments]
 
     @property
     def label(self) -> str:
@@ -80,10 +90,10 @@ class UpdateJob:
         return int(self.timeout[:-1]) * unit if unit else int(self.timeout)
 
     def options(self) -> dict[str, Any]:
-        """What both ``run_uv_job`` and ``create_scheduled_uv_job`` take."""
+        """What both ``run_job`` and ``create_scheduled_job`` take."""
         return {
-            "script_args": self.arguments,
-            "dependencies": [self.requirement],
+            "image": IMAGE,
+            "command": self.command,
             "flavor": self.flavor,
             "timeout": self.timeout,
             "secrets": {"HF_TOKEN": self.token},
@@ -100,31 +110,21 @@ class UpdateJob:
     def describe(self) -> str:
         """For a plan; no secret in it."""
         return (
-            f"+ {' '.join(self.command)}\n"
+            f"+ {shlex.join(self.command)}\n"
             f"+ on {self.flavor}, at most {self.timeout}, with your token as secret HF_TOKEN\n"
         )
 
 
-def call_uv(create: Callable[..., T], job: UpdateJob, **options: Any) -> T:
-    """Call one of huggingface_hub's uv job functions.
+def make_job(
+    install: PackageCopy | str, repo: Repo, token: str | None, options: Mapping[str, str | None]
+) -> UpdateJob:
+    """The Job of a leaderboard.
 
-    Raises:
-        PublishError: A local file is called like a word of the command. huggingface_hub would
-            upload it and run that instead.
-    """
-    for word in ("hf-sfda", *job.arguments):
-        if Path(word).is_file():
-            raise PublishError(
-                f"A file here is called {word!r}, and the Job would run that instead of the "
-                "command. Run this from another directory."
-            )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "experimental": pinned by our tests
-        return create("hf-sfda", **job.options(), **options)
-
-
-def make_job(repo: Repo, token: str | None, options: Mapping[str, str | None]) -> UpdateJob:
-    """The Job of a leaderboard; options that are ``None`` keep their default.
+    Args:
+        install: What the Job installs.
+        repo: The leaderboard.
+        token: For the Job; by default the one the Hub's own tools would use.
+        options: ``flavor`` and ``timeout``; ``None`` keeps the default.
 
     Raises:
         PublishError: An option is not allowed, or there is no token to give to the Job.
@@ -139,4 +139,4 @@ def make_job(repo: Repo, token: str | None, options: Mapping[str, str | None]) -
         )
     keep_secret(secret)
     given = {key: value for key, value in options.items() if value is not None}
-    return UpdateJob(repo=repo, token=secret, **given)
+    return UpdateJob(repo=repo, install=install, token=secret, **given)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import hub_api, read
-from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, call_uv, make_job
+from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
+from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.state import read_state
 from hf_sfda.publish import Done, FileChange, Plan
 from hf_sfda.publish.access import Repo, hub_errors, hub_url, who_am_i
@@ -72,8 +73,8 @@ class ScheduleStep:
         with hub_errors("Cannot schedule the update"):
             kept = self.keep
             if kept is None:
-                kept = call_uv(
-                    api.create_scheduled_uv_job, self.job, schedule=self.every, concurrency=False
+                kept = api.create_scheduled_job(
+                    **self.job.options(), schedule=self.every, concurrency=False
                 ).id
             elif self.now != self.every:
                 api.update_scheduled_job_schedule(
@@ -89,6 +90,7 @@ def plan_schedule(
     *,
     every: str = "@daily",
     renew: bool = False,
+    requirement: str | None = None,
     token: str | None = None,
     **options: str | None,
 ) -> Plan:
@@ -98,8 +100,9 @@ def plan_schedule(
         repo_id: The leaderboard.
         every: ``@hourly`` to ``@annually``, or a cron expression in UTC.
         renew: Make the Job again, with today's token; the Hub does not show a Job's secrets.
+        requirement: What the Job installs from an index; by default the copy in the leaderboard.
         token: Hub token with write access. The Job gets it as a secret.
-        **options: ``requirement``, ``flavor`` and ``timeout`` of the Job.
+        **options: ``flavor`` and ``timeout`` of the Job.
 
     Raises:
         PublishError: No leaderboard, no permission, an option that is not allowed.
@@ -109,8 +112,9 @@ def plan_schedule(
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
     check_target(api, me, repo)
-    read_state(api, repo)
-    job = make_job(repo, token, options)
+    state = read_state(api, repo)
+    install = requirement or find_copy(api, repo, state.paths, state.head)
+    job = make_job(install, repo, token, options)
     found = find_schedules(api, job)
     right = next((one for one in found if job.is_like(one.job_spec) and not one.suspend), None)
     keep = None if renew or right is None else right

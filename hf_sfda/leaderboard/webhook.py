@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import hub_api, keep_secret, read
-from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, call_uv, make_job
+from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
+from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.settings import Settings
 from hf_sfda.leaderboard.state import read_state
 from hf_sfda.publish import Done, FileChange, Plan
@@ -85,7 +86,7 @@ class WebhookStep:
                     url=self.url, watched=watched, domains=["repo"], secret=self.secret
                 )
             else:
-                job = call_uv(api.run_uv_job, self.job)
+                job = api.run_job(**self.job.options())
                 # A Job's secrets are not copied to the webhook that repeats it.
                 hook = api.create_webhook(
                     job_id=job.id,
@@ -104,6 +105,7 @@ def plan_webhook(
     watch: Sequence[str] = (),
     url: str | None = None,
     renew: bool = False,
+    requirement: str | None = None,
     token: str | None = None,
     **options: str | None,
 ) -> Plan:
@@ -117,8 +119,9 @@ def plan_webhook(
         watch: More to watch: ``org:NAME``, ``user:NAME``, ``model:ID``, ``dataset:ID``.
         url: Call this instead of starting a Job; the secret comes from ``WEBHOOK_SECRET``.
         renew: Make it again, with today's token or secret.
+        requirement: What the Job installs from an index; by default the copy in the leaderboard.
         token: Hub token with write access. The Job gets it as a secret.
-        **options: ``requirement``, ``flavor`` and ``timeout`` of the Job.
+        **options: ``flavor`` and ``timeout`` of the Job.
 
     Raises:
         PublishError: No leaderboard, no permission, an option that is not allowed.
@@ -127,8 +130,11 @@ def plan_webhook(
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
     check_target(api, me, repo)
-    job = make_job(repo, token, options)
-    watched = watched_by(read_state(api, repo).settings, watch)
+    state = read_state(api, repo)
+    # A receiver of one's own starts no Job, and nothing is installed.
+    install = requirement or ("hf-sfda" if url else find_copy(api, repo, state.paths, state.head))
+    job = make_job(install, repo, token, options)
+    watched = watched_by(state.settings, watch)
     secret = _secret(url)
     with hub_errors("Cannot list the webhooks"):
         hooks = read(api.list_webhooks)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.files import write_atomically
-from hf_sfda.leaderboard.jobs import REQUIREMENT
+from hf_sfda.leaderboard.package import CLIENT, find_copy
 from hf_sfda.leaderboard.schedule import check_schedule, cron_of
+from hf_sfda.leaderboard.state import read_state
 from hf_sfda.publish import Done, FileChange, Plan
-from hf_sfda.publish.access import hub_url, who_am_i
+from hf_sfda.publish.access import Repo, hub_url, who_am_i
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import diff_of
 
@@ -74,27 +75,36 @@ def plan_workflow(
         repo_id: The leaderboard.
         path: Of the workflow, by custom ``.github/workflows/leaderboard.yaml``.
         every: As for a scheduled Job.
-        requirement: What the workflow installs.
+        requirement: What the workflow installs from an index; by default the copy in the
+            leaderboard.
         token: Says who asks; it is not written anywhere.
 
     Raises:
-        PublishError: The file there is somebody else's, or the schedule is none.
+        PublishError: The file there is somebody else's, the schedule is none, or there is no such
+            leaderboard.
     """
     from hf_sfda.hub import hub_api
 
     check_schedule(every)
+    api, repo = hub_api(token), Repo(repo_id, "dataset")
+    user = who_am_i(api).name
+    copy = None
+    if requirement is None:
+        state = read_state(api, repo)
+        copy = find_copy(api, repo, state.paths, state.head)
     text = render_card(
         "github_workflow.yaml",
         repo=repo_id,
         hub=hub_url(),
         cron=cron_of(every),
-        requirement=requirement or REQUIREMENT,
+        requirement=requirement,
+        client=CLIENT,
+        copy=copy,
     )
     before = path.read_bytes() if path.is_file() else None
     if path.exists() and (before is None or not before.startswith(_OURS.encode())):
         raise PublishError(f"{path} is there already and not ours. Choose another name.")
     title = f"Write a workflow for leaderboard {repo_id}"
-    user = who_am_i(hub_api(token)).name
     if before == text.encode():
         return Plan(None, user, (), (f"{path} says this already",), title=title)
     change = FileChange(str(path), before, text.encode())

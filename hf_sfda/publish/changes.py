@@ -15,12 +15,14 @@ class FileChange:
         before: Its content; ``None`` if it is new.
         after: Its content then; ``None`` if it goes.
         shown: What to show of its content then, where that is no text or says nothing.
+        shown_before: The same for its content now.
     """
 
     path: str
     before: bytes | None
     after: bytes | None
     shown: tuple[str, ...] | None = None
+    shown_before: tuple[str, ...] | None = None
 
     @property
     def verb(self) -> str:
@@ -34,6 +36,8 @@ class FileChange:
         old, new = _lines(self.before), _lines(self.after)
         if self.shown is not None:
             new = list(self.shown)
+        if self.shown_before is not None:
+            old = list(self.shown_before)
         before = "/dev/null" if self.before is None else f"a/{self.path}"
         after = "/dev/null" if self.after is None else f"b/{self.path}"
         lines = difflib.unified_diff(old, new, before, after, lineterm="")

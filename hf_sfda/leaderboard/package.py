@@ -1,0 +1,169 @@
+"""The copy of hf-sfda in a leaderboard's repository: what its Jobs and its workflow install.
+
+No release on an index is needed, and an update runs exactly the version that planned it: the copy
+is installed at the commit that added it, whatever is written to the repository later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import shlex
+import zipfile
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hf_sfda import __version__
+from hf_sfda.errors import PublishError
+from hf_sfda.hub import read
+from hf_sfda.publish import FileChange
+from hf_sfda.publish.access import Repo, hub_errors
+from hf_sfda.publish.package import package_files
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+FOLDER = "leaderboard/package"
+CLIENT = "huggingface_hub>=2.4,<3"
+"""Downloads the copy, with the token of whoever runs the update; the repository may be private."""
+
+_NAME = f"hf_sfda-{__version__}"
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class PackageCopy:
+    """A wheel in a repository.
+
+    Attributes:
+        repo: The leaderboard.
+        path: Of the wheel.
+        revision: The commit that added it.
+    """
+
+    repo: Repo
+    path: str
+    revision: str
+
+    @property
+    def download(self) -> str:
+        """Shell command that puts the wheel below the working directory."""
+        return shlex.join(
+            [
+                "hf", "download", self.repo.id, self.path, "--repo-type", self.repo.kind,
+                "--revision", self.revision, "--local-dir", ".",
+            ]
+        )  # fmt: skip
+
+
+def build_wheel() -> bytes:
+    """A wheel of this very package; the same bytes wherever the same files are.
+
+    Raises:
+        PublishError: The package was not installed, so that nobody knows what it depends on.
+    """
+    info = f"{_NAME}.dist-info"
+    files = {
+        **package_files(),
+        f"{info}/METADATA": _metadata().encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: hf-sfda\nRoot-Is-Purelib: true\n"
+        b"Tag: py3-none-any\n",
+        f"{info}/entry_points.txt": b"[console_scripts]\nhf-sfda = hf_sfda.cli:main\n",
+    }
+    record = "".join(
+        f"{path},sha256={urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip('=')},"
+        f"{len(content)}\n"
+        for path, content in files.items()
+    )
+    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
+    out = io.BytesIO()
+    # Stored, not compressed: what a compressor writes depends on its version.
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as wheel:
+        for path, content in files.items():
+            entry = zipfile.ZipInfo(path, _FIRST_DAY)
+            entry.external_attr = 0o644 << 16
+            wheel.writestr(entry, content)
+    return out.getvalue()
+
+
+def changes_of_copy(present: dict[str, bytes]) -> tuple[FileChange, ...]:
+    """What makes the copy in a repository this version.
+
+    Args:
+        present: Path -> content of the wheels that are there.
+    """
+    path, wheel = f"{FOLDER}/{_NAME}-py3-none-any.whl", build_wheel()
+    old = [
+        FileChange(other, content, None, shown_before=_shown(content))
+        for other, content in present.items()
+        if other != path
+    ]
+    before = present.get(path)
+    if before == wheel:
+        return tuple(old)
+    shown_before = None if before is None else _shown(before)
+    new = FileChange(path, before, wheel, shown=_shown(wheel), shown_before=shown_before)
+    return (new, *old)
+
+
+def copies_in(paths: Sequence[str]) -> list[str]:
+    """The wheels among the paths of a repository."""
+    return sorted(p for p in paths if p.startswith(f"{FOLDER}/") and p.endswith(".whl"))
+
+
+def find_copy(api: HfApi, repo: Repo, paths: Sequence[str], head: str) -> PackageCopy:
+    """The copy in a leaderboard and the commit that added it.
+
+    Args:
+        api: The client.
+        repo: The leaderboard.
+        paths: All its files.
+        head: Its newest commit.
+
+    Raises:
+        PublishError: There is none, or the Hub cannot be asked.
+    """
+    wheels = copies_in(paths)
+    if not wheels:
+        raise PublishError(
+            f"{repo} holds no copy of hf-sfda that could be installed. Add it with "
+            f"`hf-sfda leaderboard init {repo.id}`, or name what to install with --requirement."
+        )
+    with hub_errors(f"Cannot read {repo}"):
+        (file,) = read(
+            api.get_paths_info,
+            repo.id,
+            [wheels[-1]],
+            repo_type=repo.kind,
+            revision=head,
+            expand=True,
+        )
+    commit = getattr(file, "last_commit", None)
+    return PackageCopy(repo, wheels[-1], commit.oid if commit else head)
+
+
+def _metadata() -> str:
+    try:
+        installed = importlib.metadata.distribution("hf-sfda")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise PublishError(
+            "hf-sfda is not installed here, only imported, so its dependencies are unknown. "
+            "Install it with pip, then run the same command."
+        ) from error
+    lines = [
+        "Metadata-Version: 2.3",
+        "Name: hf-sfda",
+        f"Version: {__version__}",
+        f"Requires-Python: {installed.metadata['Requires-Python']}",
+        *(f"Provides-Extra: {extra}" for extra in installed.metadata.get_all("Provides-Extra", [])),
+        *(f"Requires-Dist: {requirement}" for requirement in installed.requires or ()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(wheel: bytes) -> tuple[str, ...]:
+    digest = hashlib.sha256(wheel).hexdigest()[:12]
+    return (f"a wheel of hf-sfda, {len(wheel):,} bytes, sha256 {digest}",)
