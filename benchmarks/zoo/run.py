@@ -113,14 +113,14 @@ def _pause_flag(zoo: Path) -> Path:
     return zoo / "paused"
 
 
-def work(zoo: Path, order: list[Pair], rows: int) -> None:
+def work(zoo: Path, order: list[Pair], rows: int, truth: Path = grid.TRUTH) -> None:
     """Measure missing pairs until none is left, or so many are measured."""
     from filelock import FileLock, Timeout
 
     failed: set[Pair] = set()
     (zoo / "locks").mkdir(parents=True, exist_ok=True)
     while rows > 0:
-        done = {**grid.read_truth(), **grid.read_new(zoo)}
+        done = {**grid.read_truth(truth), **grid.read_new(zoo)}
         others_work = False
         for pair in grid.eligible(order, done):
             if pair in failed:
@@ -171,9 +171,9 @@ def become_idle() -> None:
         Path("/proc/self/autogroup").write_text("19")
 
 
-def status(zoo: Path, order: list[Pair]) -> str:
+def status(zoo: Path, order: list[Pair], truth: Path = grid.TRUTH) -> str:
     """What is measured, what is left, and how long it takes."""
-    done = {**grid.read_truth(), **grid.read_new(zoo)}
+    done = {**grid.read_truth(truth), **grid.read_new(zoo)}
     lines = []
     for seed in sorted({pair.seed for pair in order}):
         of_seed = [pair for pair in order if pair.seed == seed]
@@ -198,6 +198,7 @@ def status(zoo: Path, order: list[Pair]) -> str:
 
 def main(
     zoo: Annotated[Path, typer.Option(help="Folder of benchmarks.zoo.build.")] = Path(".zoo"),
+    truth: Annotated[Path, typer.Option(help="File of measured rows.")] = grid.TRUTH,
     processes: Annotated[int, typer.Option(min=1, help="Processes to start.")] = 1,
     rows: Annotated[int, typer.Option(min=1, help="Rows to measure in each process.")] = 100_000,
     seeds: Annotated[int, typer.Option(min=1, help="Run seeds 0 to this number minus 1.")] = 1,
@@ -227,7 +228,7 @@ def main(
     if not order:
         raise typer.BadParameter(f"no pair in {zoo}; build it with python -m benchmarks.zoo.build")
     if show:
-        print(status(zoo, order))
+        print(status(zoo, order, truth))
         return
     if idle:
         become_idle()
@@ -242,8 +243,9 @@ def main(
         for process in started:
             process.wait()
     else:
-        work(zoo, order, rows)
-    print(f"{grid.collect(zoo)} rows in {grid.TRUTH.name}\n{status(zoo, order)}", flush=True)
+        work(zoo, order, rows, truth)
+    print(f"{grid.collect(zoo, truth)} rows in {truth.name}", flush=True)
+    print(status(zoo, order, truth), flush=True)
 
 
 if __name__ == "__main__":
