@@ -128,7 +128,7 @@ def test_two_workers_measure_every_pair_once(zoo, truth):
     """Processes, not threads: transformers does not open two checkpoints at once in one process."""
     order = everything(zoo)
     assert len(order) == 4
-    command = [sys.executable, "-m", "benchmarks.zoo.run", "--processes", "2", "--idle"]
+    command = [sys.executable, "-m", "benchmarks.zoo.run", "--processes", "2"]
     done = subprocess.run(
         [*command, "--zoo", str(zoo), "--truth", str(truth)],
         cwd=ROOT,
