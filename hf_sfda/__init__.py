@@ -23,6 +23,8 @@ _HOMES = {
     "register_metric": "hf_sfda.metrics",
     "list_metrics": "hf_sfda.metrics",
     "RankConfig": "hf_sfda.config",
+    "FinetuneConfig": "hf_sfda.config",
+    "Measured": "hf_sfda.finetune",
     "SfdaError": "hf_sfda.errors",
     "Candidate": "hf_sfda.types",
     "Features": "hf_sfda.types",
@@ -35,9 +37,11 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from hf_sfda.config import FinetuneConfig as FinetuneConfig
     from hf_sfda.config import RankConfig as RankConfig
     from hf_sfda.ensemble import select_ensemble as select_ensemble
     from hf_sfda.errors import SfdaError as SfdaError
+    from hf_sfda.finetune import Measured as Measured
     from hf_sfda.metrics import list_metrics as list_metrics
     from hf_sfda.metrics import register_metric as register_metric
     from hf_sfda.pipeline import rank as rank
