@@ -114,7 +114,7 @@ PYRAMIDS = {
     "Pvt": {**PYRAMID, "num_attention_heads": [1, 2, 2, 2], "image_size": 32},
     "PvtV2": {**PYRAMID, "num_attention_heads": [1, 2, 2, 2], "image_size": 32},
     "PoolFormer": PYRAMID,
-    "Cvt": {"embed_dim": [8, 16, 24], "num_heads": [1, 2, 2], "depth": [1, 1, 2]},
+    "Cvt": {"embed_dim": [8, 16, 24], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
     "ConvNext": PYRAMID,  # gives an embedding first
     "Swin": {
         "image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1],
@@ -179,9 +179,9 @@ def test_last_is_what_the_heads_read(name, tmp_path):
 def test_a_head_that_is_the_whole_model_gives_its_input_and_its_logits(tmp_path):
     import transformers
 
-    blocks = [[[3, 8, 16, 1, False]], [[3, 16, 16, 2, False]]]
+    blocks = [[[3, 8, 16, 1, False]], *([[3, 16, 16, 2, False]] for _ in range(4))]
     build(
-        "PPLCNetForImageClassification", "PPLCNetConfig", num_labels=5, block_configs=blocks,
+        "PPLCNetForImageClassification", "PPLCNetConfig", num_labels=5, block_configs=blocks, stem_channels=8,
         class_expand=24, scale=1.0,
     )(tmp_path)  # fmt: skip
     model = transformers.PPLCNetForImageClassification.from_pretrained(tmp_path).eval()
