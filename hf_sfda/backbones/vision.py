@@ -17,7 +17,7 @@ from hf_sfda.backbones.bounds import require_plausible_sizes
 from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
 from hf_sfda.backbones.layout import is_convolutional
 from hf_sfda.backbones.loading import IMAGE, Loaded, first_line, load
-from hf_sfda.backbones.pooling import pool, pool_stages
+from hf_sfda.backbones.pooling import pool, pool_stages, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 
@@ -112,7 +112,7 @@ class VisionBackbone:
         }
         output = self.module(**inputs)
         tower = self._seen
-        blocks = self._entry.blocks(tower.get("hidden_states") or ())
+        blocks = self._entry.blocks(tensors(tower.get("hidden_states")))
         stages = pool_stages(self._oriented(blocks, batch), _mask(batch))
         stages["last"], rule = self._last(tower, batch)
         logits = self._logits(output) if self._has_head else None
