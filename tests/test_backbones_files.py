@@ -10,9 +10,9 @@ import sys
 import pytest
 import torch
 
-from hf_sfda import find_candidates
+from hf_sfda import find_candidates, load_target
 from hf_sfda.backbones import open_backbone
-from hf_sfda.errors import ExtractionError
+from hf_sfda.errors import ExtractionError, TargetError
 from hf_sfda.files import is_lfs_pointer
 from hf_sfda.hub import cached_model, download_model, shard_names
 from hf_sfda.types import Candidate
@@ -49,7 +49,9 @@ def shard(path, names):
         (path / name).parent.mkdir(exist_ok=True)
         save_file({key: weights[key] for key in part}, path / name, metadata={"format": "pt"})
         index |= dict.fromkeys(part, name)
-    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (path / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": index})
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,11 +125,18 @@ sentencepiece.SentencePieceTrainer.train(
     minloglevel=9,
 )
 """
+ENCODER = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+    "max_position_embeddings": 40,
+}  # fmt: skip
+# File -> class, configuration, and the number of special tokens around a text.
 SENTENCEPIECE = {
-    "spm.model": ("DebertaV2", {}),
-    "sentencepiece.bpe.model": ("XLMRoberta", {}),
-    "spiece.model": ("Albert", {"embedding_size": 8}),
-}
+    "spm.model": ("DebertaV2", ENCODER, 2),
+    "sentencepiece.bpe.model": ("XLMRoberta", ENCODER, 2),
+    "spiece.model": (
+        "T5", {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}, 1,
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -143,17 +152,15 @@ def test_a_tokenizer_of_sentencepiece_alone_is_enough(file, pieces, tmp_path):
     import sentencepiece
     import transformers
 
-    name, extra = SENTENCEPIECE[file]
-    config = getattr(transformers, f"{name}Config")(
-        vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=40, **extra,
-    )  # fmt: skip
-    getattr(transformers, f"{name}Model")(config).save_pretrained(tmp_path)
+    name, fields, special = SENTENCEPIECE[file]
+    config = getattr(transformers, f"{name}Config")(vocab_size=300, **fields)
+    architecture = "T5EncoderModel" if name == "T5" else f"{name}Model"
+    getattr(transformers, architecture)(config).save_pretrained(tmp_path)
     shutil.copy(pieces, tmp_path / file)
     backbone = attempt(tmp_path, "text")
     ids = backbone.collate(["ball goal soup"])["input_ids"][0]
     words = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).encode("ball goal soup")
-    assert len(ids) == len(words) + 2, "the words and the two special tokens"
+    assert len(ids) == len(words) + special
 
 
 # -- lists
@@ -220,3 +227,19 @@ def test_other_small_files_are_no_pointers(tmp_path):
     assert not is_lfs_pointer(tmp_path / "a")
     assert not is_lfs_pointer(tmp_path / "b")
     assert not is_lfs_pointer(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl", "pictures"])
+def test_data_that_git_lfs_did_not_fetch_is_named(name, tmp_path):
+    place = tmp_path / name
+    if name == "pictures":
+        for label in "ab":
+            (place / label).mkdir(parents=True)
+            for i in range(4):
+                (place / label / f"{i}.jpg").write_text(POINTER)
+    else:
+        place.write_text(POINTER)
+    with pytest.raises(TargetError, match="is a git-lfs pointer, not the file itself") as caught:
+        load_target(str(place))
+    assert ("(and 7 more files)" in str(caught.value)) == (name == "pictures")
+    assert str(place) in str(caught.value)

@@ -77,6 +77,31 @@ def test_maps_with_their_channels_last_are_averaged_over_space(name, tmp_path):
     close(outputs.stages["last"], answer.last_hidden_state.mean((2, 3)))
 
 
+def test_stages_of_sam_2_are_averaged_over_space(tmp_path):
+    import transformers
+
+    encoder = {
+        "hidden_size": 8, "num_attention_heads": 1, "image_size": [32, 32],
+        "blocks_per_stage": [1, 1, 1, 1], "embed_dim_per_stage": [8, 16, 32, 64],
+        "num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [4, 2, 2, 2],
+        "window_positional_embedding_background_size": [4, 4], "global_attention_blocks": [2],
+    }  # fmt: skip
+    build(
+        "Sam2VisionModel", "Sam2VisionConfig", fpn_hidden_size=16,
+        backbone_config=transformers.Sam2HieraDetConfig(**encoder),
+        backbone_channel_list=[64, 32, 16, 8], backbone_feature_sizes=[[8, 8], [4, 4], [2, 2]],
+    )(tmp_path)  # fmt: skip
+    backbone = opened(tmp_path)
+    outputs = run(backbone, PICTURES)
+    model = transformers.Sam2VisionModel.from_pretrained(tmp_path).eval()
+    with torch.inference_mode():
+        answer = model(**backbone.collate(PICTURES), output_hidden_states=True)
+    assert widths(outputs)[-3:] == [16, 32, 64]
+    last = [name for name in outputs.stages if name != "last"][-1]
+    close(outputs.stages[last], answer.hidden_states[-1].mean((1, 2)))
+    close(outputs.stages["last"], answer.last_hidden_state.mean((1, 2)))
+
+
 @pytest.mark.parametrize(
     ("shape", "image", "stated", "last"),
     [
@@ -114,7 +139,7 @@ PYRAMIDS = {
     "Pvt": {**PYRAMID, "num_attention_heads": [1, 2, 2, 2], "image_size": 32},
     "PvtV2": {**PYRAMID, "num_attention_heads": [1, 2, 2, 2], "image_size": 32},
     "PoolFormer": PYRAMID,
-    "Cvt": {"embed_dim": [8, 16, 24], "num_heads": [1, 2, 2], "depth": [1, 1, 2]},
+    "Cvt": {"embed_dim": [8, 16, 24], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
     "ConvNext": PYRAMID,  # gives an embedding first
     "Swin": {
         "image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1],
@@ -179,10 +204,10 @@ def test_last_is_what_the_heads_read(name, tmp_path):
 def test_a_head_that_is_the_whole_model_gives_its_input_and_its_logits(tmp_path):
     import transformers
 
-    blocks = [[[3, 8, 16, 1, False]], [[3, 16, 16, 2, False]]]
+    blocks = [[[3, 8, 16, 1, False]], *([[3, 16, 16, 2, False]] for _ in range(4))]
     build(
         "PPLCNetForImageClassification", "PPLCNetConfig", num_labels=5, block_configs=blocks,
-        class_expand=24, scale=1.0,
+        stem_channels=8, class_expand=24, scale=1.0,
     )(tmp_path)  # fmt: skip
     model = transformers.PPLCNetForImageClassification.from_pretrained(tmp_path).eval()
     read = []
@@ -457,7 +482,11 @@ MIXERS = {
     "Nystromformer": {**TRANSFORMER, "max_position_embeddings": 64, **STD},
     "Yoso": {**TRANSFORMER, "max_position_embeddings": 64, **STD},
     "Funnel": {"block_sizes": [1, 1], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32},
-}
+    "Gemma": {
+        **TRANSFORMER, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.3,
+        "use_bidirectional_attention": True,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MIXERS)

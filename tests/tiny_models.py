@@ -100,7 +100,6 @@ _EXACT: dict[str, Any] = {
     "topk_group": 1,
     "true_hidden_size": 32,
     "v_head_dim": 8,
-    "vocab_size_per_layer_input": 64,
     "width_coefficient": 0.25,
     "window_size": 4,
 }
@@ -140,7 +139,36 @@ _PATTERNS: tuple[tuple[str, int | None], ...] = (
     ),
 )
 
-OVERRIDES: dict[str, dict[str, Any]] = {}
+_MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
+
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "bit": {"num_groups": 4},
+    "deepseek_v2": {"topk_method": "greedy", "num_experts_per_tok": 2},
+    "efficientnet": {"hidden_dim": 320},
+    "esm": {"pad_token_id": 1, "mask_token_id": 4},
+    "donut-swin": {"patch_size": 4, "window_size": 2},
+    "funnel": {"block_sizes": [1, 1]},
+    "gpt_neo": {"attention_layers": ["global", "local"]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "levit": {"patch_size": 16},
+    "maskformer-swin": {"patch_size": 4, "window_size": 2},
+    "mamba2": {"num_heads": 8, "n_groups": 1},
+    "mobilevit": {"hidden_sizes": [16, 24, 32]},
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "swin": {"patch_size": 4, "window_size": 2},
+    **{
+        name: {"text_config": {"rope_parameters": _MROPE}}
+        for name in (
+            "glm46v",
+            "glm4v",
+            "glm_ocr",
+            "glmga",
+            "paddleocr_vl",
+            "qwen2_5_vl",
+            "qwen2_vl",
+        )
+    },
+}
 """Model type -> fields of the configuration that have to be given."""
 
 
@@ -159,7 +187,10 @@ def tiny_config(model_type: str, vocabulary: int) -> Any:
     cls = CONFIG_MAPPING[model_type]
     values = _shrunk(cls().to_dict(), vocabulary)
     values.pop("transformers_version", None)
-    return cls.from_dict({**values, **OVERRIDES.get(model_type, {})})
+    for name, value in OVERRIDES.get(model_type, {}).items():
+        both = isinstance(value, dict) and isinstance(values.get(name), dict)
+        values[name] = {**values[name], **value} if both else value
+    return cls.from_dict(values)
 
 
 def tiny_model(model_type: str, architecture: str | None, vocabulary: int) -> Any:

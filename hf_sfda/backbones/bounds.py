@@ -36,6 +36,9 @@ _LAYERS = re.compile(r"(^|_)(layers|blocks|stages|depth|depths|layer)$")
 _LABELS = re.compile(r"^(num_labels|num_classes|n_classes|num_class)$")
 _IMAGE_SIZES = re.compile(r"(^|_)(image_size|img_size|input_size|input_resolution)$")
 _FEWEST_LABELS = 1000
+# Of timm, which lists all pairs of places in a window in Python.
+_WINDOWS = re.compile(r"^window_sizes?$")
+_LARGEST_WINDOW = 48
 
 _PROCESSED_SIZES = re.compile(r"(^|_)(size|edge|height|width|divisor)$")
 _MOST_PATCHES = (LARGEST_EDGE // 16) ** 2
@@ -63,6 +66,10 @@ def require_plausible(config: Mapping[str, Any], weights: Weights) -> None:
             raise ExtractionError(
                 f"{CONFIG} states {key} = {number:,}, but the weights hold only "
                 f"{weights.values:,} values"
+            )
+        if "architecture" in config and _WINDOWS.search(key) and number > _LARGEST_WINDOW:
+            raise ExtractionError(
+                f"{CONFIG} states {key} = {number:,}; at most {_LARGEST_WINDOW} is supported"
             )
         if _IMAGE_SIZES.search(key) and number > LARGEST_EDGE:
             raise ExtractionError(

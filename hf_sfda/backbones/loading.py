@@ -84,6 +84,8 @@ class Loaded:
     Attributes:
         model: What to call: the tower, or the classifier around it.
         tower: The part whose activations are pooled.
+        config: Configuration of the tower.
+        types: Model types of the checkpoint and of the tower.
         has_head: ``model`` is a classifier whose head came whole out of the checkpoint.
         heads: Where a classifier computes its logits; empty if ``model`` is none.
         pooler_filled: No weight of the tower's pooler is random (true also without a pooler).
@@ -91,14 +93,11 @@ class Loaded:
 
     model: nn.Module
     tower: nn.Module
+    config: Any
+    types: tuple[str, ...]
     has_head: bool
     heads: tuple[Head, ...]
     pooler_filled: bool
-
-    @property
-    def config(self) -> Any:
-        """Configuration of the tower."""
-        return self.tower.config
 
 
 def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
@@ -135,12 +134,15 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
     pooler = {name for name in inside if name.split(".", 1)[0] in _POOLERS}
     require_complete(inside - pooler)
     has_head = is_head and not outside
+    tower_config = getattr(tower, "config", model.config)  # the encoder of FSMT has none
     model = model if has_head else tower
     require_finite(model)
-    tower.config.output_hidden_states = True
+    tower_config.output_hidden_states = True
     return Loaded(
         model=settle(model, options.device, options.dtype),
         tower=tower,
+        config=tower_config,
+        types=(config.model_type, tower_config.model_type),
         has_head=has_head,
         heads=heads,
         pooler_filled=not pooler,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import ExtractionError
 
@@ -55,6 +55,11 @@ def _resized(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     from torch.nn.functional import interpolate
 
     return interpolate(mask.float().unsqueeze(1), size=tuple(size)).squeeze(1)
+
+
+def tensors(states: Sequence[Any] | None) -> list[torch.Tensor]:
+    """Hidden states as tensors: some networks give several for each block, the main one first."""
+    return [state[0] if isinstance(state, tuple) else state for state in states or ()]
 
 
 def resolution(activation: torch.Tensor) -> tuple[int, ...]:

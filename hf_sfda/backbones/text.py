@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hf_sfda.backbones.base import OpenOptions, Outputs
 from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
 from hf_sfda.backbones.loading import TEXT, Loaded, first_line, load
-from hf_sfda.backbones.pooling import pool, pool_stages
+from hf_sfda.backbones.pooling import pool, pool_stages, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
@@ -32,8 +32,9 @@ _STATED_REACH = ("max_position_embeddings", "max_seq_len")
 _SENTENCE_SETTINGS = "sentence_bert_config.json"
 
 _SAME_LENGTH = (
-    "aimv2_text_model aimv2 big_bird bigbird_pegasus canine convbert cpmant fnet funnel "
-    "led longformer longt5 mra nystromformer paligemma reformer xlnet yoso"
+    "aimv2 aimv2_text_model big_bird bigbird_pegasus canine convbert cpmant fnet funnel led "
+    "longformer longt5 mra nystromformer paligemma pegasus_x reformer videoprism "
+    "videoprism_text_model xlnet yoso"
 )
 _ALONE = "nllb-moe switch_transformers"
 MIXING: Mapping[str, Literal["length", "alone"]] = {
@@ -108,9 +109,9 @@ class TextBackbone:
         self.module = loaded.model
         self._has_head = loaded.has_head
         self._heads = loaded.heads
-        configs: tuple[Any, ...] = (loaded.model.config, loaded.config)
-        types = (config.model_type for config in configs)
-        self._mixing = next((MIXING[name] for name in types if name in MIXING), None)
+        self._mixing = next((MIXING[name] for name in loaded.types if name in MIXING), None)
+        if getattr(loaded.config, "use_bidirectional_attention", False):
+            self._mixing = "length"  # this option of Gemma lets tokens attend to padding
         self._seen: Any = None
         loaded.tower.register_forward_hook(self._see_tower)
 
@@ -129,9 +130,10 @@ class TextBackbone:
         output = self.module(**batch)
         tower, self._seen = self._seen, None
         mask = batch["attention_mask"]
-        blocks = (tower.get("hidden_states") or ())[1:]  # the first is the input embedding
+        blocks = tensors(tower.get("hidden_states"))[1:]  # the first is the input embedding
         # A model that pools the sequence on its way (Funnel) loses those stages, not the run.
-        stages = pool_stages([block for block in blocks if block.shape[:2] == mask.shape], mask)
+        blocks = [_one_stream(block) for block in blocks if block.shape[:2] == mask.shape]
+        stages = pool_stages(blocks, mask)
         if tower.get("last_hidden_state") is None:
             raise ExtractionError(f"{self.model_class} gives no hidden states")
         stages["last"] = pool(tower["last_hidden_state"], mask)
@@ -152,6 +154,11 @@ class TextBackbone:
         self._seen = output
 
 
+def _one_stream(block: Tensor) -> Tensor:
+    """Tokens (B, T, C), also of networks that keep several streams, (B, T, S, C)."""
+    return block.mean(dim=2) if block.ndim == 4 else block
+
+
 def open_text(path: Path, options: OpenOptions) -> TextBackbone:
     """Open a folder that transformers' text models read.
 
@@ -169,7 +176,9 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
             config.pad_token_id = tokenizer.pad_token_id
     # On the left it would shift the positions of every shorter text.
     tokenizer.padding_side = "right"
-    longest = min(options.max_length, tokenizer.model_max_length, positions(loaded.tower))
+    longest = min(
+        options.max_length, tokenizer.model_max_length, positions(loaded.tower, loaded.config)
+    )
     return TextBackbone(loaded, TextCollate(tokenizer, longest, _lower_cases(path)))
 
 
@@ -185,13 +194,12 @@ def _lower_cases(path: Path) -> bool:
     return isinstance(settings, Mapping) and settings.get("do_lower_case") is True
 
 
-def positions(tower: nn.Module) -> int:
+def positions(tower: nn.Module, config: Any) -> int:
     """How many tokens the positions of a network reach; without any, no limit worth naming.
 
     The configuration states it for most. The tables of RoBERTa start behind ``padding_idx``, those
     of BART hold an offset, so a table may hold fewer tokens than it has rows.
     """
-    config: Any = tower.config
     stated = [getattr(config, name, None) for name in _STATED_REACH]
     reach = [1_000_000, *(n for n in stated if isinstance(n, int) and n > 0)]
     for name, module in tower.named_modules():

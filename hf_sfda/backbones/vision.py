@@ -17,7 +17,7 @@ from hf_sfda.backbones.bounds import require_plausible_sizes
 from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
 from hf_sfda.backbones.layout import is_convolutional
 from hf_sfda.backbones.loading import IMAGE, Loaded, first_line, load
-from hf_sfda.backbones.pooling import pool, pool_stages
+from hf_sfda.backbones.pooling import pool, pool_stages, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 
@@ -86,7 +86,7 @@ class VisionBackbone:
         )
         self._widths = stated_widths(loaded.config)
         self._convolutional = is_convolutional(loaded.tower)
-        self._lists = _lengths_of_lists(loaded.tower)
+        self._entry = _Entry(loaded.tower)
         self._shapes: dict[tuple[int, int], Hashable] = {}
         self._seen: Any = None
         loaded.tower.register_forward_hook(self._see_tower)
@@ -112,7 +112,7 @@ class VisionBackbone:
         }
         output = self.module(**inputs)
         tower = self._seen
-        blocks = _blocks(tower.get("hidden_states") or (), self._lists)
+        blocks = self._entry.blocks(tensors(tower.get("hidden_states")))
         stages = pool_stages(self._oriented(blocks, batch), _mask(batch))
         stages["last"], rule = self._last(tower, batch)
         logits = self._logits(output) if self._has_head else None
@@ -165,6 +165,7 @@ class VisionBackbone:
 
     def _clear(self) -> None:
         self._seen = None
+        self._entry.clear()
         for head in self._heads:
             head.clear()
 
@@ -172,24 +173,60 @@ class VisionBackbone:
         self._seen = output
 
 
-def _blocks(states: Sequence[torch.Tensor], lists: frozenset[int]) -> Sequence[torch.Tensor]:
-    """Outputs of the blocks or stages, without the input embedding.
+class _Entry:
+    """Tells which hidden states are outputs of blocks.
 
-    Most networks put the embedding first in ``hidden_states``. The others (Segformer, PVT,
-    PoolFormer, CvT, MobileNet) give as many states as they have blocks.
+    Most networks put the embedding, which enters the first block, before them; Segformer, PVT,
+    PoolFormer, CvT and MobileNet do not. PVT puts a normalised copy of the last one behind them.
     """
-    return states if len(states) in lists and len(states) - 1 not in lists else states[1:]
+
+    def __init__(self, tower: nn.Module) -> None:
+        self._counts: set[int] = set()
+        self._entering: Any = None
+        for blocks in _outermost_lists(tower):
+            self._counts |= {len(blocks), sum(map(_size, blocks))}
+            first: nn.Module = blocks
+            while isinstance(first, nn.ModuleList) and len(first):
+                first = first[0]
+            first.register_forward_pre_hook(self._see, with_kwargs=True)
+
+    def blocks(self, states: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """The hidden states that are outputs of blocks or stages."""
+        if not states:
+            return ()
+        if self._entering is None or _same(self._entering, states[0]):
+            return states[1:]
+        copied = len(states) not in self._counts and len(states) - 1 in self._counts
+        return states[:-1] if copied else states
+
+    def clear(self) -> None:
+        """Let go of what entered."""
+        self._entering = None
+
+    def _see(self, module: object, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        if self._entering is None:
+            self._entering = next(
+                (v for v in (*arguments, *named.values()) if isinstance(v, torch.Tensor)), None
+            )
 
 
-def _lengths_of_lists(tower: nn.Module) -> frozenset[int]:
-    """Lengths of the outermost lists of modules, which hold the blocks or stages."""
-    lists = {name: m for name, m in tower.named_modules() if isinstance(m, nn.ModuleList)}
-    outer = [
+def _outermost_lists(tower: nn.Module) -> list[nn.ModuleList]:
+    lists = {name: m for name, m in tower.named_modules() if isinstance(m, nn.ModuleList) and m}
+    return [
         module
         for name, module in lists.items()
         if not any(name.startswith(f"{other}.") for other in lists if other != name)
     ]
-    return frozenset(len(module) for module in outer)
+
+
+def _size(module: nn.Module) -> int:
+    return len(module) if isinstance(module, nn.ModuleList) else 1
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    if left.data_ptr() == right.data_ptr():
+        return left.numel() == right.numel()
+    return left.shape == right.shape and torch.equal(left, right)
 
 
 def _mask(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:

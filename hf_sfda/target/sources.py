@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.errors import TargetError
 from hf_sfda.hub import explain, fetch, hub_api, read
 from hf_sfda.target.folder import picture_splits
+from hf_sfda.target.pointers import refuse_pointers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,6 +69,7 @@ def open_source(
         place = Path(name).expanduser()
     if place.exists() and revision is not None:
         raise TargetError(f"{dataset} is local and has no revisions; leave --revision out.")
+    refuse_pointers(place)
     with quiet():
         if place.is_file() and config is None:
             return _file(place, split)
