@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -305,7 +307,9 @@ class Ranking:
         """Read back what :meth:`to_dict` wrote.
 
         Raises:
-            ValueError: The document has another schema version.
+            ValueError: The document has another schema version, or lacks what others read.
+            KeyError: It lacks a part.
+            TypeError: A part is of the wrong kind.
         """
         version = document.get("schema_version")
         if version != SCHEMA_VERSION:
@@ -314,6 +318,8 @@ class Ranking:
                 f"{SCHEMA_VERSION}. Use the hf-sfda version that wrote it, or run "
                 "`hf-sfda rank` again (features are reused)."
             )
+        _require(document, "config", ("dataset", "metric"))
+        _require(document, "dataset", ("id", "fingerprint", "n_samples"))
         return cls(
             config=document["config"],
             dataset=document["dataset"],
@@ -373,8 +379,20 @@ def flat_row(row: ModelRow) -> dict[str, Any]:
     return flat
 
 
+def _require(document: Mapping[str, Any], part: str, keys: Sequence[str]) -> None:
+    if not isinstance(document[part], Mapping):
+        raise TypeError(f"its {part} is a {type(document[part]).__name__}, not an object")
+    if missing := [key for key in keys if key not in document[part]]:
+        raise ValueError(f"its {part} lacks {missing[0]}")
+
+
 def _row(plain: Mapping[str, Any]) -> ModelRow:
     values = dict(plain)
+    if values["status"] not in get_args(Status):
+        raise ValueError(f"a row has the status {values['status']!r}")
+    numbers = [*values["scores"].values(), *chain(*values["intervals"].values())]
+    if not all(isinstance(number, (int, float, NoneType)) for number in numbers):
+        raise TypeError("a score is no number")
     values["rank_interval"] = tuple(values["rank_interval"]) if values["rank_interval"] else None
     values["intervals"] = {metric: tuple(pair) for metric, pair in values["intervals"].items()}
     values["warnings"] = tuple(values["warnings"])

@@ -8,7 +8,8 @@ import pytest
 
 from tests.faults.bench import HUB_FAULTS, Bench, Rank
 
-pytestmark = pytest.mark.timeout(900)
+# One worker builds the bench for all of them.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("faults")]
 
 
 @pytest.fixture(scope="module")

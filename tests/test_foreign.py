@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from hf_sfda.backbones.checkpoint import read_config, weight_files
-from hf_sfda.errors import PublishError, SfdaError
+from hf_sfda.backbones.checkpoint import read_config, read_weights
+from hf_sfda.errors import ConfigError, PublishError, SfdaError
 from hf_sfda.finished import read_ranking
 from hf_sfda.foreign import (
     MAX_BYTES,
@@ -240,7 +240,7 @@ def test_every_reader_refuses_with_an_error_of_ours(tmp_path, text):
         lambda: load_scored(len(text).to_bytes(8, "little") + text.encode(), "x.safetensors"),
         lambda: load_failure(text.encode(), "x.json"),
         lambda: parse_log(text.encode() + b"\n", repo),
-        lambda: weight_files(tmp_path),
+        lambda: read_weights(tmp_path),
     ]
     if text != "{}":
         readers.append(lambda: read_config(tmp_path))
@@ -248,6 +248,45 @@ def test_every_reader_refuses_with_an_error_of_ours(tmp_path, text):
         with pytest.raises(SfdaError) as caught:
             reader()
         assert len(str(caught.value)) < 1000
+
+
+def ranking_document(**changes) -> str:
+    document = make_ranking().to_dict()
+    for key, value in changes.items():
+        if key in ("config", "dataset") and isinstance(value, dict):
+            value = {k: v for k, v in (document[key] | value).items() if v != "gone"}
+        document[key] = value
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": []},
+        {"config": {"metric": "gone"}},
+        {"dataset": 5},
+        {"dataset": {"fingerprint": "gone"}},
+        {"rows": 5},
+        {"rows": [5]},
+        {"rows": [{}]},
+        {"rows": [{**make_ranking().to_dict()["rows"][0], "status": "great"}]},
+        {"rows": [{**make_ranking().to_dict()["rows"][0], "scores": {"knn": "much"}}]},
+        {"rows": [{**make_ranking().to_dict()["rows"][0], "intervals": {"knn": 5}}]},
+        {"rows": [{**make_ranking().to_dict()["rows"][0], "extra": 5}]},
+    ],
+    ids=repr,
+)
+def test_a_ranking_that_lacks_a_part_is_none(tmp_path, changes):
+    (tmp_path / "ranking.json").write_text(ranking_document(**changes))
+    with pytest.raises(ConfigError, match="is not a ranking"):
+        read_ranking(tmp_path)
+    with pytest.raises(PublishError, match="it is not what hf-sfda writes"):
+        load_run(tmp_path)
+
+
+def test_a_whole_ranking_is_read(tmp_path):
+    (tmp_path / "ranking.json").write_text(ranking_document())
+    assert read_ranking(tmp_path).to_dict() == make_ranking().to_dict()
 
 
 @pytest.mark.parametrize("front", [DEEP, "a: &a [*a]", "a: !!timestamp x", "a: !!int ''", "- a"])

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import hf_sfda
 from hf_sfda.errors import ConfigError, StoreError
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 
@@ -61,6 +62,14 @@ def test_a_directory_of_another_dataset_is_refused(tmp_path):
             check(tmp_path / "run", "acme/plants")
     with pytest.raises(ConfigError, match="me/plants:large"):
         prepare_directory(tmp_path / "run", "me/plants:large")
+
+
+def test_ranking_into_the_directory_of_another_dataset_starts_no_work(tmp_path, hub):
+    ranked(tmp_path / "run", "me/plants")
+    with pytest.raises(ConfigError, match=r"a run on me/plants"):
+        hf_sfda.rank("acme/plants", "acme/vit", out=str(tmp_path / "run"))
+    assert not hub.requests
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["ranking.json"]
 
 
 def test_a_run_that_has_not_finished_counts(tmp_path):

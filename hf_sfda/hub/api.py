@@ -138,7 +138,9 @@ def _watch_waits() -> None:
     _watching.set()
     from huggingface_hub.utils import _http
 
-    make_client: Callable[[], Any] = _http._GLOBAL_CLIENT_FACTORY
+    make_client: Callable[[], Any] = getattr(
+        _http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory
+    )
 
     def client() -> Any:
         made = make_client()

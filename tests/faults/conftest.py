@@ -38,9 +38,8 @@ def step() -> int:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many faults were tried and survived."""
-    reports = [
-        r for kind in ("passed", "failed", "error") for r in terminalreporter.getreports(kind)
-    ]
+    kinds = ("passed", "failed", "error")
+    reports = [report for kind in kinds for report in terminalreporter.getreports(kind)]
     counts = {
         report.nodeid: value
         for report in reports

@@ -1,7 +1,7 @@
-"""Run ``hf-sfda`` many times for little: a process that has imported everything forks for each run.
+"""Run ``hf-sfda`` many times for little: a process that has imported everything forks for each one.
 
-``python -m tests.faults.forks`` is that process. It reads a line of JSON for each group of runs, and
-answers with a line when all of them have ended. A run may be told to meet a fault:
+``python -m tests.faults.forks`` is that process. It reads a line of JSON for each group of runs,
+and answers with a line when all of them have ended. A run may be told to meet a fault:
 
 - ``kill``: SIGKILL before the n-th change of a file below ``root``
 - ``full``: from the n-th change of a file on, the disk is full
@@ -249,7 +249,7 @@ class Faults:
     def _inside(self, path: Any) -> str | None:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return None
-        text = os.path.abspath(os.fsdecode(path))
+        text = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (a link is not followed)
         return text.removeprefix(self.root) if text.startswith(self.root + os.sep) else None
 
 
