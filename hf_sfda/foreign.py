@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ aliases can stand for more values than memory holds."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _LONGEST_REASON = 200
+_LONGEST_NAME = 80
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # controls, the escape character among them
@@ -208,6 +210,42 @@ def clean_all(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(clean_all(item) for item in value)
     return value
+
+
+def listing(names: Iterable[object], most: int = 10) -> str:
+    """Names for a message: the first ones, each on one line and short, and how many more there are.
+
+    Args:
+        names: Perhaps a stranger's, perhaps thousands.
+        most: How many are named.
+
+    Example:
+        >>> listing(["a", "b", "c", "d"], most=2)
+        'a, b and 2 more'
+    """
+    texts = [clean(str(name)) for name in names]
+    shown = [
+        text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+        for text in texts[:most]
+    ]
+    more = len(texts) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def bounded(text: str, limit: int = 2000) -> str:
+    """A message of at most about ``limit`` characters.
+
+    The middle is left out: what was given stands at the beginning, and what to do at the end.
+
+    Example:
+        >>> bounded("columns: " + "x, " * 1000 + "choose one", limit=30)
+        'columns: x, x, x, x,... [2,989 characters left out] ...choose one'
+    """
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 2 // 3, limit // 3
+    left_out = len(text) - head - tail
+    return f"{text[:head]}... [{left_out:,} characters left out] ...{text[-tail:]}"
 
 
 def visible_json(text: str) -> str:

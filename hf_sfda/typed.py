@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.foreign import ForeignError, clean, read_yaml
+from hf_sfda.foreign import ForeignError, clean, listing, read_yaml
 
 _LONGEST = 60  # characters of a value that a message shows
 
@@ -61,7 +61,7 @@ def unknown_keys(given: Collection[Any], allowed: Collection[str]) -> str | None
         return None
     near = [key for name in unknown for key in difflib.get_close_matches(name, allowed, n=1)]
     advice = f" Did you mean {', '.join(near)}?" if near else ""
-    return f"{', '.join(map(_cut, unknown))}. Allowed: {', '.join(allowed)}.{advice}"
+    return f"{listing(unknown)}. Allowed: {', '.join(allowed)}.{advice}"
 
 
 def typed(value: Any, kind: Any, name: str) -> Any:

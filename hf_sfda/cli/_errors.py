@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from hf_sfda.errors import ConfigError, SfdaError
-from hf_sfda.foreign import clean_lines
+from hf_sfda.foreign import bounded, clean_lines
 from hf_sfda.hub import redact
 from hf_sfda.processes import is_main_process
 
@@ -24,9 +24,9 @@ def report_failure(error: BaseException) -> int:
         _complain("Interrupted. What was extracted is kept; the same command goes on from there.")
         return INTERRUPTED
     if isinstance(error, SfdaError):
-        _complain(f"Error: {error}")
+        _complain(bounded(f"Error: {error}"))
         return BAD_USAGE if isinstance(error, ConfigError) else NOTHING_RANKED
-    _complain(f"Error: {type(error).__name__}: {error}")
+    _complain(bounded(f"Error: {type(error).__name__}: {error}"))
     if os.environ.get("HF_DEBUG"):
         _complain("".join(traceback.format_exception(error)))
     else:

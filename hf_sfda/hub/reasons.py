@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from json import JSONDecodeError
 from typing import Any
 
+from hf_sfda.foreign import bounded
 from hf_sfda.hub.secrets import redact
 
 Say = Callable[[Any], str]
+
+_LONGEST = 1000  # some libraries list every model type there is
 
 ADVICE = "HF_SFDA_TOKEN_ADVICE"
 """Variable with what to advise who needs a token: on a web page, nobody can pass an option."""
@@ -30,7 +33,7 @@ def explain(error: BaseException) -> str:
     for kinds, say in _rules():
         for link in chain:
             if isinstance(link, kinds):
-                return redact(" ".join(say(link).split()))
+                return bounded(redact(" ".join(say(link).split())), _LONGEST)
     if full := next((e for e in chain if isinstance(e, OSError) and _is_full(e)), None):
         where = f" while writing {full.filename}" if full.filename else ""
         return redact(f"the disk is full{where}; free some space and run again, downloads resume")
@@ -38,7 +41,7 @@ def explain(error: BaseException) -> str:
         return redact(f"the Hub at {_endpoint()} cannot be reached; check the network, run again")
     lines = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
-    return redact(said)
+    return bounded(redact(said), _LONGEST)
 
 
 def explain_answer(error: BaseException) -> str:

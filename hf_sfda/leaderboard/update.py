@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError, TargetError
+from hf_sfda.foreign import bounded
 from hf_sfda.hub import cached_model, hub_api
 from hf_sfda.leaderboard.compose import compose, decide_on
 from hf_sfda.leaderboard.decide import Decision, Standing, afford
@@ -196,7 +197,7 @@ def survey_all(
             rest, empty = left or budget, left is None
         works.append(Work(survey, decision, measure))
     if not works:
-        raise TargetError(" ".join(warnings))
+        raise TargetError(bounded(" ".join(warnings)))
     return works, warnings
 
 

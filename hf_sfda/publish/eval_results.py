@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.foreign import ForeignError, read_yaml
+from hf_sfda.foreign import ForeignError, listing, read_yaml
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, read_file
 from hf_sfda.publish.names import slug
 from hf_sfda.publish.statement import Statement
@@ -112,5 +112,5 @@ def _choose(repo: Repo, declared: list[str], wanted: str) -> str:
     problem = f"has no task {wanted!r}" if wanted else f"has {len(declared)} tasks"
     raise PublishError(
         f"{repo} {problem}. Choose one: "
-        + ", ".join(f"--eval-results {repo.id}:{task}" for task in declared)
+        + listing(f"--eval-results {repo.id}:{task}" for task in declared)
     )

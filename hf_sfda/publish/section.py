@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import listing
 from hf_sfda.publish.front_matter import Card
 
 
@@ -41,7 +42,7 @@ def put_section(card: Card, key: str, content: str) -> str:
         at = [_line_number(card, found.start()) for found in (*begins, *ends)]
         raise PublishError(
             f"{card.name} has {len(begins)} x `{begin}` and {len(ends)} x `{end}` (line "
-            f"{', '.join(map(str, at))}), where one of each in this order is needed. It is left "
+            f"{listing(at)}), where one of each in this order is needed. It is left "
             "as it is; delete these lines, or put them right, and publish again."
         )
     return body[: begins[0].start()] + section + body[ends[0].end() :]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_sfda.errors import PublishError
+from hf_sfda.foreign import listing
 from hf_sfda.publish.access import Repo
 from hf_sfda.publish.boards import Board, Entry, make_boards
 from hf_sfda.publish.names import is_local_model
@@ -82,7 +83,7 @@ def make_statement(run: Run, model: str, results: Repo) -> Statement:
         hub_models = [r.model_id for r in run.ranking.ranked if not is_local_model(r)]
         raise PublishError(
             f"{model} is not among the Hub models of this run. "
-            f"Ranked were: {', '.join(hub_models) or 'none'}."
+            f"Ranked were: {listing(hub_models) or 'none'}."
         )
     if found.status != "ok":
         raise PublishError(f"{model} was {found.status} in this run ({found.reason}).")

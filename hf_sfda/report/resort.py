@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from hf_sfda.errors import ConfigError
+from hf_sfda.foreign import listing
 from hf_sfda.types import ModelRow, Ranking
 
 
@@ -34,7 +35,8 @@ def sorted_by(ranking: Ranking, metric: str) -> Ranking:
     if not having:
         known = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
         raise ConfigError(
-            f"No model here has {metric}; this ranking can be sorted by {', '.join(known) or '-'}."
+            f"No model here has {metric}; this ranking can be sorted by {listing(known, 40) or '-'}"
+            "."
         )
     having.sort(key=lambda row: -row.scores[metric])  # stable: equal scores stay as they were
     values = [row.scores[metric] for row in having]

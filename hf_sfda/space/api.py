@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from hf_sfda.errors import ConfigError, SfdaError
+from hf_sfda.foreign import bounded
 from hf_sfda.hub import redact
 from hf_sfda.report.files import to_document
 from hf_sfda.space.page import Page
@@ -160,7 +161,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except SfdaError as error:
-        raise gr.Error(redact(str(error)), print_exception=False) from error
+        raise gr.Error(bounded(redact(str(error))), print_exception=False) from error
 
 
 def _progress(state: JobState) -> Document:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
 from hf_sfda.finished import config_of, same_target
+from hf_sfda.foreign import listing
 from hf_sfda.hub import explain, hub_api, read
 from hf_sfda.report import sorted_by
 from hf_sfda.space.requests import RankRequest
@@ -103,12 +104,12 @@ class Backend:
         if not names:
             raise ConfigError(snapshot.problem or f"{snapshot.repo.id} holds no results yet.")
         if name and name not in names:
-            raise ConfigError(f"There is no board {name!r}. Boards: {', '.join(names)}.")
+            raise ConfigError(f"There is no board {name!r}. Boards: {listing(names)}.")
         view = self.view(name, snapshot=snapshot)
         assert view is not None
         if metric and metric not in view.metrics:
             raise ConfigError(
-                f"{view.name} has no metric {metric!r}. Metrics: {', '.join(view.metrics)}."
+                f"{view.name} has no metric {metric!r}. Metrics: {listing(view.metrics, 40)}."
             )
         return view_of(view.ranking, view.name, metric, board=view.board)
 

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from hf_sfda.errors import SfdaError, StoreError
+from hf_sfda.foreign import bounded
 from hf_sfda.hub import redact
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import Backend, View, view_of
@@ -146,4 +147,4 @@ def explained(error: SfdaError, view: View | None = None) -> str:
             f"this server. Rank these models under “Rank my dataset” ({data['id']}, "
             f"{data['n_samples']:,} samples); then it works on your own ranking."
         )
-    return fragments.error(redact(str(error)))
+    return fragments.error(bounded(redact(str(error))))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hf_sfda.errors import ConfigError, PublishError, SfdaError
 from hf_sfda.files import write_atomically
-from hf_sfda.foreign import read_json_file
+from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import hub_api
 from hf_sfda.publish.access import Repo, find_head
 from hf_sfda.publish.boards import Board, make_boards
@@ -128,7 +128,7 @@ class Results:
         try:
             self._known = self._read(before)
         except SfdaError as error:
-            self._known = replace(before, problem=str(error))
+            self._known = replace(before, problem=bounded(str(error)))
         self._asked = self._clock()
 
     def _read(self, before: Snapshot) -> Snapshot:

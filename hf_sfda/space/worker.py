@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import JobError, SfdaError
-from hf_sfda.foreign import read_json_file
+from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import cached_model, explain, keep_secret, redact
 from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits, show_bytes, show_seconds
@@ -385,7 +385,7 @@ def main() -> None:
     try:
         verb(work)
     except SfdaError as error:
-        sink({"event": "failed", "message": str(error)})
+        sink({"event": "failed", "message": bounded(str(error))})
     except Exception as error:
         logger.exception("%s failed", sys.argv[1])
         sink({"event": "failed", "message": f"An unexpected error: {explain(error)}."})
