@@ -93,10 +93,11 @@ class Target:
         labels: (N,) int64 in ``0..C-1``, indexing ``class_names``.
         class_names: C names.
         n_available: Rows in the split before sampling.
-        left_out: reason -> number of rows left out, the same for every candidate.
+        left_out: reason -> number of rows or files left out, the same for every candidate.
         inputs_fingerprint: sha256 over the inputs in order; features are keyed by it.
         fingerprint: sha256 over inputs, ids and labels: the identity of this target.
         seed: Seed of the stratified sample.
+        warnings: What was taken for granted when the data was read, in plain words.
     """
 
     dataset_id: str
@@ -117,6 +118,7 @@ class Target:
     inputs_fingerprint: str
     fingerprint: str
     seed: int
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         texts = ("dataset_id", "config", "split", "input_column", "label_column")

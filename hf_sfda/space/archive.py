@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hf_sfda.errors import UploadError
+from hf_sfda.errors import TargetError, UploadError
 from hf_sfda.foreign import clean
-from hf_sfda.space.limits import Limits, show_bytes
-from hf_sfda.target.folder import SPLITS
-from hf_sfda.target.pictures import SUFFIXES
+from hf_sfda.space.limits import Limits, show_bytes, show_count
+from hf_sfda.target.folder import OUTSIDE, Layout, arrange
+from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
+from hf_sfda.target.walk import Files, is_system_name
 
 SHAPE = "Zip one folder of pictures a class: daisy/1.jpg, rose/1.jpg and so on."
 
@@ -30,7 +31,8 @@ _RATIO = 100
 """Deflate reaches 1,032. Pictures are compressed already; even bitmaps seldom shrink to a tenth."""
 _DIRECTORY = 512
 """Bytes an entry may take in the directory on average, names included."""
-_JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"})
+_BESIDE = "extra"
+"""Where images are written that belong to no class: a folder that is counted and not read."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LONGEST = 80  # characters of a class name; at most 320 bytes, which file systems do not take
@@ -42,7 +44,7 @@ class Entry:
 
     Attributes:
         info: Where it is in the archive.
-        parts: Its path, wrapping folder removed.
+        parts: Its path.
         suffix: What it is written with.
         picture: Whether its first bytes are a picture's.
     """
@@ -56,13 +58,15 @@ class Entry:
 def read_archive(file: Path, out: Path, limits: Limits) -> None:
     """Unpack a zip into ``out/CLASS/000001.jpg`` or ``out/SPLIT/CLASS/000001.jpg``.
 
-    Files that are called pictures and are none are unpacked, too: whoever reads the folder counts
-    them. Other files are left out, and so is what operating systems add.
+    Splits and classes are found as in a folder on disk (:mod:`hf_sfda.target.folder`). Files that
+    are called pictures and are none are unpacked, too, and so are pictures beside the splits:
+    whoever reads the folder counts them. Other files are left out, and so is what operating
+    systems add.
 
     Args:
         file: The zip.
         out: Made here.
-        limits: ``unpacked_bytes`` and ``files``.
+        limits: ``unpacked_bytes``, ``files``, ``image_pixels`` and ``pixels``.
 
     Raises:
         UploadError: Says what is wrong with it; what was written is the caller's to remove.
@@ -183,7 +187,7 @@ def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
 
 
 def _is_junk(parts: tuple[str, ...]) -> bool:
-    return not parts or any(part.startswith(".") or part.lower() in _JUNK for part in parts)
+    return not parts or any(map(is_system_name, parts))
 
 
 # -- the pictures
@@ -197,7 +201,7 @@ def _pictures(
         with archive.open(info) as opened:
             head = opened.read(32)
         kind, suffix = picture_suffix(head), PurePosixPath(parts[-1]).suffix.lower()
-        if kind is not None or suffix in SUFFIXES:
+        if kind is not None or suffix in SUFFIXES or suffix in UNREADABLE_SUFFIXES:
             entries.append(Entry(info, parts, kind or suffix, kind is not None))
     if not any(entry.picture for entry in entries):
         tables = [parts[-1] for _, parts in files if parts[-1].lower().endswith((".csv", ".tsv"))]
@@ -206,41 +210,64 @@ def _pictures(
             f"None of the {len(files):,} files in the zip is a picture (by their first bytes)."
             f"{hint} {SHAPE}"
         )
-    return _unwrapped(entries)
-
-
-def _unwrapped(entries: list[Entry]) -> list[Entry]:
-    """Without the one folder around everything that many programs put there."""
-    tops = {entry.parts[0] for entry in entries}
-    deep = all(len(entry.parts) > 2 for entry in entries)
-    if len(tops) > 1 or not deep or next(iter(tops)).lower() in SPLITS:
-        return entries
-    return [Entry(e.info, e.parts[1:], e.suffix, e.picture) for e in entries]
+    return entries
 
 
 def _folders(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     """The folder each entry is written to: its class, or split and class.
 
     Raises:
-        UploadError: Pictures outside class folders, names that clash, fewer than two classes.
+        UploadError: Pictures outside class folders, names that clash, fewer than two classes, or
+            folders that can be read in two ways.
     """
-    tops = {entry.parts[0].lower() for entry in entries}
-    split = tops <= set(SPLITS) and any(len(entry.parts) > 2 for entry in entries)
-    if loose := [entry for entry in entries if len(entry.parts) < (3 if split else 2)]:
+    paths = ["/".join(entry.parts) for entry in entries]
+    layout = _layout(paths)
+    places = {
+        path: (split, label)
+        for split, classes in layout.splits.items()
+        for label, files in classes.items()
+        for path in files
+    }
+    labels = {label for _, label in places.values()}
+    names = _class_names(labels)
+    if len(labels) < 2:
         raise UploadError(
-            f"{len(loose):,} of {len(entries):,} pictures lie outside class folders, such as "
-            f"{_shown('/'.join(loose[0].parts))}. {SHAPE}"
-        )
-    classes = {entry.parts[1 if split else 0] for entry in entries}
-    names = _class_names(classes)
-    if len(classes) < 2:
-        raise UploadError(
-            f"The zip has one class folder ({_shown(next(iter(classes)))}); two or more are "
+            f"The zip has one class folder ({_shown(next(iter(labels)))}); two or more are "
             f"needed. {SHAPE}"
         )
-    if split:
-        return [(SPLITS[e.parts[0].lower()], names[e.parts[1]]) for e in entries]
-    return [(names[entry.parts[0]],) for entry in entries]
+    if set(layout.splits) == {"train"} and len(places) == len(set(paths)):
+        return [(names[places[path][1]],) for path in paths]
+    splits = {split: class_name(split) for split in layout.splits}
+    folders = {path: (splits[split], names[label]) for path, (split, label) in places.items()}
+    return [folders.get(path, (_BESIDE,)) for path in paths]
+
+
+def _layout(paths: Sequence[str]) -> Layout:
+    """How the pictures are arranged.
+
+    Raises:
+        UploadError: They are in no class folders, or in folders that can be read in two ways.
+    """
+    loose = [path for path in paths if "/" not in path]
+    try:
+        layout = arrange("The zip", Files(images=sorted(set(paths))))
+    except TargetError as error:
+        if len(loose) < len(paths):
+            raise UploadError(f"{error} {SHAPE}") from error
+        raise _outside(len(loose), len(paths), loose[0]) from error
+    inside = {path for c in layout.splits.values() for files in c.values() for path in files}
+    lost = layout.ignored[OUTSIDE] + sum(lost[OUTSIDE] for lost in layout.left_out.values())
+    if lost:
+        outside = [path for path in paths if path not in inside]
+        raise _outside(lost, len(paths), min(outside, key=lambda path: path.count("/")))
+    return layout
+
+
+def _outside(count: int, total: int, example: str) -> UploadError:
+    return UploadError(
+        f"{count:,} of {total:,} pictures lie outside class folders, such as {_shown(example)}. "
+        f"{SHAPE}"
+    )
 
 
 def _class_names(classes: set[str]) -> dict[str, str]:
@@ -289,7 +316,7 @@ def _write(
     limits: Limits,
 ) -> None:
     out.mkdir()
-    left = limits.unpacked_bytes
+    left, pixels = limits.unpacked_bytes, 0
     for number, (entry, folder) in enumerate(zip(entries, folders, strict=True), start=1):
         path = out.joinpath(*folder, f"{number:06d}{entry.suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -299,6 +326,27 @@ def _write(
                 if left < 0:  # the directory lied
                     raise _too_much(limits.unpacked_bytes - left, limits)
                 target.write(chunk)
+        pixels += _checked_pixels(path, entry, limits)
+        if pixels > limits.pixels:
+            raise UploadError(
+                f"The pictures have more than {show_count(limits.pixels)} pixels together, which "
+                "is the most that is taken here. Zip a sample of them, or make them smaller."
+            )
+
+
+def _checked_pixels(path: Path, entry: Entry, limits: Limits) -> int:
+    """Pixels of a picture by its header, without decoding it; 0 where it has none.
+
+    Raises:
+        UploadError: There are too many.
+    """
+    width, height = size_of_file(path) or (0, 0)
+    if width * height > limits.image_pixels:
+        raise UploadError(
+            f"{_shown('/'.join(entry.parts))} has {width:,} x {height:,} pixels; at most "
+            f"{show_count(limits.image_pixels)} are taken in a picture. Make it smaller."
+        )
+    return width * height
 
 
 def picture_suffix(head: bytes) -> str | None:

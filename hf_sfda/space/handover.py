@@ -74,7 +74,7 @@ def read_handover(directory: Path) -> Target:
 
 def _tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
     plain = {key: value for key, value in facts.items() if key != "labels"}
-    return plain | {key: tuple(facts[key]) for key in ("sample_ids", "class_names")}
+    return plain | {key: tuple(facts[key]) for key in ("sample_ids", "class_names", "warnings")}
 
 
 def _pack(path: Path, parts: Iterable[bytes]) -> list[int]:

@@ -31,6 +31,10 @@ class Limits:
         unpacked_bytes: All files of an archive. Pictures hardly shrink in a zip, so five times
             the upload is ample for tables, and a bomb stops there.
         files: Entries of an archive, ten times as many as are sampled.
+        image_pixels: Pixels of one picture. 50 million are the largest common cameras; decoded
+            they take 200 MB.
+        pixels: All pictures of an archive, by their headers. As many as ``files`` pictures of
+            500 x 500; more are better made smaller before they are sent.
         cache_bytes: Models, datasets and features that jobs leave for later ones, on a Space. Half
             of a free Space's disk, so that a job's own files fit beside them.
         queue: Visitors waiting. At a few minutes a job, whoever is further back will not stay.
@@ -45,6 +49,8 @@ class Limits:
     upload_bytes: int = 200_000_000
     unpacked_bytes: int = 1_000_000_000
     files: int = 20_000
+    image_pixels: int = 50_000_000
+    pixels: int = 5_000_000_000
     cache_bytes: int = 25_000_000_000
     queue: int = 20
     jobs: int = 1
@@ -93,8 +99,8 @@ class Limits:
             f"A ranking here takes up to {self.samples:,} samples and {self.candidates} models of "
             f"at most {show_count(self.params)} parameters, {show_bytes(self.download_bytes)} of "
             f"downloads and {show_seconds(self.seconds)}; an upload may have "
-            f"{show_bytes(self.upload_bytes)} and {self.files:,} files. The command line has no "
-            "limits."
+            f"{show_bytes(self.upload_bytes)}, {self.files:,} files and "
+            f"{show_count(self.image_pixels)} pixels a picture. The command line has no limits."
         )
 
 

@@ -44,7 +44,7 @@ def unpack(file: Path, into: Path, limits: Limits, *, name: str | None = None) -
     Args:
         file: As it was received; its content decides what it is, its suffix only what it is not.
         into: A folder for the result alone; made if need be.
-        limits: ``upload_bytes``, ``unpacked_bytes`` and ``files``.
+        limits: ``upload_bytes``, ``unpacked_bytes``, ``files``, ``image_pixels`` and ``pixels``.
         name: What the result is called; by default the file's name, made harmless.
 
     Returns:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hf_sfda.errors import TargetError
 from hf_sfda.types import Modality
 
-LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "y", "intent")
-"""What label columns are called where no feature says so, in order of trust."""
+LABEL_NAMES = (
+    "label", "labels", "class", "cls", "classname", "classes", "category", "categories", "target",
+    "targets", "y", "intent", "labelname", "labeltext", "labelid", "classlabel", "classid",
+    "categoryname", "categoryid", "targetname", "goldlabel",
+)  # fmt: skip
+"""What label columns are called, in order of trust; case, spaces, ``_`` and ``-`` do not count."""
+
+_CERTAIN = ("label", "labels")
+"""Names that are stronger evidence than another name with a ``ClassLabel``."""
 
 TEXT_NAMES = ("text", "sentence", "content")
 """What the column to read is called where there are several of text."""
 
+_SHOWN = 10  # names in a message
 _ROWS_A_CLASS = 5
 """A column is taken for labels by its values alone if each occurs this often on average."""
 
@@ -35,14 +43,20 @@ def infer_columns(
     input_column: str | None,
     label_column: str | None,
     distinct: Callable[[str], tuple[int, int]],
+    same_classes: Callable[[str, str], bool] = lambda first, second: False,
 ) -> Columns:
     """Choose the columns; those that were given are only checked.
+
+    The label is, in this order: a column called ``label`` or ``labels``; one with another name of
+    :data:`LABEL_NAMES`; the only ``ClassLabel``; the only column with few values that repeat. Where
+    several of the same strength divide the rows differently, the user is asked.
 
     Args:
         features: The dataset's ``Features``.
         input_column: As the user gave it.
         label_column: As the user gave it.
         distinct: column -> (number of different values, number of values).
+        same_classes: Whether two columns divide the rows alike, under whatever names.
 
     Raises:
         TargetError: A column does not exist, cannot serve, or several could.
@@ -60,7 +74,7 @@ def infer_columns(
             f"must hold pictures or texts. Columns: {_list(features)}. "
             "Pass another one with --input-column."
         )
-    label = label_column or _find_label(features, input_column, distinct)
+    label = label_column or _find_label(features, input_column, distinct, same_classes)
     _check_label(label, features[label])
     chosen = input_column or _find_input(features, label)
     return Columns(chosen, label, "image" if is_picture(features[chosen]) else "text")
@@ -100,7 +114,7 @@ def _find_input(features: Mapping[str, Any], label: str) -> str:
             )
     raise TargetError(
         f"No column holds pictures or texts besides the label {label!r}. Columns: "
-        + ", ".join(f"{name} ({_type(feature)})" for name, feature in features.items())
+        + _list(f"{name} ({_type(feature)})" for name, feature in features.items())
         + ". Only image and text classification are supported."
     )
 
@@ -109,21 +123,22 @@ def _find_label(
     features: Mapping[str, Any],
     input_column: str | None,
     distinct: Callable[[str], tuple[int, int]],
+    same_classes: Callable[[str, str], bool],
 ) -> str:
     from datasets import ClassLabel
 
-    rest = [name for name in features if name != input_column]
-    lower = {name.lower(): name for name in reversed(rest)}
-    named = [lower[name] for name in LABEL_NAMES if name in lower]
+    rest = [name for name in features if name != input_column and not is_picture(features[name])]
+    named = sorted(
+        (name for name in rest if _key(name) in LABEL_NAMES),
+        key=lambda name: LABEL_NAMES.index(_key(name)),
+    )
     declared = [name for name in rest if isinstance(features[name], ClassLabel)]
-    if len(declared) == 1:
-        return declared[0]
-    if declared:
-        if best := [name for name in named if name in declared]:
-            return best[0]
+    certain = [name for name in named if _key(name) in _CERTAIN]
+    if not named and len(declared) > 1:
         raise TargetError(_several_labels(declared))
-    if named:
-        return named[0]
+    for candidates in (certain, named, declared):
+        if candidates:
+            return _only(candidates, declared, same_classes)
     few = [name for name in rest if _dtype(features[name]) in _CLASS_TYPES and _few(distinct(name))]
     if len(few) == 1:
         return few[0]
@@ -133,6 +148,26 @@ def _find_label(
         f"No column looks like a label. Columns: {_list(features)}. "
         "Say which one it is with --label-column."
     )
+
+
+def _only(
+    candidates: Sequence[str],
+    declared: Sequence[str],
+    same_classes: Callable[[str, str], bool],
+) -> str:
+    """The column of several with the names of labels: any, if all of them say the same.
+
+    Raises:
+        TargetError: They divide the rows differently.
+    """
+    best = next((name for name in candidates if name in declared), candidates[0])
+    if all(name == best or same_classes(best, name) for name in candidates):
+        return best
+    raise TargetError(_several_labels(candidates))
+
+
+def _key(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter not in " _-")
 
 
 _CLASS_TYPES = frozenset(
@@ -147,8 +182,13 @@ def _few(counted: tuple[int, int]) -> bool:
 
 def _check_label(name: str, feature: Any) -> None:
     """Say at once what is not supported yet."""
-    from datasets import LargeList, List, Sequence
+    from datasets import Json, LargeList, List, Sequence
 
+    if isinstance(feature, Json):
+        raise TargetError(
+            f"The label column {name!r} holds values of several types; labels must be all class "
+            "names or all whole numbers. Pass another column with --label-column."
+        )
     if isinstance(feature, (List, LargeList, Sequence, list)):
         raise TargetError(
             f"The label column {name!r} holds lists: several labels a sample are not supported "
@@ -179,5 +219,8 @@ def _type(feature: Any) -> str:
     return _dtype(feature) or type(feature).__name__
 
 
-def _list(names: Any) -> str:
-    return ", ".join(names)
+def _list(names: Iterable[str]) -> str:
+    """Names for a message, which stays short whatever the table."""
+    first = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
+    rest = len(first) - _SHOWN
+    return ", ".join(first[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

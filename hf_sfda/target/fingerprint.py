@@ -21,10 +21,12 @@ class InputsHash:
     def __init__(self) -> None:
         self._sha = hashlib.sha256(b"hf-sfda inputs 1\n")
 
-    def add_picture(self, picture: Image) -> None:
-        """Add an RGB picture."""
-        self._sha.update(f"picture {picture.width} {picture.height}\n".encode())
-        self._sha.update(picture.tobytes())
+    def add_picture(self, picture: Image) -> bytes:
+        """Add an RGB picture; returns its own digest."""
+        head, pixels = f"picture {picture.width} {picture.height}\n".encode(), picture.tobytes()
+        self._sha.update(head)
+        self._sha.update(pixels)
+        return hashlib.sha256(head + pixels).digest()
 
     def add_text(self, text: str) -> None:
         """Add a text; its length comes first, so that two texts are not one."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +27,11 @@ IN_MEMORY = 2 * 2**30
 """Bytes of decoded pictures that are kept. Above it they stay encoded and are decoded for each
 model anew: slower, but a sample of large photographs would not fit otherwise."""
 
-BROKEN = "broken picture"
 EMPTY = "empty text"
+
+_LOOKED_AT = 20  # rows
+_FEW_DIFFERENT = 0.5  # share of different inputs below which a reader is told
+_IMAGE_NAMES = ("image", "img", "picture", "photo", "pic", "thumbnail")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +42,13 @@ class Inputs:
         samples: RGB pictures or texts.
         fingerprint: sha256 over them.
         kept: Which of the chosen rows they are, by position.
+        notes: What a reader should know about them.
     """
 
     samples: Sequence[Any]
     fingerprint: str
     kept: list[int]
+    notes: tuple[str, ...] = ()
 
 
 def read_inputs(
@@ -70,20 +78,66 @@ def read_inputs(
     return _read_texts(values, left_out, advance)
 
 
-def refuse_file_names(data: Dataset, column: str) -> None:
-    """A table of picture names would be ranked as text, with scores that look fine.
+def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
+    """A table of names, addresses or encodings of images would be ranked as text, with scores that
+    look fine.
+
+    Returns:
+        What a reader should know about the texts.
 
     Raises:
-        TargetError: The first texts all end like picture files.
+        TargetError: The first texts are all names of image files, addresses of images, or images
+            written as base64.
     """
-    first = data.select_columns([column]).with_format(None)[:20][column]
-    texts = [text for text in first if text]
-    if texts and all(Path(text).suffix.lower() in pictures.SUFFIXES for text in texts):
+    first = data.select_columns([column]).with_format(None)[:_LOOKED_AT][column]
+    texts = [text.strip() for text in first if text and text.strip()]
+    what = _disguise(texts, column) if texts else None
+    if what is not None:
         raise TargetError(
-            f"The column {column!r} holds names of picture files ({texts[0]}), not pictures. Put "
-            "the files into one sub-folder a class and pass that folder, or store them with the "
-            "feature datasets.Image."
+            f"The column {column!r} holds {what} ({_short(texts[0])}), not pictures. Put the files "
+            "into one sub-folder a class and pass that folder, or store them with the feature "
+            "datasets.Image."
         )
+    if texts and all(map(_URL.match, texts)):
+        return (f"The texts of the column {column!r} are web addresses; they are ranked as text.",)
+    return ()
+
+
+_URL = re.compile(r"(https?|ftp|s3|gs)://\S+$", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
+
+
+def _disguise(texts: Sequence[str], column: str) -> str | None:
+    """What the texts are instead of text."""
+    if all(map(_URL.match, texts)):
+        paths = [Path(text.partition("?")[0].partition("#")[0]) for text in texts]
+        image_name = any(name in column.lower() for name in _IMAGE_NAMES)
+        if image_name or all(path.suffix.lower() in pictures.SUFFIXES for path in paths):
+            return "addresses of pictures"
+        return None
+    if all("\n" not in text and Path(text).suffix.lower() in pictures.SUFFIXES for text in texts):
+        return "names of picture files"
+    return "pictures encoded as base64" if all(map(_is_base64_image, texts)) else None
+
+
+def _is_base64_image(text: str) -> bool:
+    body = _DATA_URI.sub("", text, count=1)
+    if len(body) < len(text):
+        return True
+    compact = "".join(body[:4096].split())
+    if not _BASE64.match(compact):
+        return False
+    url_safe = b"-_" if set("-_") & set(compact) else None
+    try:
+        head = base64.b64decode(compact[: len(compact) // 4 * 4], altchars=url_safe)
+    except ValueError:
+        return False
+    return pictures.is_image_head(head)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _undecoded(data: Dataset, column: str, rows: IntArray) -> Iterator[Any]:
@@ -131,7 +185,9 @@ def _read_texts(values: Iterator[str | None], left_out: Counter[str], advance: A
         sha.add_text(text)
         texts.append(text)
         kept.append(position)
-    return Inputs(tuple(texts), sha.hexdigest(), kept)
+    digests = [text.encode("utf-8", errors="surrogatepass") for text in texts]
+    notes = _about_equals(digests, digests, "texts")
+    return Inputs(tuple(texts), sha.hexdigest(), kept, notes)
 
 
 def _read_pictures(
@@ -141,22 +197,49 @@ def _read_pictures(
     sha = InputsHash()
     decoded: list[Image] = []
     kept: list[int] = []
+    pixels: list[bytes] = []
     memory = 0
     with warnings.catch_warnings():  # here, not where it warns: the switch is not thread-safe
         warnings.filterwarnings("ignore", module="PIL")
         for position, picture in enumerate(pictures.decode_all(encoded)):
             advance(1)
-            if picture is None:
-                left_out[BROKEN] += 1
+            if isinstance(picture, str):
+                left_out[picture] += 1
                 continue
-            sha.add_picture(picture)
+            pixels.append(sha.add_picture(picture))
             kept.append(position)
             memory += pictures.memory(picture)
             if memory <= IN_MEMORY:
                 decoded.append(picture)
             else:
                 decoded.clear()
-    if memory <= IN_MEMORY:
-        return Inputs(tuple(decoded), sha.hexdigest(), kept)
-    lazy = pictures.LazyPictures([data for p in kept if (data := encoded[p]) is not None])
-    return Inputs(lazy, sha.hexdigest(), kept)
+    files = [data for p in kept if (data := encoded[p]) is not None]
+    notes = _about_equals(pixels, [hashlib.sha256(data).digest() for data in files], "images")
+    samples = tuple(decoded) if memory <= IN_MEMORY else pictures.LazyPictures(files)
+    return Inputs(samples, sha.hexdigest(), kept, notes)
+
+
+def _about_equals(read: Sequence[bytes], stored: Sequence[bytes], what: str) -> tuple[str, ...]:
+    """A word where inputs that differ as they are stored are equal once they are read.
+
+    Args:
+        read: A digest of each input as the models see it.
+        stored: A digest of each as it is stored.
+        what: What they are.
+    """
+    groups: dict[bytes, set[bytes]] = {}
+    for seen, file in zip(read, stored, strict=True):
+        groups.setdefault(seen, set()).add(file)
+    alike = sum(len(files) for files in groups.values() if len(files) > 1)
+    if alike:
+        return (
+            f"{alike:,} of {len(read):,} {what} differ in their files and are equal once they are "
+            "read: the models cannot tell them apart. Look at some of them: what differs may lie "
+            "in a part that is not read (metadata, later frames, colours under transparency).",
+        )
+    if len(read) > 3 and len(groups) < _FEW_DIFFERENT * len(read):
+        return (
+            f"Only {len(groups):,} of {len(read):,} {what} are different. Check that the input "
+            "column is the right one.",
+        )
+    return ()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,25 @@ from hf_sfda.types import IntArray
 
 MISSING = -1
 
+HIDDEN = (-1, -100)
+"""What stands for a label that is not given away: by the Hub's convention, and by torch's."""
+
+
+def hidden_number(numbers: Collection[int]) -> int | None:
+    """Which of the numbers in a label column stands for "no label", if one does.
+
+    It is -1 or -100 where no other number is negative. Only where -1 and 1 are the sole values,
+    -1 is a class: some people write yes and no so. ``-2, -1, 0, 1, 2`` is a scale.
+
+    Example:
+        >>> [hidden_number(n) for n in ({-1, 0, 1}, {-1, 1}, {-2, -1, 0}, {0, -100})]
+        [-1, None, None, -100]
+    """
+    negative = [number for number in numbers if number < 0]
+    if len(negative) != 1 or set(numbers) == {-1, 1}:
+        return None
+    return negative[0] if negative[0] in HIDDEN else None
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -21,16 +40,18 @@ class Encoded:
     Attributes:
         codes: (N,) int64 in ``0..C-1``, or :data:`MISSING`.
         names: C names: in the order the dataset declares, else sorted.
+        hidden: The number that was read as "no label", if it was not declared so.
     """
 
     codes: IntArray
     names: tuple[str, ...]
+    hidden: int | None = None
 
     def keep(self, classes: IntArray) -> Encoded:
         """Only these classes, renumbered in their order; rows of others are :data:`MISSING`."""
         number = np.full(len(self.names) + 1, MISSING, dtype=np.int64)  # the last one: MISSING
         number[classes] = np.arange(len(classes))
-        return Encoded(number[self.codes], tuple(self.names[c] for c in classes))
+        return Encoded(number[self.codes], tuple(self.names[c] for c in classes), self.hidden)
 
     def counts(self) -> IntArray:
         """(C,) rows a class."""
@@ -40,9 +61,8 @@ class Encoded:
 def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -> Encoded:
     """Number the classes of a label column.
 
-    A label is missing where it is ``None``, an empty string, NaN, or -1 (the Hub's convention for
-    hidden labels). Only where -1 and 1 are the sole values, -1 is a class: some people write
-    yes and no so.
+    A label is missing where it is ``None``, an empty string, NaN, or the number that
+    :func:`hidden_number` finds.
 
     Args:
         values: (N,) ints, strings, bools, or floats that are whole numbers with gaps.
@@ -65,10 +85,11 @@ def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -
         return _number(values, [False, True])
     if all(isinstance(v, int) for v in present):
         kinds = set(present)
-        if kinds != {-1, 1}:
-            values, kinds = [None if v == MISSING else v for v in values], kinds - {MISSING}
-        return _number(values, sorted(kinds))
-    kind = next(type(v).__name__ for v in present if not isinstance(v, (str, bool, int)))
+        if (hidden := hidden_number(kinds)) is not None:
+            values, kinds = [None if v == hidden else v for v in values], kinds - {hidden}
+        return replace(_number(values, sorted(kinds)), hidden=hidden)
+    types = sorted({type(v).__name__ for v in present})
+    kind = " and ".join(types) if len(types) > 1 else types[0]
     raise TargetError(
         f"The label column {column!r} holds values of type {kind}; labels must be class names "
         "or numbers, one a row. Pass another one with --label-column."
@@ -90,8 +111,9 @@ def _whole(values: Sequence[Any], column: str) -> tuple[list[int | None], list[i
     gaps = [value is None or value != value for value in values]
     whole = all(gap or float(value).is_integer() for gap, value in zip(gaps, values, strict=True))
     if not whole or not any(gaps):
+        what = "whole numbers stored as floats" if whole else "fractional numbers"
         raise TargetError(
-            f"The label column {column!r} holds fractional numbers: regression is not supported "
+            f"The label column {column!r} holds {what}: regression is not supported "
             "yet. Pass a column with classes as --label-column, or store them as integers."
         )
     numbers = [None if gap else int(value) for gap, value in zip(gaps, values, strict=True)]

@@ -12,10 +12,11 @@ from hf_sfda.errors import TargetError
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.target.columns import Columns, infer_columns
 from hf_sfda.target.fingerprint import target_fingerprint
-from hf_sfda.target.inputs import read_inputs, refuse_file_names
+from hf_sfda.target.inputs import read_inputs, refuse_disguised_images
 from hf_sfda.target.labels import Encoded, encode
 from hf_sfda.target.sample import FEWEST, allocate, choose
 from hf_sfda.target.sources import Source, open_source
+from hf_sfda.target.tables import with_plain_strings, without_shard_columns
 from hf_sfda.types import IntArray, Target
 
 if TYPE_CHECKING:
@@ -69,7 +70,11 @@ def load_target(
         progress: Told the rows as they are read.
 
     Returns:
-        The target. Rows that cannot be used are counted by reason in ``Target.left_out``.
+        The target. What cannot be used is counted by reason in ``Target.left_out``; what was taken
+        for granted is in ``Target.warnings``. The modules :mod:`~hf_sfda.target.folder`,
+        :mod:`~hf_sfda.target.pictures`, :mod:`~hf_sfda.target.tables`,
+        :mod:`~hf_sfda.target.columns` and :mod:`~hf_sfda.target.labels` each begin with the rules
+        of what they read.
 
     Raises:
         TargetError: The dataset cannot be had or cannot serve; the message says what to do.
@@ -77,7 +82,7 @@ def load_target(
     listener = progress or NoProgress()
     with listener.task("dataset", f"open {dataset}", total=None, unit="rows"):
         source = open_source(dataset, revision=revision, split=split, token=token)
-    data = source.data
+    data = with_plain_strings(without_shard_columns(source.data))
     if len(data) == 0:
         raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
     columns = infer_columns(
@@ -85,11 +90,14 @@ def load_target(
         input_column=input_column,
         label_column=label_column,
         distinct=lambda name: _distinct(data, name),
+        same_classes=lambda first, second: _same_classes(data, first, second),
     )
+    notes = list(source.notes)
     if columns.modality == "text":
-        refuse_file_names(data, columns.input)
-    left_out: Counter[str] = Counter()
+        notes += refuse_disguised_images(data, columns.input)
+    left_out = Counter(source.left_out)
     labels = _labels(data, columns, left_out)
+    notes += _about_hidden(labels, columns.label)
     labels = _common(labels, left_out, dataset, columns)
     rows = choose(labels.codes, allocate(labels.counts(), _affordable(samples, labels)), seed)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
@@ -121,6 +129,7 @@ def load_target(
         inputs_fingerprint=inputs.fingerprint,
         fingerprint=target_fingerprint(inputs.fingerprint, ids, final.codes, final.names),
         seed=seed,
+        warnings=(*notes, *inputs.notes),
     )
 
 
@@ -132,6 +141,23 @@ def _distinct(data: Dataset, column: str) -> tuple[int, int]:
     values = data.select_columns([column]).with_format("arrow")[:][column]
     present = values.drop_null()
     return len(present.unique()), len(present)
+
+
+def _same_classes(data: Dataset, first: str, second: str) -> bool:
+    """Whether two columns divide the rows alike: each value of one goes with one of the other."""
+    rows = data.select_columns([first, second]).with_format("arrow")[:]
+    pairs = set(zip(rows[first].to_pylist(), rows[second].to_pylist(), strict=True))
+    return len({a for a, _ in pairs}) == len(pairs) == len({b for _, b in pairs})
+
+
+def _about_hidden(labels: Encoded, column: str) -> list[str]:
+    if labels.hidden is None:
+        return []
+    rows = int((labels.codes < 0).sum())
+    return [
+        f"{rows:,} rows have the label {labels.hidden} in {column!r} or none, which is read as "
+        "hidden: they are left out. If it is a class, store the labels as names."
+    ]
 
 
 def _labels(data: Dataset, columns: Columns, left_out: Counter[str]) -> Encoded:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from hf_sfda.hub import fetch, hub_api, read
-from hf_sfda.target.sources import explained, quiet
+from hf_sfda.target.sources import explained, hub_files, local_path, quiet
 
 _AT_ONCE = 500  # paths a question
 
@@ -29,7 +28,7 @@ def download_size(
     Raises:
         TargetError: The dataset cannot be had.
     """
-    if Path(dataset).expanduser().exists():
+    if local_path(dataset).exists():
         return None
     from datasets import load_dataset_builder
 
@@ -37,6 +36,7 @@ def download_size(
     with quiet(), explained(dataset):
         api = hub_api(token)
         sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
+        hub_files(api, repo, sha)  # refuses settings that lead outside the repository
         builder = fetch(load_dataset_builder, repo, name=config or None, revision=sha, token=token)
         inside = f"hf://datasets/{repo}@{sha}/"
         files = sorted(

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import TargetError
 from hf_sfda.hub import explain, fetch, hub_api, read
-from hf_sfda.target.folder import picture_splits
+from hf_sfda.target.folder import Layout, arrange
+from hf_sfda.target.pictures import SUFFIXES
 from hf_sfda.target.pointers import refuse_pointers
+from hf_sfda.target.readme import SETTINGS_FILES, check_folder, names_data_files
+from hf_sfda.target.tables import has_views_inside, read_arrow_files, read_csv_files
+from hf_sfda.target.walk import NO_READER, find_files, is_system_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from huggingface_hub import HfApi
 
-_FILES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    # Only an empty cell is a missing one: "NA" is also Namibia, and "None" may be a class.
-    ".csv": ("csv", {"keep_default_na": False, "na_values": [""]}),
-    ".tsv": ("csv", {"keep_default_na": False, "na_values": [""], "sep": "\t"}),
-    ".parquet": ("parquet", {}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".ndjson": ("json", {}),
-    ".arrow": ("arrow", {}),
+_FILES: Mapping[str, str] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".csv.gz": "csv",
+    ".tsv.gz": "csv",
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".arrow": "arrow",
+    ".tar": "webdataset",
 }
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # what `imagefolder` reads
+_DATA_SUFFIXES = frozenset(".parquet .arrow .tar .zip .gz .h5 .hdf5 .lance .7z .rar".split())
+"""Files beside which folders of images are not the data: where the rows are in such files, images
+only illustrate a README."""
+_LONGEST = 400  # characters of a library's own words
 _ALLOWED = (
     "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of pictures "
     f"a class, a file ({', '.join(_FILES)}) or a save_to_disk folder."
@@ -43,6 +57,8 @@ class Source:
         config: Configuration name, where there is a choice of them.
         split: Name of the split.
         ids: Id of each row; ``None`` numbers them ``"<split>/<row>"``.
+        left_out: Reason -> files that were seen and are no rows.
+        notes: What a reader should know about how the data was read.
     """
 
     data: Dataset
@@ -50,6 +66,8 @@ class Source:
     config: str | None
     split: str
     ids: Sequence[str] | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: tuple[str, ...] = ()
 
 
 def open_source(
@@ -62,11 +80,10 @@ def open_source(
     Raises:
         TargetError: Unknown, unreadable or empty, or a configuration or split must be chosen.
     """
-    path = Path(dataset).expanduser()
-    place, config = path, None
-    if not path.exists() and ":" in dataset:
+    place, config = local_path(dataset), None
+    if not place.exists() and ":" in dataset:
         name, _, config = dataset.rpartition(":")
-        place = Path(name).expanduser()
+        place = local_path(name)
     if place.exists() and revision is not None:
         raise TargetError(f"{dataset} is local and has no revisions; leave --revision out.")
     refuse_pointers(place)
@@ -81,17 +98,49 @@ def open_source(
 # -- on this machine
 
 
+def local_path(dataset: str) -> Path:
+    """The path that a user's words name, whether or not there is anything.
+
+    Raises:
+        TargetError: They name no path that could exist: an unknown user's home, a name that is too
+            long.
+    """
+    try:
+        path = Path(dataset).expanduser()
+        path.exists()
+    except (RuntimeError, OSError, ValueError) as error:
+        shown = dataset if len(dataset) <= 80 else f"{dataset[:79]}…"
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise TargetError(f"{shown!r} cannot be opened: {why}. {_ALLOWED}") from error
+    return path
+
+
+def _loader(path: Path) -> str | None:
+    """Which packaged loader reads a file; the longest suffix decides."""
+    name = path.name.lower()
+    return next((loader for suffix, loader in _FILES.items() if name.endswith(suffix)), None)
+
+
 def _file(path: Path, split: str | None) -> Source:
-    if path.suffix.lower() not in _FILES:
+    loader = _loader(path)
+    if loader is None:
         raise TargetError(f"{path} is no dataset. {_ALLOWED}")
     if split not in (None, "train"):
         raise TargetError(f"--split {split!r}: a single file has only one split, train.")
-    loader, options = _FILES[path.suffix.lower()]
     with explained(str(path)):
-        from datasets import load_dataset
+        data, notes = _rows(loader, [path], str(path))
+    return Source(data, None, None, "train", notes=notes)
 
-        data = load_dataset(loader, data_files=str(path), split="train", **options)
-    return Source(data, None, None, "train")
+
+def _rows(loader: str, files: Sequence[Path], shown: str) -> tuple[Dataset, tuple[str, ...]]:
+    """The rows of files of one kind, and what to say about them."""
+    from datasets import load_dataset
+
+    if loader == "csv":
+        return read_csv_files(files, shown)
+    if loader in ("parquet", "arrow") and (data := read_arrow_files(files)) is not None:
+        return data, ()
+    return load_dataset(loader, data_files=[str(file) for file in files], split="train"), ()
 
 
 def _folder(path: Path, config: str | None, split: str | None) -> Source:
@@ -101,8 +150,11 @@ def _folder(path: Path, config: str | None, split: str | None) -> Source:
         return _saved(path, split)
     if config is None and any(_find(path, name) for name in _METADATA):
         return _built(str(path), split, "imagefolder", data_dir=str(path))
-    if config is None and (splits := picture_splits(path)):
-        return _pictures(path, splits, split)
+    check_folder(str(path), path)
+    if config is None and not names_data_files(path):
+        source = _pictures(str(path), path, split)
+        if source is not None:
+            return source
     return _built(str(path), split, str(path), name=config)
 
 
@@ -134,26 +186,50 @@ def _load_from_disk(path: Path) -> Any:
             raise TargetError(f"{path} is empty, or one of its splits is.") from error
 
 
-def _pictures(
-    path: Path, splits: Mapping[str, Mapping[str, Sequence[Path]]], split: str | None
-) -> Source:
-    """A folder of class folders, read file by file.
+def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
+    """A folder of class folders, read file by file; ``None`` where it holds no images.
 
     ``imagefolder`` would take a class folder called ``train``, or a file called ``test_1.png``, for
     a split, and gives no labels at all where folders differ in depth.
     """
     from datasets import ClassLabel, Dataset, Features, Image
 
-    name = choose_split(str(path), list(splits), split)
-    classes = splits[name]
-    files = [(str(file), c) for c, kind in enumerate(classes) for file in classes[kind]]
+    files = find_files(path)
+    suffixes = {PurePosixPath(name).suffix.lower() for name in files.others}
+    if suffixes & _DATA_SUFFIXES:
+        return None
+    layout = arrange(shown, files, split)
+    if not layout.splits:
+        _check_readable(shown, files.others.values(), suffixes)
+        return None
+    name = choose_split(shown, list(layout.splits), split)
+    classes = layout.splits[name]
+    rows = [(file, c) for c, kind in enumerate(classes) for file in classes[kind]]
     features = Features({"image": Image(), "label": ClassLabel(names=list(classes))})
     data = Dataset.from_dict(
-        {"image": [file for file, _ in files], "label": [label for _, label in files]},
+        {"image": [str(path / file) for file, _ in rows], "label": [label for _, label in rows]},
         features=features,
     )
-    ids = [Path(file).relative_to(path).as_posix() for file, _ in files]
-    return Source(data, None, None, name, ids)
+    ids = [file for file, _ in rows]
+    return Source(data, None, None, name, ids, _left_out(layout, name), layout.notes)
+
+
+def _left_out(layout: Layout, split: str) -> Counter[str]:
+    return layout.ignored + layout.left_out.get(split, Counter())
+
+
+def _check_readable(shown: str, reasons: Iterable[str], suffixes: set[str]) -> None:
+    """Where all that a folder holds are images of other formats, say so.
+
+    Raises:
+        TargetError: They are.
+    """
+    unreadable = Counter(reason for reason in reasons if reason.startswith(NO_READER))
+    if unreadable and not suffixes & {*_FILES, ".txt"}:
+        what = ", ".join(f"{reason}: {count:,}" for reason, count in unreadable.items())
+        raise TargetError(
+            f"{shown} holds no image that can be read ({what}). Convert the files to JPEG or PNG."
+        )
 
 
 # -- on the Hub
@@ -174,6 +250,13 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
     with explained(dataset):
         api = hub_api(token)
         sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
+        names = hub_files(api, repo, sha)
+        if not config and _are_pictures(names):
+            folder = Path(fetch(api.snapshot_download, repo, repo_type="dataset", revision=sha))
+            named = names_data_files(folder)
+            source = None if named else _pictures(repo, folder, split)
+            if source is not None:
+                return replace(source, revision=sha)
     try:
         return _built(repo, split, repo, name=config or None, revision=sha, token=token)
     except TargetError as error:
@@ -181,6 +264,100 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
             with explained(dataset):
                 read(api.auth_check, repo, repo_type="dataset")
         raise
+
+
+def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
+    """The paths of a dataset's files, once its settings are known to name no others.
+
+    Args:
+        api: The client.
+        repo: Id of the dataset.
+        sha: Commit.
+
+    Raises:
+        TargetError: Its settings lead outside it, or cannot be had.
+    """
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        with _hub_errors_only():  # else a repository without these files is warned of
+            folder = fetch(
+                api.snapshot_download,
+                repo,
+                repo_type="dataset",
+                revision=sha,
+                allow_patterns=list(SETTINGS_FILES),
+            )
+    except RepositoryNotFoundError:  # gated ones, too
+        raise
+    except Exception as error:
+        if others := [commit for commit in _cached_commits(repo) if commit != sha]:
+            raise _other_commit(repo, others[-1], sha) from error
+        raise
+    check_folder(repo, Path(folder))
+    return [file.path for file in get_cached_repo_tree(repo, repo_type="dataset", revision=sha)]
+
+
+@contextmanager
+def _hub_errors_only() -> Iterator[None]:
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _cached_commits(repo: str) -> list[str]:
+    """Commits of a dataset in the cache, the latest last."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}" / "snapshots"
+    commits = folder.iterdir() if folder.is_dir() else ()
+    return [path.name for path in sorted(commits, key=lambda path: path.stat().st_mtime)]
+
+
+def _are_pictures(names: Iterable[str]) -> bool:
+    """Whether a repository of these files is a folder of images rather than of tables.
+
+    Example:
+        >>> _are_pictures(["cat/1.png", "README.md"]), _are_pictures(["1.parquet", "docs/1.png"])
+        (True, False)
+    """
+    paths = [PurePosixPath(name) for name in names]
+    paths = [path for path in paths if not any(map(is_system_name, path.parts))]
+    suffixes = {path.suffix.lower() for path in paths}
+    if suffixes & _DATA_SUFFIXES or any(path.name in _METADATA for path in paths):
+        return False
+    inside = [path.suffix.lower() for path in paths if len(path.parts) > 1]
+    nameless = not suffixes & set(_FILES) and "" in inside
+    return nameless or any(suffix in SUFFIXES for suffix in inside)
+
+
+def _read_ourselves(
+    builder: Any, split: str, shown: str, token: str | None
+) -> tuple[Dataset, tuple[str, ...]] | None:
+    """The rows of csv files, and of parquet and arrow files with view types; ``None`` where the
+    library reads the files as they are, or their author says how.
+    """
+    loader = next((k for k in ("csv", "parquet", "arrow") if _is_packaged(builder, k)), None)
+    if loader is None or not _has_default_options(builder):
+        return None
+    places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
+    # `zip://a.csv::hf://...` is a file inside a file; servers are asked by the library alone
+    plain = all("://" not in place or _ON_HUB.fullmatch(place) for place in places)
+    if not places or not plain or any(_loader(Path(place)) != loader for place in places):
+        return None
+    first = _fetched(places[0], token)
+    if loader != "csv" and not has_views_inside(first):
+        return None
+    files = [first, *(_fetched(place, token) for place in places[1:])]
+    if loader == "csv":
+        return read_csv_files(files, shown)
+    data = read_arrow_files(files)
+    return None if data is None else (data, ())
 
 
 def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source:
@@ -195,23 +372,65 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
     _check_commit(shown, builder.hash, options.get("revision"))
     with explained(shown):
         names = _names(builder.info.splits or builder.config.data_files or ())
-        if names:
-            choose_split(shown, names, split)
-        fetch(builder.download_and_prepare)
-        name = choose_split(shown, _names(builder.info.splits), split)
-        data = builder.as_dataset(split=name)
+        name = choose_split(shown, names, split) if names else ""
+        rows = _read_ourselves(builder, name, shown, options.get("token"))
+        if rows is None:
+            fetch(builder.download_and_prepare)
+            name = choose_split(shown, _names(builder.info.splits), split)
+            rows = builder.as_dataset(split=name), ()
+        data, notes = rows
     config = str(builder.config.name)
     unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
-    return Source(data, options.get("revision"), None if unnamed else config, name)
+    return Source(data, options.get("revision"), None if unnamed else config, name, notes=notes)
+
+
+def _is_packaged(builder: Any, loader: str) -> bool:
+    return any(
+        kind.__module__ == f"datasets.packaged_modules.{loader}.{loader}"
+        for kind in type(builder).__mro__
+    )
+
+
+def _has_default_options(builder: Any) -> bool:
+    """Whether the author of the data leaves open how its files are written."""
+    from datasets import BuilderConfig
+
+    config = builder.config
+    plain = type(config)()
+    general = {f.name for f in fields(BuilderConfig)}
+    names = [f.name for f in fields(config) if f.name not in general and f.name != "features"]
+    return all(getattr(config, name) == getattr(plain, name) for name in names)
+
+
+_ON_HUB = re.compile(r"hf://datasets/(?P<repo>[^@]+)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
+
+
+def _fetched(place: str, token: str | None) -> Path:
+    """A data file on this machine."""
+    found = _ON_HUB.fullmatch(place)
+    if found is None:
+        return Path(place)
+    file = fetch(
+        hub_api(token).hf_hub_download,
+        found["repo"],
+        found["path"],
+        repo_type="dataset",
+        revision=found["commit"],
+    )
+    return Path(file)
 
 
 def _check_commit(shown: str, loaded: str | None, wanted: str | None) -> None:
     """Where the Hub fails, datasets takes *any* cached commit; that must not go unseen."""
     if wanted is not None and loaded is not None and loaded != wanted:
-        raise TargetError(
-            f"{shown} cannot be read at {wanted}: the Hub cannot be reached or fails, and the "
-            f"local cache holds another commit, {loaded}. Try later, or pass --revision {loaded}."
-        )
+        raise _other_commit(shown, loaded, wanted)
+
+
+def _other_commit(shown: str, loaded: str, wanted: str) -> TargetError:
+    return TargetError(
+        f"{shown} cannot be read at {wanted}: the Hub cannot be reached or fails, and the local "
+        f"cache holds another commit, {loaded}. Try later, or pass --revision {loaded}."
+    )
 
 
 def _names(splits: Iterable[Any]) -> list[str]:
@@ -265,7 +484,9 @@ def explained(dataset: str) -> Iterator[None]:
         raise
     # datasets, pyarrow, pandas, fsspec and httpx2 each have their own; all mean the same to us.
     except Exception as error:
-        raise TargetError(f"Dataset {dataset}: {_why(error)}.") from error
+        why = _why(error)
+        why = why if len(why) <= _LONGEST else f"{why[:_LONGEST]}…"
+        raise TargetError(f"Dataset {dataset}: {why}.") from error
 
 
 def _why(error: Exception) -> str:

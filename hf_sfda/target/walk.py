@@ -1,0 +1,122 @@
+"""Which files a folder holds: links followed, what systems leave behind set apart, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_sfda.errors import TargetError
+from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_picture
+
+_SYSTEM_NAMES = frozenset(
+    [
+        # macOS, beside names with a leading dot
+        "__macosx", "icon\r", "network trash folder", "temporary items", "thevolumesettingsfolder",
+        # Windows
+        "$recycle.bin", "recycler", "recycled", "system volume information", "thumbs.db",
+        "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "found.000", "picasa.ini",
+        # Linux and Android
+        "lost+found", "lost.dir",
+        # network storage: Synology, QNAP
+        "@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",
+        "@__thumb",
+        # version control, editors and tools, beside names with a leading dot
+        "cvs", "_svn", "rcs", "sccs", "__pycache__", "_gsdata_",
+    ]
+)  # fmt: skip
+_SYSTEM_ENDINGS = ("~", "@synoeastream", "@synoresource", ":zone.identifier")
+
+SYSTEM = "left by a system or a tool"
+NO_IMAGE = "not an image"
+NO_READER = "image format that cannot be read"
+LOOP = "link to a folder that contains it"
+DEAD_LINK = "link that leads nowhere"
+
+
+@dataclass
+class Files:
+    """What lies below a folder, as paths relative to it with ``/`` between folders.
+
+    Attributes:
+        images: Files that can be read as images, by their suffix or else by their first bytes.
+        others: Other files, each with the reason why it is no image.
+        ignored: Reason -> number of files that count for nothing wherever they lie.
+    """
+
+    images: list[str] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder of this name was left by a system or a tool, at any depth.
+
+    Example:
+        >>> [is_system_name(name) for name in ("@eaDir", "._cat.png", "cat", "$1")]
+        [True, True, False, False]
+    """
+    lower = name.lower()
+    return (
+        lower.startswith((".", "~$")) or lower in _SYSTEM_NAMES or lower.endswith(_SYSTEM_ENDINGS)
+    )
+
+
+def find_files(root: Path) -> Files:
+    """All files below ``root``. Links to folders are followed, except into a folder that holds the
+    link itself. Of what systems leave behind, only images are counted.
+
+    Raises:
+        TargetError: A folder cannot be listed.
+    """
+    files = Files()
+    with warnings.catch_warnings():  # Pillow's, of many pixels
+        warnings.filterwarnings("ignore", module="PIL")
+        _sort(root, files)
+    return files
+
+
+def _sort(root: Path, files: Files) -> None:
+    for path, relative, system in _walk(root, "", (os.path.realpath(root),), files):
+        suffix = path.suffix.lower()
+        if system:
+            files.ignored[SYSTEM] += suffix in SUFFIXES
+        elif path.is_symlink() and not path.exists():
+            files.ignored[DEAD_LINK] += 1
+        elif suffix in SUFFIXES or is_readable_picture(path):
+            files.images.append(relative)
+        elif suffix in UNREADABLE_SUFFIXES:
+            files.others[relative] = f"{NO_READER} ({suffix})"
+        else:
+            files.others[relative] = f"{NO_IMAGE} ({suffix or 'no suffix'})"
+    files.ignored = +files.ignored  # without zeros
+
+
+def _walk(
+    folder: Path, prefix: str, above: tuple[str, ...], files: Files, system: bool = False
+) -> Iterator[tuple[Path, str, bool]]:
+    """(path, relative path, whether a system left it) of each file, sorted by name."""
+    try:
+        with os.scandir(folder) as entries:
+            children = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise TargetError(
+            f"The folder {folder} cannot be read ({error.strerror or error}). Change its "
+            "permissions, or move it out of the data set."
+        ) from error
+    for child in children:
+        path, relative = folder / child.name, f"{prefix}{child.name}"
+        of_system = system or is_system_name(child.name)
+        if not child.is_dir():
+            yield path, relative, of_system
+            continue
+        if of_system and child.is_symlink():
+            continue
+        place = os.path.realpath(path)
+        if place in above:
+            files.ignored[LOOP] += 1
+            continue
+        yield from _walk(path, f"{relative}/", (*above, place), files, of_system)
