@@ -216,7 +216,7 @@ def make_ranking(
         config=config.to_dict() | {"fingerprint": config.fingerprint()},
         dataset=target.describe(),
         rows=tuple(rows),
-        warnings=tuple(warnings),
+        warnings=(*target.warnings, *warnings),
         agreement=agreement,
         tool_version=__version__,
         versions=library_versions(),
@@ -241,13 +241,15 @@ def check_metrics(config: RankConfig) -> None:
 
 def describe_target(target: Target) -> str:
     """One line for a person: which samples of what."""
+    from hf_sfda.target.columns import describe_classes
+
     revision = f" @ {target.revision[:7]}" if target.revision else ""
     lost = "".join(f" · {count:,} left out: {why}" for why, count in target.left_out.items())
     of = f" of {target.n_available:,}" if target.n_available > len(target) else ""
     return (
         f"Target   {target.dataset_id}{revision} · {target.task.replace('-', ' ')} · "
-        f"{target.n_classes} classes · {len(target):,}{of} {target.split} samples "
-        f"(stratified, seed {target.seed}){lost}"
+        f"{describe_classes(target.class_names, target.label_column, target.input_column)} · "
+        f"{len(target):,}{of} {target.split} samples (stratified, seed {target.seed}){lost}"
     )
 
 

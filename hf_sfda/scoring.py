@@ -53,7 +53,9 @@ def score(
     Args:
         features: (N, D) array or tensor; a tensor stays on its device, the work is in float64.
         labels: (N,) ints or strings for classes; (N,) floats for regression; (N, T) zeros and
-            ones for multi-label.
+            ones for multi-label. Missing labels are refused: ``None``, NaN, empty strings, masked
+            entries, and -1 or -100 among class numbers (:func:`hf_sfda.target.labels.hidden_number`
+            says when). Floats that are all whole are scored as regression with a warning.
         metric: Registered name, see ``hf-sfda metrics``.
         source_logits: (N, C_source) outputs of the checkpoint's own head, for metrics that ask.
         source_probs: The same as probabilities; give one of the two.
@@ -71,7 +73,7 @@ def score(
     entry = get_metric(metric)
     _check_options([entry], options)
     problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
-    return _run(entry, problem, options)
+    return _with_warnings(_run(entry, problem, options), _about_labels(problem))
 
 
 def score_all(
@@ -112,13 +114,14 @@ def score_all(
     _check_options(entries, options)
     problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
     outcomes: dict[str, Score | MetricError] = {}
+    warnings = _about_labels(problem)
     for entry in entries:
         known = {key: options[key] for key in _option_names(entry) if key in options}
         try:
             outcomes[entry.name] = (
                 _run_baseline(entry, candidate)
                 if entry.needs == "candidate"
-                else _run(entry, problem, known)
+                else _with_warnings(_run(entry, problem, known), warnings)
             )
         except MetricError as error:
             outcomes[entry.name] = error
@@ -200,6 +203,20 @@ def pooled(metric: str, scores: Sequence[Score]) -> list[Score]:
         replace(score, value=value, per_sample=None)
         for score, value in zip(scores, entry.pool(scores), strict=True)
     ]
+
+
+def _about_labels(problem: Problem) -> tuple[str, ...]:
+    """A word where regression is probably not what was meant."""
+    if problem.kind != "regression" or bool((problem.targets % 1 != 0).any()):
+        return ()
+    return (
+        "the labels are whole numbers stored as floats and were scored as regression; pass ints or "
+        "strings for classes",
+    )
+
+
+def _with_warnings(score: Score, warnings: tuple[str, ...]) -> Score:
+    return replace(score, warnings=(*warnings, *score.warnings)) if warnings else score
 
 
 def _run(entry: Metric, problem: Problem, options: Mapping[str, Any]) -> Score:
@@ -318,16 +335,17 @@ def _features(features: Array) -> Tensor:
 
 
 def _targets(labels: Array, n: int, min_class_size: int) -> tuple[Tensor, int, Any]:
-    import torch
-
-    given = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
-    y = np.asarray(given)
+    y = _label_array(labels)
     if y.ndim not in (1, 2):
         raise MetricError(f"Labels have shape {y.shape}; they must be (N,), or (N, T) for tags.")
     if len(y) != n:
         raise MetricError(f"There are {n} feature rows and {len(y)} labels; they must pair up.")
     if n < 2:
         raise MetricError(f"There are {n} samples; a score needs at least 2.")
+    if y.dtype.kind not in "biufUSO":
+        raise MetricError(
+            f"Labels are of type {y.dtype}; they must be ints, strings, or floats for regression."
+        )
     if y.ndim == 2:
         return _tags(y)
     if y.dtype.kind == "f":
@@ -335,19 +353,95 @@ def _targets(labels: Array, n: int, min_class_size: int) -> tuple[Tensor, int, A
     return _classes(y, min_class_size)
 
 
+def _label_array(labels: Array) -> npt.NDArray[Any]:
+    """Labels as an array in which nothing is hidden: what is missing stays missing.
+
+    Raises:
+        MetricError: They are no regular array, or some are masked.
+    """
+    import torch
+
+    if isinstance(labels, torch.Tensor):
+        return _number_array(_plain_tensor(labels, "Labels").cpu(), "Labels")
+    _check_unmasked(labels, "Labels")
+    try:
+        y = np.asarray(labels)
+        if y.dtype.kind in "US" and not isinstance(labels, np.ndarray):
+            # numpy writes None and NaN as text where they stand among strings.
+            objects = np.asarray(labels, dtype=object)
+            y = objects if any(not isinstance(item, str) for item in objects.ravel()) else y
+    except Exception as error:  # ragged lists; and arrays of other libraries may raise anything
+        raise MetricError(
+            f"Labels must be a regular array, one entry a sample: {_first_line(error)}"
+        ) from error
+    return _native(y)
+
+
+def _number_array(tensor: Tensor, name: str) -> npt.NDArray[Any]:
+    """A tensor for numpy, which knows fewer kinds of floats."""
+    try:
+        known = tensor.double() if tensor.is_floating_point() else tensor
+        return known.numpy()
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise MetricError(
+            f"{name} are a tensor of type {tensor.dtype}, which holds no plain numbers."
+        ) from error
+
+
+def _plain_tensor(tensor: Tensor, name: str) -> Tensor:
+    """The values of a tensor, dense and without a tape.
+
+    Raises:
+        MetricError: It has no values of its own.
+    """
+    import torch
+
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+        raise MetricError(f"{name} must be an ordinary dense tensor; pass tensor.to_dense().")
+    return tensor.detach().resolve_conj().resolve_neg()
+
+
+def _check_unmasked(values: Array, name: str) -> None:
+    """Refuse masked entries: numpy drops the mask and would use what it hides.
+
+    Raises:
+        MetricError: Some are masked.
+    """
+    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
+        raise MetricError(
+            f"{masked:,} of {values.size:,} entries of {name.lower()} are masked. Fill them or "
+            "leave these samples out."
+        )
+
+
+def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same numbers in this machine's byte order, in a type that torch knows."""
+    if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError):
+            return array
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any]:
     import torch
 
-    if y.dtype.kind == "O":
-        missing = sum(item is None or item != item for item in y.tolist())
-        if missing:
-            raise MetricError(f"{missing} of {len(y)} labels are missing. Leave these samples out.")
+    if missing := _count_missing(y):
+        raise MetricError(f"{missing} of {len(y)} labels are missing. Leave these samples out.")
     try:
         names, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)
-    except TypeError as error:
+    except Exception as error:  # objects may raise anything when they are compared
         raise MetricError(
             "Labels mix types that cannot be compared; use all ints or all strings."
         ) from error
+    _check_hidden(names, counts)
     if len(names) < 2:
         raise MetricError(
             f"All {len(y)} labels are {names[0]!r}; telling classes apart needs at least 2 of them."
@@ -363,6 +457,41 @@ def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any
     return torch.from_numpy(inverse.astype(np.int64)), len(names), "single-label"
 
 
+def _count_missing(y: npt.NDArray[Any]) -> int:
+    """Labels that say nothing: ``None``, NaN, empty strings."""
+    if y.dtype.kind in "US":
+        return int((np.char.strip(y) == y.dtype.type()).sum())
+    return sum(map(_is_missing, y.tolist())) if y.dtype.kind == "O" else 0
+
+
+def _is_missing(label: Any) -> bool:
+    if isinstance(label, (str, bytes)):
+        return not label.strip()
+    try:
+        return label is None or bool(label != label)
+    except Exception:  # pandas.NA is neither equal nor unequal to itself
+        return True
+
+
+def _check_hidden(names: npt.NDArray[Any], counts: npt.NDArray[Any]) -> None:
+    """Refuse class numbers that stand for labels that were not given away, as data sets do.
+
+    Raises:
+        MetricError: There are such numbers.
+    """
+    from hf_sfda.target.labels import hidden_number
+
+    numbers = names.tolist()
+    if not all(isinstance(number, int) for number in numbers):
+        return
+    hidden = hidden_number(numbers)
+    if hidden is not None:
+        raise MetricError(
+            f"{counts[numbers.index(hidden)]:,} of {counts.sum():,} labels are {hidden}, which "
+            "stands for a hidden label. Leave these samples out; if it is a class, pass strings."
+        )
+
+
 def _values(y: npt.NDArray[Any]) -> tuple[Tensor, int, Any]:
     import torch
 
@@ -376,7 +505,7 @@ def _values(y: npt.NDArray[Any]) -> tuple[Tensor, int, Any]:
 def _tags(y: npt.NDArray[Any]) -> tuple[Tensor, int, Any]:
     import torch
 
-    if y.shape[1] == 0 or not np.isin(y, (0, 1)).all():
+    if y.dtype.kind not in "biuf" or y.shape[1] == 0 or not np.isin(y, (0, 1)).all():
         raise MetricError(
             f"Labels of shape {y.shape} must hold only 0 and 1, one column a tag (multi-label)."
         )
@@ -417,10 +546,14 @@ def _tensor(values: Array, name: str) -> Tensor:
     import torch
 
     if isinstance(values, torch.Tensor):
-        return values
+        return _plain_tensor(values, name)
+    _check_unmasked(values, name)
     try:
-        array = np.asarray(values)
-        # Read-only and strided arrays are legal input, and are copied by the cast to float64.
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
-    except (TypeError, ValueError) as error:
-        raise MetricError(f"{name} must be numbers in a regular array: {error}") from error
+        array = _native(np.asarray(values))
+        # Read-only and reversed arrays are legal input, and are copied by the cast to float64.
+        backward = any(stride < 0 for stride in array.strides)
+        return torch.from_numpy(array.copy() if backward or not array.flags.writeable else array)
+    except Exception as error:  # ragged lists; and arrays of other libraries may raise anything
+        raise MetricError(
+            f"{name} must be numbers in a regular array: {_first_line(error)}"
+        ) from error

@@ -13,6 +13,7 @@ from hf_sfda.backbones import Backbone, Outputs
 from hf_sfda.errors import ExtractionError
 from hf_sfda.extract.features import Part, merge_parts
 from hf_sfda.progress import Advance
+from hf_sfda.target.pictures import pieces
 
 if TYPE_CHECKING:
     import torch
@@ -217,7 +218,28 @@ class _Batches:
 
     def __getitem__(self, index: int) -> tuple[list[int], Batch]:
         positions = list(self.batches[index])
-        return positions, self.collate([self.samples[i] for i in positions])
+        parts = [
+            self.collate([self.samples[i] for i in piece])
+            for piece in pieces(self.samples, positions)
+        ]
+        return positions, parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    """One batch of parts that were preprocessed apart, so that few pixels are decoded at once.
+
+    Raises:
+        ExtractionError: The processor leaves images in different sizes.
+    """
+    import torch
+
+    shapes = {name: {part[name].shape[1:] for part in parts} for name in parts[0]}
+    if different := [name for name, kinds in shapes.items() if len(kinds) > 1]:
+        raise ExtractionError(
+            f"its processor leaves large images in different sizes ({different[0]}), and together "
+            "they do not fit in memory; make the images smaller"
+        )
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _unchanged(item: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
+from typing import Any
 
 from hf_sfda.config import RankConfig
 from hf_sfda.report.format import count, known, label, listing, share
+from hf_sfda.target.columns import describe_classes
 from hf_sfda.types import ModelRow, Ranking
 
 AGREES, DISAGREES = 0.7, 0.3
@@ -43,11 +45,19 @@ def target(ranking: Ranking) -> str:
         [
             f"{name}{revision}",
             str(data["task"]).replace("-", " "),
-            f"{data['n_classes']:,} classes",
+            _classes(data),
             f"{taken:,}{of} {data['split']} samples, stratified, seed {data.get('seed', 0)}",
             *([f"{left_out:,} left out"] if left_out else []),
         ]
     )
+
+
+def _classes(data: Mapping[str, Any]) -> str:
+    """Results that were published may lack the names."""
+    names, label, chosen = (data.get(key) for key in ("class_names", "label_column", "input_column"))
+    if names and label and chosen:
+        return describe_classes([str(name) for name in names], str(label), str(chosen))
+    return f"{data['n_classes']:,} classes"
 
 
 def candidates(ranking: Ranking) -> str:
