@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda import __version__
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
+from hf_sfda.foreign import clean
 from hf_sfda.hub import keep_secret, redact
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress
-from hf_sfda.types import Candidate, ModelRow, Ranking, Status, Target
+from hf_sfda.types import Candidate, ModelRow, Ranking, Status, Target, first_classes
 from hf_sfda.versions import library_versions
 
 if TYPE_CHECKING:
@@ -241,15 +242,14 @@ def check_metrics(config: RankConfig) -> None:
 
 def describe_target(target: Target) -> str:
     """One line for a person: which samples of what."""
-    from hf_sfda.target.columns import describe_classes
-
     revision = f" @ {target.revision[:7]}" if target.revision else ""
     lost = "".join(f" · {count:,} left out: {why}" for why, count in target.left_out.items())
     of = f" of {target.n_available:,}" if target.n_available > len(target) else ""
     return (
         f"Target   {target.dataset_id}{revision} · {target.task.replace('-', ' ')} · "
-        f"{describe_classes(target.class_names, target.label_column, target.input_column)} · "
-        f"{len(target):,}{of} {target.split} samples (stratified, seed {target.seed}){lost}"
+        f"{target.n_classes} classes · {len(target):,}{of} {target.split} samples "
+        f"(stratified, seed {target.seed}) · {clean(target.input_column)} by "
+        f"{clean(target.label_column)}: {first_classes(target.class_names)}{lost}"
     )
 
 

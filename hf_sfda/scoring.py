@@ -407,7 +407,7 @@ def _check_unmasked(values: Array, name: str) -> None:
     Raises:
         MetricError: Some are masked.
     """
-    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
+    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.getmaskarray(values).sum())):
         raise MetricError(
             f"{masked:,} of {values.size:,} entries of {name.lower()} are masked. Fill them or "
             "leave these samples out."

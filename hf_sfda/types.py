@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.foreign import clean_all
+from hf_sfda.foreign import clean, clean_all
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_CLASSES_SHOWN = 4
 
 SCHEMA_VERSION = 1
 """Version of the JSON document that :meth:`Ranking.to_dict` returns."""
@@ -367,6 +369,18 @@ class Update:
     created_at: str
     places: Mapping[str, int]
     comparable: bool = True
+
+
+def first_classes(names: Sequence[str]) -> str:
+    """The first few class names for a line of text.
+
+    Example:
+        >>> first_classes(["cat", "dog"]), first_classes(list("abcdef"))
+        ('cat, dog', 'a, b, c, d, ...')
+    """
+    few = [clean(name) for name in names[:_CLASSES_SHOWN]]
+    few = [name if len(name) <= 24 else f"{name[:23]}…" for name in few]
+    return ", ".join(few) + (", ..." if len(names) > len(few) else "")
 
 
 def flat_row(row: ModelRow) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from typing import Any
 
 from hf_sfda.config import RankConfig
 from hf_sfda.report.format import count, known, label, listing, share
-from hf_sfda.target.columns import describe_classes
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.types import ModelRow, Ranking, first_classes
 
 AGREES, DISAGREES = 0.7, 0.3
 _FEW_MODELS = 5
@@ -45,19 +44,22 @@ def target(ranking: Ranking) -> str:
         [
             f"{name}{revision}",
             str(data["task"]).replace("-", " "),
-            _classes(data),
+            f"{data['n_classes']:,} classes",
             f"{taken:,}{of} {data['split']} samples, stratified, seed {data.get('seed', 0)}",
+            *_classes(data),
             *([f"{left_out:,} left out"] if left_out else []),
         ]
     )
 
 
-def _classes(data: Mapping[str, Any]) -> str:
-    """Results that were published may lack the names."""
-    names, label, chosen = (data.get(key) for key in ("class_names", "label_column", "input_column"))
-    if names and label and chosen:
-        return describe_classes([str(name) for name in names], str(label), str(chosen))
-    return f"{data['n_classes']:,} classes"
+def _classes(data: Mapping[str, Any]) -> list[str]:
+    """The columns and the first classes; results that were published may lack them."""
+    names, label, column = (
+        data.get(key) for key in ("class_names", "label_column", "input_column")
+    )
+    if not (names and label and column):
+        return []
+    return [f"{column} by {label}: {first_classes([str(name) for name in names])}"]
 
 
 def candidates(ranking: Ranking) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from hf_sfda.space.limits import show_bytes
-from hf_sfda.types import Candidate, Modality
+from hf_sfda.types import Candidate, Modality, first_classes
 
 Device = Literal["cpu", "gpu"]
 
@@ -122,7 +122,8 @@ class Plan:
         device = {"cpu": "a CPU", "gpu": "a GPU"}[self.device]
         return (
             f"{self.dataset}: {self.n_samples:,}{of} {kind} of the split {self.split}, "
-            f"{len(self.class_names)} classes (column {self.label_column}){lost}.",
+            f"{len(self.class_names)} classes (column {self.label_column}: "
+            f"{first_classes(self.class_names)}){lost}.",
             f"{self.n_models} model{'s' if self.n_models != 1 else ''} to rank{without}.",
             f"{weights}.",
             f"This takes {about(*self.seconds)} on {device}.",

@@ -24,7 +24,6 @@ TEXT_NAMES = ("text", "sentence", "content")
 """What the column to read is called where there are several of text."""
 
 _SHOWN = 10  # names in a message
-_CLASSES_SHOWN = 4
 _ROWS_A_CLASS = 5
 """A column is taken for labels by its values alone if each occurs this often on average."""
 
@@ -97,18 +96,6 @@ def _modality(feature: Any) -> Modality | None:
     if is_picture(feature):
         return "image"
     return "text" if _dtype(feature) in ("string", "large_string") else None
-
-
-def describe_classes(names: Sequence[str], label: str, chosen: str) -> str:
-    """Which classes are told apart and where they were read: the first few, and how many.
-
-    Example:
-        >>> describe_classes(["cat", "dog"], "label", "image")
-        "2 classes of 'image' by 'label' (cat, dog)"
-    """
-    few = [name if len(name) <= 24 else f"{name[:23]}…" for name in names[:_CLASSES_SHOWN]]
-    more = ", ..." if len(names) > len(few) else ""
-    return f"{len(names):,} classes of {chosen!r} by {label!r} ({', '.join(few)}{more})"
 
 
 def _find_input(features: Mapping[str, Any], label: str) -> str:
