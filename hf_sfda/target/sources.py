@@ -107,6 +107,8 @@ def local_path(dataset: str) -> Path:
     """
     try:
         path = Path(dataset).expanduser()
+        if "\0" in dataset:
+            raise ValueError("it holds a NUL character")
         path.exists()
     except (RuntimeError, OSError, ValueError) as error:
         shown = dataset if len(dataset) <= 80 else f"{dataset[:79]}…"

@@ -1,0 +1,220 @@
+"""Folders as other tools leave them: which images are of which class, and what is not read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_sfda import load_target
+from hf_sfda.errors import TargetError
+from hf_sfda.target import walk
+
+RNG = np.random.default_rng(0)
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 255, (8, 8, 3), "uint8")).save(path, "PNG")
+
+
+def fill(root, *folders, n=3):
+    for folder in folders:
+        for i in range(n):
+            picture(root / folder / f"{i}.png")
+
+
+def cats(root, *folders):
+    fill(root, *(f"{folder}/{kind}" for folder in folders for kind in ("cat", "dog")))
+
+
+CAT_AND_DOG = {
+    "flat test": (["train"], ["test"]),
+    "flat test, val": (["train", "val"], ["test"]),
+    "sets": (["training_set", "test_set"], []),
+    "images": (["train_images", "val_images"], []),
+    "common prefix": (["seg_train", "seg_test"], ["seg_pred"]),
+    "repeated": (["seg_train/seg_train", "seg_test/seg_test"], []),
+    "years": (["train2017", "val2017"], []),
+    "one word": (["TrainData", "TestData"], []),
+    "challenges": (["Training", "PublicTest", "PrivateTest"], []),
+    "abbreviated": (["imagesTr", "imagesTs"], []),
+    "stray": (["train"], ["sample"]),
+    "unlabeled": (["train", "test"], ["unlabeled"]),
+    "around": (["data/images/train", "data/images/test"], []),
+    "around by another name": (["ILSVRC/CLS/train", "ILSVRC/CLS/val"], []),
+    "inside": (["train/images", "test/images"], []),
+    "only train": (["train"], []),
+}
+
+
+@pytest.mark.parametrize("name", CAT_AND_DOG)
+def test_folders_of_splits_are_not_classes(tmp_path, name):
+    classed, flat = CAT_AND_DOG[name]
+    cats(tmp_path, *classed)
+    fill(tmp_path, *flat)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "0.txt").write_text("0 1 2")
+    fill(tmp_path, "__MACOSX/train/cat", n=1)
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("cat", "dog")
+    assert len(target) == 6
+    assert target.split == "train"
+    assert all(sample.startswith(classed[0]) for sample in target.sample_ids)
+    lost = sum(n for reason, n in target.left_out.items() if reason.startswith("image of"))
+    assert lost == 3 * len(flat)
+    assert target.left_out[walk.SYSTEM] == 1
+
+
+def test_classes_that_hold_splits(tmp_path):
+    fill(tmp_path, *(f"{kind}/{split}" for kind in ("cat", "dog") for split in ("train", "test")))
+    target = load_target(str(tmp_path))
+    assert (target.class_names, len(target)) == (("cat", "dog"), 6)
+    assert len(load_target(str(tmp_path), split="test")) == 6
+
+
+def test_folds_are_asked_about(tmp_path):
+    cats(tmp_path, "fold1", "fold2")
+    with pytest.raises(TargetError, match=r"Splits: fold1, fold2. Pass one with --split"):
+        load_target(str(tmp_path))
+    assert load_target(str(tmp_path), split="fold2").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["train", "bus"], ["train/one", "bus"], ["toy_train", "toy_car"], ["valid", "invalid"],
+        ["tr", "de"], ["test_tube", "beaker"], ["set1", "set2"], ["cat/a", "dog/a"],
+    ],
+)  # fmt: skip
+def test_ordinary_names_stay_classes(tmp_path, classes):
+    fill(tmp_path, *classes)
+    names = {name.split("/")[0] for name in classes}
+    assert set(load_target(str(tmp_path)).class_names) == names
+
+
+@pytest.mark.parametrize(
+    ("folders", "words", "split", "expected"),
+    [
+        (["train/cat", "train/dog", "bus"], r"two ways: 'train'.*--split train", "train", "cat"),
+        (["cat", "dog", "test"], r"two ways: test.*--split train.*rename", "train", "cat"),
+        (["train", "test"], "nothing says which class", None, None),
+        (["trainA", "testA"], "nothing says which class", None, None),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_asked_about(tmp_path, folders, words, split, expected):
+    fill(tmp_path, *folders)
+    with pytest.raises(TargetError, match=words):
+        load_target(str(tmp_path))
+    if split:
+        target = load_target(str(tmp_path), split=split)
+        assert target.class_names == (expected, "dog")
+
+
+def test_the_same_folders_in_every_class_are_named(tmp_path):
+    fill(tmp_path, "photo/cat", "photo/dog", "sketch/cat", "sketch/dog")
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("photo", "sketch")
+    assert "cat, dog" in target.warnings[0]
+
+
+@pytest.mark.parametrize("layout", ["flat test", "sets", "repeated", "unlabeled"])
+def test_a_folder_on_the_hub_is_read_like_the_one_here(hub, tmp_path, layout):
+    classed, flat = CAT_AND_DOG[layout]
+    cats(tmp_path, *classed)
+    fill(tmp_path, *flat, "@eaDir")
+    (tmp_path / "README.md").write_text("# Animals")
+    hub.put("me/animals", tmp_path, repo_type="dataset")
+    here, there = load_target(str(tmp_path)), load_target("me/animals")
+    assert there.fingerprint == here.fingerprint
+    assert there.left_out == here.left_out
+    assert there.revision == hub.repo("me/animals", "dataset").head.sha
+
+
+# -- what systems leave behind
+
+SYSTEM_FOLDERS = [
+    "@eaDir", "__MACOSX", ".ipynb_checkpoints", "$RECYCLE.BIN", "System Volume Information",
+    "lost+found", ".Trash-1000", ".AppleDouble", "CVS", ".svn", ".git", "#recycle", "@Recycle",
+    "@tmp", "#snapshot", "__pycache__", ".@__thumb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEM_FOLDERS)
+def test_what_systems_leave_behind_is_ignored_at_every_depth(tmp_path, name):
+    fill(tmp_path, "cat", "dog")
+    fill(tmp_path, name, f"cat/{name}/0.jpg", f"dog/a/{name}", n=2)
+    picture(tmp_path / "cat" / "._0.png")
+    (tmp_path / "dog" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "dog" / "desktop.ini").write_bytes(b"x")
+    target = load_target(str(tmp_path))
+    assert (target.class_names, len(target)) == (("cat", "dog"), 6)
+    assert target.left_out == {walk.SYSTEM: 7}
+
+
+# -- files that would not be seen
+
+
+def test_what_is_no_image_is_counted_with_its_reason(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    for i in range(2):
+        (tmp_path / "cat" / f"IMG_{i}.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+        (tmp_path / "bird" / f"{i}.heic").parent.mkdir(exist_ok=True)
+        (tmp_path / "bird" / f"{i}.heic").write_bytes(b"x")
+    (tmp_path / "dog" / "notes.txt").write_text("x")
+    picture(tmp_path / "loose.png")
+    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    target = load_target(str(tmp_path))
+    assert (target.class_names, len(target)) == (("cat", "dog"), 6)
+    assert target.left_out == {
+        "image format that cannot be read (.heic)": 4,
+        "not an image (.txt)": 1,
+        "image outside the class folders": 1,
+        walk.DEAD_LINK: 1,
+    }
+
+
+def test_only_unreadable_images(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.heic").write_bytes(b"x")
+    with pytest.raises(TargetError, match=r"no image that can be read.*\.heic.*JPEG or PNG"):
+        load_target(str(tmp_path))
+
+
+def test_files_without_suffix_and_with_another(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    for path in sorted(tmp_path.rglob("*.png")):
+        path.rename(path.with_suffix("" if "0" in path.name else ".part"))
+    assert len(load_target(str(tmp_path))) == 6
+
+
+def test_folders_behind_links_are_read_and_loops_end(tmp_path):
+    fill(tmp_path / "store", "cat", "dog")
+    for kind in ("cat", "dog"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        (tmp_path / "data" / kind / "batch").symlink_to(tmp_path / "store" / kind)
+        (tmp_path / "data" / kind / "up").symlink_to(tmp_path / "data")
+    target = load_target(str(tmp_path / "data"))
+    assert len(target) == 6
+    assert target.left_out == {walk.LOOP: 2}
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+    fill(tmp_path, "cat", "dog")
+    scandir = walk.os.scandir
+
+    def refuse(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(walk.os, "scandir", refuse)
+    with pytest.raises(TargetError, match="dog cannot be read"):
+        walk.find_files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "x" * 5000, "a/" * 3000 + "b", "a\0b"])
+def test_names_that_are_no_paths(name):
+    with pytest.raises(TargetError) as caught:
+        load_target(name)
+    assert len(str(caught.value)) < 600
