@@ -610,6 +610,26 @@ def test_raw_pixels_are_scaled_and_folded_norms_restored(tmp_path):
     assert measured.preparation["reestimated_norms"] > 0
 
 
+def test_statistics_that_make_the_features_worse_are_not_kept(tmp_path, monkeypatch):
+    path = tiny_resnet(tmp_path / "resnet")
+    target = target_of("image", 40)
+    config = replace(PLAIN, epochs=1)
+    plain = finetune(local(path), target, config)
+    assert plain.preparation["reestimated_norms"] > 0
+
+    def ruin(module, run):
+        layers = prepare.norms(module)
+        for norm in layers:
+            norm.running_mean.fill_(1e6)  # all that follows the next ReLU is zero
+        return len(layers)
+
+    monkeypatch.setattr(prepare, "reestimate_norms", ruin)
+    kept = finetune(local(path), target, config)
+    assert kept.preparation["reestimated_norms"] == 0
+    assert kept.probe_accuracy == plain.probe_accuracy
+    assert kept.curve[0].validation_accuracy > 0.5
+
+
 SCRIPT = """
 import json, sys
 from pathlib import Path

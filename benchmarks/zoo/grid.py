@@ -23,7 +23,7 @@ CORE = (
 )
 """Targets that every checkpoint is fine-tuned on, images and texts. The others come after them."""
 
-SEARCH_TARGET = {"image": "emoji", "text": "injection"}
+SEARCH_TARGET = {"image": "fashion", "text": "injection"}
 """On this target the whole grid of learning rates is searched for every checkpoint. On the others
 the checkpoint keeps the learning rate that the validation part chose there."""
 

@@ -3,8 +3,9 @@
 The recipe (LP-FT, Kumar et al., ICLR 2022, arXiv:2202.10054, with care for batch norm):
 
 1. Make the checkpoint ready: the scale of raw pixels moves into the first layer, batch norms that
-   were folded away get real statistics (both leave the function unchanged), and the statistics of
-   all batch norms are measured again on the training part and then frozen.
+   were folded away get real statistics (both leave the function unchanged). The statistics of all
+   batch norms are frozen: those measured again on the training part if the validation part prefers
+   their features, else the published ones.
 2. Fit a logistic regression on the last layer's features: the head starts there.
 3. Train all weights with AdamW. The validation part chooses the learning rate and the epoch.
 4. Read the test part once, with the chosen weights.

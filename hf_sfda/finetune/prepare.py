@@ -116,7 +116,9 @@ def reestimate_norms(module: nn.Module, run: Run) -> int:
 
     The statistics of a checkpoint describe what it was trained on. For other data the layer's
     outputs are not normalised, and training would spend its first steps on that (Li et al., 2016,
-    arXiv:1603.04779). What enters a layer depends on the layers before it, so every batch is
+    arXiv:1603.04779). But channels that hardly vary on the target are blown up: of drawings on
+    white, the published statistics are often better (benchmarks/zoo/README.md), so the caller
+    compares. What enters a layer depends on the layers before it, so every batch is
     normalised by its own statistics while they are measured.
 
     Returns:
@@ -137,6 +139,20 @@ def reestimate_norms(module: nn.Module, run: Run) -> int:
             layer.momentum = momentum
             layer.eval()
     return len(layers)
+
+
+def statistics(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Copies of the running mean and variance of every batch norm."""
+    pairs = [_statistics(norm) for norm in norms(module)]
+    return [(mean.clone(), variance.clone()) for mean, variance in pairs]
+
+
+def set_back(module: nn.Module, saved: list[tuple[Tensor, Tensor]]) -> None:
+    """Undo :func:`reestimate_norms` with what :func:`statistics` returned before it."""
+    for norm, (mean, variance) in zip(norms(module), saved, strict=True):
+        own_mean, own_variance = _statistics(norm)
+        own_mean.copy_(mean)
+        own_variance.copy_(variance)
 
 
 @contextmanager

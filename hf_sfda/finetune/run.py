@@ -107,9 +107,7 @@ def finetune(
         backbone.module.eval()
         published = _probe(runner, backbone, data)
         probe_accuracy = _accuracy_of_probe(runner, backbone, data, published)
-        preparation = _prepare(runner, backbone, data)
-        changed = preparation["restored_norms"] or preparation["reestimated_norms"]
-        start = _probe(runner, backbone, data) if changed else published
+        start, preparation = _prepare(runner, backbone, data, published)
         classifier = Classifier(backbone, start.head).to(accelerator.device)
         checkpoint = Checkpoint(
             directory,
@@ -189,8 +187,14 @@ def _accuracy_of_probe(runner: Runner, backbone: Backbone, data: _Data, probe: P
     return float((predicted == data.test.labels(range(len(data.test)))).double().mean())
 
 
-def _prepare(runner: Runner, backbone: Backbone, data: _Data) -> dict[str, float]:
-    """Make the checkpoint ready for training; see :mod:`hf_sfda.finetune.prepare`."""
+def _prepare(
+    runner: Runner, backbone: Backbone, data: _Data, published: Probe
+) -> tuple[Probe, dict[str, float]]:
+    """Make the checkpoint ready for training; see :mod:`hf_sfda.finetune.prepare`.
+
+    Returns:
+        The probe whose head training starts from, and what was changed.
+    """
     # Sorted classes would give every batch statistics of its own.
     order = np.random.default_rng(0).permutation(len(data.train)).tolist()
 
@@ -211,13 +215,16 @@ def _prepare(runner: Runner, backbone: Backbone, data: _Data) -> dict[str, float
             scale = spread
             for inputs in data.parts:
                 inputs.rescale(scale)
-    restored = runner.within_memory(lambda: prepare.restore_folded_norms(backbone.module, run))
-    measured = runner.within_memory(lambda: prepare.reestimate_norms(backbone.module, run))
-    return {
-        "input_scale": scale,
-        "restored_norms": float(restored),
-        "reestimated_norms": float(measured),
-    }
+    module = backbone.module
+    restored = runner.within_memory(lambda: prepare.restore_folded_norms(module, run))
+    before = prepare.statistics(module)
+    measured = runner.within_memory(lambda: prepare.reestimate_norms(module, run))
+    start = _probe(runner, backbone, data) if measured else published
+    if measured and start.validation_accuracy <= published.validation_accuracy:
+        prepare.set_back(module, before)
+        start, measured = published, 0
+    changes = {"input_scale": scale, "restored_norms": restored, "reestimated_norms": measured}
+    return start, {name: float(value) for name, value in changes.items()}
 
 
 def _search(
