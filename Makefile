@@ -33,6 +33,7 @@ test: lint
 # Kills, full disks and an ill Hub at every place of every command: an hour or more.
 test-all: test
 	$(BIN)/python -m pytest tests/faults -n 2
+	HF_SFDA_RANDOM_INPUTS=10000 $(BIN)/python -m pytest tests/test_scoring_inputs.py --timeout 3000
 
 clean:
 	rm -rf $(VENV) $(DEMO) runs dist

@@ -92,6 +92,49 @@ def test_a_zip_with_splits(tmp_path):
     assert (target.split, len(target), target.class_names) == ("train", 4, ("a", "b"))
 
 
+@pytest.mark.parametrize(
+    ("splits", "flat"),
+    [(["training_set", "test_set"], []), (["seg_train/seg_train", "seg_test/seg_test"], ["seg_pred"]),
+     (["train", "val"], ["test"]), (["train"], ["sample"])],
+)  # fmt: skip
+def test_a_zip_is_arranged_like_the_folder_it_was_made_from(tmp_path, splits, flat):
+    files = {
+        f"{split}/{kind}/{i}.png": png(i)
+        for split in splits
+        for kind in ("a", "b")
+        for i in range(3)
+    } | {f"{name}/{i}.png": png(i) for name in flat for i in range(2)}
+    for name, content in files.items():
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(content)
+    place = unpack(make_zip(tmp_path / "x.zip", files), tmp_path / "into", Limits())
+    zipped, folder = load_target(str(place)), load_target(str(tmp_path / "folder"))
+    assert (zipped.class_names, zipped.split) == (folder.class_names, folder.split)
+    assert zipped.class_names == ("a", "b")
+    assert zipped.inputs_fingerprint == folder.inputs_fingerprint
+    assert sum(zipped.left_out.values()) == sum(folder.left_out.values()) == 2 * len(flat)
+
+
+def test_a_zip_that_can_be_read_in_two_ways(tmp_path):
+    files = {f"{name}/{i}.png": png(i) for name in ("a", "b", "test") for i in range(2)}
+    assert "two ways" in refused(make_zip(tmp_path / "x.zip", files), tmp_path / "into")
+
+
+def test_images_that_cannot_be_read_are_counted_by_the_target(tmp_path):
+    files = two_classes(**{"daisy/IMG_1.HEIC": b"\0\0\0\x18ftypheic", "@eaDir/x/0.png": png(1)})
+    place = unpack(make_zip(tmp_path / "x.zip", files), tmp_path / "into", LIMITS)
+    target = load_target(str(place))
+    assert target.left_out == {"image format that cannot be read (.heic)": 1}
+
+
+def test_pixels_are_counted_by_headers_and_in_sum(tmp_path):
+    file = make_zip(tmp_path / "x.zip", two_classes(**{"daisy/large.png": png(size=40)}))
+    limits = Limits(image_pixels=1599)
+    assert "40 x 40 pixels; at most 1,599" in refused(file, tmp_path / "into", limits)
+    assert "1,983 pixels together" in refused(file, tmp_path / "into", Limits(pixels=1983))
+    unpack(file, tmp_path / "into", Limits(image_pixels=1600, pixels=1984))
+
+
 def test_pictures_below_class_folders_belong_to_them(tmp_path):
     files = {f"{kind}/{i}/{i}.png": png(i) for kind in "ab" for i in range(2)}
     files |= {"readme/x.txt": b"not a class"}

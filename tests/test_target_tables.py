@@ -1,0 +1,343 @@
+"""Tables as people save them: read as they are meant, or refused with the line that is wrong."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import http.server
+import io
+import json
+import tarfile
+import threading
+
+import pytest
+
+from hf_sfda import load_target
+from hf_sfda.errors import TargetError
+from tests import factories
+
+ROWS = [(f"über text {i}", "ab"[i % 2]) for i in range(20)]
+
+
+def lines(sep=",", header=("text", "label"), rows=ROWS):
+    return "\n".join(sep.join(row) for row in [header, *rows]) + "\n"
+
+
+def loaded(tmp_path, content, name="x.csv", **options):
+    file = tmp_path / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return load_target(str(file), **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (lines(), "x.csv"),
+        (lines(";"), "x.csv"),
+        (lines("|"), "x.csv"),
+        (lines("\t"), "x.csv"),
+        (lines(","), "x.tsv"),
+        ("sep=;\n" + lines(";"), "x.csv"),
+        (lines().encode("utf-8-sig"), "x.csv"),
+        (lines("\t").encode("utf-16"), "x.csv"),
+        (lines(";").encode("utf-16-le"), "x.csv"),
+        (lines().encode("cp1252"), "x.csv"),
+        (lines().replace("\n", "\r\n"), "x.csv"),
+        (gzip.compress(lines().encode()), "x.csv.gz"),
+        (gzip.compress(lines("\t").encode()), "x.tsv.gz"),
+    ],
+)
+def test_dialects(tmp_path, content, name):
+    target = loaded(tmp_path, content, name)
+    assert target.samples == tuple(text for text, _ in ROWS)
+    assert (target.input_column, target.label_column) == ("text", "label")
+    assert bool(target.warnings) == (content == lines().encode("cp1252"))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("held the ball, then lost it,b", "line 4: 3 fields, but the header has 2"),
+        ("trailing,b,", "line 4: 3 fields"),
+        ("short", "line 4: 1 field, but"),
+        ('"closed" too early,b', "line 4: .*double quotes"),
+        ('"never closed,b', "line 4: "),
+        ("a\0b,b", "line 4: a NUL"),
+    ],
+)
+def test_rows_that_pandas_would_repair_are_refused_with_their_line(tmp_path, row, words):
+    rows = lines().splitlines()
+    with pytest.raises(TargetError, match=words):
+        loaded(tmp_path, "\n".join([*rows[:3], row, *rows[3:]]))
+    every = "\n".join([rows[0], *([row] * 5)])
+    with pytest.raises(TargetError, match="line 2"):
+        loaded(tmp_path, every)
+
+
+def test_lines_are_counted_as_an_editor_does(tmp_path):
+    text = 'text,label\n"two\nlines",a\n\nx,b\nshort\n'
+    with pytest.raises(TargetError, match="line 6: 1 field"):
+        loaded(tmp_path, text)
+
+
+def test_columns_of_one_name(tmp_path):
+    with pytest.raises(TargetError, match="several columns called 'label'"):
+        loaded(tmp_path, "text,label,label\nx,a,b\n")
+
+
+def test_another_encoding_is_refused(tmp_path):
+    text = lines(rows=[("日本語のテキスト" * 5 + str(i), "ab"[i % 2]) for i in range(20)])
+    with pytest.raises(TargetError, match="not UTF-8 text"):
+        loaded(tmp_path, text.encode("euc-jp"))
+
+
+@pytest.mark.parametrize("header", [("über text 99", "a"), ("1.5", "2.5"), ("word " * 8, "c")])
+def test_a_first_line_of_data_is_warned_of(tmp_path, header):
+    rows = [(*row, "x") for row in ROWS]
+    content = lines(header=(*header, "label"), rows=rows)
+    content = lines(header=header) if header[1] in "abc" else content
+    options = {"input_column": header[0], "label_column": header[1]}
+    if header[1] in "abc":
+        target = loaded(tmp_path, content, **options)
+        assert "looks like data" in target.warnings[0]
+
+
+def test_ordinary_headers_are_not_warned_of(tmp_path):
+    assert loaded(tmp_path, lines(header=("0", "1")), label_column="1").warnings == ()
+    rows = [("text", "a"), ("label", "b"), ("x", "a"), ("y", "b")]
+    assert loaded(tmp_path, lines(rows=rows)).warnings == ()
+
+
+def test_numbers_that_are_names_stay_names(tmp_path):
+    rows = [(f"text {i}", "01" if i % 2 else "1") for i in range(8)]
+    assert loaded(tmp_path, lines(rows=rows)).class_names == ("01", "1")
+
+
+@pytest.mark.parametrize("content", [lines(";"), lines(rows=[(f"t {i}", "NA") if i % 2 else
+                                                              (f"t {i}", "None")
+                                                              for i in range(20)])])  # fmt: skip
+def test_a_csv_on_the_hub_and_in_a_folder_is_read_like_the_file(hub, tmp_path, content):
+    here = loaded(tmp_path, content, "train.csv")
+    hub.put("me/table", {"train.csv": content}, repo_type="dataset")
+    there, folder = load_target("me/table"), load_target(str(tmp_path))
+    assert there.fingerprint == folder.fingerprint == here.fingerprint
+
+
+def test_a_shifted_csv_on_the_hub_is_refused(hub):
+    hub.put("me/shift", {"train.csv": "text,label\na,b,c\nd,e,f\n"}, repo_type="dataset")
+    with pytest.raises(TargetError, match="line 2: 3 fields"):
+        load_target("me/shift")
+
+
+# -- json, arrow, webdataset
+
+
+def test_nan_among_json_labels_quotes_no_class_names(tmp_path):
+    rows = [{"text": text, "label": label} for text, label in ROWS]
+    rows[3]["label"] = float("nan")
+    target = loaded(tmp_path, "\n".join(map(json.dumps, rows)), "x.jsonl")
+    assert target.class_names == ("a", "b")
+    assert target.left_out == {"no label": 1}
+    rows[3]["label"] = 5
+    with pytest.raises(TargetError, match="values of several types"):
+        loaded(tmp_path, "\n".join(map(json.dumps, rows)), "y.jsonl")
+
+
+@pytest.mark.parametrize("place", ["x.parquet", "x.arrow", "folder", "hub"])
+def test_arrow_view_types(hub, tmp_path, place):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({
+        "text": pa.array([text for text, _ in ROWS], pa.string_view()),
+        "label": pa.array([label for _, label in ROWS], pa.string_view()),
+        "tokens": pa.array([["a"]] * len(ROWS), pa.list_view(pa.string_view())),
+        "nested": pa.array([{"a": ["b"]}] * len(ROWS),
+                           pa.struct([("a", pa.list_(pa.string_view()))])),
+    })  # fmt: skip
+    file = tmp_path / ("train.parquet" if place in ("folder", "hub") else place)
+    if file.suffix == ".arrow":
+        with pa.ipc.new_file(str(file), table.schema) as writer:
+            writer.write_table(table)
+    else:
+        pq.write_table(table, file)
+    if place == "hub":
+        hub.put("me/views", {"train.parquet": file.read_bytes()}, repo_type="dataset")
+    name = {"folder": str(tmp_path), "hub": "me/views"}.get(place, str(file))
+    target = load_target(name)
+    assert target.samples == tuple(text for text, _ in ROWS)
+    assert (target.label_column, target.class_names) == ("label", ("a", "b"))
+
+
+def test_images_in_a_binary_view(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Image
+
+    data = factories.image_dataset(n_per_class=4, classes=2).cast_column(
+        "image", Image(decode=False)
+    )
+    encoded = [row["image"]["bytes"] for row in data]
+    kind = pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())])
+    rows = [{"bytes": item, "path": None} for item in encoded]
+    for name, column in (
+        ("flat", pa.array(encoded, pa.binary_view())), ("struct", pa.array(rows, kind)),
+    ):  # fmt: skip
+        pq.write_table(pa.table({"image": column, "label": data["label"]}), tmp_path / name)
+        (tmp_path / name).rename(tmp_path / f"{name}.parquet")
+        target = load_target(str(tmp_path / f"{name}.parquet"))
+        assert (target.modality, len(target), target.left_out) == ("image", 8, {})
+
+
+@pytest.mark.parametrize(("shards", "label"), [(1, "cls"), (3, "cls"), (3, "json")])
+def test_webdataset_shards(tmp_path, shards, label):
+    data = factories.image_dataset(n_per_class=6, classes=2)
+    (tmp_path / "w").mkdir()
+    for shard in range(shards):
+        with tarfile.open(tmp_path / "w" / f"shard-{shard:05d}.tar", "w") as tar:
+            for i in range(shard, len(data), shards):
+                out = io.BytesIO()
+                data[i]["image"].save(out, "PNG")
+                number = data[i]["label"]
+                text = json.dumps({"label": number}) if label == "json" else str(number)
+                for name, content in ((f"{i}.png", out.getvalue()), (f"{i}.{label}",
+                                                                     text.encode())):  # fmt: skip
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+    target = load_target(str(tmp_path / "w"))
+    assert len(target) == 12
+    assert target.label_column == ("label" if label == "json" else "cls")
+    assert target.input_column == "png"
+
+
+# -- columns
+
+
+def dataset(tmp_path, **columns):
+    from datasets import Dataset
+
+    n = len(next(iter(columns.values())))
+    text = {"text": [f"text {i}" for i in range(n)]}
+    data = Dataset.from_dict({**text, **columns})
+    return data, tmp_path / "saved"
+
+
+@pytest.mark.parametrize("name", ["label", "Labels", "category", "Class Name", "target"])
+def test_a_column_called_label_beats_a_class_label_of_another_name(tmp_path, name):
+    from datasets import ClassLabel
+
+    thirds = ["a", "b", "c"] * 8
+    data, place = dataset(tmp_path, **{name: thirds, "language": [0, 1] * 12})
+    data.cast_column("language", ClassLabel(names=["de", "en"])).save_to_disk(place)
+    target = load_target(str(place))
+    assert (target.label_column, target.class_names) == (name, ("a", "b", "c"))
+
+
+def test_labels_that_contradict_each_other_are_asked_about(tmp_path):
+    data, place = dataset(tmp_path, category=["a", "b"] * 8, target=["x", "x", "y", "y"] * 4)
+    data.save_to_disk(place)
+    with pytest.raises(TargetError, match="could be the label: category, target"):
+        load_target(str(place))
+    data, place = dataset(tmp_path / "2", category=["a", "b"] * 8, target=[0, 1] * 8)
+    data.save_to_disk(place)
+    assert load_target(str(place)).label_column == "category"
+
+
+def test_messages_stay_short(tmp_path):
+    names = [f"pixel{i}" for i in range(784)]
+    content = "\n".join([",".join(names), *[",".join(["1"] * 784)] * 3])
+    with pytest.raises(TargetError, match=r"pixel0, .* and 774 more") as caught:
+        loaded(tmp_path, content)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("image", "https://example.org/a/{}", "addresses of pictures"),
+        ("link", "https://example.org/{}.jpg?size=1", "addresses of pictures"),
+        ("pic", base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode(), "base64"),
+        ("pic", "data:image/png;base64,AAAA{}", "base64"),
+    ],
+)
+def test_images_in_disguise(tmp_path, column, value, words):
+    rows = [(f'"{value.format(i)}"', "ab"[i % 2]) for i in range(20)]
+    with pytest.raises(TargetError, match=f"holds .*{words}"):
+        loaded(tmp_path, lines(header=(column, "label"), rows=rows), input_column=column)
+
+
+def test_web_addresses_are_text_with_a_warning(tmp_path):
+    rows = [(f"http://shop{i}.example/login", "ab"[i % 2]) for i in range(20)]
+    target = loaded(tmp_path, lines(header=("url", "label"), rows=rows))
+    assert "web addresses" in target.warnings[0]
+
+
+def test_texts_that_hardly_differ_are_warned_of(tmp_path):
+    target = loaded(tmp_path, lines(rows=[(f"t {i % 3}", "ab"[i % 2]) for i in range(20)]))
+    assert "Only 3 of 20 texts are different" in target.warnings[0]
+
+
+def test_hidden_numbers_are_said(tmp_path):
+    rows = [(f"t {i}", str(i % 3 - 1)) for i in range(30)]
+    target = loaded(tmp_path, lines(rows=rows))
+    assert target.class_names == ("0", "1")
+    assert target.left_out == {"no label": 10}
+    assert "10 rows have the label -1" in target.warnings[0]
+    scale = [(f"t {i}", str(i % 5 - 2)) for i in range(30)]
+    assert loaded(tmp_path, lines(rows=scale)).class_names == ("-2", "-1", "0", "1", "2")
+
+
+# -- settings that lead outside
+
+
+@pytest.fixture
+def server(tmp_path):
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815 (the name that the base class calls)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+
+
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["{here}/secret.csv", "{here}/*.csv", "file://{here}/secret.csv", "../../secret.csv",
+     "data/../../*.csv", "{server}/x.csv", "zip://x.csv::{server}/x.zip", "~/secret.csv",
+     "C:\\secret.csv"],
+)  # fmt: skip
+def test_settings_that_lead_outside_read_nothing(hub, tmp_path, server, monkeypatch, name, pattern):
+    from hf_sfda.target import download_size
+
+    (tmp_path / "secret.csv").write_text(lines())
+    pattern = pattern.format(here=tmp_path, server=server[0])
+    configs = json.dumps([{"config_name": "default", "data_files": [
+        {"split": "train", "path": [pattern]}]}])  # fmt: skip
+    text = f"configs: {configs}\n"
+    text = f"---\n{text}---\n# x" if name == "README.md" else text
+    hub.put("me/nosy", {name: text, "train.csv": lines()}, repo_type="dataset")
+    monkeypatch.setattr("datasets.load_dataset_builder", lambda *a, **k: pytest.fail("built"))
+    for read in (load_target, download_size):
+        with pytest.raises(TargetError, match="outside the repository") as caught:
+            read("me/nosy")
+        assert "über" not in str(caught.value)
+    assert server[1] == []
+
+
+def test_settings_that_stay_inside_are_followed(hub):
+    configs = "configs:\n- config_name: default\n  data_files: data/*.csv\n"
+    files = {"README.md": f"---\n{configs}---\n", "data/x.csv": lines(), "docs/a/1.png": b"x"}
+    hub.put("me/inside", files, repo_type="dataset")
+    assert load_target("me/inside").n_available == 20
