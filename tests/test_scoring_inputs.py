@@ -59,7 +59,7 @@ def test_negative_classes_that_nothing_hides_behind(names):
     ],
 )
 def test_missing_labels_are_refused(labels):
-    with pytest.raises(MetricError, match="1 of 36 (labels are missing|values are NaN)"):
+    with pytest.raises(MetricError, match=r"1 of 36 (labels are missing|values are NaN)"):
         score(X, labels, "knn")
 
 

@@ -94,9 +94,13 @@ def test_a_zip_with_splits(tmp_path):
 
 @pytest.mark.parametrize(
     ("splits", "flat"),
-    [(["training_set", "test_set"], []), (["seg_train/seg_train", "seg_test/seg_test"], ["seg_pred"]),
-     (["train", "val"], ["test"]), (["train"], ["sample"])],
-)  # fmt: skip
+    [
+        (["training_set", "test_set"], []),
+        (["seg_train/seg_train", "seg_test/seg_test"], ["seg_pred"]),
+        (["train", "val"], ["test"]),
+        (["train"], ["sample"]),
+    ],
+)
 def test_a_zip_is_arranged_like_the_folder_it_was_made_from(tmp_path, splits, flat):
     files = {
         f"{split}/{kind}/{i}.png": png(i)
