@@ -29,6 +29,7 @@ aliases can stand for more values than memory holds."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _LONGEST_REASON = 200
+_PIECE = 1 << 20  # bytes
 _LONGEST_NAME = 80
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIDDEN = re.compile(
@@ -115,8 +116,12 @@ def read_front_matter(path: Path) -> dict[str, Any]:
 
 
 def _bytes(path: Path, limit: int) -> bytes:
+    # In pieces: read(n) takes n bytes of memory before it looks at the file.
+    content = bytearray()
     with path.open("rb") as file:
-        return file.read(limit + 1)  # one more, so that _text sees that it is too large
+        while len(content) <= limit and (piece := file.read(_PIECE)):
+            content += piece
+    return bytes(content)
 
 
 def _text(content: str | bytes, limit: int) -> str:
