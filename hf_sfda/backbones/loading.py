@@ -138,9 +138,10 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
     model = model if has_head else tower
     require_finite(model)
     tower_config.output_hidden_states = True
-    for part in tower.modules():  # a backbone inside the tower has a configuration of its own
-        if hasattr(getattr(part, "config", None), "output_hidden_states"):
-            part.config.output_hidden_states = True
+    for module in tower.modules():  # a backbone inside the tower has a configuration of its own
+        inner = getattr(module, "config", None)
+        if inner is not None and hasattr(inner, "output_hidden_states"):
+            inner.output_hidden_states = True
     return Loaded(
         model=settle(model, options.device, options.dtype),
         tower=tower,
