@@ -154,11 +154,13 @@ def test_a_thousand_models_come_whole(ask):
 
 
 def test_names_of_strangers_come_as_they_are(ask):
+    from hf_sfda.foreign import clean
     from tests.space_server import HOSTILE
 
     document = ask("/leaderboard", board="evil/<b>data</b>")
     names = {row["model_id"] for row in document["rows"]}
-    assert set(HOSTILE) <= names, "JSON needs no escaping for HTML"
+    # JSON needs no escaping for HTML. Characters that reverse text are replaced where they enter.
+    assert {clean(name) for name in HOSTILE} <= names
 
 
 def test_what_there_is_not_is_answered_with_what_there_is(ask):
