@@ -152,7 +152,7 @@ def test_no_permutations_no_floor_and_the_document_is_json():
         scored({"a": 0.5, "b": 0.1}, config), LABELS, NAMES, config
     )
     assert rows[0].noise_floor is None
-    dataset = {"id": "d", "fingerprint": "f"}
+    dataset = {"id": "d", "fingerprint": "f", "n_samples": 60}
     ranking = Ranking(config.to_dict(), dataset, tuple(rows), tuple(warnings), agreement)
     text = json.dumps(ranking.to_dict(), allow_nan=False)
     again = Ranking.from_dict(json.loads(text))

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from hf_sfda.foreign import clean
 from tests import factories
 from tests.space_server import HOSTILE, SpaceServer, text_ranking
 
