@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
-from hf_sfda.errors import ExtractionError
+from hf_sfda.errors import ExtractionError, TargetError
 from hf_sfda.hub import (
     cached_model,
     download_model,
@@ -29,6 +29,7 @@ from hf_sfda.hub import (
     redact,
 )
 from hf_sfda.hub.api import asked_to_wait
+from hf_sfda.target import load_target
 from hf_sfda.types import Candidate
 from tests import factories
 
@@ -482,3 +483,34 @@ def test_a_listing_that_is_half_written_is_none(hub, vit):
     for path in listings:
         path.write_bytes(path.read_bytes()[:20])
     assert download_model(vit) == folder
+
+
+def dataset_on(hub, tmp_path) -> str:
+    data = tmp_path / "data"
+    (data / "data").mkdir(parents=True)
+    pictures = factories.image_dataset(n_per_class=6, classes=3)
+    pictures.to_parquet(data / "data" / "train-00000-of-00001.parquet")
+    hub.put(name := f"me/shapes-{tmp_path.name}", data, repo_type="dataset")
+    return name
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "quiet"])
+def test_data_that_arrives_damaged_is_fetched_again(hub, tmp_path, damage):
+    name = dataset_on(hub, tmp_path)
+    content = next(v for k, v in hub.files(name, "dataset").items() if k.endswith(".parquet"))
+    at = content.index(b"IDAT") + 8  # inside a picture: the file can be read all the same
+    quiet = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+    action = {"action": damage} if damage == "corrupt" else {"action": "replace"}
+    fault = hub.faults.add(method="GET", path_regex="parquet$", content=quiet, **action)
+    target = load_target(name, samples=18)
+    assert fault.hits == 1
+    assert (len(target), dict(target.left_out)) == (18, {})
+
+
+def test_data_that_stays_damaged_is_refused_and_not_kept(hub, tmp_path):
+    name = dataset_on(hub, tmp_path)
+    hub.faults.add(method="GET", path_regex="parquet$", action="corrupt", times=None)
+    with pytest.raises(TargetError, match="files arrive damaged"):
+        load_target(name, samples=18)
+    hub.faults.clear()
+    assert len(load_target(name, samples=18)) == 18

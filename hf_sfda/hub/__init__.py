@@ -6,6 +6,7 @@ Importing this package is light; huggingface_hub is loaded by the first call tha
 from __future__ import annotations
 
 from hf_sfda.hub.api import fetch, hub_api, read
+from hf_sfda.hub.checksums import read_whole
 from hf_sfda.hub.download import cached_model, download_model
 from hf_sfda.hub.files import (
     MODEL_FILES,
@@ -32,6 +33,7 @@ __all__ = [
     "keep_secret",
     "model_files",
     "read",
+    "read_whole",
     "redact",
     "shard_names",
 ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
-import re
 import threading
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,12 +10,11 @@ from typing import Any
 
 from hf_sfda.errors import ExtractionError
 from hf_sfda.hub.api import fetch, hub_api
+from hf_sfda.hub.checksums import matches
 from hf_sfda.hub.files import MODEL_FILES, WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.hub.reasons import explain
 from hf_sfda.progress import Advance, NoProgress, Progress
 from hf_sfda.types import Candidate
-
-_CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def download_model(
@@ -133,9 +130,6 @@ def _download(
 def _remove_damaged(folder: Path, patterns: list[str]) -> list[str]:
     """Remove downloaded files whose content is not what their name in the cache says.
 
-    The cache names a file by its checksum: sha256 for large files, that of git for others, and
-    the plain sha1 from some mirrors.
-
     Returns:
         Their names.
     """
@@ -145,23 +139,11 @@ def _remove_damaged(folder: Path, patterns: list[str]) -> list[str]:
         if not any(fnmatchcase(name, pattern) for pattern in patterns):
             continue
         blob = path.resolve()
-        if blob.is_file() and not _matches(blob):
+        if blob.is_file() and not matches(blob):
             blob.unlink()
             path.unlink(missing_ok=True)
             damaged.append(name)
     return damaged
-
-
-def _matches(blob: Path) -> bool:
-    if not _CHECKSUM.fullmatch(blob.name):
-        return True  # this cache has no links, or the Hub gave another kind of name
-    with blob.open("rb") as file:
-        if len(blob.name) == 64:
-            return hashlib.file_digest(file, "sha256").hexdigest() == blob.name
-        content = file.read()  # a small one, or it would be kept by its sha256
-    headers = (f"blob {len(content)}\0".encode(), b"")
-    digests = (hashlib.sha1(header + content, usedforsecurity=False) for header in headers)
-    return blob.name in {digest.hexdigest() for digest in digests}
 
 
 def _reporting(advance: Advance) -> type[Any]:

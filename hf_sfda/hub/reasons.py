@@ -49,11 +49,15 @@ def explain_answer(error: BaseException) -> str:
 
     Example:
         >>> explain_answer(RecursionError())
-        "the Hub's answer cannot be read (RecursionError); try again later"
+        "the Hub's answer cannot be read: it is nested too deeply; try again later"
     """
-    if isinstance(error, (JSONDecodeError, RecursionError, AttributeError, KeyError, TypeError)):
-        kind = type(error).__name__
-        return f"the Hub's answer cannot be read ({kind}); try again later"
+    for kinds, problem in (
+        (JSONDecodeError, "it is not JSON"),
+        (RecursionError, "it is nested too deeply"),
+        ((AttributeError, KeyError, TypeError), "it does not hold what it should"),
+    ):
+        if isinstance(error, kinds):
+            return f"the Hub's answer cannot be read: {problem}; try again later"
     return explain(error)
 
 

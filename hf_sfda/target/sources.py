@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import TargetError
-from hf_sfda.hub import explain, fetch, hub_api, read
+from hf_sfda.hub import explain, fetch, hub_api, read, read_whole
 from hf_sfda.target.folder import Layout, arrange
 from hf_sfda.target.pictures import SUFFIXES
 from hf_sfda.target.pointers import refuse_pointers
@@ -374,16 +375,28 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
     _check_commit(shown, builder.hash, options.get("revision"))
     with explained(shown):
         names = _names(builder.info.splits or builder.config.data_files or ())
-        name = choose_split(shown, names, split) if names else ""
-        rows = _read_ourselves(builder, name, shown, options.get("token"))
-        if rows is None:
+        given = choose_split(shown, names, split) if names else ""
+
+        def load() -> tuple[str, Dataset, tuple[str, ...]]:
+            rows = _read_ourselves(builder, given, shown, options.get("token"))
+            if rows is not None:
+                return (given, *rows)
             fetch(builder.download_and_prepare)
             name = choose_split(shown, _names(builder.info.splits), split)
-            rows = builder.as_dataset(split=name), ()
-        data, notes = rows
+            return name, builder.as_dataset(split=name), ()
+
+        if options.get("revision") is None:  # on this machine
+            name, data, notes = load()
+        else:
+            name, data, notes = read_whole(loader, load, lambda: _forget(builder))
     config = str(builder.config.name)
     unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
     return Source(data, options.get("revision"), None if unnamed else config, name, notes=notes)
+
+
+def _forget(builder: Any) -> None:
+    """Remove what was prepared out of a builder's files."""
+    shutil.rmtree(builder.cache_dir, ignore_errors=True)
 
 
 def _is_packaged(builder: Any, loader: str) -> bool:
