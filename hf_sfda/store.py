@@ -245,10 +245,17 @@ def _is_marker(marker: Any) -> bool:
 
 
 def default_root() -> Path:
-    """Where features live unless told otherwise."""
-    from huggingface_hub import cached_assets_path
+    """Where features live unless told otherwise.
 
-    return Path(cached_assets_path("hf-sfda", namespace="features", subfolder="v1"))
+    Raises:
+        StoreError: The folder cannot be made.
+    """
+    from huggingface_hub import cached_assets_path, constants
+
+    try:
+        return Path(cached_assets_path("hf-sfda", namespace="features", subfolder="v1"))
+    except OSError as error:
+        raise StoreError(_os_message("make", Path(constants.HF_ASSETS_CACHE), error)) from error
 
 
 def _os_message(verb: str, root: Path, error: OSError) -> str:

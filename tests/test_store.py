@@ -293,3 +293,12 @@ def test_killed_writers_never_leave_half_an_entry(tmp_path):
             key = FeatureKey(str(index), "i", "image", "float32", None, 1)
             if store.has(key):
                 assert_same(store.get(key), features(index, n=2000))
+
+
+def test_a_store_that_cannot_be_made_says_so(monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("huggingface_hub.cached_assets_path", full)
+    with pytest.raises(StoreError, match=r"Cannot make the feature store .*No space left.*HF_HOME"):
+        FeatureStore()
