@@ -360,6 +360,21 @@ def test_images_that_stay_of_different_sizes_are_batched_by_size(options, tmp_pa
         close(torch.tensor(found.stages["last"][i]), run(backbone, [sample]).stages["last"][0])
 
 
+def test_images_of_different_sizes_may_be_given_at_once(tmp_path):
+    import transformers
+
+    tiny_resnet(tmp_path)
+    transformers.ViTImageProcessorPil(do_resize=False).save_pretrained(tmp_path)
+    backbone = opened(tmp_path)
+    samples = sized((64, 64), (70, 50), (32, 40))
+    together = run(backbone, samples)
+    for i, sample in enumerate(samples):
+        close(together.stages["last"][i], run(backbone, [sample]).stages["last"][0])
+    assert together.logits.shape == (3, 10)
+    backbone.forward(backbone.collate(samples)).stages["last"].sum().backward()
+    assert any(p.grad is not None for p in backbone.module.parameters())
+
+
 def test_images_of_one_size_share_batches(tmp_path):
     tiny_vit(tmp_path)
     assert opened(tmp_path).groups(sized((64, 64), (70, 50))) is None

@@ -147,7 +147,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "efficientnet": {"hidden_dim": 320},
     "esm": {"pad_token_id": 1, "mask_token_id": 4},
     "donut-swin": {"patch_size": 4, "window_size": 2},
-    "funnel": {"block_sizes": [1, 1]},
+    "funnel": {"block_sizes": [1, 1], "block_repeats": [1, 1]},
     "gpt_neo": {"attention_layers": ["global", "local"]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
     "levit": {"patch_size": 16},

@@ -170,7 +170,7 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
     if tokenizer.pad_token is None:
         # Decoders have none. Any token will do, for the mask hides it from every mean.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    configs: list[Any] = [loaded.model.config, loaded.config]
+    configs: list[Any] = [getattr(loaded.model, "config", loaded.config), loaded.config]
     for config in configs:
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +50,35 @@ class ImageCollate:
     arguments: frozenset[str] = frozenset({"pixel_values"})
 
     def __call__(self, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """RGB images of any size -> ``pixel_values`` (B, C, H, W), and masks if there are any."""
+        """RGB images of any size -> ``pixel_values`` (B, C, H, W), and masks if there are any.
+
+        Images that the processor leaves in different sizes come as nested tensors.
+        """
         images = [sample.convert(self.mode) for sample in samples]
-        batch = self.processor(images=images, return_tensors="pt")
+        try:
+            return self._process(images)
+        except ValueError:  # tensors of different sizes cannot be stacked
+            parts = [self._process([image]) for image in images]
+            if _same_shapes(parts):
+                raise
+        with warnings.catch_warnings():  # nested tensors are announced as a prototype
+            warnings.simplefilter("ignore", UserWarning)
+            return {
+                name: torch.nested.nested_tensor([part[name][0] for part in parts])
+                for name in parts[0]
+            }
+
+    def _process(self, images: Sequence[Any]) -> dict[str, torch.Tensor]:
+        batch = self.processor(images=list(images), return_tensors="pt")
         return {
             name: value
             for name, value in batch.items()
             if name in self.arguments and isinstance(value, torch.Tensor)
         }
+
+
+def _same_shapes(parts: Sequence[Mapping[str, torch.Tensor]]) -> bool:
+    return len({tuple((n, p[n].shape) for n in sorted(p)) for p in parts}) == 1
 
 
 class VisionBackbone:
@@ -104,6 +126,8 @@ class VisionBackbone:
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:
         """Run ``pixel_values`` (B, C, H, W) and whatever else the processor made."""
+        if any(value.is_nested for value in batch.values()):
+            return _joined([self.forward(part) for part in _one_by_one(batch)])
         self._clear()
         inputs = {
             # Pixels that are neither rescaled nor normalised arrive as integers.
@@ -171,6 +195,17 @@ class VisionBackbone:
 
     def _see_tower(self, module: object, arguments: object, output: Any) -> None:
         self._seen = output
+
+
+def _one_by_one(batch: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    columns = [[part.unsqueeze(0) for part in value.unbind()] for value in batch.values()]
+    return [dict(zip(batch, parts, strict=True)) for parts in zip(*columns, strict=True)]
+
+
+def _joined(outputs: Sequence[Outputs]) -> Outputs:
+    stages = {name: torch.cat([o.stages[name] for o in outputs]) for name in outputs[0].stages}
+    logits = [output.logits for output in outputs if output.logits is not None]
+    return Outputs(stages, torch.cat(logits) if logits else None, outputs[0].pooling)
 
 
 class _Entry:
