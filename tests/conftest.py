@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.hub_server import HubServer, hub_variables
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from tests.space_server import SpaceServer
+
+# An example may take as long as it needs: how long says more about the machine than about the code.
+settings.register_profile("hf-sfda", deadline=None)
+settings.load_profile("hf-sfda")
 
 _HUB = HubServer().start()
 _HOME = tempfile.TemporaryDirectory(prefix="hf-sfda-tests-", ignore_cleanup_errors=True)

@@ -342,7 +342,6 @@ def trial(rate: float, accuracy: float) -> Trial:
     return Trial(rate, (Epoch(0, None, accuracy, 1 - accuracy),))
 
 
-@settings(deadline=None)
 @given(peak=st.integers(0, 6), size=st.integers(1, 7))
 def test_the_search_finds_the_peak_of_any_curve_with_one(peak, size):
     peak = min(peak, size - 1)
@@ -376,7 +375,6 @@ def test_the_learning_rate_rises_and_falls():
     assert values[-1] < 1e-3
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 2000), share=st.floats(0, 1))
 def test_the_interval_is_wilsons(n, share):
     from scipy.stats import binomtest
