@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
 
-from hf_sfda.backbones import open_backbone
+from hf_sfda.backbones import loading, open_backbone
 from hf_sfda.backbones.pooling import pool, stage_indices
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import IMAGES, TEXTS, VIT, Case, build, drop_weights, text
@@ -299,3 +302,28 @@ def test_a_checkpoint_saved_by_the_timm_wrapper_goes_to_timm(tmp_path):
     wrapped.save_pretrained(tmp_path / "wrapped")
     again = run(opened(tmp_path / "wrapped", "image"), PICTURES)
     torch.testing.assert_close(again.stages["last"], plain.stages["last"])
+
+
+def test_threads_that_open_at_once_leave_torch_as_it_was(tmp_path, monkeypatch):
+    path = tiny_vit(tmp_path / "vit")
+    real, inside, most = loading.blueprint, [], []
+
+    def slow(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.2)
+        try:
+            return real(*arguments)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(loading, "blueprint", slow)
+    before = {name: getattr(torch.nn.init, name) for name in dir(torch.nn.init)}
+    threads = [threading.Thread(target=opened, args=(path, "image")) for _ in range(3)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        time.sleep(0.05 * number)
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+    assert {name: getattr(torch.nn.init, name) for name in dir(torch.nn.init)} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,11 @@ KINDS = (
     Kind("text", _transformers_layout, "hf_sfda.backbones.text:open_text"),
 )
 
+_opening = threading.Lock()
+"""Held while a checkpoint is opened. transformers replaces functions of torch and of its own
+classes meanwhile, and two threads that put each other's replacements back leave them there: every
+network made later in the process then keeps uninitialised weights."""
+
 
 def open_backbone(
     path: Path,
@@ -62,7 +68,7 @@ def open_backbone(
     max_length: int,
     modality: Modality,
 ) -> Backbone:
-    """Open a checkpoint for one kind of input.
+    """Open a checkpoint for one kind of input. Threads take turns.
 
     Args:
         path: Folder with the checkpoint's files.
@@ -80,7 +86,8 @@ def open_backbone(
     for kind in KINDS:
         if kind.modality == modality and kind.fits(config):
             module, function = kind.opener.split(":")
-            opened: Backbone = getattr(importlib.import_module(module), function)(path, options)
+            with _opening:
+                opened: Backbone = getattr(importlib.import_module(module), function)(path, options)
             return opened
     library = f" (its library is {candidate.library})" if candidate.library else ""
     raise ExtractionError(
