@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -194,9 +195,12 @@ class FinetuneConfig:
             1e-3, vision transformers are destroyed by that and want 1e-5 to 3e-5
             (benchmarks/zoo/README.md). The search begins in the middle of the sorted grid and
             climbs towards better validation accuracy, so three or four of five are tried.
-        epochs: At most this many passes over the training part.
+        epochs: At most this many passes over the training part; more where it is small, see
+            ``min_steps``.
+        min_steps: A small training part gets as many epochs as this many steps need, because a few
+            dozen steps leave a network half trained (benchmarks/zoo/README.md).
         patience: Stop after this many epochs without a better one on the validation part; the
-            start, epoch 0, is not counted.
+            start, epoch 0, is not counted. It grows in proportion to the epochs.
         batch_size: Samples a step. Small, so that a few hundred samples give a few hundred steps.
         weight_decay: Of AdamW; not applied to biases and norms.
         warmup: Share of the steps in which the learning rate rises; then it falls as a cosine.
@@ -213,6 +217,7 @@ class FinetuneConfig:
 
     learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
     epochs: int = 8
+    min_steps: int = 300
     patience: int = 3
     batch_size: int = 16
     weight_decay: float = 0.01
@@ -231,6 +236,7 @@ class FinetuneConfig:
                 f"learning_rates is {self.learning_rates}; give one or more positive numbers."
             )
         _at_least("epochs", self.epochs, 1)
+        _at_least("min_steps", self.min_steps, 0)
         _at_least("patience", self.patience, 1)
         _at_least("batch_size", self.batch_size, 1)
         _at_least("max_length", self.max_length, 1)
@@ -242,6 +248,13 @@ class FinetuneConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must lie in [0, 1).")
         if self.weight_decay < 0:
             raise ConfigError(f"weight_decay is {self.weight_decay}; it must not be negative.")
+
+    def for_samples(self, samples: int) -> FinetuneConfig:
+        """The same recipe with the epochs and the patience that so many training samples get."""
+        steps = math.ceil(samples / self.batch_size)
+        epochs = max(self.epochs, math.ceil(self.min_steps / steps))
+        patience = math.ceil(self.patience * epochs / self.epochs)
+        return replace(self, epochs=epochs, patience=patience, min_steps=0)
 
 
 def _at_least(name: str, value: int, low: int) -> None:

@@ -390,6 +390,7 @@ def test_the_interval_is_wilsons(n, share):
         ({"learning_rates": ()}, "one or more positive numbers"),
         ({"learning_rates": (-1.0,)}, "one or more positive numbers"),
         ({"epochs": 0}, "at least 1"),
+        ({"min_steps": -1}, "at least 0"),
         ({"test_share": 1.0}, r"in \(0, 1\)"),
         ({"warmup": 1.0}, r"in \[0, 1\)"),
         ({"weight_decay": -0.1}, "not be negative"),
@@ -400,11 +401,34 @@ def test_a_recipe_that_makes_no_sense_is_refused(options, message):
         FinetuneConfig(**options)
 
 
+def test_a_small_training_part_gets_more_epochs_and_waits_longer():
+    config = FinetuneConfig(epochs=8, patience=3, min_steps=300, batch_size=16)
+    few = config.for_samples(200)  # 13 steps an epoch
+    assert (few.epochs, few.patience) == (24, 9)
+    many = config.for_samples(600)  # 38 steps an epoch
+    assert (many.epochs, many.patience) == (8, 3)
+    assert few.for_samples(200) == few, "applied twice, it changes nothing"
+
+
+def test_the_steps_of_a_small_training_part_are_run(tmp_path):
+    path = tiny_vit(tmp_path / "vit")
+    config = replace(PLAIN, epochs=1, min_steps=19)
+    parts = {"validation": target_of("image", 8), "test": target_of("image", 8, seed=1)}
+    measured = finetune(local(path), target_of("image", 16, seed=2), config, **parts)
+    assert len(measured.curve) == 5  # epoch 0, and four epochs of six steps
+
+
 # -- the whole
 
 
 PLAIN = FinetuneConfig(
-    learning_rates=(3e-3,), epochs=3, batch_size=8, augment=False, patience=9, weight_decay=0.1
+    learning_rates=(3e-3,),
+    epochs=3,
+    min_steps=0,
+    batch_size=8,
+    augment=False,
+    patience=9,
+    weight_decay=0.1,
 )
 
 
@@ -474,7 +498,7 @@ def test_the_recipe_against_a_plain_loop(tmp_path):
 def test_every_kind_of_checkpoint_learns_and_is_deterministic(make, modality, tmp_path):
     path = make(tmp_path / "model")
     train, test = target_of(modality, 24), target_of(modality, 20, seed=1)
-    config = FinetuneConfig(learning_rates=(3e-4, 3e-3), epochs=3, max_length=32)
+    config = FinetuneConfig(learning_rates=(3e-4, 3e-3), epochs=3, min_steps=0, max_length=32)
     torch.manual_seed(123)
     before = torch.random.get_rng_state()
     measured = finetune(local(path), train, config, test=test)
@@ -517,7 +541,9 @@ class Interrupt(NoProgress):
 def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path):
     path = tiny_bert(tmp_path / "bert")  # it has dropout
     target = target_of("text", 24)
-    config = FinetuneConfig(learning_rates=(1e-3, 3e-3), epochs=3, patience=3, max_length=32)
+    config = FinetuneConfig(
+        learning_rates=(1e-3, 3e-3), epochs=3, min_steps=0, patience=3, max_length=32
+    )
     undisturbed = finetune(local(path), target, config)
     for epochs in (1, 2, 1):
         with pytest.raises(KeyboardInterrupt):
@@ -537,7 +563,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path):
 def test_the_progress_of_another_recipe_is_not_used(tmp_path):
     path = tiny_vit(tmp_path / "vit")
     target = target_of("image", 12)
-    config = FinetuneConfig(learning_rates=(1e-3,), epochs=2, patience=2)
+    config = FinetuneConfig(learning_rates=(1e-3,), epochs=2, min_steps=0, patience=2)
     with pytest.raises(KeyboardInterrupt):
         finetune(local(path), target, config, progress=Interrupt(1), directory=tmp_path)
     other = replace(config, label_smoothing=0.3)
@@ -592,7 +618,7 @@ def test_another_error_is_not_taken_for_lack_of_memory():
 
 def test_a_run_that_diverges_ends_and_the_start_is_kept(tmp_path):
     path = tiny_vit(tmp_path / "vit")
-    config = FinetuneConfig(learning_rates=(1e6,), epochs=4, patience=1)
+    config = FinetuneConfig(learning_rates=(1e6,), epochs=4, min_steps=0, patience=1)
     measured = finetune(local(path), target_of("image", 16), config)
     assert len(measured.curve) < 5
     assert np.isfinite(measured.accuracy)

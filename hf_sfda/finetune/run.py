@@ -87,6 +87,7 @@ def finetune(
         validation_share=config.validation_share,
         test_share=config.test_share,
     )
+    config = config.for_samples(len(parts.train))
     with torch.random.fork_rng(devices=_cuda_devices(accelerator)):
         torch.manual_seed(config.seed)
         backbone = open_backbone(
