@@ -329,7 +329,7 @@ def _features(features: Array) -> Tensor:
         row = int(bad.nonzero()[0])
         raise MetricError(
             f"{int(bad.sum())} of {len(X)} feature rows hold NaN or infinity (the first is row "
-            f"{row}). Leave these samples out, or mend the network that made them."
+            f"{row}). Leave these samples out, or fix the model that produced them."
         )
     return X
 

@@ -195,7 +195,7 @@ def test_explain_repositories(hub, vit):
         (429, "rate limit"),
         (503, "its side"),
         (403, "refuses access"),
-        (402, "wants to be paid"),
+        (402, "payment required"),
         (418, "answered 418"),
     ],
 )

@@ -516,7 +516,7 @@ def test_hardware_that_nobody_pays_for(results, monkeypatch):
     token = results.account("me", pays=False)
     assert token == results.token
     with pytest.raises(
-        PublishError, match=r"wants to be paid .* --hardware zero-a10g.*Step 1 of 2"
+        PublishError, match=r"payment required .* --hardware zero-a10g.*Step 1 of 2"
     ):
         deploy()
     assert ("spaces", SPACE) not in results.state.repos

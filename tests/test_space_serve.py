@@ -268,7 +268,7 @@ def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, se
     carry_out(plan_publication(run_directory, to=REPO, private=True))
     served = serve(*SERVE, "--as-me", "--allow-host", "board.example.org")
     url = served.address()
-    assert "Whoever opens this page reads the Hub with your token." in served.said
+    assert "All visitors of this page read the Hub with your token." in served.said
     client = pytest.importorskip("gradio_client").Client(url, token=False, verbose=False)
     assert client.predict(api_name="/leaderboard")["board"] == "me/plants"
     # A page of a stranger whose name now resolves to this machine, and one that posts to it.

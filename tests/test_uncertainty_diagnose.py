@@ -122,7 +122,7 @@ def test_wide_features_and_saturation_are_one_warning():
     (text,) = run(wide)
     assert text.startswith("sfda and hscore can rise with width alone here")
     assert "At its maximum: sfda for 6 and hscore for 6 of 6." in text
-    assert "sfda_cv and knn judge held-out samples and stay honest." in text
+    assert "sfda_cv and knn are computed on held-out samples and are not inflated by width." in text
     saturated, _ = run(wide, metric="sfda")
     assert saturated.startswith("sfda is saturated for 6 of 6 models")
 

@@ -21,7 +21,9 @@ def report_failure(error: BaseException) -> int:
         The exit code.
     """
     if isinstance(error, KeyboardInterrupt):
-        _complain("Interrupted. What was extracted is kept; the same command goes on from there.")
+        _complain(
+            "Interrupted. The features extracted so far are stored. Run the same command to resume."
+        )
         return INTERRUPTED
     if isinstance(error, SfdaError):
         _complain(bounded(f"Error: {error}"))
@@ -30,7 +32,9 @@ def report_failure(error: BaseException) -> int:
     if os.environ.get("HF_DEBUG"):
         _complain("".join(traceback.format_exception(error)))
     else:
-        _complain("This is a defect of hf-sfda. Set HF_DEBUG=1 to see where, and report it please.")
+        _complain(
+            "This is a bug in hf-sfda. Set HF_DEBUG=1 for the traceback, and please report it."
+        )
     return NOTHING_RANKED
 
 

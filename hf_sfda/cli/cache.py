@@ -47,7 +47,7 @@ def list_entries(
 
 
 def clear(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove all stored features; they will be extracted again when needed."""
     from hf_sfda.store import FeatureStore

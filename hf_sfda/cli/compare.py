@@ -38,15 +38,15 @@ def add_to(app: typer.Typer) -> None:
 def compare(
     run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
     model_a: Annotated[str, typer.Argument(help="A ranked model, named as in the table.")],
-    model_b: Annotated[str, typer.Argument(help="Another one.")],
+    model_b: Annotated[str, typer.Argument(help="Another ranked model.")],
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What to compare; by default what the run ranked by.", show_default=False
+            help="Metric to compare; by default the one that the run ranked by.", show_default=False
         ),
     ] = None,
     top: Annotated[
-        int, typer.Option(min=0, help="How many samples to name that favour either model.")
+        int, typer.Option(min=0, help="Number of samples to list in favour of each model.")
     ] = 12,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
@@ -54,10 +54,10 @@ def compare(
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tell two ranked models apart: overall, by class, and by sample.
+    """Compare two ranked models on the same samples: overall, per class, per sample.
 
-    Works on the features of a finished run: nothing is downloaded or extracted but the dataset's
-    samples. `--quiet` prints the model that is ahead, or both if they cannot be told apart.
+    Uses the stored features of a finished run. Only the dataset is read again. `--quiet` prints the
+    better model, or both if the difference is not significant.
     """
     token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))

@@ -42,11 +42,11 @@ def ensemble(
         typer.Argument(help="Choose among these ranked models only, named as in the table."),
     ] = None,
     size: Annotated[
-        int, typer.Option("--size", "-k", min=1, help="The most models to choose.")
+        int, typer.Option("--size", "-k", min=1, help="Largest number of models to choose.")
     ] = 3,
     criterion: Annotated[
         Literal["probability", "log_likelihood"],
-        typer.Option(help="What is to rise: mean held-out probability, or its logarithm."),
+        typer.Option(help="Objective to maximize: mean held-out probability, or its logarithm."),
     ] = "probability",
     pooling: Annotated[
         Literal["geometric", "arithmetic"],
@@ -58,10 +58,9 @@ def ensemble(
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Choose ranked models that are better together than the best one alone.
+    """Choose ranked models that complement each other.
 
-    Works on the features of a finished run: nothing is downloaded or extracted but the dataset's
-    labels.
+    Uses the stored features of a finished run. Only the labels of the dataset are read again.
     """
     token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))

@@ -60,23 +60,23 @@ _WEBHOOK = """
 """
 
 RepoArgument = Annotated[
-    str, typer.Argument(metavar="REPO", help="Results dataset of yours, OWNER/NAME.")
+    str, typer.Argument(metavar="REPO", help="Your results dataset, OWNER/NAME.")
 ]
 FlavorOption = Annotated[
     str | None, typer.Option(help="Hardware of the Job. [default: cpu-upgrade]", show_default=False)
 ]
 TimeoutOption = Annotated[
-    str | None, typer.Option(help="The Job's longest run. [default: 6h]", show_default=False)
+    str | None, typer.Option(help="Time limit of the Job. [default: 6h]", show_default=False)
 ]
 RequirementOption = Annotated[
     str | None,
     typer.Option(
-        help="What is installed from an index. [default: the copy of hf-sfda in the leaderboard]",
+        help="Requirement to install from an index. [default: the copy of hf-sfda in REPO]",
         show_default=False,
     ),
 ]
 RenewOption = Annotated[
-    bool, typer.Option("--renew", help="Make it again, with today's token as its secret.")
+    bool, typer.Option("--renew", help="Create it again with the current token as its secret.")
 ]
 
 
@@ -104,23 +104,25 @@ def init(
         typer.Option(
             "--models",
             "-m",
-            help="Hub ids; several may follow. Without it the Hub is asked.",
+            help="Hub ids; several may follow. Without it, candidates are queried from the Hub.",
             show_default=False,
         ),
     ] = None,
     more_models: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Take this leaderboard.yaml as it is.", show_default=False),
+        typer.Option(help="Use this leaderboard.yaml unchanged.", show_default=False),
     ] = None,
-    metric: Annotated[str, typer.Option(help="What to sort by.")] = _DEFAULT.metric,
-    samples: Annotated[int, typer.Option("--samples", "-n", help="Of each dataset.")] = (
+    metric: Annotated[str, typer.Option(help="Metric to sort by.")] = _DEFAULT.metric,
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Samples of each dataset.")] = (
         _DEFAULT.samples
     ),
-    top: Annotated[int, typer.Option(help="How many candidates to ask the Hub for.")] = (
+    top: Annotated[int, typer.Option(help="Number of candidates to query from the Hub.")] = (
         _DEFAULT.top
     ),
-    private: Annotated[bool, typer.Option("--private", help="Make what is made private.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create new repositories as private.")
+    ] = False,
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
@@ -129,9 +131,9 @@ def init(
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
-    """Set up a leaderboard: leaderboard.yaml, a card, and a copy of hf-sfda. Plan first.
+    """Set up a leaderboard: leaderboard.yaml, a card and a copy of hf-sfda. Shows the plan first.
 
-    Without --dataset and --config, the settings that are there stay as they are.
+    Without --dataset and --config, existing settings are kept.
     """
     token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
@@ -161,7 +163,7 @@ def update(
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
-    """Measure what is new or changed, rank the whole pool again, publish. Plan first."""
+    """Measure new or changed models, rank all models again, publish. Shows the plan first."""
     token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.cli._progress import ConsoleProgress
@@ -182,7 +184,7 @@ def schedule(
         typer.Option(
             "--github-actions",
             metavar="PATH",
-            help="Write a workflow file instead of making a Job.",
+            help="Write a workflow file instead of creating a Job.",
             show_default=False,
         ),
     ] = None,
@@ -198,7 +200,7 @@ def schedule(
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
-    """Update regularly, as a Job on the Hub or by GitHub Actions. Plan first."""
+    """Update on a schedule, by a Job on the Hub or GitHub Actions. Shows the plan first."""
     token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     if github_actions is not None:
@@ -252,7 +254,7 @@ def webhook(
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
-    """Update when the data or a model changes, by a webhook of the Hub. Plan first."""
+    """Update when the data or a model changes, by a Hub webhook. Shows the plan first."""
     token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.webhook import plan_webhook
@@ -278,7 +280,7 @@ def status(
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show the pool, the last update, and what the next one would measure."""
+    """Show the ranked models, the last update, and what the next update would measure."""
     token = choose_token(token, token_file)
     output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.status import leaderboard_status

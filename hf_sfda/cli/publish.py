@@ -39,18 +39,22 @@ def add_to(app: typer.Typer) -> None:
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Such as runs/me--plants.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/me--plants.")
+    ],
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="Results dataset, OWNER/NAME; made if need be.", show_default=False
+            "--to",
+            help="Results dataset, OWNER/NAME; created if it does not exist.",
+            show_default=False,
         ),
     ],
     cards: Annotated[
         list[str] | None,
         typer.Option(
             "--card",
-            help="Your own model whose card gets the score; repeatable.",
+            help="A model of yours; the score is written into its card. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +62,7 @@ def publish(
         str | None,
         typer.Option(
             "--create-pr",
-            help="Somebody else's model: open, or update, one pull request there.",
+            help="A model of another owner: open or update one pull request there.",
             show_default=False,
         ),
     ] = None,
@@ -67,18 +71,22 @@ def publish(
         typer.Option(
             "--eval-results",
             metavar="BENCHMARK[:TASK]",
-            help="Also write .eval_results for a registered benchmark of your own.",
+            help="Also write .eval_results for a benchmark that you registered.",
             show_default=False,
         ),
     ] = None,
     collection: Annotated[
         str | None,
         typer.Option(
-            "--collection", help="Title of a collection of the best models.", show_default=False
+            "--collection",
+            help="Title of a collection that lists the best models.",
+            show_default=False,
         ),
     ] = None,
-    top: Annotated[int, typer.Option(help="How many models the collection holds.")] = 10,
-    private: Annotated[bool, typer.Option("--private", help="Make what is made private.")] = False,
+    top: Annotated[int, typer.Option(help="Number of models in the collection.")] = 10,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create new repositories as private.")
+    ] = False,
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,

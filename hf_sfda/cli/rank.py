@@ -34,13 +34,13 @@ _DEFAULT = RankConfig(dataset="-")
 _EXAMPLES = """
 **Examples**
 
-- `hf-sfda rank --dataset me/plants` — ask the Hub for candidates
+- `hf-sfda rank --dataset me/plants` — query the Hub for candidates
 
 - `hf-sfda rank --dataset me/plants --models acme/vit acme/resnet ./my-checkpoint`
 
 - `hf-sfda rank --dataset ./photos --models models.txt --samples 1000 --json`
 
-- `accelerate launch -m hf_sfda rank --dataset me/plants` — over all GPUs
+- `accelerate launch -m hf_sfda rank --dataset me/plants` — on all GPUs
 """
 
 
@@ -65,8 +65,8 @@ def rank(
         typer.Option(
             "--models",
             "-m",
-            help="Hub ids, folders, or text files with one a line; several may follow. "
-            "Without it the Hub is asked.",
+            help="Hub ids, folders, or text files with one of these a line; several may follow. "
+            "Without it, candidates are queried from the Hub.",
             show_default=False,
         ),
     ] = None,
@@ -86,9 +86,7 @@ def rank(
     ] = None,
     input_column: Annotated[
         str | None,
-        typer.Option(
-            help="Column with the picture or text. [default: inferred]", show_default=False
-        ),
+        typer.Option(help="Column with the image or text. [default: inferred]", show_default=False),
     ] = None,
     label_column: Annotated[
         str | None,
@@ -98,45 +96,52 @@ def rank(
         int, typer.Option("--samples", "-n", help="Size of the stratified sample.")
     ] = _DEFAULT.samples,
     metric: Annotated[
-        str, typer.Option(help="What to sort by; see `hf-sfda metrics`.")
+        str, typer.Option(help="Metric to sort by; see `hf-sfda metrics`.")
     ] = _DEFAULT.metric,
     metrics: Annotated[
-        str, typer.Option(help="What to compute beside it, separated by commas.")
+        str, typer.Option(help="Metrics to compute beside it, separated by commas.")
     ] = ",".join(DEFAULT_METRICS),
     view: Annotated[
-        View, typer.Option(help="Features of all stages, or of the last one.")
+        View, typer.Option(help="Score the features of all layers together, or of the last one.")
     ] = _DEFAULT.view,
     top: Annotated[
-        int, typer.Option(help="How many candidates to ask the Hub for.")
+        int, typer.Option(help="Number of candidates to query from the Hub.")
     ] = _DEFAULT.top,
     max_params: Annotated[
         str | None,
-        typer.Option(help="Leave larger models out: 300M, 7B, 1000000.", show_default=False),
+        typer.Option(help="Leave out larger models: 300M, 7B, 1000000.", show_default=False),
     ] = None,
-    max_length: Annotated[int, typer.Option(help="Tokens kept of a text.")] = _DEFAULT.max_length,
+    max_length: Annotated[
+        int, typer.Option(help="Texts are cut to this many tokens.")
+    ] = _DEFAULT.max_length,
     batch_size: Annotated[
-        int, typer.Option(help="Samples a forward pass; halved when memory runs out.")
+        int, typer.Option(help="Samples per forward pass; halved when memory runs out.")
     ] = _DEFAULT.batch_size,
-    dtype: Annotated[Dtype, typer.Option(help="Of the forward pass.")] = _DEFAULT.dtype,
+    dtype: Annotated[Dtype, typer.Option(help="Data type of the forward pass.")] = _DEFAULT.dtype,
     work: Annotated[
-        Work, typer.Option(help="What processes share: whole models, or each model's samples.")
+        Work,
+        typer.Option(
+            help="How processes divide the work: whole models, or the samples of each model."
+        ),
     ] = _DEFAULT.work,
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Preprocessing workers a process. [default: 0 on CPU, up to 8 on GPU]",
+            help="Preprocessing workers per process. [default: 0 on CPU, up to 8 on GPU]",
             show_default=False,
         ),
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds of cross-fitted metrics.")] = _DEFAULT.folds,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = _DEFAULT.resamples,
     permutations: Annotated[
-        int, typer.Option(help="Label shuffles behind the noise floor.")
+        int, typer.Option(help="Number of label shuffles that give the noise floor.")
     ] = _DEFAULT.permutations,
     confidence: Annotated[
-        float, typer.Option(help="Level of intervals and ties.")
+        float, typer.Option(help="Confidence level of intervals and ties.")
     ] = _DEFAULT.confidence,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = _DEFAULT.seed,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for sampling, folds, bootstrap and permutations.")
+    ] = _DEFAULT.seed,
     out: Annotated[
         str | None,
         typer.Option(

@@ -41,14 +41,17 @@ def add_to(app: typer.Typer) -> None:
 def scan(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Hub ids, folders or text files; without them the Hub is asked."),
+        typer.Argument(
+            help="Hub ids, folders or text files. Without them, candidates are queried from the "
+            "Hub."
+        ),
     ] = None,
     modality: Annotated[
-        Modality | None, typer.Option(help="What the Hub is asked for.", show_default=False)
+        Modality | None, typer.Option(help="Modality to query the Hub for.", show_default=False)
     ] = None,
-    top: Annotated[int, typer.Option(help="How many candidates to ask for.")] = _DEFAULT.top,
+    top: Annotated[int, typer.Option(help="Number of candidates to query.")] = _DEFAULT.top,
     max_params: Annotated[
-        str | None, typer.Option(help="Leave larger models out: 300M, 7B.", show_default=False)
+        str | None, typer.Option(help="Leave out larger models: 300M, 7B.", show_default=False)
     ] = None,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
@@ -61,7 +64,9 @@ def scan(
     from hf_sfda.scan import find_candidates
 
     if not models and modality is None:
-        raise ConfigError("Name models, or say what to ask the Hub for: --modality image|text.")
+        raise ConfigError(
+            "Name models, or choose what to query the Hub for: --modality image|text."
+        )
     found = find_candidates(
         tuple(models or ()),
         modality=modality,

@@ -61,32 +61,32 @@ def serve(
         str,
         typer.Option("--results", help="Results dataset to show, OWNER/NAME.", show_default=False),
     ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 7860,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 7860,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 is all of them.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 means all.")
     ] = "127.0.0.1",
     as_me: Annotated[
         bool,
-        typer.Option(
-            "--as-me", help="Whoever opens the page reads the Hub with your token; else with none."
-        ),
+        typer.Option("--as-me", help="Use your token for all visitors (default: anonymous)."),
     ] = False,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             "--allow-host",
             metavar="NAME",
-            help="Where the page shows what only you may read, it answers to addresses, localhost "
-            "and this machine's name. Add a name, such as that of a proxy; repeatable.",
+            help="With --as-me, requests are accepted only for IP addresses, localhost and this "
+            "machine's name. Accept another host name too, such as that of a proxy; repeatable.",
             show_default=False,
         ),
     ] = None,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Serve the app on this machine, until Ctrl-C.
+    """Serve the app on this machine until Ctrl-C.
 
-    The limits of what a visitor may rank are variables, such as HF_SFDA_MAX_SAMPLES (README).
+    Environment variables such as HF_SFDA_MAX_SAMPLES limit what a visitor may rank (README).
     """
     token = choose_token(token, token_file)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -112,7 +112,10 @@ def serve(
 
 def deploy(
     space: Annotated[
-        str, typer.Argument(metavar="SPACE", help="OWNER/NAME of the Space; made if need be.")
+        str,
+        typer.Argument(
+            metavar="SPACE", help="OWNER/NAME of the Space; created if it does not exist."
+        ),
     ],
     results: Annotated[
         str,
@@ -123,7 +126,7 @@ def deploy(
         typer.Option(
             "--variable",
             metavar="NAME=VALUE",
-            help="Set a variable, such as a limit; repeatable.",
+            help="Set a variable of the Space, such as a limit; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -132,23 +135,29 @@ def deploy(
         typer.Option(
             "--secret",
             metavar="NAME[=VARIABLE]",
-            help="Make a secret of the environment variable of this, or that, name; repeatable.",
+            help="Create the Space secret NAME from the environment variable NAME (or VARIABLE); "
+            "repeatable.",
             show_default=False,
         ),
     ] = None,
     hardware: Annotated[
         str | None,
-        typer.Option(help="Such as cpu-basic or zero-a10g; else as it is.", show_default=False),
+        typer.Option(
+            help="Hardware, such as cpu-basic or zero-a10g. [default: unchanged]",
+            show_default=False,
+        ),
     ] = None,
     sleep: Annotated[
         int | None,
         typer.Option(
             metavar="SECONDS",
-            help="Sleep after so long without a visitor; -1 for never.",
+            help="Sleep after this time without a visitor; -1 for never.",
             show_default=False,
         ),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a private Space.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create the Space as private.")
+    ] = False,
     yes: YesOption = False,
     expect: ExpectOption = None,
     token: TokenOption = None,
@@ -157,7 +166,7 @@ def deploy(
     json_: JsonOption = False,
     quiet: AddressesOption = False,
 ) -> None:
-    """Put the app on the Hub, or bring it up to date. Plan first."""
+    """Create or update the app as a Space on the Hub. Shows the plan first."""
     token = choose_token(token, token_file)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.space.deploy import plan_deploy

@@ -147,7 +147,7 @@ def _http(error: Any) -> str:
         )
     if status == 402:
         page = f"{_endpoint()}/settings/billing"
-        return f"the Hub wants to be paid for this (402: {said}); see {page}"
+        return f"payment required (402: {said}); see {page}"
     if status >= 500:
         return f"the Hub at {_endpoint()} fails ({status}); the fault is on its side, try later"
     return f"the Hub answered {status}: {said}"

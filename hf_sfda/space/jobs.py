@@ -187,7 +187,7 @@ class Job:
 
         Args:
             size: The most models to choose.
-            criterion: What is to rise, see :func:`hf_sfda.ensemble.select_ensemble`.
+            criterion: Objective to maximize, see :func:`hf_sfda.ensemble.select_ensemble`.
 
         Returns:
             :meth:`hf_sfda.ensemble.Ensemble.to_dict`.
@@ -286,7 +286,7 @@ class Job:
         finally:
             self._steps -= 1
         if answer is None:
-            raise JobError("It came to no end. Try again.")
+            raise JobError("The job ended without a result. Try again.")
         return answer
 
     def _ranking(self) -> Generator[Event | None, None, None]:

@@ -37,7 +37,7 @@ class RankRequest:
         top: How many candidates to ask the Hub for.
         samples: Sample size.
         metric: What to sort by.
-        seed: Of everything random.
+        seed: Random seed for sampling, folds, bootstrap and permutations.
         split: Split to sample; ``None`` takes ``train``.
         input_column: Column with the picture or text; ``None`` infers it.
         label_column: Column with the class; ``None`` infers it.

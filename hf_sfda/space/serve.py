@@ -67,7 +67,7 @@ def serve_here(
     def started(url: str) -> None:
         say(f"{results} at {url} (Ctrl-C ends it)")
         if as_me:
-            say("Whoever opens this page reads the Hub with your token.")
+            say("All visitors of this page read the Hub with your token.")
 
     launch(
         settings,

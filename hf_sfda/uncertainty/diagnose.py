@@ -159,8 +159,10 @@ def _about_width(
     if full := [f"{name} for {count}" for name, count in counts.items() if count]:
         text += f" At its maximum: {_and(full)} of {len(ranked)}."
     if safe := [name for name in _SCORES_HELD_OUT if any(name in row.scores for row in ranked)]:
-        judge, stay = ("judges", "stays") if len(safe) == 1 else ("judge", "stay")
-        text += f" {_and(safe)} {judge} held-out samples and {stay} honest."
+        verb = "is" if len(safe) == 1 else "are"
+        text += (
+            f" {_and(safe)} {verb} computed on held-out samples and {verb} not inflated by width."
+        )
     if metric in unsafe:
         text += " Sort by sfda_cv, or take more samples."
     return [text]

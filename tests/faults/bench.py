@@ -79,7 +79,7 @@ def plain(result: Result) -> None:
     """It ended by itself, and told a person what happened."""
     words = result.out[-500:] + result.err[-1500:]
     assert result.code in (0, 1, 2), f"exit code {result.code}: {words}"
-    for word in ("Traceback", "defect of hf-sfda", "RecursionError"):
+    for word in ("Traceback", "bug in hf-sfda", "RecursionError"):
         assert word not in result.out + result.err, words
     assert "hub-test-token" not in words
     assert all(seconds < 320 for seconds in result.slept)

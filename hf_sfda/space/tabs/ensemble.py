@@ -23,7 +23,7 @@ def build(page: Page) -> None:
     """Add the components and their events."""
     with gr.Row(elem_classes="choice"):
         size = gr.Slider(1, 6, value=3, step=1, label="At most this many models", elem_id="size")
-        criterion = gr.Dropdown(_CRITERIA, value="probability", label="What is to rise")
+        criterion = gr.Dropdown(_CRITERIA, value="probability", label="Objective to maximize")
         go = gr.Button("Choose an ensemble", variant="primary", scale=0, min_width=220)
     result = gr.HTML(fragments.message(_HINT), elem_id="ensemble")
 
