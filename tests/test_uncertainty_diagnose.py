@@ -99,8 +99,8 @@ def test_wide_features_endanger_sfda_but_not_sfda_cv():
     ]
     assert run(wide) == [
         "sfda can rise with width alone here, even on noise: 6 of 6 models have fewer than 2 "
-        "samples a dimension (1,000 samples, up to 600 dimensions). sfda_cv judges held-out "
-        "samples and stays honest."
+        "samples a dimension (1,000 samples, up to 600 dimensions). sfda_cv is computed on "
+        "held-out samples and is not inflated by width."
     ]
     assert run(wide, metric="sfda")[-1].endswith("Sort by sfda_cv, or take more samples.")
     assert diagnose_row(wide[0], metric="sfda", n_samples=1000, n_classes=2) == (
