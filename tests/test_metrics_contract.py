@@ -139,6 +139,15 @@ def test_separation_pays(metric):
 
 
 @every
+def test_the_registered_maximum_is_reached_and_not_exceeded(metric):
+    if metric.maximum is None:
+        pytest.skip("unbounded")
+    X, y = blobs(separation=500.0)
+    value, maximum = scored(metric, X, y).value, metric.maximum_for(C)
+    assert maximum * 0.99 < value <= maximum * (1 + 1e-9)
+
+
+@every
 def test_noise_scores_no_better_than_shuffled_labels(metric):
     rng = np.random.default_rng(3)
     n = 240

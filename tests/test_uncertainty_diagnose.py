@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hf_sfda import metrics as registry
+from hf_sfda.metrics import register_metric
 from hf_sfda.types import ModelRow
 from hf_sfda.uncertainty import diagnose, diagnose_row, voting_metrics
 
@@ -159,3 +163,41 @@ def test_only_metrics_that_can_be_trusted_here_vote():
     assert voting_metrics(rows, n_samples=1000) == ["sfda_cv", "logme", "knn"]
     assert voting_metrics(rows, n_samples=1200) == ["sfda_cv", "sfda", "logme", "knn"]
     assert voting_metrics([], n_samples=10) == []
+
+
+@pytest.fixture
+def fresh_registry(monkeypatch):
+    registry.list_metrics()  # imports the built-in ones
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+
+
+def test_a_new_metric_gets_its_warnings_from_its_registration(fresh_registry):
+    register_metric("wide_one", width_sensitive=True, maximum=2.0)(lambda problem: 0.0)
+    register_metric("careful", held_out=True, maximum=lambda n_classes: 10.0 * n_classes)(
+        lambda problem: 0.0
+    )
+    register_metric("of_the_name", needs="candidate")(lambda candidate: 0.0)
+    scores = {"wide_one": 1.999, "careful": 20.0, "of_the_name": 1.0}
+    rows = [row(f"m{i}", scores={**scores, "knn": i / 10}, feature_dim=600) for i in range(6)]
+    texts = run(rows, metric="wide_one")
+    assert texts[0].startswith("wide_one is saturated for 6 of 6 models (within 0.005 of its")
+    assert "it is scored on the samples it was fitted on" in texts[0]
+    assert texts[1].startswith("careful is saturated for 6 of 6 models")
+    assert "maximum, 20)" in texts[1]
+    assert "the target is too easy for it" in texts[1]
+    assert texts[2].startswith("wide_one can rise with width alone here")
+    assert "careful and knn are computed on held-out samples" in texts[2]
+    assert diagnose_row(rows[0], metric="wide_one", n_samples=1000, n_classes=2)[-1] == (
+        "1,000 samples for 600 dimensions"
+    )
+    assert voting_metrics(rows, n_samples=1000) == ["careful", "knn"]
+
+
+def test_a_metric_that_is_not_installed_here_gets_no_warning_of_its_own():
+    scores = [{"of_others": i / 10} for i in range(6)]
+    rows = [
+        row(f"m{i}", scores=s, intervals={}, noise_floor=None, feature_dim=6000)
+        for i, s in enumerate(scores)
+    ]
+    assert run(rows, metric="of_others", agreement={}) == []
+    assert voting_metrics(rows, n_samples=1000) == ["of_others"]

@@ -52,14 +52,21 @@ def test_the_grid_pairs_every_checkpoint_with_every_target_of_its_modality():
 
 
 def test_seeds_sizes_cores_and_searches_decide_the_order():
-    order = grid.pairs(CHECKPOINTS, TARGETS, seeds=(0, 1), large=True)
-    assert [pair.seed for pair in order] == [0] * 7 + [1] * 7
-    first = [(pair.checkpoint, pair.target) for pair in order[:7]]
+    checkpoints = {
+        "image": {"middle": 2_000_000} | CHECKPOINTS["image"],
+        "text": {"bert": 30 << 20},
+    }
+    order = grid.pairs(checkpoints, TARGETS, seeds=(0, 1), large=True)
+    assert [pair.seed for pair in order] == [0] * 10 + [1] * 10
+    first = [(pair.checkpoint, pair.target) for pair in order[:10]]
     assert first == [
-        ("small", "fashion"),  # searches; the smallest product of samples and parameters
         ("bert", "injection"),
+        ("small", "fashion"),  # chooses the learning rate for this checkpoint
         ("small", "emoji"),
+        ("middle", "fashion"),
+        ("middle", "emoji"),
         ("small", "clipart"),  # not in the core
+        ("middle", "clipart"),
         ("huge", "fashion"),
         ("huge", "emoji"),
         ("huge", "clipart"),

@@ -166,8 +166,10 @@ def pairs(
 ) -> list[Pair]:
     """The grid in the order in which it is to be run.
 
-    First seeds first, large checkpoints last. Of the others, core targets come first; of these,
-    whatever chooses a learning rate, and then the small ones.
+    First seeds first, large checkpoints last, core targets before the others. Then checkpoint after
+    checkpoint, from small to large and both modalities side by side, so that a grid that is stopped
+    early has the same checkpoints on every target. Of a checkpoint, the pair that chooses its
+    learning rate comes first.
 
     Args:
         checkpoints: modality -> checkpoint -> parameters.
@@ -184,11 +186,17 @@ def pairs(
         if about["modality"] == modality and (large or not is_large(modality, size))
     ]
 
+    turns = {
+        (modality, name): turn / len(models)
+        for modality, models in checkpoints.items()
+        for turn, name in enumerate(sorted(models, key=lambda name: (models[name], name)))
+    }
+
     def place(entry: tuple[Pair, int]) -> tuple[Any, ...]:
         pair, size = entry
-        cost = targets[pair.target]["train"] * size
         is_late = is_large(pair.modality, size)
-        return pair.seed, is_late, not pair.is_core, not pair.searches, cost, pair
+        turn = turns[pair.modality, pair.checkpoint]
+        return pair.seed, is_late, not pair.is_core, turn, not pair.searches, pair
 
     return [pair for pair, _ in sorted(every, key=place)]
 

@@ -76,6 +76,12 @@ class Metric:
             never depends on the names of labels.
         held_out: Whether ``per_sample`` judges samples by a fit that has not seen them, so that
             noise scores at chance.
+        width_sensitive: Whether the score rises with the number of dimensions where samples are
+            few, even on noise.
+        maximum: The highest possible value, or number of classes -> that value; ``None`` if there
+            is none. A score that reaches it cannot order models.
+        uses_features: Whether the score depends on the values of the features; others have no vote
+            in a consensus. By default, whether it needs more than the candidate.
         null_options: Options under which shuffled labels are scored as well and for less.
         null: For metrics with a way to score *many* shuffles at once: takes the problem, their
             number, a numpy generator and the options, returns their scores. Not asked for
@@ -95,10 +101,17 @@ class Metric:
     reference: str = ""
     invariant_to: frozenset[Change] = frozenset()
     held_out: bool = False
+    width_sensitive: bool = False
+    maximum: float | Callable[[int], float] | None = None
+    uses_features: bool = True
     null_options: Mapping[str, Any] = field(default_factory=dict)
     null: Callable[..., npt.NDArray[np.float64]] | None = None
     supervised: bool = True
     pool: Callable[[Sequence[Score]], list[float]] | None = None
+
+    def maximum_for(self, n_classes: int) -> float | None:
+        """The highest possible value on a target of so many classes; ``None`` if unbounded."""
+        return self.maximum(n_classes) if callable(self.maximum) else self.maximum
 
 
 _REGISTRY: dict[str, Metric] = {}
@@ -115,6 +128,9 @@ def register_metric(
     reference: str = "",
     invariant_to: set[Change] | frozenset[Change] = frozenset(),
     held_out: bool = False,
+    width_sensitive: bool = False,
+    maximum: float | Callable[[int], float] | None = None,
+    uses_features: bool | None = None,
     null_options: Mapping[str, Any] | None = None,
     null: Callable[..., npt.NDArray[np.float64]] | None = None,
     supervised: bool = True,
@@ -132,6 +148,9 @@ def register_metric(
         reference: Source of the formula.
         invariant_to: Claims, see :class:`Metric`.
         held_out: See :class:`Metric`.
+        width_sensitive: See :class:`Metric`.
+        maximum: See :class:`Metric`.
+        uses_features: See :class:`Metric`.
         null_options: See :class:`Metric`.
         null: See :class:`Metric`.
         supervised: See :class:`Metric`.
@@ -160,6 +179,9 @@ def register_metric(
             reference=reference,
             invariant_to=frozenset(invariant_to),
             held_out=held_out,
+            width_sensitive=width_sensitive,
+            maximum=maximum,
+            uses_features=needs != "candidate" if uses_features is None else uses_features,
             null_options=dict(null_options or {}),
             null=null,
             supervised=supervised,
@@ -180,6 +202,12 @@ def get_metric(name: str) -> Metric:
     if name not in _REGISTRY:
         raise MetricError(f"Unknown metric {name!r}. Allowed: {', '.join(sorted(_REGISTRY))}.")
     return _REGISTRY[name]
+
+
+def find_metric(name: str) -> Metric | None:
+    """Look up a metric that may be unknown here, such as one in results that others published."""
+    _import_builtin()
+    return _REGISTRY.get(name)
 
 
 def list_metrics() -> list[Metric]:

@@ -58,6 +58,7 @@ def random(candidate: Candidate) -> Score:
     reference="Baseline",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
     supervised=False,
+    uses_features=False,
 )
 def width(problem: Problem) -> Score:
     """Number of feature dimensions: wider is better.

@@ -22,6 +22,7 @@ _CELLS = 2**24
     cost="N D^2 + 10 D^3 + N D d + C^2 d",
     reference="Pandy et al., CVPR 2022, arXiv:2111.12780",
     invariant_to=frozenset({"row order", "translation", "rotation"}),
+    width_sensitive=True,
 )
 def gbc(problem: Problem, *, dimensions: int = 64, covariance: str = "spherical") -> Score:
     r"""Minus the summed Bhattacharyya overlap of classes as Gaussians.

@@ -19,6 +19,8 @@ _SHAKY = 2.0
     cost="N D^2 + 10 D^3; N^2 D where N < D",
     reference="Bao et al., ICIP 2019, arXiv:2212.10082",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
+    width_sensitive=True,
+    maximum=lambda n_classes: float(n_classes - 1),
 )
 def hscore(problem: Problem) -> Score:
     r"""Between-class variance in whitened feature space, tr(St^+ Sb).

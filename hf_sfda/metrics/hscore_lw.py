@@ -18,6 +18,7 @@ from hf_sfda.types import Score
     cost="N D^2 + D^3/3; N^2 D where N < D",
     reference="Ibrahim et al., 2021, arXiv:2110.06893",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
+    maximum=lambda n_classes: float(n_classes - 1),
 )
 def hscore_lw(problem: Problem) -> Score:
     r"""H-score with Ledoit-Wolf shrinkage of the covariance.

@@ -23,6 +23,7 @@ _CELLS = 2**24
     reference="Cover & Hart, 1967",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
     held_out=True,
+    maximum=1.0,
 )
 def knn(problem: Problem, *, k: int = 5) -> Score:
     """Leave-one-out accuracy of k nearest neighbours (k = 5, Euclidean).

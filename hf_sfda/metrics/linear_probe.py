@@ -23,6 +23,7 @@ _GRID = torch.logspace(-6, 4, 81, dtype=torch.float64)
     reference="Allen, 1974 (PRESS); Golub, Heath & Wahba, 1979 (GCV)",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),
     held_out=True,
+    maximum=1.0,
 )
 def linear_probe(problem: Problem) -> Score:
     r"""Leave-one-out accuracy of a ridge classifier, penalty by GCV.

@@ -26,6 +26,7 @@ _LEAST_LOG = math.log(1e-12)
     invariant_to=frozenset({"translation", "scale", "rotation"}),
     held_out=True,
     null_options={"enough": 200},
+    maximum=1.0,
 )
 def logistic_probe(
     problem: Problem, *, folds: int = 5, penalty: float = 1e-3, enough: int | None = None

@@ -48,6 +48,7 @@ def pool(scores: Sequence[Score]) -> list[float]:
     reference="Wang et al., How Far Pre-trained Models Are from Neural Collapse, ICCV 2023",
     invariant_to=frozenset({"row order", "translation", "rotation"}),
     pool=pool,
+    width_sensitive=True,
 )
 def ncti(problem: Problem) -> Score:
     r"""Neural collapse, compared over the pool of candidates.

@@ -27,6 +27,7 @@ _RIDGE = 1e-6
     cost="N D^2 + 10 D^3 + 100 N K d^2 at K components",
     reference="Li et al., CVPR 2021, arXiv:2011.11200",
     invariant_to=frozenset({"translation", "rotation"}),
+    width_sensitive=True,
 )
 def nleep(
     problem: Problem,

@@ -25,6 +25,8 @@ _SATURATED = 0.99
     cost="2 N D^2 + 2 D^3/3 + 2 N D C; N^2 D where N < D",
     reference="Shao et al., ECCV 2022, arXiv:2207.03036; TencentARC/SFDA metrics.py",
     invariant_to=frozenset({"row order", "translation"}),
+    maximum=1.0,
+    width_sensitive=True,
 )
 def sfda(problem: Problem) -> Score:
     r"""SFDA as released: in-sample probability after self-challenge (saturates).

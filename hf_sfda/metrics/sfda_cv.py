@@ -46,6 +46,7 @@ def _shuffled(
     held_out=True,
     null_options={"enough": _ENOUGH},
     null=_shuffled,
+    maximum=1.0,
 )
 def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> Score:
     """Cross-fitted SFDA: held-out probability after self-challenge (default).

@@ -19,6 +19,7 @@ from hf_sfda.types import Score
     cost="N D^2 + sum_c n_c D min(n_c, D) + D^3",
     reference="Huang et al., ICML 2022, arXiv:2106.09362",
     invariant_to=frozenset({"row order", "translation", "rotation"}),
+    width_sensitive=True,
 )
 def transrate(problem: Problem, *, epsilon: float = 1e-4) -> Score:
     r"""Coding rate of all features less the mean rate within classes.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hf_sfda.metrics import find_metric
 from hf_sfda.types import ModelRow
 from hf_sfda.uncertainty.floor import at_floor
 
@@ -17,11 +18,6 @@ DISAGREEMENT = 0.3
 
 BASELINES = ("knn", "linear_probe")
 """What every user would compute by hand; a metric that contradicts both needs a reason."""
-
-_AT_MOST_ONE = frozenset({"sfda", "sfda_cv", "knn", "linear_probe"})
-_FITTED_ON_WHAT_IT_SCORES = ("sfda", "hscore", "nleep", "gbc", "transrate", "ncti")
-_LOOKS_AT_NO_FEATURES = ("params", "downloads", "width", "random", "prior")
-_SCORES_HELD_OUT = ("sfda_cv", "knn", "linear_probe")
 
 
 def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) -> tuple[str, ...]:
@@ -40,7 +36,7 @@ def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) 
         found.append(f"at the noise floor ({row.noise_floor:.3f})")
     if _is_saturated(row.scores[metric], _maximum(metric, n_classes)):
         found.append("saturated")
-    if metric in _FITTED_ON_WHAT_IT_SCORES and _is_wide(row, n_samples):
+    if _is_width_sensitive(metric) and _is_wide(row, n_samples):
         found.append(f"{n_samples:,} samples for {row.feature_dim:,} dimensions")
     return tuple(found)
 
@@ -100,7 +96,7 @@ def diagnose_rows(
         *_about_saturation(ranked, metric, n_samples, n_classes),
         *_about_width(ranked, metric, n_samples, n_classes),
         *_about_agreement(ranked, metric, agreement),
-        *_about_twins(ranked),
+        *_about_duplicates(ranked),
     ]
 
 
@@ -120,7 +116,7 @@ def _about_saturation(
     ranked: Sequence[ModelRow], metric: str, n_samples: int, n_classes: int
 ) -> list[str]:
     found = []
-    told_elsewhere = _endangered(ranked, n_samples)[0]
+    told_elsewhere = _width_sensitive(ranked, n_samples)[0]
     for name in _by_importance(ranked, metric):
         full = _saturated(ranked, name, n_classes)
         if name == metric and not full:
@@ -133,7 +129,7 @@ def _about_saturation(
         elif name == metric or (full > 1 and name not in told_elsewhere):
             cause = (
                 "the target is too easy for it"
-                if name in _SCORES_HELD_OUT
+                if _is_held_out(name)
                 else "it is scored on the samples it was fitted on"
             )
             found.append(
@@ -146,7 +142,7 @@ def _about_saturation(
 def _about_width(
     ranked: Sequence[ModelRow], metric: str, n_samples: int, n_classes: int
 ) -> list[str]:
-    unsafe, wide = _endangered(ranked, n_samples)
+    unsafe, wide = _width_sensitive(ranked, n_samples)
     if not unsafe:
         return []
     widest = max(row.feature_dim or 0 for row in wide)
@@ -158,7 +154,7 @@ def _about_width(
     counts = {name: _saturated(ranked, name, n_classes) for name in unsafe if name != metric}
     if full := [f"{name} for {count}" for name, count in counts.items() if count]:
         text += f" At its maximum: {_and(full)} of {len(ranked)}."
-    if safe := [name for name in _SCORES_HELD_OUT if any(name in row.scores for row in ranked)]:
+    if safe := [name for name in _computed(ranked) if _is_held_out(name)]:
         verb = "is" if len(safe) == 1 else "are"
         text += (
             f" {_and(safe)} {verb} computed on held-out samples and {verb} not inflated by width."
@@ -177,21 +173,17 @@ def voting_metrics(rows: Sequence[ModelRow], *, n_samples: int) -> list[str]:
         n_samples: N.
     """
     ranked = [row for row in rows if row.status == "ok"]
-    deaf = {*_LOOKS_AT_NO_FEATURES, *_endangered(ranked, n_samples)[0]}
-    return [
-        name for name in dict.fromkeys(n for row in ranked for n in row.scores) if name not in deaf
-    ]
+    excluded = _width_sensitive(ranked, n_samples)[0]
+    return [name for name in _computed(ranked) if name not in excluded and _uses_features(name)]
 
 
-def _endangered(ranked: Sequence[ModelRow], n_samples: int) -> tuple[list[str], list[ModelRow]]:
+def _width_sensitive(
+    ranked: Sequence[ModelRow], n_samples: int
+) -> tuple[list[str], list[ModelRow]]:
     """Computed metrics that reward width, and the models wide enough for it to matter."""
     wide = [row for row in ranked if _is_wide(row, n_samples)]
-    unsafe = [
-        name
-        for name in _FITTED_ON_WHAT_IT_SCORES
-        if wide and any(name in row.scores for row in ranked)
-    ]
-    return unsafe, wide
+    unsafe = [name for name in _computed(ranked) if _is_width_sensitive(name)]
+    return (unsafe, wide) if wide else ([], wide)
 
 
 def _saturated(ranked: Sequence[ModelRow], metric: str, n_classes: int) -> int:
@@ -218,7 +210,7 @@ def _about_agreement(
     ]
 
 
-def _about_twins(ranked: Sequence[ModelRow]) -> list[str]:
+def _about_duplicates(ranked: Sequence[ModelRow]) -> list[str]:
     seen: dict[tuple[object, ...], list[str]] = {}
     for row in ranked:
         if len(row.scores) > 1 and row.feature_dim:
@@ -258,14 +250,32 @@ def _is_wide(row: ModelRow, n_samples: int) -> bool:
 
 
 def _maximum(metric: str, n_classes: int) -> float | None:
-    if metric in _AT_MOST_ONE:
-        return 1.0
-    return float(n_classes - 1) if metric in ("hscore", "hscore_lw") else None
+    entry = find_metric(metric)
+    return None if entry is None else entry.maximum_for(n_classes)
+
+
+def _is_width_sensitive(metric: str) -> bool:
+    entry = find_metric(metric)
+    return entry is not None and entry.width_sensitive
+
+
+def _is_held_out(metric: str) -> bool:
+    entry = find_metric(metric)
+    return entry is not None and entry.held_out
+
+
+def _uses_features(metric: str) -> bool:
+    entry = find_metric(metric)
+    return entry is None or entry.uses_features
+
+
+def _computed(ranked: Sequence[ModelRow]) -> list[str]:
+    """The metrics that at least one model has, in the order in which they were computed."""
+    return list(dict.fromkeys(name for row in ranked for name in row.scores))
 
 
 def _by_importance(ranked: Sequence[ModelRow], metric: str) -> list[str]:
-    others = dict.fromkeys(name for row in ranked for name in row.scores if name != metric)
-    return [metric, *others]
+    return [metric, *(name for name in _computed(ranked) if name != metric)]
 
 
 def _count(ranked: Sequence[ModelRow]) -> str:
