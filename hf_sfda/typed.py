@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from datetime import date
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -129,6 +130,14 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)):
         return tuple(typed(item, str, f"an entry of {name}") for item in value)
     raise ConfigError(f"{name} is {shown(value)}; it must be a list of texts, or one text.")
+
+
+def expanded(path: str | Path) -> Path:
+    """A path that somebody typed, with ``~`` replaced: shells leave ``--out=~/x`` as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user; a folder may be called so
+        return Path(path)
 
 
 def shown(value: Any) -> str:
