@@ -208,7 +208,7 @@ def test_a_tilde_that_the_shell_left(tmp_path, monkeypatch):
     (tmp_path / "c.yaml").write_text("dataset: me/ds\n")
     assert RankConfig.from_yaml("~/c.yaml").dataset == "me/ds"
     example_ranking().save(tmp_path / "run")
-    assert read_ranking("~/run") .rows == read_ranking(tmp_path / "run").rows
+    assert read_ranking("~/run").rows == read_ranking(tmp_path / "run").rows
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "hf_a\nb", "schlüssel", "a\x00b"])

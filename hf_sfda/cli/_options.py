@@ -51,9 +51,7 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
     if token is not None:
         keep_secret(token)
         if not _is_token(token):
-            raise ConfigError(
-                "--token must be one word of ASCII; leave it out for none."
-            )
+            raise ConfigError("--token must be one word of ASCII; leave it out for none.")
         if is_main_process():
             typer.echo(
                 "Warning: the list of processes shows --token to everybody on this machine. Set "
