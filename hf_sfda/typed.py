@@ -98,7 +98,7 @@ def typed(value: Any, kind: Any, name: str) -> Any:
         if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
             return _text(value, name) if kind is str else value
     elif isinstance(value, _NUMBERS[kind]):
-        if isinstance(value, Integral) and not -_LARGEST <= value <= _LARGEST:
+        if isinstance(value, Integral) and abs(int(value)) > _LARGEST:
             raise ConfigError(f"{name} is {shown(value)}; it must lie within 64 bits.")
         return kind(value)
     raise ConfigError(f"{name} is {shown(value)}; it must be {_WORDS[kind]}.{_quotes(value, kind)}")
