@@ -63,12 +63,12 @@ class Trials:
 
     @contextmanager
     def one(self, name: str) -> Iterator[None]:
-        """A fault; an assertion that fails inside is noted and the next fault is tried."""
+        """A fault; whatever fails inside is noted and the next fault is tried."""
         self.tried += 1
         try:
             yield
-        except AssertionError as error:
-            self.failures.append(f"{name}: {error}")
+        except Exception as error:  # output that is cut is no JSON, a lost row is a StopIteration
+            self.failures.append(f"{name}: {type(error).__name__}: {error}")
 
     @property
     def survived(self) -> int:
