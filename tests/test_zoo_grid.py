@@ -60,8 +60,8 @@ def test_seeds_sizes_cores_and_searches_decide_the_order():
     assert [pair.seed for pair in order] == [0] * 10 + [1] * 10
     first = [(pair.checkpoint, pair.target) for pair in order[:10]]
     assert first == [
-        ("bert", "injection"),
         ("small", "fashion"),  # chooses the learning rate for this checkpoint
+        ("bert", "injection"),
         ("small", "emoji"),
         ("middle", "fashion"),
         ("middle", "emoji"),
@@ -122,6 +122,7 @@ def zoo(tmp_path):
         for seed, (part, n) in enumerate((("train", 8), ("validation", 4), ("test", 6))):
             image_folder(folder / "targets" / name / part, n, seed=seed)
         about = {"name": name, "modality": "image", "train": 24, "flip": False, "sha256": "f" * 64}
+        about["min_steps"] = 4  # two epochs would do, so the recipe's eight are run
         (folder / "targets" / name / "target.json").write_text(json.dumps(about))
     return folder
 
@@ -142,7 +143,7 @@ def test_two_workers_measure_every_pair_once(zoo, truth):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("processor seconds") == 4, done.stdout
@@ -178,7 +179,7 @@ def test_a_paused_run_waits(zoo, truth):
     assert worker.is_alive()
     assert not grid.read_new(zoo)
     run.main(zoo=zoo, resume=True)
-    worker.join(timeout=120)
+    worker.join(timeout=900)
     assert not worker.is_alive()
     assert set(grid.read_new(zoo)) == set(order)
     run.main(zoo=zoo, pause=True)

@@ -45,8 +45,7 @@ def measure(zoo: Path, pair: Pair, done: dict[Pair, Row]) -> Row:
         else:
             parts[part] = load_target(str(folder / f"{part}.csv"), samples=100_000)
     options: dict[str, Any] = {"seed": pair.seed, "flip": about["flip"]}
-    if pair.modality == "text":
-        options["max_length"] = about["max_length"]
+    options |= {name: about[name] for name in ("max_length", "min_steps") if name in about}
     if not pair.searches:
         options["learning_rates"] = (float(done[grid.search_of(pair)]["learning_rate"]),)
     (candidate,) = find_candidates([str(zoo / "checkpoints" / pair.modality / pair.checkpoint)])
@@ -210,7 +209,6 @@ def main(
     show: Annotated[bool, typer.Option("--status", help="Show what is left, and stop.")] = False,
 ) -> None:
     """Fine-tune the missing pairs of the grid, or steer processes that do."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
     if pause:
         zoo.mkdir(parents=True, exist_ok=True)
         _pause_flag(zoo).touch()
@@ -249,4 +247,5 @@ def main(
 
 
 if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched here
     typer.run(main)
