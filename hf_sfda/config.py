@@ -15,7 +15,7 @@ from typing import Any, Literal, get_type_hints
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import clean
-from hf_sfda.typed import read_settings, typed, unknown_keys
+from hf_sfda.typed import expanded, read_settings, shown, typed, unknown_keys
 from hf_sfda.types import View
 
 DEFAULT_METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
@@ -97,13 +97,13 @@ class RankConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.dataset, str) and not self.dataset.strip():
+            raise ConfigError("No dataset given. Pass a Hub id, a folder or a file: --dataset ID")
         for name, kind in _kinds().items():
             given = getattr(self, name)
             value = typed(given, kind, name)
             if value is not given:
                 object.__setattr__(self, name, value)
-        if not self.dataset:
-            raise ConfigError("No dataset given. Pass a Hub id, a folder or a file: --dataset ID")
         _at_least("samples", self.samples, 2)
         _at_least("folds", self.folds, 2)
         _at_least("resamples", self.resamples, 100)
@@ -129,7 +129,9 @@ class RankConfig:
         ``acme/plants:large`` -> ``acme--plants--large``; ids on the Hub hold no ``--``), a folder
         or file on this machine gives its own whole name (``data/train.csv`` -> ``train.csv``).
         """
-        return Path(self.out) if self.out is not None else Path("runs") / _run_name(self.dataset)
+        if self.out is not None:
+            return expanded(self.out)
+        return Path("runs") / _run_name(self.dataset)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON and YAML."""
@@ -158,9 +160,11 @@ class RankConfig:
         """
         name = f"The configuration {path}"
         try:
-            content = Path(path).read_bytes()
+            content = expanded(path).read_bytes()
         except OSError as error:
             raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+        except ValueError as error:  # a NUL character
+            raise ConfigError(f"Cannot read the configuration {shown(path)}: no path.") from error
         values = read_settings(content, name)
         values.pop("fingerprint", None)  # a finished run notes it; it is no option
         try:

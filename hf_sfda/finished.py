@@ -9,6 +9,7 @@ from hf_sfda.errors import ConfigError, TargetError
 from hf_sfda.foreign import read_json_file
 from hf_sfda.progress import Progress
 from hf_sfda.target import target_of
+from hf_sfda.typed import expanded
 from hf_sfda.types import Ranking, Target
 
 RESTORE = (
@@ -25,7 +26,7 @@ def read_ranking(directory: str | Path) -> Ranking:
     Raises:
         ConfigError: It is missing or is none.
     """
-    path = Path(directory) / "ranking.json"
+    path = expanded(directory) / "ranking.json"
     try:
         return Ranking.from_dict(read_json_file(path))
     except OSError as error:

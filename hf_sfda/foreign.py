@@ -97,6 +97,31 @@ def read_yaml(content: str | bytes) -> Any:
     return _checked(value, text)
 
 
+def repeated_key(content: str | bytes) -> str | None:
+    """A key that a YAML text gives twice in one mapping; readers of YAML keep the last in silence.
+
+    Args:
+        content: What :func:`read_yaml` has read.
+    """
+    import yaml
+
+    nodes = [yaml.compose(_text(content, MAX_YAML_BYTES), Loader=yaml.SafeLoader)]
+    seen: set[int] = set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := next((key for key in keys if keys.count(key) > 1), None):
+                return str(twice)
+            nodes += [value for _, value in node.value]
+    return None
+
+
 def read_front_matter(path: Path) -> dict[str, Any]:
     """The metadata at the head of a model card; empty where there is none.
 

@@ -48,15 +48,16 @@ def find_model(ranking: Ranking, name: str) -> ModelRow:
 
     A name is, in this order, a whole one; the short one that the table shows; one that the table
     cut in the middle (``acme/vit…224``, three full stops do as well); or the last part of one.
+    After each, ``@`` and the beginning of a commit choose among several revisions of a model.
 
     Raises:
         ConfigError: No ranked model is called so, or several are.
     """
-    for rows in _matches(ranking, name):
+    base, at, commit = name.rpartition("@")
+    for rows in _matches(ranking, name) + (_matches(ranking, base, commit) if at else []):
         if len(rows) > 1:
             raise ConfigError(
-                f"{name} may be {' or '.join(_listed([row.model_id for row in rows]))}. "
-                "Give more of the name."
+                f"{name} may be {' or '.join(_listed(_told_apart(rows)))}. Give more of the name."
             )
         if rows:
             return _ranked(rows[0])
@@ -66,10 +67,14 @@ def find_model(ranking: Ranking, name: str) -> ModelRow:
     )
 
 
-def _matches(ranking: Ranking, name: str) -> list[list[ModelRow]]:
+def _matches(ranking: Ranking, name: str, commit: str = "") -> list[list[ModelRow]]:
     """The rows that a name may mean, from the closest way of reading it to the freest."""
     short, _ = with_short_names(ranking)
-    rows = list(zip(ranking.rows, (row.model_id for row in short.rows), strict=True))
+    rows = [
+        (row, shown.model_id)
+        for row, shown in zip(ranking.rows, short.rows, strict=True)
+        if (row.revision or "").startswith(commit)
+    ]
     parts = re.split(rf"{ELLIPSIS}|\.\.\.", name)
     pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
     ways: tuple[Callable[[str, str], bool], ...] = (
@@ -79,8 +84,21 @@ def _matches(ranking: Ranking, name: str) -> list[list[ModelRow]]:
         lambda whole, shown: name != "" and whole.endswith(f"/{name}"),
     )
     return [
-        list({row.model_id: row for row, shown in rows if way(row.model_id, shown)}.values())
+        list({_identity(row): row for row, shown in rows if way(row.model_id, shown)}.values())
         for way in ways
+    ]
+
+
+def _identity(row: ModelRow) -> tuple[str, str | None]:
+    return row.model_id, row.revision
+
+
+def _told_apart(rows: list[ModelRow]) -> list[str]:
+    """Names, with the beginning of the commit where one model is there several times."""
+    names = [row.model_id for row in rows]
+    return [
+        f"{name}@{(row.revision or '')[:7]}" if names.count(name) > 1 else name
+        for name, row in zip(names, rows, strict=True)
     ]
 
 

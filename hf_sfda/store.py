@@ -97,7 +97,10 @@ class FeatureStore:
         """Whether a whole entry is there, judged by its marker and size (no checksum)."""
         marker = self._read_marker(key.digest)
         data = self._path(key.digest, ".safetensors")
-        return marker is not None and data.is_file() and data.stat().st_size == marker["bytes"]
+        try:
+            return marker is not None and data.stat().st_size == marker["bytes"]
+        except OSError:  # it is gone, perhaps since a moment ago
+            return False
 
     def get(self, key: FeatureKey) -> Features | None:
         """Read an entry and verify its checksum; returns and raises as :meth:`get_by_digest`."""
@@ -229,8 +232,9 @@ class FeatureStore:
 
     def _drop(self, digest: str, reason: str) -> None:
         logger.warning("Feature file %s is damaged (%s); it is made again.", digest, reason)
-        self._path(digest, ".json").unlink(missing_ok=True)
-        self._path(digest, ".safetensors").unlink(missing_ok=True)
+        with suppress(OSError):  # a store that this user may only read
+            self._path(digest, ".json").unlink(missing_ok=True)
+            self._path(digest, ".safetensors").unlink(missing_ok=True)
 
 
 def _is_marker(marker: Any) -> bool:
@@ -241,7 +245,7 @@ def _is_marker(marker: Any) -> bool:
         name in marker and isinstance(marker[name], kind) and not isinstance(marker[name], bool)
         for name, kind in _MARKER.items()
     )
-    return whole and "last" in marker["stages"]
+    return whole and "last" in marker["stages"] and all(type(n) is str for n in marker["stages"])
 
 
 def default_root() -> Path:

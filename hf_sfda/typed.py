@@ -10,13 +10,15 @@ import difflib
 from collections.abc import Collection, Mapping
 from datetime import date
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.foreign import ForeignError, clean, listing, read_yaml
+from hf_sfda.foreign import ForeignError, clean, listing, read_yaml, repeated_key
 
 _LONGEST = 60  # characters of a value that a message shows
+_LARGEST = 2**63 - 1  # arrays and files count no further
 
 # numpy has numbers of its own, which are as good.
 _NUMBERS: Mapping[Any, type] = {int: Integral, float: Real}
@@ -46,6 +48,8 @@ def read_settings(content: str | bytes, name: str) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must hold `key: value` lines, not a {type(values).__name__}.")
+    if twice := repeated_key(content):
+        raise ConfigError(f"{name} holds {shown(twice)} twice in one place; keep one of them.")
     return {str(key): value for key, value in values.items()}
 
 
@@ -92,21 +96,48 @@ def typed(value: Any, kind: Any, name: str) -> Any:
         return _texts(value, name)
     if isinstance(value, bool) or kind not in _NUMBERS:
         if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
-            return value
+            return _text(value, name) if kind is str else value
     elif isinstance(value, _NUMBERS[kind]):
+        if isinstance(value, Integral) and abs(int(value)) > _LARGEST:
+            raise ConfigError(f"{name} is {shown(value)}; it must lie within 64 bits.")
         return kind(value)
-    quotes = ""
-    if kind is str and isinstance(value, (bool, int, float, date)):
-        quotes = f" In YAML, put it in quotes: {name}: '{value}'."
-    raise ConfigError(f"{name} is {shown(value)}; it must be {_WORDS[kind]}.{quotes}")
+    raise ConfigError(f"{name} is {shown(value)}; it must be {_WORDS[kind]}.{_quotes(value, kind)}")
+
+
+def _quotes(value: Any, kind: Any) -> str:
+    """Advice where YAML took a text for something else."""
+    if kind is not str:
+        return ""
+    if isinstance(value, bool):
+        return " In YAML, put it in quotes: without them yes, no, on and off are true or false."
+    if isinstance(value, (int, float, date)):
+        return f" In YAML, put it in quotes: '{value}'."
+    return ""
+
+
+def _text(value: str, name: str) -> str:
+    # What an unset variable of a shell leaves behind. As a path it would be the current folder.
+    if not value.strip():
+        raise ConfigError(f"{name} is empty; give a value, or leave the option out.")
+    if "\0" in value:  # no path, no id and no column has it
+        raise ConfigError(f"{name} is {shown(value)}; it must not hold a NUL character.")
+    return value
 
 
 def _texts(value: Any, name: str) -> tuple[str, ...]:
     if isinstance(value, str):
-        return (value,)
+        return (_text(value, f"an entry of {name}"),)
     if isinstance(value, (list, tuple)):
         return tuple(typed(item, str, f"an entry of {name}") for item in value)
     raise ConfigError(f"{name} is {shown(value)}; it must be a list of texts, or one text.")
+
+
+def expanded(path: str | Path) -> Path:
+    """A path that somebody typed, with ``~`` replaced: shells leave ``--out=~/x`` as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user; a folder may be called so
+        return Path(path)
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from hf_sfda import __version__
@@ -13,10 +14,14 @@ _LIBRARIES = (
 
 def library_versions() -> dict[str, str]:
     """Name -> version of this package and of the installed libraries it scores with."""
-    found = {"hf-sfda": __version__}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"hf-sfda": __version__} | {
+        name: found for name in _LIBRARIES if (found := _version(name)) is not None
+    }
+
+
+@cache  # finding it means parsing a text; a run asks for each several times
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

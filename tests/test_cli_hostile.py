@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer
@@ -186,6 +187,34 @@ def test_a_token_from_a_file(tmp_path, capsys):
     assert TOKEN not in redact(f"sent {TOKEN}")
     assert choose_token(None, None) is None
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_a_token_in_a_file_from_windows(tmp_path, encoding):
+    mark = b"\xff\xfe" if encoding == "utf-16-le" else b""
+    (tmp_path / "token").write_bytes(mark + f"{TOKEN}\r\n".encode(encoding))
+    assert choose_token(None, tmp_path / "token") == TOKEN
+
+
+def test_a_tilde_that_the_shell_left(tmp_path, monkeypatch):
+    from hf_sfda.config import RankConfig
+    from hf_sfda.finished import read_ranking
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "token").write_text(TOKEN)
+    assert choose_token(None, Path("~/token")) == TOKEN
+    assert RankConfig("me/ds", out="~/run").run_directory == tmp_path / "run"
+    assert RankConfig("me/ds", out="~nosuchuser/run").run_directory == Path("~nosuchuser/run")
+    (tmp_path / "c.yaml").write_text("dataset: me/ds\n")
+    assert RankConfig.from_yaml("~/c.yaml").dataset == "me/ds"
+    example_ranking().save(tmp_path / "run")
+    assert read_ranking("~/run").rows == read_ranking(tmp_path / "run").rows
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "hf_a\nb", "schlüssel", "a\x00b"])
+def test_a_token_that_cannot_be_sent_is_refused(token, capsys):
+    with pytest.raises(ConfigError, match="--token must be one word of ASCII"):
+        choose_token(token, None)
 
 
 def test_a_token_that_is_typed_works_and_warns(capsys):

@@ -139,6 +139,19 @@ TOO_DEEP = "[" * 5000
         ("a: \x1b[31m", "not YAML"),
         ("models: &a [*a]", "nested more than"),
         ("? [a]\n: b", "not YAML"),
+        (f"confidence: 1{'0' * 400}", "confidence is 1000.*; it must lie within 64 bits"),
+        (f"confidence: -1{'0' * 400}", "confidence is -1000.*; it must lie within 64 bits"),
+        (f"seed: 1{'0' * 30}", "seed is 1000.*; it must lie within 64 bits"),
+        (f"samples: 1{'0' * 5000}", "not YAML"),
+        ("samples: 5\nsamples: 10", "'samples' twice"),
+        ("dataset: me/other", "'dataset' twice"),
+        ("split: ''", "split is empty; give a value, or leave the option out"),
+        ("out: ' '", "out is empty"),
+        ("models: ''", "an entry of models is empty"),
+        ("models: [a/b, '']", "an entry of models is empty"),
+        ("metrics: ['']", "an entry of metrics is empty"),
+        ('out: "a\\0b"', "out is .*; it must not hold a NUL character"),
+        ('models: ["\\0"]', "an entry of models is .*NUL"),
     ],
 )
 def test_a_file_with_a_value_of_the_wrong_kind(tmp_path, text, message):
@@ -183,6 +196,17 @@ def test_options_in_python_are_checked_alike():
         RankConfig("me/ds", samples="abc")
     with pytest.raises(ConfigError, match="dataset is 5; it must be text"):
         RankConfig.from_dict({"dataset": 5})
+
+
+def test_an_alias_and_a_merge_are_no_repeated_keys(tmp_path):
+    (tmp_path / "c.yaml").write_text("<<: {samples: 50, seed: 1}\ndataset: &d me/ds\nsplit: *d\n")
+    config = RankConfig.from_yaml(tmp_path / "c.yaml")
+    assert (config.samples, config.dataset, config.split) == (50, "me/ds", "me/ds")
+
+
+def test_a_path_that_can_be_none():
+    with pytest.raises(ConfigError, match="Cannot read the configuration"):
+        RankConfig.from_yaml("a\0b")
 
 
 def test_fingerprint_ignores_who_and_where_but_not_what():

@@ -14,6 +14,9 @@ from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download, snapshot
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils import close_session, get_session
 
+from hf_sfda.errors import ExtractionError
+from hf_sfda.hub import download_model, explain
+from hf_sfda.types import Candidate
 from tests.hub_server import HubServer
 
 DATA = bytes(range(256)) * 4000  # about 1 MB
@@ -142,3 +145,24 @@ def test_connections_are_kept_alive(hub: HubServer) -> None:
         HfApi().model_info("me/model")
     assert len(set(server.sockets) - before) == 1
     assert not any("hub-test-token" in str(r) for r in hub.requests)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"[" * 100_000, "nested too deeply"), (b'[{"id": "acme/v', "not JSON")],
+)
+def test_a_download_whose_listing_cannot_be_read_is_a_failed_model(
+    hub: HubServer, naps: list[float], content: bytes, reason: str
+) -> None:
+    hub.put("me/model", {"config.json": "{}", "model.safetensors": DATA})
+    candidate = Candidate("me/model", revision=hub.repo("me/model", "model").head.sha)
+    hub.faults.add(path_regex="^/api/", action="replace", content=content, times=None)
+    with pytest.raises(ExtractionError, match=reason) as caught:
+        download_model(candidate)
+    assert "Error" not in str(caught.value)
+
+
+def test_deep_nesting_is_said_in_plain_words() -> None:
+    assert explain(RecursionError("maximum recursion depth exceeded")) == (
+        "what was read is nested too deeply"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -387,6 +388,26 @@ def test_a_workflow_is_written_and_kept(hub, board):
     _, err = board(*asked, "--yes", code=1)
     assert "not ours" in err
     assert path.read_text() == "name: mine\n"
+
+
+@pytest.mark.parametrize(
+    "requirement", ['x; python_version < "3.13"', "x$(id)", "`id`", "a: b", "a #b", "a\nb", "a\\b"]
+)
+def test_a_requirement_that_breaks_the_workflow_is_refused(hub, board, requirement):
+    asked = ["schedule", BOARD, "--github-actions", "board.yaml", "--requirement", requirement]
+    _, err = board(*asked, "--yes", code=1)
+    assert "which a workflow cannot hold as it is" in err
+    assert not Path("board.yaml").exists()
+
+
+def test_a_requirement_with_a_marker_stays_what_it_is(hub, board):
+    requirement = "hf-sfda[timm] @ https://example.org/x.whl ; python_version < '3.13'"
+    asked = ["schedule", BOARD, "--github-actions", "board.yaml", "--requirement", requirement]
+    board(*asked, "--yes")
+    workflow = yaml.safe_load(Path("board.yaml").read_text())
+    _, install, _ = workflow["jobs"]["update"]["steps"]
+    *_, given = shlex.split(install["run"])
+    assert given == requirement
 
 
 @pytest.fixture

@@ -75,3 +75,15 @@ def test_long_lists_are_cut():
     names = [f"acme/m{i}" for i in range(15)]
     with pytest.raises(ConfigError, match=r"acme/m9, 5 more\."):
         find_model(ranking(*names), "none")
+
+
+def test_two_revisions_of_a_model_are_told_apart():
+    rows = [ModelRow("acme/vit", sha * 40, "ok", rank=i) for i, sha in enumerate("ab", 1)]
+    of = Ranking({"metric": "sfda_cv"}, {}, (*rows, ModelRow("a@b/c", None, "ok", rank=3)))
+    with pytest.raises(ConfigError, match="vit may be acme/vit@aaaaaaa or acme/vit@bbbbbbb"):
+        find_model(of, "acme/vit")
+    for name in ("acme/vit@b", "vit@bbbbbbb", f"acme/vit@{'b' * 40}"):
+        assert find_model(of, name).revision == "b" * 40
+    assert find_model(of, "a@b/c").model_id == "a@b/c"
+    with pytest.raises(ConfigError, match="There is no acme/vit@c"):
+        find_model(of, "acme/vit@c")

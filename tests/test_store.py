@@ -123,7 +123,7 @@ MARKER = ("key", "bytes", "sha256", "stages", "n_samples", "params", "seconds", 
 
 
 @pytest.mark.parametrize("name", MARKER)
-@pytest.mark.parametrize("value", [None, True, "x", ["other"]], ids=repr)
+@pytest.mark.parametrize("value", [None, True, "x", ["other"], ["last", []]], ids=repr)
 def test_a_marker_that_lacks_a_key_is_a_damaged_entry(tmp_path, name, value):
     store = FeatureStore(tmp_path)
     store.put(KEY, features())
@@ -302,3 +302,31 @@ def test_a_store_that_cannot_be_made_says_so(monkeypatch):
     monkeypatch.setattr("huggingface_hub.cached_assets_path", full)
     with pytest.raises(StoreError, match=r"Cannot make the feature store .*No space left.*HF_HOME"):
         FeatureStore()
+
+
+def test_a_damaged_entry_that_may_not_be_removed_counts_as_none(tmp_path, monkeypatch):
+    """Such as in a store that several people read."""
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    next(tmp_path.glob("??/*.safetensors")).write_bytes(b"damaged")
+
+    def refuse(self, missing_ok=False):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert store.get(KEY) is None
+
+
+def test_an_entry_that_goes_away_while_it_is_looked_at_is_none(tmp_path, monkeypatch):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    data = next(tmp_path.glob("??/*.safetensors"))
+    real = FeatureStore._read_marker
+
+    def read_and_clear(self, digest):
+        marker = real(self, digest)
+        data.unlink()
+        return marker
+
+    monkeypatch.setattr(FeatureStore, "_read_marker", read_and_clear)
+    assert not store.has(KEY)

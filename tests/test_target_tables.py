@@ -9,11 +9,13 @@ import io
 import json
 import tarfile
 import threading
+from itertools import pairwise
 
 import pytest
 
 from hf_sfda import load_target
 from hf_sfda.errors import TargetError
+from hf_sfda.target.readme import check_folder, names_data_files
 from tests import factories
 
 ROWS = [(f"über text {i}", "ab"[i % 2]) for i in range(20)]
@@ -334,6 +336,59 @@ def test_settings_that_lead_outside_read_nothing(hub, tmp_path, server, monkeypa
             read("me/nosy")
         assert "über" not in str(caught.value)
     assert server[1] == []
+
+
+NESTED = "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghij")
+)
+OUTSIDE = "configs:\n- config_name: default\n  data_files: /secret.csv\n"
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        f"\n---\n{OUTSIDE}---\n",
+        f" \t\r\n---\n{OUTSIDE}---\n",
+        f"---\na: 1\n---x: 2\n{OUTSIDE}---\n",
+        f"---\r{OUTSIDE}---\n".replace("\n", "\r") + "\n",
+        f"---\r\n{OUTSIDE}---".replace("\n", "\r\n"),
+        f"---\n{OUTSIDE}--- \t\n# x",
+        f"\ufeff---\n{OUTSIDE}---\n",
+    ],
+)
+def test_settings_are_checked_wherever_datasets_finds_them(hub, monkeypatch, card):
+    hub.put("me/nosy", {"README.md": card, "train.csv": lines()}, repo_type="dataset")
+    monkeypatch.setattr("datasets.load_dataset_builder", lambda *a, **k: pytest.fail("built"))
+    with pytest.raises(TargetError, match="outside the repository"):
+        load_target("me/nosy")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "configs: &a [*a]",
+        "configs:\n- data_files: &a [*a]",
+        "configs: " + "[" * 5000,
+        "a: &a [x, x, x, x, x, x, x, x, x]\n" + NESTED + "configs:\n- data_files: *j",
+        "configs: !!timestamp x",
+        "x: " + "y" * 9_000_000,
+    ],
+    ids=["loop", "loop of files", "deep", "bomb", "odd value", "long"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+def test_settings_that_cannot_be_read_are_an_error_of_ours(tmp_path, settings, name):
+    text = f"---\n{settings}\n---\n" if name == "README.md" else settings
+    (tmp_path / name).write_text(text)
+    with pytest.raises(TargetError, match=f"the settings in its {name} cannot be read"):
+        check_folder("me/x", tmp_path)
+    assert not names_data_files(tmp_path)
+
+
+@pytest.mark.parametrize("configs", ["5", "true", "abc", "[5, [a], null]", "{a: 1}", ""])
+def test_configs_of_another_kind_name_no_files(tmp_path, configs):
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
+    check_folder("me/x", tmp_path)
+    assert not names_data_files(tmp_path)
 
 
 def test_settings_that_stay_inside_are_followed(hub):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ TokenFileOption = Annotated[
     typer.Option("--token-file", help="File that holds the Hub token.", show_default=False),
 ]
 
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST_TOKEN = 10_000  # bytes; a file with more holds something else
 
 
@@ -42,11 +44,14 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
     from hf_sfda.errors import ConfigError
     from hf_sfda.hub import keep_secret
     from hf_sfda.processes import is_main_process
+    from hf_sfda.typed import expanded
 
     if token is not None and token_file is not None:
         raise ConfigError("Both --token and --token-file are given; keep one, best --token-file.")
     if token is not None:
         keep_secret(token)
+        if not _is_token(token):
+            raise ConfigError("--token must be one word of ASCII; leave it out for none.")
         if is_main_process():
             typer.echo(
                 "Warning: the list of processes shows --token to everybody on this machine. Set "
@@ -57,16 +62,23 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
     if token_file is None:
         return None
     try:
-        with token_file.open("rb") as file:
-            text = file.read(_LONGEST_TOKEN).decode("ascii").strip()
+        with expanded(token_file).open("rb") as file:
+            content = file.read(_LONGEST_TOKEN)
+        # Windows puts a mark in front, and PowerShell writes UTF-16.
+        text = content.decode("utf-16" if content[:2] in _UTF16 else "utf-8-sig").strip()
     except OSError as error:
         raise ConfigError(f"Cannot read --token-file {token_file}: {error.strerror}.") from error
     except UnicodeDecodeError:
         text = ""
-    if len(text.split()) != 1:
+    if not _is_token(text):
         raise ConfigError(f"--token-file {token_file} must hold one token and nothing else.")
     keep_secret(text)
     return text
+
+
+def _is_token(text: str) -> bool:
+    """Whether a text can be sent to the Hub as a token."""
+    return text.isascii() and text.isprintable() and len(text.split()) == 1 and " " not in text
 
 
 def choose_format(format_: Format, json_: bool, quiet: bool) -> Format:

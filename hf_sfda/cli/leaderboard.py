@@ -205,10 +205,10 @@ def schedule(
     output = _output(format_, json_, quiet)
     if github_actions is not None:
         from hf_sfda.leaderboard.workflow import plan_workflow
+        from hf_sfda.typed import expanded
 
-        plan = plan_workflow(
-            _id(repo), github_actions, every=every, requirement=requirement, token=token
-        )
+        path = expanded(github_actions)
+        plan = plan_workflow(_id(repo), path, every=every, requirement=requirement, token=token)
     else:
         from hf_sfda.leaderboard.schedule import plan_schedule
 
@@ -309,9 +309,10 @@ def _id(text: str) -> str:
 
 def _read(path: Path) -> str:
     from hf_sfda.errors import ConfigError
+    from hf_sfda.typed import expanded
 
     try:
-        return path.read_text(encoding="utf-8")
+        return expanded(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Cannot read {path}: {error}.") from error
 

@@ -12,7 +12,7 @@ from hf_sfda.errors import ExtractionError
 from hf_sfda.hub.api import fetch, hub_api
 from hf_sfda.hub.checksums import matches
 from hf_sfda.hub.files import MODEL_FILES, WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
-from hf_sfda.hub.reasons import explain
+from hf_sfda.hub.reasons import explain_answer
 from hf_sfda.progress import Advance, NoProgress, Progress
 from hf_sfda.types import Candidate
 
@@ -123,7 +123,7 @@ def _download(
     # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError): whatever it is, it
     # belongs to this candidate alone.
     except Exception as error:
-        raise ExtractionError(explain(error)) from error
+        raise ExtractionError(explain_answer(error)) from error
     return Path(folder)
 
 

@@ -39,6 +39,8 @@ def explain(error: BaseException) -> str:
         return redact(f"the disk is full{where}; free some space and run again, downloads resume")
     if any(is_unreachable(link) for link in chain):
         return redact(f"the Hub at {_endpoint()} cannot be reached; check the network, run again")
+    if any(isinstance(link, RecursionError) for link in chain):
+        return "what was read is nested too deeply"
     lines = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
     return bounded(redact(said), _LONGEST)

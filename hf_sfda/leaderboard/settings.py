@@ -93,8 +93,8 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
     )
     if models and "query" in values:
         raise ConfigError(f"{name} has both `models` and `query`; keep one of them.")
-    query = _mapping(values.get("query") or {}, ("top", "max_params"), f"{name}, query")
-    budget = _mapping(values.get("budget") or {}, ("candidates", "params"), f"{name}, budget")
+    query = _part(values, "query", ("top", "max_params"), name)
+    budget = _part(values, "budget", ("candidates", "params"), name)
     return Settings(
         targets=targets,
         models=models,
@@ -137,6 +137,13 @@ def _mapping(values: Any, allowed: tuple[str, ...], name: str) -> dict[str, Any]
     if unknown := unknown_keys(values, allowed):
         raise ConfigError(f"{name}: unknown key {unknown}")
     return values
+
+
+def _part(
+    values: Mapping[str, Any], key: str, allowed: tuple[str, ...], name: str
+) -> dict[str, Any]:
+    part = values.get(key)  # a key without a value is like none
+    return _mapping({} if part is None else part, allowed, f"{name}, {key}")
 
 
 def _typed(values: Mapping[str, Any], key: str, kind: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ from hf_sfda.publish.changes import diff_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+_UNFIT = re.compile(r'["$`\\\x00-\x1f]|: | #')
+"""What YAML or the shell would not take as it is in the line that installs a requirement."""
 
 _OURS = "# Written by hf-sfda"
 
@@ -86,6 +90,11 @@ def plan_workflow(
     from hf_sfda.hub import hub_api
 
     check_schedule(every)
+    if requirement is not None and _UNFIT.search(requirement):
+        raise PublishError(
+            f"The requirement is {requirement!r}, which a workflow cannot hold as it is. Leave out "
+            "double quotes (markers take single ones), $, backticks, backslashes, ': ' and ' #'."
+        )
     api, repo = hub_api(token), Repo(repo_id, "dataset")
     user = who_am_i(api).name
     copy = None

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import MAX_YAML_BYTES, ForeignError, read_yaml
 
 SETTINGS_FILES = ("README.md", ".huggingface.yaml")
 """Where ``datasets`` looks for ``configs``."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|.*::")  # also a drive letter
-_FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?)^---", re.DOTALL | re.MULTILINE)
 
 
 def names_data_files(folder: Path) -> bool:
@@ -47,11 +47,8 @@ def check_settings(shown: str, name: str, text: str) -> None:
     """
     try:
         settings = _settings(name, text)
-    except Exception as error:  # yaml's own, and RecursionError on nested input
-        raise TargetError(
-            f"{shown}: the settings in its {name} cannot be read ({type(error).__name__}). "
-            "Correct them, or pass another revision."
-        ) from error
+    except ForeignError as error:
+        raise _unreadable(shown, name, error) from error
     for config in _configs(settings):
         for pattern in _patterns(config):
             if _leads_outside(pattern):
@@ -66,31 +63,52 @@ def check_folder(shown: str, folder: Path) -> None:
     """:func:`check_settings` for the settings files in a folder."""
     for name in SETTINGS_FILES:
         try:
-            text = (folder / name).read_text(encoding="utf-8", errors="replace")
+            text = _text(folder / name)
         except OSError:
             continue
+        except ForeignError as error:
+            raise _unreadable(shown, name, error) from error
         check_settings(shown, name, text)
+
+
+def _unreadable(shown: str, name: str, error: ForeignError) -> TargetError:
+    return TargetError(
+        f"{shown}: the settings in its {name} cannot be read ({error}). "
+        "Correct them, or pass another revision."
+    )
 
 
 def _read(file: Path) -> Any:
     try:
-        return _settings(file.name, file.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
+        return _settings(file.name, _text(file))
+    except (OSError, ForeignError):
         return None
 
 
+def _text(file: Path) -> str:
+    # Line ends stay as they are: where the settings end depends on them.
+    with file.open(encoding="utf-8", errors="replace", newline="") as lines:
+        text = lines.read(MAX_YAML_BYTES + 1)
+    if len(text) > MAX_YAML_BYTES:  # else what lies beyond would be read, and not checked
+        raise ForeignError(f"larger than {MAX_YAML_BYTES // 1_000_000} MB")
+    return text
+
+
 def _settings(name: str, text: str) -> Any:
-    import yaml
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     if name != "README.md":
-        return yaml.safe_load(text)
-    match = _FRONT_MATTER.match(text.removeprefix("\ufeff"))
-    return yaml.safe_load(match[1]) if match else None
+        return read_yaml(text)
+    # The very expression that `datasets` uses: what it would read must not go past the checks.
+    match = REGEX_YAML_BLOCK.search(text.removeprefix("\ufeff"))
+    return read_yaml(match[2]) if match else None
 
 
 def _configs(settings: Any) -> Iterator[Mapping[str, Any]]:
     configs = settings.get("configs") if isinstance(settings, Mapping) else None
-    for config in [configs] if isinstance(configs, Mapping) else configs or ():
+    if isinstance(configs, Mapping):
+        configs = [configs]
+    for config in configs if isinstance(configs, (list, tuple)) else ():
         if isinstance(config, Mapping):
             yield config
 

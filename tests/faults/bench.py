@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,12 @@ class Trials:
 
     @contextmanager
     def one(self, name: str) -> Iterator[None]:
-        """A fault; an assertion that fails inside is noted and the next fault is tried."""
+        """A fault; whatever fails inside is noted and the next fault is tried."""
         self.tried += 1
         try:
             yield
-        except AssertionError as error:
-            self.failures.append(f"{name}: {error}")
+        except Exception as error:  # output that is cut is no JSON, a lost row is a StopIteration
+            self.failures.append(f"{name}: {type(error).__name__}: {error}")
 
     @property
     def survived(self) -> int:
@@ -106,6 +107,7 @@ class Bench:
         # A name of its own for each run: two rows of a table must not be the same run.
         save_run(self._pieces / "first", make_ranking(dataset="me/birds"))
         save_run(self._pieces / "plants")
+        self._kept: dict[str, Any] = {}
         self.forks = Forks(self.root, {**os.environ, **hub_variables(self.hub.url, self.home)})
         self.reset()
         assert self.forks.warm_up(*RANK, cwd=self.work).code == 0
@@ -124,6 +126,24 @@ class Bench:
         self.hub.put("me/shapes", self._pieces / "data", repo_type="dataset")
         for name in ("vit", "resnet"):
             self.hub.put(f"acme/{name}", self._pieces / name)
+
+    def keep(self, name: str) -> None:
+        """Remember the Hub and the files as they are now."""
+        place = self._pieces / "kept" / name
+        place.parent.mkdir(exist_ok=True)
+        shutil.copytree(self.root, place, symlinks=True)
+        state = self.hub.state
+        self._kept[name] = deepcopy((state.repos, state.collections, state.uploads))
+
+    def restore(self, name: str) -> None:
+        """Put everything back as :meth:`keep` found it, with a healthy Hub."""
+        shutil.rmtree(self.root)
+        shutil.copytree(self._pieces / "kept" / name, self.root, symlinks=True)
+        self.hub.reset()
+        state = self.hub.state
+        tables = (state.repos, state.collections, state.uploads)
+        for table, kept in zip(tables, deepcopy(self._kept[name]), strict=True):
+            table.update(kept)
 
     def run(self, *arguments: str, **fault: int) -> Result:
         """Run a command in the working directory."""
@@ -147,6 +167,7 @@ class Rank:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         bench.reset()
+        bench.keep("rank")
         result = bench.run(*RANK)
         assert result.code == 0, result.err
         self.changes, self.requests = result.changes, result.requests
@@ -155,7 +176,7 @@ class Rank:
 
     def strike(self, **fault: int) -> None:
         """Meet a fault of this machine, then run the same command undisturbed."""
-        self.bench.reset()
+        self.bench.restore("rank")
         result = self.bench.run(*RANK, **fault)
         if result.code != -9:
             plain(result)
@@ -164,7 +185,7 @@ class Rank:
 
     def strike_hub(self, request: int, times: int | None, **fault: Any) -> None:
         """Meet a fault of the Hub, then run the same command undisturbed."""
-        self.bench.reset()
+        self.bench.restore("rank")
         self.bench.hub.faults.add(skip=request, times=times, **fault)
         result = self.bench.run(*RANK)
         plain(result)
@@ -218,6 +239,8 @@ class Publish:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self._prepare()
+        self.bench.keep("publish")
         self._start()
         self.before = state(bench.hub)
         result = bench.run(*PUBLISH, "--yes")
@@ -226,6 +249,9 @@ class Publish:
         self.after = state(bench.hub)
 
     def _start(self) -> None:
+        self.bench.restore("publish")
+
+    def _prepare(self) -> None:
         self.bench.reset()
         for name in ("acme/vit", "me/resnet", "me/noise"):
             self.bench.hub.put(name, {"README.md": CARD})
@@ -270,6 +296,8 @@ class Leaderboard:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self._prepare()
+        self.bench.keep("leaderboard")
         self._start()
         result = bench.run("leaderboard", "update", "me/board", "--yes", "--json")
         assert result.code == 0, result.err
@@ -278,6 +306,9 @@ class Leaderboard:
         assert {row[0] for row in self.rows} == set(MODELS)
 
     def _start(self) -> None:
+        self.bench.restore("leaderboard")
+
+    def _prepare(self) -> None:
         self.bench.reset()
         settings = {
             "datasets": ["me/shapes"], "models": list(MODELS), "metrics": ["knn"], "samples": 18,
