@@ -1,6 +1,6 @@
-"""From features to rows: score every candidate, order them, say how sure the order is.
+"""From features to rows: score each candidate, order them, and measure how sure the order is.
 
-Pure functions of arrays; who extracted the features, and where, does not matter here.
+Pure functions of arrays: they neither read files nor know where the features were extracted.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.config import RankConfig
+from hf_sfda.errors import MetricError
 from hf_sfda.metrics import Metric, get_metric
-from hf_sfda.scoring import pooled, score, score_all, score_permuted
+from hf_sfda.scoring import (
+    make_problem,
+    permuted_scores,
+    rescaled_across_candidates,
+    score_problem,
+    score_problem_by_all,
+)
 from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Score
 from hf_sfda.uncertainty import (
     Uncertainty,
@@ -33,27 +40,34 @@ from hf_sfda.uncertainty import (
 )
 from hf_sfda.views import view_features
 
+if TYPE_CHECKING:
+    from hf_sfda.metrics.problem import Problem
+
 AnyFloats = npt.NDArray[np.floating[Any]]
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One candidate with everything its row needs.
+    """A candidate with its scores, and what its row in the ranking needs beside them.
 
     Attributes:
-        candidate: Who.
+        candidate: The checkpoint.
         scores: metric -> score; metrics that do not apply to this candidate are absent.
-        units: (N,) or (G,) contributions to the chosen metric whose mean is its value: per sample,
-            or jackknife pseudo-values per group of samples; ``None`` for baselines.
+        contributions: (N,) or (G,) float64 whose mean is the score of the chosen metric: one value
+            a sample, or a jackknife pseudo-value a group of samples. The bootstrap resamples them.
+            ``None`` for baselines.
         floor: The chosen metric on shuffled labels; ``None`` if not measured.
-        feature_dim: Width of the scored view.
+        feature_dim: Width D of the scored features.
+        params: Number of parameters.
+        samples_per_second: Throughput of the extraction.
         feature_key: Where the features are stored.
+        warnings: What the metrics warned of, and why a metric has no score.
     """
 
     candidate: Candidate
     scores: Mapping[str, Score]
-    units: FloatArray | None
+    contributions: FloatArray | None
     floor: float | None
     feature_dim: int
     params: int | None
@@ -70,13 +84,13 @@ def score_candidate(
     *,
     feature_key: str | None = None,
 ) -> Scored:
-    """Compute all metrics of one candidate, and what the error bars need.
+    """Compute all metrics of one candidate, and what its intervals and noise floor need.
 
     Args:
-        candidate: Who made the features.
+        candidate: The checkpoint.
         features: Of N samples.
         labels: (N,) in ``0..C-1``.
-        config: Metrics, view, seed, permutations.
+        config: Metrics, layers, seed, permutations.
         feature_key: Passed on to the row.
 
     Raises:
@@ -84,69 +98,55 @@ def score_candidate(
             out and named in :attr:`Scored.warnings`.
     """
     X = view_features(features, labels, config.view)
-    scores: dict[str, Score] = {}
-    warnings: list[str] = []
-    outcomes = score_all(
-        X,
-        labels,
-        config.metrics,
-        candidate=candidate,
-        source_logits=features.source_logits,
-        seed=config.seed,
-        **_options(config, *config.metrics),
-    )
-    for name, outcome in outcomes.items():
-        if isinstance(outcome, Score):
-            scores[name] = outcome
-        elif name == config.metric:
-            raise outcome
-        else:
-            warnings.append(f"{name}: {outcome}")
-    chosen = scores[config.metric]
-    warnings += chosen.warnings
-    metric = get_metric(config.metric)
+    problem = make_problem(X, labels, features.source_logits, seed=config.seed)
+    options = _options(config, *config.metrics)
+    outcomes = score_problem_by_all(problem, config.metrics, candidate=candidate, **options)
+    failed = {name: error for name, error in outcomes.items() if isinstance(error, MetricError)}
+    if config.metric in failed:
+        raise failed.pop(config.metric)
+    scores = {name: score for name, score in outcomes.items() if isinstance(score, Score)}
+    chosen, metric = scores[config.metric], get_metric(config.metric)
     return Scored(
         candidate=candidate,
         scores=scores,
-        units=_units(metric, chosen, X, labels, features.source_logits, config),
-        floor=_floor(metric, X, labels, features.source_logits, config),
+        contributions=_contributions(metric, chosen, X, labels, features.source_logits, config),
+        floor=_floor(metric, problem, config),
         feature_dim=X.shape[1],
         params=candidate.params or features.params,
         samples_per_second=features.samples_per_second,
         feature_key=feature_key,
-        warnings=tuple(warnings),
+        warnings=(*(f"{name}: {error}" for name, error in failed.items()), *chosen.warnings),
     )
 
 
 def rescore(
     features: Features, labels: IntArray, metric: str, config: RankConfig
 ) -> tuple[Score, FloatArray | None]:
-    """One metric of a candidate as :func:`score_candidate` computes it, and what is resampled.
+    """One metric of a candidate, computed as :func:`score_candidate` does.
 
     Args:
         features: Of N samples.
         labels: (N,) in ``0..C-1``.
-        metric: Any metric that looks at features, whether or not the run sorted by it.
-        config: View, folds, seed.
+        metric: Any metric of features; the run need not have computed it.
+        config: Layers, folds, seed.
 
     Returns:
-        The score, and :attr:`Scored.units` of this metric.
+        The score, and its :attr:`Scored.contributions`.
 
     Raises:
-        MetricError: It cannot be computed.
+        MetricError: The metric cannot be computed.
     """
     X = view_features(features, labels, config.view)
     logits = features.source_logits
-    found = score(
-        X, labels, metric, source_logits=logits, seed=config.seed, **_options(config, metric)
-    )
-    return found, _units(get_metric(metric), found, X, labels, logits, config)
+    problem = make_problem(X, labels, logits, seed=config.seed)
+    score = score_problem(problem, metric, **_options(config, metric))
+    return score, _contributions(get_metric(metric), score, X, labels, logits, config)
 
 
 def assemble(
     scored: Sequence[Scored], labels: IntArray, class_names: Sequence[str], config: RankConfig
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:
-    """Order the candidates and say what the order is worth.
+    """Order the candidates, with intervals, ties, agreement between metrics, and warnings.
 
     Args:
         scored: Every candidate that has the chosen metric.
@@ -160,38 +160,37 @@ def assemble(
     """
     if not scored:
         return [], {}, []
-    scored = _pool(scored)
-    known = sorted({name for one in scored for name in one.scores})
+    scored = _rescaled(scored)
+    names = sorted({name for model in scored for name in model.scores})
     table = {
-        name: [one.scores[name].value if name in one.scores else math.nan for one in scored]
-        for name in known
+        name: [model.scores[name].value if name in model.scores else math.nan for model in scored]
+        for name in names
     }
-    certainty = _certainty(scored, np.array(table[config.metric]), labels, config)
+    uncertainty = _uncertainty(scored, np.array(table[config.metric]), labels, config)
     intervals = _intervals(scored, labels, config)
-    order = sorted(range(len(scored)), key=lambda index: certainty[index].rank)
+    order = sorted(range(len(scored)), key=lambda index: uncertainty[index].rank)
     counts = dict(
         zip(class_names, np.bincount(labels, minlength=len(class_names)).tolist(), strict=True)
     )
-    rows = [_row(scored[i], certainty[i], intervals[i], config) for i in order]
+    rows = [_row(scored[i], uncertainty[i], intervals[i], config) for i in order]
     rows = [_with_hazards(row, config.metric, len(labels), len(class_names)) for row in rows]
     agreement = agreement_with(config.metric, table)
     warnings = diagnose(rows, metric=config.metric, class_counts=counts, agreement=agreement)
     return rows, agreement, warnings
 
 
-def _pool(scored: Sequence[Scored]) -> list[Scored]:
+def _rescaled(scored: Sequence[Scored]) -> list[Scored]:
     """Give metrics that compare candidates with each other their final values."""
-    final = [dict(one.scores) for one in scored]
-    for name in {name for scores in final for name in scores if get_metric(name).pool is not None}:
+    final = [dict(model.scores) for model in scored]
+    for name in {name for scores in final for name in scores}:
         having = [scores for scores in final if name in scores]
-        for scores, value in zip(
-            having, pooled(name, [scores[name] for scores in having]), strict=True
-        ):
+        values = rescaled_across_candidates(name, [scores[name] for scores in having])
+        for scores, value in zip(having, values, strict=True):
             scores[name] = value
-    return [replace(one, scores=scores) for one, scores in zip(scored, final, strict=True)]
+    return [replace(model, scores=scores) for model, scores in zip(scored, final, strict=True)]
 
 
-def _units(
+def _contributions(
     metric: Metric,
     chosen: Score,
     X: AnyFloats,
@@ -199,64 +198,45 @@ def _units(
     source_logits: AnyFloats | None,
     config: RankConfig,
 ) -> FloatArray | None:
-    """What the bootstrap resamples for this metric; nothing where no sample has a share in it."""
-    if metric.needs == "candidate" or metric.pool is not None:
+    """What the bootstrap resamples for this metric, see :class:`Scored`."""
+    if not metric.scores_samples:
         return None
     if chosen.per_sample is not None:
         return chosen.per_sample
     options = _options(config, metric.name)
 
-    def rescored(indices: IntArray) -> float:
+    def score_part(indices: IntArray) -> float:
         logits = None if source_logits is None else source_logits[indices]
-        return score(
-            X[indices],
-            labels[indices],
-            metric.name,
-            source_logits=logits,
-            seed=config.seed,
-            min_class_size=1,  # leaving a group out may leave a class of two with one
-            **options,
-        ).value
+        # Leaving a group out may leave a class of two with one sample: min_class_size=1.
+        problem = make_problem(
+            X[indices], labels[indices], logits, seed=config.seed, min_class_size=1
+        )
+        return score_problem(problem, metric.name, **options).value
 
-    return group_jackknife(rescored, labels, seed=config.seed)
+    return group_jackknife(score_part, labels, seed=config.seed)
 
 
-def _floor(
-    metric: Metric,
-    X: AnyFloats,
-    labels: IntArray,
-    source_logits: AnyFloats | None,
-    config: RankConfig,
-) -> float | None:
-    if metric.needs == "candidate" or metric.pool is not None or not metric.supervised:
+def _floor(metric: Metric, problem: Problem, config: RankConfig) -> float | None:
+    if not (metric.scores_samples and metric.supervised and config.permutations):
         return None
-    if not config.permutations:
-        return None
-    permuted = score_permuted(
-        X,
-        labels,
-        metric.name,
-        n_permutations=config.permutations,
-        source_logits=source_logits,
-        seed=config.seed,
-        **_options(config, metric.name),
-    )
+    options = _options(config, metric.name)
+    permuted = permuted_scores(problem, metric.name, n_permutations=config.permutations, **options)
     return noise_floor(permuted)
 
 
 def _options(config: RankConfig, *names: str) -> dict[str, int]:
-    """Settings that at least one of these metrics understands."""
-    understood = {key for name in names for key in signature(get_metric(name).function).parameters}
-    return {"folds": config.folds} if "folds" in understood else {}
+    """Settings of the run that at least one of these metrics takes."""
+    taken = {key for name in names for key in signature(get_metric(name).function).parameters}
+    return {"folds": config.folds} if "folds" in taken else {}
 
 
-def _certainty(
+def _uncertainty(
     scored: Sequence[Scored], values: FloatArray, labels: IntArray, config: RankConfig
 ) -> list[Uncertainty]:
-    units = [one.units for one in scored if one.units is not None]
-    if len(units) < len(scored):  # a baseline: one number a model, and nothing to resample
+    contributions = [model.contributions for model in scored if model.contributions is not None]
+    if len(contributions) < len(scored):  # a baseline has nothing to resample
         return summarise(values, values[None, :], config.confidence)
-    matrix = np.stack(units)  # (M, N), or (M, G) pseudo-values
+    matrix = np.stack(contributions)  # (M, N), or (M, G) pseudo-values
     strata = labels if matrix.shape[1] == len(labels) else one_stratum(matrix)
     resampled = paired_bootstrap(
         matrix, strata, n_resamples=config.resamples, seed=config.seed
@@ -268,13 +248,15 @@ def _certainty(
 def _intervals(
     scored: Sequence[Scored], labels: IntArray, config: RankConfig
 ) -> list[dict[str, tuple[float, float]]]:
-    """Intervals of the metrics beside the chosen one that are means over samples."""
-    found: list[dict[str, tuple[float, float]]] = [{} for _ in scored]
+    """For each candidate: metric -> interval, of the metrics beside the chosen one that are means
+    over samples.
+    """
+    intervals: list[dict[str, tuple[float, float]]] = [{} for _ in scored]
     for name in config.metrics:
         having = [
             (index, sample)
-            for index, one in enumerate(scored)
-            if name in one.scores and (sample := one.scores[name].per_sample) is not None
+            for index, model in enumerate(scored)
+            if name in model.scores and (sample := model.scores[name].per_sample) is not None
         ]
         if name == config.metric or not having:
             continue
@@ -288,38 +270,38 @@ def _intervals(
             resampled, config.confidence, degrees_of_freedom=degrees_of_freedom(labels)
         )
         for (index, _), (low, high) in zip(having, limits, strict=True):
-            found[index][name] = (float(low), float(high))
-    return found
+            intervals[index][name] = (float(low), float(high))
+    return intervals
 
 
 def _row(
-    one: Scored,
-    certainty: Uncertainty,
+    scored: Scored,
+    uncertainty: Uncertainty,
     intervals: Mapping[str, tuple[float, float]],
     config: RankConfig,
 ) -> ModelRow:
-    candidate, resampled = one.candidate, one.units is not None
-    chosen = {config.metric: certainty.interval} if resampled else {}
+    candidate, resampled = scored.candidate, scored.contributions is not None
+    chosen = {config.metric: uncertainty.interval} if resampled else {}
     return ModelRow(
         model_id=candidate.model_id,
         revision=candidate.revision,
         status="ok",
-        rank=certainty.rank,
-        tie_group=certainty.tie_group,
-        scores={name: score.value for name, score in one.scores.items()},
+        rank=uncertainty.rank,
+        tie_group=uncertainty.tie_group,
+        scores={name: score.value for name, score in scored.scores.items()},
         intervals={**chosen, **intervals},
-        rank_interval=certainty.rank_interval if resampled else None,
-        p_best=certainty.p_best if resampled else None,
-        noise_floor=one.floor,
-        params=one.params,
-        feature_dim=one.feature_dim,
+        rank_interval=uncertainty.rank_interval if resampled else None,
+        p_best=uncertainty.p_best if resampled else None,
+        noise_floor=scored.floor,
+        params=scored.params,
+        feature_dim=scored.feature_dim,
         download_bytes=candidate.download_bytes,
-        samples_per_second=one.samples_per_second,
+        samples_per_second=scored.samples_per_second,
         license=candidate.license,
         downloads=candidate.downloads,
         library=candidate.library,
-        feature_key=one.feature_key,
-        warnings=one.warnings,
+        feature_key=scored.feature_key,
+        warnings=scored.warnings,
     )
 
 

@@ -70,10 +70,8 @@ def score(
     Raises:
         MetricError: The input cannot be scored, or the metric or option does not exist.
     """
-    entry = get_metric(metric)
-    _check_options([entry], options)
     problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
-    return _with_warnings(_run(entry, problem, options), _about_labels(problem))
+    return score_problem(problem, metric, **options)
 
 
 def score_all(
@@ -110,22 +108,8 @@ def score_all(
         MetricError: The input cannot be scored by anything, a metric does not exist, or an option
             belongs to none of them.
     """
-    entries = [get_metric(name) for name in metrics]
-    _check_options(entries, options)
     problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
-    outcomes: dict[str, Score | MetricError] = {}
-    warnings = _about_labels(problem)
-    for entry in entries:
-        known = {key: options[key] for key in _option_names(entry) if key in options}
-        try:
-            outcomes[entry.name] = (
-                _run_baseline(entry, candidate)
-                if entry.needs == "candidate"
-                else _with_warnings(_run(entry, problem, known), warnings)
-            )
-        except MetricError as error:
-            outcomes[entry.name] = error
-    return outcomes
+    return score_problem_by_all(problem, metrics, candidate=candidate, **options)
 
 
 def score_permuted(
@@ -144,7 +128,7 @@ def score_permuted(
 
     Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
     once for all shuffles, and a cross-fitted metric scores only a few folds of each shuffle
-    (:attr:`~hf_sfda.metrics.Metric.null_options`): the mean is the same, its spread larger.
+    (:attr:`~hf_sfda.metrics.Metric.permutation_options`): the mean is the same, its spread larger.
     From 20 shuffles on, ``sfda_cv`` scores a few in full and the others by a shortcut that these
     few correct (:mod:`hf_sfda.metrics.shuffles`): a hundred cost about as much as the score.
 
@@ -165,28 +149,105 @@ def score_permuted(
     Raises:
         MetricError: As in :func:`score`.
     """
+    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    return permuted_scores(problem, metric, n_permutations=n_permutations, **options)
+
+
+def score_problem(problem: Problem, metric: str = "sfda_cv", **options: Any) -> Score:
+    """:func:`score` of a problem that is already built.
+
+    Build a problem once with :func:`make_problem` if more than one thing is asked of it: metrics,
+    noise floor and posteriors then share the cast, the rotation for N < D, and the Gram matrices.
+
+    Args:
+        problem: Of :func:`make_problem`.
+        metric: Registered name.
+        options: Options of the metric.
+
+    Raises:
+        MetricError: The metric or the option does not exist, or the metric cannot score this.
+    """
+    entry = get_metric(metric)
+    _check_options([entry], options)
+    return _with_warnings(_run(entry, problem, options), _about_labels(problem))
+
+
+def score_problem_by_all(
+    problem: Problem,
+    metrics: Sequence[str],
+    *,
+    candidate: Candidate | None = None,
+    **options: Any,
+) -> dict[str, Score | MetricError]:
+    """:func:`score_all` of a problem that is already built.
+
+    Args:
+        problem: Of :func:`make_problem`.
+        metrics: Registered names.
+        candidate: The checkpoint, for baselines.
+        options: Each goes to the metrics that have it.
+
+    Returns:
+        metric -> its score, or the error that kept it from one; in the order of ``metrics``.
+
+    Raises:
+        MetricError: A metric does not exist, or an option belongs to none of them.
+    """
+    entries = [get_metric(name) for name in metrics]
+    _check_options(entries, options)
+    outcomes: dict[str, Score | MetricError] = {}
+    warnings = _about_labels(problem)
+    for entry in entries:
+        known = {key: options[key] for key in _option_names(entry) if key in options}
+        try:
+            outcomes[entry.name] = (
+                _run_baseline(entry, candidate)
+                if entry.needs == "candidate"
+                else _with_warnings(_run(entry, problem, known), warnings)
+            )
+        except MetricError as error:
+            outcomes[entry.name] = error
+    return outcomes
+
+
+def permuted_scores(
+    problem: Problem, metric: str = "sfda_cv", *, n_permutations: int = 5, **options: Any
+) -> npt.NDArray[np.float64]:
+    """:func:`score_permuted` of a problem that is already built.
+
+    Args:
+        problem: Of :func:`make_problem`; its seed draws the shuffles.
+        metric: Registered name.
+        n_permutations: P.
+        options: Options of the metric.
+
+    Returns:
+        (P,) scores.
+
+    Raises:
+        MetricError: As in :func:`score_problem`.
+    """
     import torch
 
     entry = get_metric(metric)
     _check_options([entry], options)
-    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
     # Not the metric's own stream: folds and shuffles must have nothing to do with each other.
-    rng = np.random.default_rng([seed, 1])
-    options = {**entry.null_options, **options}
-    if entry.null is not None and n_permutations >= _MANY and problem.kind != "multi-label":
-        null = entry.null
-        found = _guarded(entry, lambda: null(problem, n_permutations, rng, **options))
-        return np.asarray(found, dtype=np.float64)
-    values = np.empty(n_permutations)
+    rng = np.random.default_rng([problem.seed, 1])
+    options = {**entry.permutation_options, **options}
+    scorer = entry.permutation_scorer
+    if scorer is not None and n_permutations >= _MANY and problem.kind != "multi-label":
+        values = _guarded(entry, lambda: scorer(problem, n_permutations, rng, **options))
+        return np.asarray(values, dtype=np.float64)
+    scores = np.empty(n_permutations)
     for p in range(n_permutations):
         shuffle = torch.from_numpy(rng.permutation(len(problem))).to(problem.targets.device)
         shuffled = problem.relabelled(problem.targets[shuffle])
-        values[p] = _run(entry, shuffled, options).value
-    return values
+        scores[p] = _run(entry, shuffled, options).value
+    return scores
 
 
-def pooled(metric: str, scores: Sequence[Score]) -> list[Score]:
-    """Turn scores of single candidates into scores of a pool, for metrics that compare (NCTI).
+def rescaled_across_candidates(metric: str, scores: Sequence[Score]) -> list[Score]:
+    """Final scores of all candidates, for metrics that compare candidates with each other (NCTI).
 
     Args:
         metric: Name.
@@ -197,11 +258,11 @@ def pooled(metric: str, scores: Sequence[Score]) -> list[Score]:
         score each candidate alone.
     """
     entry = get_metric(metric)
-    if entry.pool is None:
+    if entry.rescale_across_candidates is None:
         return list(scores)
     return [
         replace(score, value=value, per_sample=None)
-        for score, value in zip(scores, entry.pool(scores), strict=True)
+        for score, value in zip(scores, entry.rescale_across_candidates(scores), strict=True)
     ]
 
 

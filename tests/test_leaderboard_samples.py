@@ -133,7 +133,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
         name: dataclasses.replace(score, per_sample=np.ones(3))
         for name, score in record.scores.items()
     }
-    content = dump_scored(dataclasses.replace(record, scores=short, units=None))
+    content = dump_scored(dataclasses.replace(record, scores=short, contributions=None))
     hub.put(REPO.id, {path: content}, repo_type="dataset")
     with pytest.raises(PublishError, match="not of the 36 samples"):
         world.compare()

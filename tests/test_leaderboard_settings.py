@@ -193,7 +193,7 @@ def scored(**changes) -> Scored:
             "knn": Score("knn", float(shares.mean()), shares, {"k": 0.1 + 0.2}, ("a hazard",)),
             "logme": Score("logme", float("nan"), None),
         },
-        "units": rng.normal(size=20)[::2],
+        "contributions": rng.normal(size=20)[::2],
         "floor": 1 / 3,
         "feature_dim": 16,
         "params": 12,
@@ -214,9 +214,10 @@ def test_a_record_comes_back_to_the_bit():
     assert back.scores["knn"].details == {"k": 0.1 + 0.2}
     assert np.isnan(back.scores["logme"].value)
     np.testing.assert_array_equal(back.scores["knn"].per_sample, one.scores["knn"].per_sample)
-    np.testing.assert_array_equal(back.units, one.units)
+    np.testing.assert_array_equal(back.contributions, one.contributions)
     assert (back.floor, back.feature_dim, back.warnings) == (1 / 3, 16, ("w",))
-    assert load_scored(dump_scored(scored(units=None, floor=None)), "x").units is None
+    without = load_scored(dump_scored(scored(contributions=None, floor=None)), "x")
+    assert without.contributions is None
 
 
 def test_no_secret_in_a_record():

@@ -98,8 +98,8 @@ def dump_scored(scored: Scored) -> bytes:
         for name, score in scored.scores.items()
         if score.per_sample is not None
     }
-    if scored.units is not None:
-        arrays[_UNITS] = scored.units
+    if scored.contributions is not None:
+        arrays[_UNITS] = scored.contributions
     about = {
         "candidate": asdict(scored.candidate) | {"path": None},
         "scores": {
@@ -150,7 +150,7 @@ def load_scored(content: bytes, name: str) -> Scored:
         return Scored(
             candidate=candidate,
             scores=scores,
-            units=arrays.get(_UNITS),
+            contributions=arrays.get(_UNITS),
             warnings=warnings,
             **about,
         )

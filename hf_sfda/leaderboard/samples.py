@@ -190,4 +190,4 @@ def _run_of(row: ModelRow, ranking: Ranking, rows: Iterable[Row]) -> str | None:
 def _shares(scored: Scored, metric: str, ranked_by: str) -> FloatArray | None:
     """(N,) contributions, or (G,) pseudo-values, which are kept of the board's own metric only."""
     shares = scored.scores[metric].per_sample
-    return scored.units if shares is None and metric == ranked_by else shares
+    return scored.contributions if shares is None and metric == ranked_by else shares

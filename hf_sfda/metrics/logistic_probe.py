@@ -25,11 +25,11 @@ _LEAST_LOG = math.log(1e-12)
     reference="Kornblith, Shlens & Le, CVPR 2019, arXiv:1805.08974 (linear evaluation)",
     invariant_to=frozenset({"translation", "scale", "rotation"}),
     held_out=True,
-    null_options={"enough": 200},
+    permutation_options={"max_scored": 200},
     maximum=1.0,
 )
 def logistic_probe(
-    problem: Problem, *, folds: int = 5, penalty: float = 1e-3, enough: int | None = None
+    problem: Problem, *, folds: int = 5, penalty: float = 1e-3, max_scored: int | None = None
 ) -> Score:
     r"""Cross-validated accuracy of multinomial logistic regression.
 
@@ -57,7 +57,7 @@ def logistic_probe(
         problem: What to score.
         folds: K, at least 2; no more than N are made.
         penalty: lambda.
-        enough: Stop after the fold with which so many samples have been scored.
+        max_scored: Stop after the fold with which so many samples have been scored.
 
     Raises:
         MetricError: An option is out of range.
@@ -69,7 +69,7 @@ def logistic_probe(
         )
     y, n = problem.labels, len(problem)
     n_folds = min(folds, n)
-    n_scored = n_folds if enough is None else min(n_folds, math.ceil(n_folds * enough / n))
+    n_scored = n_folds if max_scored is None else min(n_folds, math.ceil(n_folds * max_scored / n))
     fold = torch.from_numpy(stratified_folds(y.cpu().numpy(), n_folds, problem.seed)).to(y.device)
     X = problem.geometry.centred
     length = float(problem.geometry.squared_norms.mean()) ** 0.5

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata, weightedtau
 
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
@@ -27,6 +26,8 @@ def weighted_tau(
     Returns:
         tau in [-1, 1]; NaN if fewer than two models are left, or a list is constant.
     """
+    from scipy.stats import weightedtau
+
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
@@ -83,6 +84,8 @@ def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
     Returns:
         A :class:`Consensus`; NaN for models without any score.
     """
+    from scipy.stats import rankdata
+
     everything = np.array([np.asarray(values, dtype=np.float64) for values in scores.values()])
     table = everything[[_orders(row) for row in everything]]  # (K, M) those with a vote
     known = np.isfinite(table)
@@ -114,6 +117,8 @@ def _kendall_w(table: FloatArray) -> float:
     """Kendall's W of (K, M) complete scores by way of the mean Spearman correlation r between
     metrics, W = (1 + (K - 1) r) / K.
     """
+    from scipy.stats import rankdata
+
     n_metrics, n_models = table.shape
     if n_metrics < 2 or n_models < 2 or not all(_orders(row) for row in table):
         return float("nan")

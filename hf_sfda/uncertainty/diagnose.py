@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_sfda.metrics import find_metric
 from hf_sfda.types import ModelRow
-from hf_sfda.uncertainty.floor import at_floor
+from hf_sfda.uncertainty.floor import is_at_floor
 
 NEAR_MAXIMUM = 0.005
 FEW_MODELS = 5
@@ -32,7 +32,7 @@ def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) 
     if row.status != "ok":
         return ()
     found = []
-    if _is_at_floor(row, metric):
+    if is_at_floor(row, metric):
         found.append(f"at the noise floor ({row.noise_floor:.3f})")
     if _is_saturated(row.scores[metric], _maximum(metric, n_classes)):
         found.append("saturated")
@@ -101,7 +101,7 @@ def diagnose_rows(
 
 
 def _about_the_floor(ranked: Sequence[ModelRow], metric: str) -> list[str]:
-    low = sum(_is_at_floor(row, metric) for row in ranked)
+    low = sum(is_at_floor(row, metric) for row in ranked)
     if low == len(ranked):
         return [
             f"No model rises above the noise floor: {metric} is no higher than on shuffled labels. "
@@ -234,11 +234,6 @@ def _about_classes(class_counts: Mapping[str, int]) -> list[str]:
         f"{len(small)} of {len(class_counts)} classes {verb} fewer than {SMALL_CLASS} samples "
         f"(fewest: {name!r} with {small[name]}); how well they are recognised is guesswork."
     ]
-
-
-def _is_at_floor(row: ModelRow, metric: str) -> bool:
-    low = row.intervals.get(metric, (row.scores[metric],))[0]
-    return row.noise_floor is not None and at_floor(low, row.noise_floor)
 
 
 def _is_saturated(score: float, maximum: float | None) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata, t
 
 from hf_sfda.errors import MetricError
 from hf_sfda.uncertainty.bootstrap import FloatArray
@@ -96,6 +95,8 @@ def percentile_intervals(
 
 
 def _widen(resampled: FloatArray, confidence: float, degrees_of_freedom: float) -> FloatArray:
+    from scipy.stats import norm, t
+
     if np.isinf(degrees_of_freedom):
         return resampled
     tail = (1 - confidence) / 2
@@ -109,6 +110,8 @@ def _widen(resampled: FloatArray, confidence: float, degrees_of_freedom: float) 
 def _rank_intervals(
     resampled: FloatArray, ranks: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import rankdata
+
     tail = (1 - confidence) / 2
     descending = -_without_rounding(resampled)
     low = np.quantile(rankdata(descending, method="min", axis=1), tail, axis=0, method="lower")

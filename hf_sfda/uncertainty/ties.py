@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
 
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
@@ -47,6 +46,8 @@ def significant_differences(
     Returns:
         (M, M) symmetric, diagonal false. Time O(B M^2), memory bounded.
     """
+    from scipy.stats import norm, t
+
     n_resamples, n_models = resampled.shape
     differ = np.zeros((n_models, n_models), dtype=bool)
     if n_models < 2:
