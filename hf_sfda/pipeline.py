@@ -61,13 +61,15 @@ def rank(
         TargetError: The dataset cannot serve as a target.
         ScanError: No candidates were named and the Hub could not be asked.
     """
+    from hf_sfda.report import save_ranking
+
     names = (models,) if isinstance(models, str) else tuple(models or ())
     config = RankConfig.from_dict({"dataset": dataset, "models": names, **options})
     directory = config.run_directory if config.out else None
     ranking = run(config, token=token, store=store, progress=progress, directory=directory)
     if directory is not None and is_main_process():
         refuse_other_dataset(directory, config.dataset)  # another run may have been faster
-        ranking.save(directory)
+        save_ranking(ranking, directory)
     return ranking
 
 

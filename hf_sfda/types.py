@@ -343,16 +343,6 @@ class Ranking:
 
         return pd.DataFrame([flat_row(row) for row in self.rows])
 
-    def save(self, directory: str | Path) -> Path:
-        """Write ``ranking.json``, ``ranking.parquet``, ``config.yaml`` and ``report.html``.
-
-        Returns:
-            The directory, created if need be. Each file is replaced atomically.
-        """
-        from hf_sfda.report import save_ranking
-
-        return save_ranking(self, Path(directory))
-
 
 @dataclass(frozen=True, slots=True)
 class Update:

@@ -186,12 +186,14 @@ def rank(
             "out": out,
         },
     )
+    from hf_sfda.report import save_ranking
+
     ranking = _run(settings, token, output)
     if is_main_process():
         output.say("")
         _show(ranking, output)
         refuse_other_dataset(settings.run_directory, settings.dataset)  # another run was faster
-        ranking.save(settings.run_directory)
+        save_ranking(ranking, settings.run_directory)
         output.say(f"Report  {settings.run_directory / 'report.html'}")
     if not ranking.ranked:
         raise typer.Exit(NOTHING_RANKED)

@@ -50,7 +50,7 @@ _FORMULA = "=+-@\t\r"
 """A spreadsheet takes a cell that begins with one of these for something to compute."""
 
 
-def save_ranking(ranking: Ranking, directory: Path) -> Path:
+def save_ranking(ranking: Ranking, directory: str | Path) -> Path:
     """Write ``ranking.json``, ``.parquet``, ``.csv``, ``config.yaml`` and ``report.html``.
 
     Args:
@@ -66,6 +66,7 @@ def save_ranking(ranking: Ranking, directory: Path) -> Path:
     """
     from hf_sfda.report.html import render_html
 
+    directory = Path(directory)
     # From the most valuable to the largest: a disk that fills up should cost the picture first.
     contents: dict[str, Callable[[], bytes]] = {
         "ranking.json": lambda: to_json(ranking),
