@@ -1,7 +1,7 @@
-"""Score features: the one place where arrays are checked, cast and handed to metrics.
+"""Score features: the only module that checks arrays, casts them and passes them to metrics.
 
-Everything a metric may rely on is established here, once: float64, finite, labels in ``0..C-1``,
-every class with the members it needs. Inputs are never written to.
+It guarantees what every metric relies on: float64, finite values, labels in ``0..C-1``, and enough
+samples in each class. Inputs are never written to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Array = Any
 """numpy array, torch tensor, or anything ``numpy.asarray`` takes."""
 
 _MANY = 20
-"""Shuffles from which on a shortcut pays."""
+"""From so many shuffles on, :attr:`~hf_sfda.metrics.Metric.permutation_scorer` is faster."""
 
 
 def score(
@@ -59,13 +59,13 @@ def score(
         metric: Registered name, see ``hf-sfda metrics``.
         source_logits: (N, C_source) outputs of the checkpoint's own head, for metrics that ask.
         source_probs: The same as probabilities; give one of the two.
-        seed: Of folds and of whatever else a metric draws.
+        seed: Random seed of folds and of anything else that a metric draws.
         min_class_size: Smallest class that is accepted. A class of one cannot be held out; with 1
             its sample counts as missed where a metric is cross-fitted.
         options: Options of the metric, e.g. ``folds=10``.
 
     Returns:
-        Value (higher is better) and, where the metric is a mean over samples, the samples' shares.
+        Value (higher is better) and, where the metric is a mean over samples, each sample's term.
 
     Raises:
         MetricError: The input cannot be scored, or the metric or option does not exist.
@@ -124,7 +124,7 @@ def score_permuted(
     min_class_size: int = 2,
     **options: Any,
 ) -> npt.NDArray[np.float64]:
-    """Score the same features against shuffled labels: what the metric gives to no relation.
+    """Score the same features against shuffled labels: the score without any relation.
 
     Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
     once for all shuffles, and a cross-fitted metric scores only a few folds of each shuffle
@@ -267,7 +267,7 @@ def rescaled_across_candidates(metric: str, scores: Sequence[Score]) -> list[Sco
 
 
 def _about_labels(problem: Problem) -> tuple[str, ...]:
-    """A word where regression is probably not what was meant."""
+    """A warning where regression is probably not intended."""
     if problem.kind != "regression" or bool((problem.targets % 1 != 0).any()):
         return ()
     return (
@@ -281,7 +281,7 @@ def _with_warnings(score: Score, warnings: tuple[str, ...]) -> Score:
 
 
 def _run(entry: Metric, problem: Problem, options: Mapping[str, Any]) -> Score:
-    """Call one metric, and hold it to what a score is."""
+    """Call one metric and check its result."""
     if problem.kind not in entry.tasks:
         raise MetricError(
             f"{entry.name} does not score {problem.kind} labels, only "
@@ -310,7 +310,7 @@ def _run_baseline(entry: Metric, candidate: Candidate | None) -> Score:
 
 
 def _guarded(entry: Metric, call: Callable[[], Any]) -> Any:
-    """Metrics may be anyone's code: whatever they raise becomes a MetricError with their name."""
+    """Turn any exception into a MetricError with the metric's name: users register metrics too."""
     try:
         return call()
     except MetricError as error:
@@ -321,7 +321,7 @@ def _guarded(entry: Metric, call: Callable[[], Any]) -> Any:
 
 def _checked(entry: Metric, result: Score) -> Score:
     if not math.isfinite(result.value):
-        raise MetricError(f"{entry.name} gave {result.value}, which ranks nothing.")
+        raise MetricError(f"{entry.name} gave {result.value}, which cannot be ranked.")
     if entry.higher_is_better:
         return result
     shares = None if result.per_sample is None else -result.per_sample
@@ -415,7 +415,7 @@ def _targets(labels: Array, n: int, min_class_size: int) -> tuple[Tensor, int, A
 
 
 def _label_array(labels: Array) -> npt.NDArray[Any]:
-    """Labels as an array in which nothing is hidden: what is missing stays missing.
+    """Labels as an array in which missing labels stay missing.
 
     Raises:
         MetricError: They are no regular array, or some are masked.
@@ -463,7 +463,7 @@ def _plain_tensor(tensor: Tensor, name: str) -> Tensor:
 
 
 def _check_unmasked(values: Array, name: str) -> None:
-    """Refuse masked entries: numpy drops the mask and would use what it hides.
+    """Refuse masked entries: numpy would drop the mask and use the hidden values.
 
     Raises:
         MetricError: Some are masked.
@@ -519,7 +519,7 @@ def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any
 
 
 def _count_missing(y: npt.NDArray[Any]) -> int:
-    """Labels that say nothing: ``None``, NaN, empty strings."""
+    """Number of missing labels: ``None``, NaN, empty strings."""
     if y.dtype.kind in "US":
         return int((np.char.strip(y) == y.dtype.type()).sum())
     return sum(map(_is_missing, y.tolist())) if y.dtype.kind == "O" else 0
@@ -535,7 +535,7 @@ def _is_missing(label: Any) -> bool:
 
 
 def _check_hidden(names: npt.NDArray[Any], counts: npt.NDArray[Any]) -> None:
-    """Refuse class numbers that stand for labels that were not given away, as data sets do.
+    """Refuse class numbers that mark hidden labels, as in the test parts of public datasets.
 
     Raises:
         MetricError: There are such numbers.

@@ -94,7 +94,7 @@ def test_failing_metric_does_not_take_the_others_along(lent):
     assert isinstance(outcomes["knn"], Score)
     assert isinstance(outcomes["broken"], MetricError)
     assert str(outcomes["broken"]) == "broken failed: ZeroDivisionError: division by zero"
-    assert str(outcomes["endless"]) == "endless gave inf, which ranks nothing."
+    assert str(outcomes["endless"]) == "endless gave inf, which cannot be ranked."
     with pytest.raises(MetricError, match="broken failed"):
         score(*blobs(), "broken")
 

@@ -1,4 +1,4 @@
-"""Cross-validated logistic regression: the probe that papers report."""
+"""Cross-validated logistic regression: the linear probe that papers report."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ def logistic_probe(
     independent of the basis and lets wide features be rotated to N dimensions first.
 
     ``per_sample`` is 1 where the held-out class is right; ``details`` has the held-out
-    log-likelihood. Against ``linear_probe`` (closed form, penalty chosen by GCV): this is the loss
-    that heads are trained with, at a fixed penalty; slower, and more telling where classes are many
-    and close.
+    log-likelihood. Compared with ``linear_probe`` (closed form, penalty chosen by GCV), it uses the
+    loss that heads are trained with, at a fixed penalty. It is slower, and more accurate where
+    there are many similar classes.
 
     Traps: the penalty is fixed. At 0.001 the held-out log-likelihood of 700 real pictures in nine
-    classes was best among 1, 0.1, ..., 0.0001; features that separate many classes well want less.
+    classes was best among 1, 0.1, ..., 0.0001. Features that separate many classes well need a
+    smaller penalty.
 
     Args:
         problem: What to score.
@@ -78,7 +79,7 @@ def logistic_probe(
     steps = 0
     for k in range(n_scored):
         held = fold == k
-        # The solutions of two folds are close to each other: begin with the last one.
+        # The solutions of two folds are close to each other: start from the previous one.
         start, taken = fit_logistic(
             X[~held], y[~held], problem.n_classes, penalty, length or 1.0, start
         )

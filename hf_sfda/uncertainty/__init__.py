@@ -1,4 +1,4 @@
-"""How far a ranking can be trusted: intervals, ties, noise floor, agreement, warnings.
+"""How reliable a ranking is: intervals, ties, noise floor, agreement, warnings.
 
 Everything here is a pure function of arrays (numpy and scipy, no torch, no files). scipy is
 imported inside the functions that use it: a page of results loads without waiting for it.

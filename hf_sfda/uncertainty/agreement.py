@@ -1,4 +1,4 @@
-"""Do the metrics tell the same story?"""
+"""Do the metrics agree on the order?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hf_sfda.uncertainty.bootstrap import FloatArray
 def weighted_tau(
     first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray
 ) -> float:
-    """Weighted Kendall correlation of two score lists, the top counting most.
+    """Weighted Kendall correlation of two score lists, with most weight at the top.
 
     Swapping the models ranked r and s costs 1/(r + 1) + 1/(s + 1) (Vigna 2015), ranks being taken
     from both lists in turn. Both lists are higher-is-better; 1 is the same order, -1 the reverse.
@@ -75,7 +75,7 @@ class Consensus:
 
 
 def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
-    """Mean rank and Borda count over metrics, and where the metrics fall out with each other.
+    """Mean rank and Borda count over metrics, and the models on which the metrics disagree.
 
     Args:
         scores: metric -> (M,) scores, higher is better; NaN where a metric has none. Metrics that

@@ -1,4 +1,4 @@
-"""The noise floor: what a metric gives when there is nothing to find."""
+"""The noise floor: the score of a metric on shuffled labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHARE = 0.95
 
 
 def noise_floor(permuted_scores: Sequence[float] | np.ndarray) -> float:
-    """The score that shuffled labels reach.
+    """The score that shuffled labels reach by chance.
 
     It is the smallest observed score that at least 95% of the shuffles do not exceed: the
     critical value of a one-sided permutation test at 5%. With fewer than 20 shuffles that is the

@@ -1,4 +1,4 @@
-"""From resampled scores to what a reader wants to know about each model."""
+"""From resampled scores to intervals, P(best) and ties of each model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def summarise(
     *,
     degrees_of_freedom: float = np.inf,
 ) -> list[Uncertainty]:
-    """Intervals on score and rank, chance to be best, and ties, of every model.
+    """Intervals of score and rank, P(best), and ties of each model.
 
     Args:
         values: (M,) scores, higher is better.
@@ -118,8 +118,8 @@ def _rank_intervals(
     high = np.quantile(
         rankdata(descending, method="max", axis=1), 1 - tail, axis=0, method="higher"
     )
-    # Sorting noise pulls resampled ranks towards the middle of a crowded field; an interval that
-    # left out the rank printed beside it would only puzzle.
+    # Noise pulls resampled ranks towards the middle where many models are close. The interval is
+    # extended to contain the rank that is printed beside it.
     return np.minimum(low, ranks), np.maximum(high, ranks)
 
 
