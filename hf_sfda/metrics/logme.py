@@ -74,8 +74,9 @@ def logme(problem: Problem, *, max_steps: int = 50, tolerance: float = 1e-10) ->
     Traps: the reference implementation's default path leaves out ``(D - k)/2 log alpha`` where the
     rank k is below D, which raises scores of wide features without limit; here it is included. No
     version has an intercept or centres the features. LogME falls with the width of useless
-    dimensions. Where features fit a target perfectly the evidence has no maximum: the value is that
-    at the end of the grid, which is high. No ``per_sample``: evidence does not decompose over samples.
+    dimensions. Where features fit a target perfectly the evidence has no maximum: the value is
+    that at the end of the grid, which is high. No ``per_sample``: evidence does not decompose over
+    samples.
 
     Args:
         problem: What to score.

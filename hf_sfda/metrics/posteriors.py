@@ -59,9 +59,7 @@ def log_posteriors(problem: Problem, *, folds: int = 5) -> Tensor:
     for k in range(n_folds):
         others = [j for j in range(n_folds) if j != k]
         scatter = torch.zeros_like(grams[k])
-        for (
-            j
-        ) in others:  # summed anew instead of subtracted from the total, which would lose digits
+        for j in others:  # summed anew: a subtraction from the total would lose digits
             scatter += grams[j]
         train = fold != k
         rule = _fit(X[train], y[train], sums[others].sum(0), counts[others].sum(0), scatter,
