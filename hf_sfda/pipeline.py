@@ -20,7 +20,7 @@ from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress
-from hf_sfda.types import Candidate, ModelRow, Ranking, Status, Target, first_classes
+from hf_sfda.types import Candidate, ModelRow, Ranking, Target, first_classes
 from hf_sfda.versions import library_versions
 
 if TYPE_CHECKING:
@@ -161,15 +161,17 @@ def run(
         on_done=extracted,
     )
 
-    def judge() -> Ranking:
+    def finish() -> Ranking:
         scored, failed = _score(extractions, target, config, store, progress)
-        left_out = [not_ranked(c, c.status, c.skip) for c in candidates if c.skip is not None]
+        left_out = [
+            ModelRow.of(c, c.status, reason=c.skip) for c in candidates if c.skip is not None
+        ]
         rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
         journal.write("ranked", order=[row.model_id for row in rows])
         rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]
         return make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
 
-    return from_main(accelerator, judge)
+    return from_main(accelerator, finish)
 
 
 def measure(
@@ -284,7 +286,7 @@ def _score(
                 except (MetricError, StoreError) as error:
                     reason = str(error)
             if reason is not None:
-                failed.append(not_ranked(candidate, "failed", reason))
+                failed.append(ModelRow.of(candidate, "failed", reason=reason))
             advance(1)
     return scored, failed
 
@@ -300,21 +302,6 @@ def _score_one(
     digest = extraction.key.digest
     return score_candidate(
         extraction.candidate, features, target.labels, config, feature_key=digest
-    )
-
-
-def not_ranked(candidate: Candidate, status: Status, reason: str | None) -> ModelRow:
-    """The row of a candidate without a score."""
-    return ModelRow(
-        model_id=candidate.model_id,
-        revision=candidate.revision,
-        status=status,
-        reason=reason,
-        params=candidate.params,
-        download_bytes=candidate.download_bytes,
-        license=candidate.license,
-        downloads=candidate.downloads,
-        library=candidate.library,
     )
 
 

@@ -280,12 +280,11 @@ def _row(
     intervals: Mapping[str, tuple[float, float]],
     config: RankConfig,
 ) -> ModelRow:
-    candidate, resampled = scored.candidate, scored.contributions is not None
+    resampled = scored.contributions is not None
     chosen = {config.metric: uncertainty.interval} if resampled else {}
-    return ModelRow(
-        model_id=candidate.model_id,
-        revision=candidate.revision,
-        status="ok",
+    return ModelRow.of(
+        scored.candidate,
+        "ok",
         rank=uncertainty.rank,
         tie_group=uncertainty.tie_group,
         scores={name: score.value for name, score in scored.scores.items()},
@@ -295,11 +294,7 @@ def _row(
         noise_floor=scored.floor,
         params=scored.params,
         feature_dim=scored.feature_dim,
-        download_bytes=candidate.download_bytes,
         samples_per_second=scored.samples_per_second,
-        license=candidate.license,
-        downloads=candidate.downloads,
-        library=candidate.library,
         feature_key=scored.feature_key,
         warnings=scored.warnings,
     )

@@ -22,7 +22,7 @@ from hf_sfda.publish import FileChange
 from hf_sfda.publish.commit import Commit
 from hf_sfda.publish.results_dataset import results_card, shown_rows
 from hf_sfda.publish.rows import Row, Run, make_run
-from hf_sfda.types import Ranking
+from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -111,7 +111,7 @@ def _rank(
     api: HfApi, state: State, survey: Survey, decision: Decision, fresh: Mapping[str, bytes]
 ) -> Ranking:
     """Ranks, ties and intervals over the whole pool, out of the measurements alone."""
-    from hf_sfda.pipeline import make_ranking, not_ranked
+    from hf_sfda.pipeline import make_ranking
     from hf_sfda.ranking import assemble
 
     there = [one for one in (*decision.pool, *decision.failed) if one.path in state.paths]
@@ -120,7 +120,7 @@ def _rank(
     scored = [load_scored(records[one.path], one.path) for one in decision.pool]
     rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
     rows += [load_failure(records[one.path], one.path) for one in decision.failed]
-    rows += [not_ranked(one, one.status, one.skip) for one in decision.out]
+    rows += [ModelRow.of(one, one.status, reason=one.skip) for one in decision.out]
     ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
     return replace(ranking, created_at=_after(state.rows, ranking.created_at))
 
