@@ -45,6 +45,8 @@ CAT_AND_DOG = {
     "around by another name": (["ILSVRC/CLS/train", "ILSVRC/CLS/val"], []),
     "inside": (["train/images", "test/images"], []),
     "only train": (["train"], []),
+    "train in train": (["train/train", "train/val"], []),
+    "two letters": (["tr", "va", "te"], []),
 }
 
 
@@ -80,9 +82,44 @@ def test_folds_are_asked_about(tmp_path):
     assert load_target(str(tmp_path), split="fold2").class_names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("parts", [("fold_0", "fold_1"), ("photo", "sketch"), ("2019", "2020")])
+def test_data_sets_side_by_side_are_no_classes(tmp_path, parts):
+    cats(tmp_path, *(f"{part}/{split}" for part in parts for split in ("train", "val")))
+    with pytest.raises(TargetError, match=rf"several data sets.*cat, dog. Pass .*/{parts[0]}\."):
+        load_target(str(tmp_path))
+    assert load_target(str(tmp_path / parts[0])).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["unsup", "unlabeled", "unlabelled_images"])
+def test_a_folder_without_labels_in_a_split_is_no_class(tmp_path, name):
+    cats(tmp_path, "train", "test")
+    fill(tmp_path, f"train/{name}")
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("cat", "dog")
+    assert target.left_out == {f"image of {name}, which is no class by its name": 3}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images", "masks"), ("JPEGImages", "SegmentationClass", "SegmentationObject"),
+        ("img", "gt"), ("input", "target"), ("rgb", "depth"), ("HR", "LR"),
+        ("images", "labels_png"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("inside", ["", "train/", "data/train/"])
+def test_images_and_masks_are_no_classes(tmp_path, names, inside):
+    fill(tmp_path, *(f"{inside}{name}" for name in names))
+    if inside:
+        fill(tmp_path, *(f"{inside.replace('train', 'test')}{name}" for name in names))
+    with pytest.raises(TargetError, match=r"segmentation or restoration.*are no classes"):
+        load_target(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "classes",
     [
+        ["mask", "no_mask"], ["photo", "sketch"], ["raw", "cooked"], ["object", "background"],
         ["train", "bus"], ["train/one", "bus"], ["toy_train", "toy_car"], ["valid", "invalid"],
         ["tr", "de"], ["test_tube", "beaker"], ["set1", "set2"], ["cat/a", "dog/a"],
     ],
@@ -116,6 +153,18 @@ def test_the_same_folders_in_every_class_are_named(tmp_path):
     target = load_target(str(tmp_path))
     assert target.class_names == ("photo", "sketch")
     assert "cat, dog" in target.warnings[0]
+
+
+@pytest.mark.parametrize("around", ["", "train/"])
+def test_folders_inside_classes_and_doubtful_classes_are_named(tmp_path, around):
+    fill(tmp_path, *(f"{around}{name}" for name in ("cat/persian", "cat/siamese", "dog/pug")))
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("cat", "dog")
+    assert "cat: persian, siamese" in target.warnings[0]
+    fill(tmp_path, f"{around}samples")
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("cat", "dog", "samples")
+    assert "samples" in target.warnings[-1]
 
 
 @pytest.mark.parametrize("layout", ["flat test", "sets", "repeated", "unlabeled"])
