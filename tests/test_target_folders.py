@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -202,6 +204,35 @@ def test_what_systems_leave_behind_is_ignored_at_every_depth(tmp_path, name):
 
 
 # -- files that would not be seen
+
+
+def test_copies_and_downloads_that_did_not_end_are_no_samples(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    names = ["1.png.part", "1.png.crdownload", "1.png.tmp", "1.png.bak", "1.png~", "1.PNG.Download"]
+    for name in names:
+        picture(tmp_path / "cat" / name)
+    target = load_target(str(tmp_path))
+    assert len(target) == 6
+    assert target.left_out == {walk.SYSTEM: len(names)}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_counted_and_never_opened(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    held = []
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(tmp_path / "cat" / name)
+        # Held open and filled, so that a reader fails the test and does not hang it.
+        held.append(os.open(tmp_path / "cat" / name, os.O_RDWR | os.O_NONBLOCK))
+        os.write(held[-1], bytes(4096))
+    try:
+        target = load_target(str(tmp_path))
+    finally:
+        for descriptor in held:
+            assert len(os.read(descriptor, 5000)) == 4096
+            os.close(descriptor)
+    assert len(target) == 6
+    assert target.left_out == {walk.NO_FILE: 2}
 
 
 def test_what_is_no_image_is_counted_with_its_reason(tmp_path):

@@ -378,15 +378,15 @@ def _class_first_layout(shown: str, base: _Folder) -> Layout | None:
     everywhere = all(kinds[label].keys() == f.folders.keys() for label, f in base.folders.items())
     if not everywhere or len({kind for each in kinds.values() for kind in each.values()}) < 2:
         return None
-    inner = [
+    classes_inside = [
         set(_inner(folder.folders[name]).folders)
         for label, folder in base.folders.items()
         for name in kinds[label]
     ]
-    if len(inner[0]) > 1 and _overlap(inner):
+    if len(classes_inside[0]) > 1 and _overlap(classes_inside):
         raise TargetError(
             f"{shown} holds several data sets ({_few(sorted(base.folders))}), each with splits of "
-            f"the classes {_few(sorted(inner[0]))}. Pass one of them, such as "
+            f"the classes {_few(sorted(classes_inside[0]))}. Pass one of them, such as "
             f"{shown.rstrip('/')}/{min(base.folders)}."
         )
     splits: dict[str, dict[str, list[str]]] = {}
