@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ _CERTAIN = ("label", "labels")
 
 TEXT_NAMES = ("text", "sentence", "content")
 """What the column to read is called where there are several of text."""
+
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
+"""What pandas calls the index that it stores as a column: neither input nor label."""
 
 _SHOWN = 10  # names in a message
 _ROWS_A_CLASS = 5
@@ -99,7 +103,7 @@ def _modality(feature: Any) -> Modality | None:
 
 
 def _find_input(features: Mapping[str, Any], label: str) -> str:
-    rest = [name for name in features if name != label]
+    rest = [name for name in features if name != label and not _PANDAS_INDEX.fullmatch(name)]
     pictures = [name for name in rest if is_picture(features[name])]
     texts = [name for name in rest if _modality(features[name]) == "text"]
     for candidates, preferred in ((pictures, ("image",)), (texts, TEXT_NAMES)):
@@ -127,7 +131,11 @@ def _find_label(
 ) -> str:
     from datasets import ClassLabel
 
-    rest = [name for name in features if name != input_column and not is_picture(features[name])]
+    rest = [
+        name
+        for name, feature in features.items()
+        if name != input_column and not is_picture(feature) and not _PANDAS_INDEX.fullmatch(name)
+    ]
     named = sorted(
         (name for name in rest if _key(name) in LABEL_NAMES),
         key=lambda name: LABEL_NAMES.index(_key(name)),
@@ -216,6 +224,10 @@ def _dtype(feature: Any) -> str:
 
 
 def _type(feature: Any) -> str:
+    from datasets import Json
+
+    if isinstance(feature, Json):
+        return "values of several types"
     return _dtype(feature) or type(feature).__name__
 
 

@@ -18,7 +18,14 @@ from hf_sfda.target.folder import Layout, arrange
 from hf_sfda.target.pictures import SUFFIXES
 from hf_sfda.target.pointers import refuse_pointers
 from hf_sfda.target.readme import SETTINGS_FILES, check_folder, names_data_files
-from hf_sfda.target.tables import has_views_inside, read_arrow_files, read_csv_files
+from hf_sfda.target.tables import (
+    JSON_ROWS,
+    check_json_file,
+    check_json_rows,
+    has_views_inside,
+    read_arrow_files,
+    read_csv_files,
+)
 from hf_sfda.target.walk import NO_READER, find_files, is_system_name
 
 if TYPE_CHECKING:
@@ -34,6 +41,8 @@ _FILES: Mapping[str, str] = {
     ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
+    ".json.gz": "json",
+    ".jsonl.gz": "json",
     ".arrow": "arrow",
     ".tar": "webdataset",
 }
@@ -143,7 +152,13 @@ def _rows(loader: str, files: Sequence[Path], shown: str) -> tuple[Dataset, tupl
         return read_csv_files(files, shown)
     if loader in ("parquet", "arrow") and (data := read_arrow_files(files)) is not None:
         return data, ()
-    return load_dataset(loader, data_files=[str(file) for file in files], split="train"), ()
+    if loader == "json":
+        for file in files:
+            check_json_file(file)
+    data = load_dataset(loader, data_files=[str(file) for file in files], split="train")
+    if loader == "json":
+        check_json_rows(data, shown)
+    return data, ()
 
 
 def _folder(path: Path, config: str | None, split: str | None) -> Source:
@@ -343,9 +358,10 @@ def _read_ourselves(
     builder: Any, split: str, shown: str, token: str | None
 ) -> tuple[Dataset, tuple[str, ...]] | None:
     """The rows of csv files, and of parquet and arrow files with view types; ``None`` where the
-    library reads the files as they are, or their author says how.
+    library reads the files as they are, or their author says how. Json files are only checked.
     """
-    loader = next((k for k in ("csv", "parquet", "arrow") if _is_packaged(builder, k)), None)
+    kinds = ("csv", "json", "parquet", "arrow")
+    loader = next((kind for kind in kinds if _is_packaged(builder, kind)), None)
     if loader is None or not _has_default_options(builder):
         return None
     places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
@@ -354,13 +370,25 @@ def _read_ourselves(
     if not places or not plain or any(_loader(Path(place)) != loader for place in places):
         return None
     first = _fetched(places[0], token)
-    if loader != "csv" and not has_views_inside(first):
+    if loader in ("parquet", "arrow") and not has_views_inside(first):
         return None
     files = [first, *(_fetched(place, token) for place in places[1:])]
     if loader == "csv":
-        return read_csv_files(files, shown)
-    data = read_arrow_files(files)
-    return None if data is None else (data, ())
+        data, notes = read_csv_files(files, shown)
+        return _as_declared(data, builder.info.features), notes
+    if loader == "json":
+        for file in files:
+            check_json_file(file)
+        return None
+    views = read_arrow_files(files)
+    return None if views is None else (views, ())
+
+
+def _as_declared(data: Dataset, features: Any) -> Dataset:
+    """The rows with the features that a dataset's README declares, such as the names of classes."""
+    if features is None or set(features) != set(data.column_names):
+        return data
+    return data.select_columns(list(features)).cast(features)
 
 
 def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source:
@@ -383,7 +411,10 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
                 return (given, *rows)
             fetch(builder.download_and_prepare)
             name = choose_split(shown, _names(builder.info.splits), split)
-            return name, builder.as_dataset(split=name), ()
+            data = builder.as_dataset(split=name)
+            if _is_packaged(builder, "json"):
+                check_json_rows(data, shown)
+            return name, data, ()
 
         if options.get("revision") is None:  # on this machine
             name, data, notes = load()
@@ -514,9 +545,13 @@ def _why(error: Exception) -> str:
         return "it is empty"
     if isinstance(error, RuntimeError) and "scripts are no longer supported" in str(error):
         return "it needs its own loading script, which is never run; convert it to parquet first"
+    cause: BaseException = error
     if isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
-        return explain(error.__cause__)  # itself it only says that an error occurred
-    return explain(error)
+        cause = error.__cause__  # itself it only says that an error occurred
+    why = explain(cause)
+    if "JSON parse error" in str(cause):
+        return f"{why.rstrip('.')}. {JSON_ROWS.rstrip('.')}"
+    return why
 
 
 @contextmanager
