@@ -262,8 +262,10 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
     try:
         utils.validate_repo_id(repo)  # type: ignore[attr-defined]  # public, not typed so
     except HFValidationError as error:
+        address = re.search(r"(huggingface\.co|hf\.co)/+datasets/([\w.-]+/[\w.-]+)", dataset)
+        hint = f" Pass {address[2]}, not an address." if address else ""
         raise TargetError(
-            f"{dataset!r} is neither a path that exists nor a Hub id. {_ALLOWED}"
+            f"{dataset!r} is neither a path that exists nor a Hub id.{hint} {_ALLOWED}"
         ) from error
     with explained(dataset):
         api = hub_api(token)
