@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ def fill(root, *folders, n=3):
     for folder in folders:
         for i in range(n):
             picture(root / folder / f"{i}.png")
+
+
+def _files(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def cats(root, *folders):
@@ -167,6 +172,87 @@ def test_folders_inside_classes_and_doubtful_classes_are_named(tmp_path, around)
     target = load_target(str(tmp_path))
     assert target.class_names == ("cat", "dog", "samples")
     assert "samples" in target.warnings[-1]
+
+
+def zipped(folder, archive, names):
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name in names:
+            opened.write(folder / name, name)
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+@pytest.mark.parametrize("around", ["", "train/"])
+def test_class_folders_beside_the_archive_they_came_from(hub, tmp_path, around, place):
+    root = tmp_path / "data"
+    cats(root, around.rstrip("/") or ".")
+    zipped(root, root / "all.zip", [f"{around}cat/0.png", f"{around}dog/0.png"])
+    (root / "labels.csv.gz").write_bytes(b"")
+    if place == "hub":
+        hub.put("me/cats", _files(root), repo_type="dataset")
+    target = load_target("me/cats" if place == "hub" else str(root))
+    assert (target.class_names, len(target)) == (("cat", "dog"), 6)
+    if place == "here":
+        assert "not read: all.zip, labels.csv.gz" in target.warnings[0]
+
+
+def test_figures_beside_a_table_in_an_archive_are_no_classes(hub, tmp_path):
+    fill(tmp_path, "docs", "figures")
+    (tmp_path / "train.csv").write_text(
+        "text,label\n" + "".join(f"t {i},{i % 2}\n" for i in range(9))
+    )
+    zipped(tmp_path, tmp_path / "data" / "train.zip", ["train.csv"])
+    (tmp_path / "train.csv").unlink()
+    hub.put("me/texts", _files(tmp_path), repo_type="dataset")
+    assert load_target("me/texts").class_names == ("0", "1")
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+def test_images_in_an_archive_are_refused_in_words(hub, tmp_path, place):
+    cats(tmp_path, "data")
+    names = [f"data/{kind}/{i}.png" for kind in ("cat", "dog") for i in range(3)]
+    zipped(tmp_path, tmp_path / "packed" / "train.zip", names)
+    if place == "hub":
+        hub.put("me/packed", _files(tmp_path / "packed"), repo_type="dataset")
+        with pytest.raises(TargetError, match=r"images in an archive \(train.zip\).*Unpack it"):
+            load_target("me/packed")
+        return
+    with pytest.raises(TargetError, match=r"images in an archive \(train.zip\).*Unpack it"):
+        load_target(str(tmp_path / "packed"))
+    with pytest.raises(TargetError, match=r"Unpack it and pass the folder"):
+        load_target(str(tmp_path / "packed" / "train.zip"))
+
+
+def test_folders_of_texts_are_refused_in_words(tmp_path):
+    for kind in ("pos", "neg"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "train" / kind / f"{i}.txt").write_text("a review\n")
+    with pytest.raises(TargetError, match=r"6 text files.*write one csv or jsonl file"):
+        load_target(str(tmp_path))
+
+
+LAYOUTS_OF_THE_HUB = {
+    "train in train": ["train/train/cat", "train/train/dog", "train/val/cat", "train/val/dog"],
+    "unsup": ["train/cat", "train/dog", "train/unsup", "test/cat", "test/dog"],
+    "masks": ["images", "masks"],
+    "folds": ["f1/train/cat", "f1/train/dog", "f1/val/cat", "f2/train/cat", "f2/train/dog"],
+    "two letters": ["tr/cat", "tr/dog", "va/cat", "va/dog"],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS_OF_THE_HUB)
+def test_these_folders_on_the_hub_are_read_like_those_here(hub, tmp_path, layout):
+    fill(tmp_path / "data", *LAYOUTS_OF_THE_HUB[layout])
+    hub.put("me/cats", _files(tmp_path / "data"), repo_type="dataset")
+    answers = []
+    for place in (str(tmp_path / "data"), "me/cats"):
+        try:
+            target = load_target(place)
+            answers.append((target.class_names, target.sample_ids, target.left_out))
+        except TargetError as error:
+            answers.append(str(error).replace(place, "PLACE"))
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("layout", ["flat test", "sets", "repeated", "unlabeled"])

@@ -154,6 +154,21 @@ def arrange(shown: str, files: Files, split: str | None = None) -> Layout:
     return Layout(layout.splits, layout.left_out, ignored, (*notes, *layout.notes))
 
 
+def has_class_folders(images: Sequence[str]) -> bool:
+    """Whether images lie in class folders, by the names alone: two or more, not only leftovers.
+
+    Example:
+        >>> has_class_folders(["cat/1.png", "dog/1.png"]), has_class_folders(["docs/1.png"])
+        (True, False)
+    """
+    try:
+        layout = arrange("the data set", Files(images=list(images)))
+    except TargetError:  # no class folders, or not surely
+        return False
+    classes = {label for split in layout.splits.values() for label in split}
+    return len([label for label in classes if not _is_stray(label)]) > 1
+
+
 def _tree(files: Files, name: str) -> _Folder:
     root = _Folder(name)
     for path in files.images:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import clean, listing
 from hf_sfda.hub import explain, fetch, hub_api, read, read_whole
-from hf_sfda.target.folder import Layout, arrange
+from hf_sfda.target.folder import Layout, arrange, has_class_folders
 from hf_sfda.target.pictures import SUFFIXES
 from hf_sfda.target.pointers import refuse_pointers
 from hf_sfda.target.readme import SETTINGS_FILES, check_folder, names_data_files
@@ -26,7 +28,7 @@ from hf_sfda.target.tables import (
     read_arrow_files,
     read_csv_files,
 )
-from hf_sfda.target.walk import NO_READER, find_files, is_system_name
+from hf_sfda.target.walk import NO_READER, Files, find_files, is_system_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,9 +49,17 @@ _FILES: Mapping[str, str] = {
     ".tar": "webdataset",
 }
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # what `imagefolder` reads
-_DATA_SUFFIXES = frozenset(".parquet .arrow .tar .zip .gz .h5 .hdf5 .lance .7z .rar".split())
+_ARCHIVES = frozenset(".zip .gz .h5 .hdf5 .7z .rar .tgz .bz2 .xz".split())
+_DATA_SUFFIXES = frozenset(".parquet .arrow .tar .lance".split()) | _ARCHIVES
 """Files beside which folders of images are not the data: where the rows are in such files, images
-only illustrate a README."""
+only illustrate a README. Archives beside class folders are most often where these came from."""
+_ADVICE = (
+    ((".xlsx", ".xls", ".ods"), " Save the sheet as CSV in UTF-8."),
+    ((".zip", ".7z", ".rar", ".tar.gz", ".tgz"), " Unpack it and pass the folder."),
+    ((".bz2", ".xz", ".zst", ".gz"), " Unpack it and pass the file in it."),
+    ((".pkl", ".pickle", ".feather", ".orc", ".h5"), " Save it as parquet."),
+    ((".txt",), " Write a csv with the columns text and label."),
+)
 _LONGEST = 400  # characters of a library's own words
 _ALLOWED = (
     "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of pictures "
@@ -136,7 +146,8 @@ def _loader(path: Path) -> str | None:
 def _file(path: Path, split: str | None) -> Source:
     loader = _loader(path)
     if loader is None:
-        raise TargetError(f"{path} is no dataset. {_ALLOWED}")
+        advice = next((text for names, text in _ADVICE if path.name.lower().endswith(names)), "")
+        raise TargetError(f"{path} is no dataset. {_ALLOWED}{advice}")
     if split not in (None, "train"):
         raise TargetError(f"--split {split!r}: a single file has only one split, train.")
     with explained(str(path)):
@@ -214,7 +225,10 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
 
     files = find_files(path)
     suffixes = {PurePosixPath(name).suffix.lower() for name in files.others}
-    if suffixes & _DATA_SUFFIXES:
+    if suffixes & (_DATA_SUFFIXES - _ARCHIVES):
+        return None
+    if suffixes & _ARCHIVES and not has_class_folders(files.images):
+        _refuse_archives(shown, path, files)
         return None
     layout = arrange(shown, files, split)
     if not layout.splits:
@@ -229,19 +243,55 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
         features=features,
     )
     ids = [file for file, _ in rows]
-    return Source(data, None, None, name, ids, _left_out(layout, name), layout.notes)
+    archives = [name for name in files.others if PurePosixPath(name).suffix.lower() in _ARCHIVES]
+    notes = layout.notes
+    if archives:
+        notes = (*notes, f"These archives in {shown} were not read: {listing(archives, 3)}.")
+    return Source(data, None, None, name, ids, _left_out(layout, name), notes)
+
+
+def _refuse_archives(shown: str, path: Path, files: Files) -> None:
+    """Refuse images in zip files: ``datasets`` reads them without their folders, or not at all.
+
+    Raises:
+        TargetError: A zip file holds images.
+    """
+    for name in files.others:
+        if name.lower().endswith(".zip") and _holds_images(path / name):
+            raise _packed_images(shown, name)
+
+
+def _packed_images(shown: str, archive: str) -> TargetError:
+    return TargetError(
+        f"{shown} holds images in an archive ({clean(archive)}), whose folders are not read as "
+        "classes. Unpack it, and pass the folder that holds the class folders."
+    )
+
+
+def _holds_images(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return any(PurePosixPath(name).suffix.lower() in SUFFIXES for name in opened.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
 
 
 def _left_out(layout: Layout, split: str) -> Counter[str]:
     return layout.ignored + layout.left_out.get(split, Counter())
 
 
-def _check_readable(shown: str, reasons: Iterable[str], suffixes: set[str]) -> None:
-    """Where all that a folder holds are images of other formats, say so.
+def _check_readable(shown: str, reasons: Collection[str], suffixes: set[str]) -> None:
+    """Where all that a folder holds are images of other formats, or single texts, say so.
 
     Raises:
         TargetError: They are.
     """
+    texts = sum(reason.endswith("(.txt)") for reason in reasons)
+    if suffixes <= {".txt", ".md", "", ".py"} and texts > 1:
+        raise TargetError(
+            f"{shown} holds {texts:,} text files. Folders of texts are not read: write one csv or "
+            "jsonl file with the columns text and label."
+        )
     unreadable = Counter(reason for reason in reasons if reason.startswith(NO_READER))
     if unreadable and not suffixes & {*_FILES, ".txt"}:
         what = ", ".join(f"{reason}: {count:,}" for reason, count in unreadable.items())
@@ -272,7 +322,15 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
         names = hub_files(api, repo, sha)
         if not config and _are_pictures(names):
-            folder = Path(fetch(api.snapshot_download, repo, repo_type="dataset", revision=sha))
+            folder = Path(
+                fetch(
+                    api.snapshot_download,
+                    repo,
+                    repo_type="dataset",
+                    revision=sha,
+                    ignore_patterns=[f"*{suffix}" for suffix in sorted(_ARCHIVES)],
+                )
+            )
             named = names_data_files(folder)
             source = None if named else _pictures(repo, folder, split)
             if source is not None:
@@ -283,6 +341,9 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         if isinstance(error.__cause__, DatasetNotFoundError):  # it forgets why: ask again
             with explained(dataset):
                 read(api.auth_check, repo, repo_type="dataset")
+        zips = [name for name in names if name.lower().endswith(".zip")]
+        if zips and "Invalid string class label" in str(error):
+            raise _packed_images(repo, zips[0]) from error
         raise
 
 
@@ -349,8 +410,10 @@ def _are_pictures(names: Iterable[str]) -> bool:
     paths = [PurePosixPath(name) for name in names]
     paths = [path for path in paths if not any(map(is_system_name, path.parts))]
     suffixes = {path.suffix.lower() for path in paths}
-    if suffixes & _DATA_SUFFIXES or any(path.name in _METADATA for path in paths):
+    if any(path.name in _METADATA for path in paths) or suffixes & (_DATA_SUFFIXES - _ARCHIVES):
         return False
+    if suffixes & _ARCHIVES:
+        return has_class_folders([str(path) for path in paths if path.suffix.lower() in SUFFIXES])
     inside = [path.suffix.lower() for path in paths if len(path.parts) > 1]
     nameless = not suffixes & set(_FILES) and "" in inside
     return nameless or any(suffix in SUFFIXES for suffix in inside)
