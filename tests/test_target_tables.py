@@ -286,6 +286,61 @@ def test_arrow_view_types(hub, tmp_path, place):
     assert (target.label_column, target.class_names) == ("label", ("a", "b"))
 
 
+def _odd_columns():
+    import pyarrow as pa
+
+    n = len(ROWS)
+    whole = pa.array([1] * n, pa.int8())
+    tensor = pa.array([[1.0, 2.0]] * n, pa.list_(pa.float32(), 2))
+    return {
+        "map": pa.array([[("a", 1)]] * n, pa.map_(pa.string(), pa.int32())),
+        "decimal": pa.array([1] * n, pa.decimal32(5)),
+        "uuid": pa.array([b"1" * 16] * n, pa.uuid()),
+        "bool8": pa.ExtensionArray.from_storage(pa.bool8(), whole),
+        "tensor": pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), [2]), tensor),
+        "runs": pa.RunEndEncodedArray.from_arrays([n], ["a"]),
+        "union": pa.UnionArray.from_sparse(whole.fill_null(0).cast(pa.int8()), [whole, whole]),
+        "bytes": pa.array([b"a"] * n),
+        "dictionary": pa.array(["a"] * n).dictionary_encode(),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(_odd_columns()))
+def test_columns_of_odd_types_do_not_matter(tmp_path, name):
+    import pyarrow as pa
+
+    texts, labels = zip(*ROWS, strict=True)
+    table = pa.table({"text": texts, "label": labels, "odd": _odd_columns()[name]})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    target = load_target(str(tmp_path / "x.arrow"))
+    assert (target.samples, target.class_names) == (texts, ("a", "b"))
+    dropped = name in ("map", "union")
+    assert bool(target.warnings) == dropped, target.warnings
+    if dropped:
+        assert "left out: odd" in target.warnings[0]
+
+
+@pytest.mark.parametrize("kind", ["runs", "dictionary", "dictionary of views"])
+def test_labels_that_arrow_compresses(tmp_path, kind):
+    import pyarrow as pa
+
+    texts = [text for text, _ in ROWS]
+    codes = pa.array([0] * 10 + [1] * 10)
+    names = pa.array(["a", "b"], pa.string_view() if "views" in kind else pa.string())
+    labels = (
+        pa.RunEndEncodedArray.from_arrays([10, 20], ["a", "b"])
+        if kind == "runs"
+        else pa.DictionaryArray.from_arrays(codes, names)
+    )
+    table = pa.table({"text": texts, "label": labels})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    target = load_target(str(tmp_path / "x.arrow"))
+    assert target.class_names == ("a", "b")
+    assert target.labels.tolist() == codes.to_pylist()
+
+
 def test_images_in_a_binary_view(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq

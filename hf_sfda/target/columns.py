@@ -48,6 +48,7 @@ def infer_columns(
     label_column: str | None,
     distinct: Callable[[str], tuple[int, int]],
     same_classes: Callable[[str, str], bool] = lambda first, second: False,
+    holds_images: Callable[[str], bool] = lambda name: True,
 ) -> Columns:
     """Choose the columns; those that were given are only checked.
 
@@ -61,6 +62,7 @@ def infer_columns(
         label_column: As the user gave it.
         distinct: column -> (number of different values, number of values).
         same_classes: Whether two columns divide the rows alike, under whatever names.
+        holds_images: Whether the bytes in a column are those of images.
 
     Raises:
         TargetError: A column does not exist, cannot serve, or several could.
@@ -80,7 +82,7 @@ def infer_columns(
         )
     label = label_column or _find_label(features, input_column, distinct, same_classes)
     _check_label(label, features[label])
-    chosen = input_column or _find_input(features, label)
+    chosen = input_column or _find_input(features, label, holds_images)
     return Columns(chosen, label, "image" if is_picture(features[chosen]) else "text")
 
 
@@ -96,15 +98,22 @@ def is_picture(feature: Any) -> bool:
     return feature in binary
 
 
+def _is_bytes(feature: Any) -> bool:
+    return _dtype(feature) in ("binary", "large_binary")
+
+
 def _modality(feature: Any) -> Modality | None:
     if is_picture(feature):
         return "image"
     return "text" if _dtype(feature) in ("string", "large_string") else None
 
 
-def _find_input(features: Mapping[str, Any], label: str) -> str:
+def _find_input(
+    features: Mapping[str, Any], label: str, holds_images: Callable[[str], bool]
+) -> str:
     rest = [name for name in features if name != label and not _PANDAS_INDEX.fullmatch(name)]
     pictures = [name for name in rest if is_picture(features[name])]
+    pictures = [name for name in pictures if not _is_bytes(features[name]) or holds_images(name)]
     texts = [name for name in rest if _modality(features[name]) == "text"]
     for candidates, preferred in ((pictures, ("image",)), (texts, TEXT_NAMES)):
         if len(candidates) == 1:

@@ -15,7 +15,7 @@ from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.target.columns import Columns, infer_columns
 from hf_sfda.target.fingerprint import target_fingerprint
-from hf_sfda.target.inputs import read_inputs, refuse_disguised_images
+from hf_sfda.target.inputs import holds_images, read_inputs, refuse_disguised_images
 from hf_sfda.target.labels import Encoded, encode
 from hf_sfda.target.sample import FEWEST, allocate, choose
 from hf_sfda.target.sources import Source, open_source
@@ -96,6 +96,7 @@ def load_target(
             label_column=label_column,
             distinct=lambda name: _distinct(data, name),
             same_classes=lambda first, second: _same_classes(data, first, second),
+            holds_images=lambda name: holds_images(data, name),
         )
     except TargetError as error:  # how the data was read may be why
         raise TargetError(" ".join([str(error), *notes])) from error

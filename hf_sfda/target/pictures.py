@@ -138,7 +138,8 @@ def is_image_head(head: bytes) -> bool:
 
     PIL.Image.init()
     accepts = [PIL.Image.OPEN[name][1] for name in _FORMATS if name in PIL.Image.OPEN]
-    return any(accept is not None and accept(head[:16]) is True for accept in accepts)
+    begins = head[:16].ljust(16, b"\0")  # some ask for more bytes than there are
+    return any(accept is not None and accept(begins) is True for accept in accepts)
 
 
 def _open(file: Any) -> Image:

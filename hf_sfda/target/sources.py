@@ -24,7 +24,7 @@ from hf_sfda.target.tables import (
     JSON_ROWS,
     check_json_file,
     check_json_rows,
-    has_views_inside,
+    holds_unknown_types,
     read_arrow_files,
     read_csv_files,
 )
@@ -161,8 +161,8 @@ def _rows(loader: str, files: Sequence[Path], shown: str) -> tuple[Dataset, tupl
 
     if loader == "csv":
         return read_csv_files(files, shown)
-    if loader in ("parquet", "arrow") and (data := read_arrow_files(files)) is not None:
-        return data, ()
+    if loader in ("parquet", "arrow") and (rows := read_arrow_files(files)) is not None:
+        return rows
     if loader == "json":
         for file in files:
             check_json_file(file)
@@ -435,7 +435,7 @@ def _read_ourselves(
     if not places or not plain or any(_loader(Path(place)) != loader for place in places):
         return None
     first = _fetched(places[0], token)
-    if loader in ("parquet", "arrow") and not has_views_inside(first):
+    if loader in ("parquet", "arrow") and not holds_unknown_types(first):
         return None
     files = [first, *(_fetched(place, token) for place in places[1:])]
     if loader == "csv":
@@ -445,8 +445,7 @@ def _read_ourselves(
         for file in files:
             check_json_file(file)
         return None
-    views = read_arrow_files(files)
-    return None if views is None else (views, ())
+    return read_arrow_files(files)
 
 
 def _as_declared(data: Dataset, features: Any) -> Dataset:

@@ -412,7 +412,8 @@ def _short(text: str) -> str:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """An arrow type with views replaced by what they are views of, at any depth.
+    """An arrow type with views replaced by what they are views of, at any depth, and with other
+    types that ``datasets`` does not know replaced by the nearest one.
 
     Example:
         >>> import pyarrow as pa
@@ -422,10 +423,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     types = pa.types
-    if types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary_view(kind):
-        return pa.binary()
+    if (simple := _simple_type(kind)) is not None:
+        return simple
     if types.is_list(kind) or types.is_list_view(kind):
         return pa.list_(plain_type(kind.value_type))
     if types.is_large_list(kind) or types.is_large_list_view(kind):
@@ -441,19 +440,52 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def _simple_type(kind: pa.DataType) -> pa.DataType | None:
+    """What stands for a type that needs no look inside."""
+    import pyarrow as pa
+
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if types.is_decimal32(kind) or types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if types.is_binary_view(kind) else None
+
+
 def has_views(kind: pa.DataType) -> bool:
     """Whether a type holds views at any depth: ``polars`` writes them, ``datasets`` knows none."""
     return "_view" in str(kind)
 
 
+def needs_conversion(kind: pa.DataType) -> bool:
+    """Whether ``datasets`` does not read a column of this type."""
+    return has_views(kind) or not _is_known(kind)
+
+
+def _is_known(kind: pa.DataType) -> bool:
+    from datasets.features.features import generate_from_arrow_type
+
+    try:
+        generate_from_arrow_type(kind)
+    except (ValueError, TypeError, NotImplementedError):
+        return False
+    return True
+
+
 def without_views(table: pa.Table) -> pa.Table:
-    """The same table in types that ``datasets`` knows."""
+    """The same table in types that ``datasets`` knows; columns of others are left out."""
     import pyarrow as pa
 
     arrays, fields = [], []
     for column, entry in zip(table.columns, table.schema, strict=True):
-        if has_views(entry.type):
+        if needs_conversion(entry.type):
             kind = plain_type(entry.type)
+            if not _is_known(kind):
+                continue
             fields.append(pa.field(entry.name, kind))
             arrays.append(_converted(column, kind))
         else:
@@ -476,6 +508,11 @@ def _plain_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[bytes, bytes
 def _converted(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     import pyarrow as pa
 
+    if isinstance(column.type, pa.BaseExtensionType):
+        storage = [chunk.storage for chunk in column.chunks]
+        return _converted(pa.chunked_array(storage, column.type.storage_type), kind)
+    if column.type == kind:
+        return column
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         try:
             return column.cast(kind)
@@ -485,20 +522,25 @@ def _converted(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(c.to_pylist(), kind) for c in column.chunks], kind)
 
 
-def read_arrow_files(files: Sequence[Path]) -> Dataset | None:
-    """The rows of parquet or arrow files that hold view types; ``None`` where none of them does."""
+def read_arrow_files(files: Sequence[Path]) -> tuple[Dataset, tuple[str, ...]] | None:
+    """The rows of parquet or arrow files with types that ``datasets`` does not know, and which
+    columns are left out for their type; ``None`` where ``datasets`` knows them all.
+    """
     import pyarrow as pa
     from datasets import Dataset
 
-    if not any(has_views_inside(file) for file in files):
+    if not any(holds_unknown_types(file) for file in files):
         return None
-    tables = [without_views(_table(file)) for file in files]
-    return Dataset(pa.concat_tables(tables, promote_options="permissive"))
+    stored = [_table(file) for file in files]
+    table = pa.concat_tables([without_views(t) for t in stored], promote_options="permissive")
+    lost = {name for each in stored for name in each.column_names} - set(table.column_names)
+    note = f"Columns of a type that is not read were left out: {', '.join(sorted(lost)[:5])}."
+    return Dataset(table), (note,) if lost else ()
 
 
-def has_views_inside(file: Path) -> bool:
-    """Whether a parquet or arrow file holds a column with a view type."""
-    return any(map(has_views, _schema(file).types))
+def holds_unknown_types(file: Path) -> bool:
+    """Whether a parquet or arrow file holds a column that ``datasets`` does not read."""
+    return any(map(needs_conversion, _schema(file).types))
 
 
 def _schema(file: Path) -> pa.Schema:
