@@ -223,6 +223,31 @@ def test_images_in_an_archive_are_refused_in_words(hub, tmp_path, place):
         load_target(str(tmp_path / "packed" / "train.zip"))
 
 
+@pytest.mark.parametrize("place", ["here", "hub"])
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("{},label {}", None),
+        ("{},label {},more", r"metadata.csv, line 2: 3 fields"),
+        ("{};label {}", r"metadata.csv is separated by ';'.*Save it as CSV with commas"),
+    ],
+)
+def test_metadata_that_would_be_repaired_is_refused(hub, tmp_path, row, words, place):
+    root = tmp_path / "data"
+    fill(root, "train", n=8)
+    rows = [row.format(f"{i}.png", "ab"[i % 2]) for i in range(8)]
+    header = "file_name;label" if ";" in row else "file_name,label"
+    (root / "train" / "metadata.csv").write_text("\n".join([header, *rows]) + "\n")
+    if place == "hub":
+        hub.put("me/listed", _files(root), repo_type="dataset")
+    dataset = "me/listed" if place == "hub" else str(root)
+    if words is None:
+        assert load_target(dataset).class_names == ("label a", "label b")
+        return
+    with pytest.raises(TargetError, match=words):
+        load_target(dataset)
+
+
 def test_folders_of_texts_are_refused_in_words(tmp_path):
     for kind in ("pos", "neg"):
         (tmp_path / "train" / kind).mkdir(parents=True)

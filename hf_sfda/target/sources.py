@@ -24,6 +24,7 @@ from hf_sfda.target.tables import (
     JSON_ROWS,
     check_json_file,
     check_json_rows,
+    check_metadata,
     holds_unknown_types,
     read_arrow_files,
     read_csv_files,
@@ -178,6 +179,9 @@ def _folder(path: Path, config: str | None, split: str | None) -> Source:
     if config is None and (path / "state.json").is_file():
         return _saved(path, split)
     if config is None and any(_find(path, name) for name in _METADATA):
+        for file in (path / "metadata.csv", *sorted(path.glob("*/metadata.csv"))):
+            if file.is_file():
+                check_metadata(file)
         return _built(str(path), split, "imagefolder", data_dir=str(path))
     check_folder(str(path), path)
     if config is None and not names_data_files(path):
@@ -321,6 +325,8 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         api = hub_api(token)
         sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
         names = hub_files(api, repo, sha)
+        for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
+            check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
         if not config and _are_pictures(names):
             folder = Path(
                 fetch(

@@ -163,6 +163,20 @@ def csv_format(file: Path) -> CsvFormat:
     return replace(found, notes=(note, *found.notes))
 
 
+def check_metadata(file: Path) -> None:
+    """Refuse a ``metadata.csv`` that ``datasets`` would repair: it reads this file itself.
+
+    Raises:
+        TargetError: A row does not fit the header, or commas are not what separates the fields.
+    """
+    found = csv_format(file)
+    if found.sep != "," or found.skip or not found.encoding.startswith("utf-8"):
+        raise TargetError(
+            f"{file.name} is separated by {_name(found.sep)} and encoded as {found.encoding}. "
+            "Save it as CSV with commas, in UTF-8."
+        )
+
+
 # -- text
 
 
