@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hf_sfda.errors import TargetError
 from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_picture
@@ -29,11 +29,11 @@ _SYSTEM_NAMES = frozenset(
         "_macosx", "~snapshot", "_thumbs", "__thumbs__", "_thumbnails",
     ]
 )  # fmt: skip
-_SYSTEM_ENDINGS = (
-    "~", "@synoeastream", "@synoresource", ":zone.identifier", ".lnk",
-    # downloads and copies that did not end, backups
+_SYSTEM_ENDINGS = ("~", "@synoeastream", "@synoresource", ":zone.identifier", ".lnk")
+_COPY_ENDINGS = (
     ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".bak", ".swp",
 )  # fmt: skip
+"""Of backups, and of downloads that did not end, where an image's suffix stands before them."""
 
 SYSTEM = "left by a system or a tool"
 NO_IMAGE = "not an image"
@@ -66,8 +66,13 @@ def is_system_name(name: str) -> bool:
         [True, True, False, False]
     """
     lower = name.lower()
+    stem, _, ending = lower.rpartition(".")
+    is_copy = f".{ending}" in _COPY_ENDINGS and PurePosixPath(stem).suffix in SUFFIXES
     return (
-        lower.startswith((".", "~$")) or lower in _SYSTEM_NAMES or lower.endswith(_SYSTEM_ENDINGS)
+        lower.startswith((".", "~$"))
+        or lower in _SYSTEM_NAMES
+        or lower.endswith(_SYSTEM_ENDINGS)
+        or is_copy
     )
 
 
