@@ -24,8 +24,8 @@ LFS_POINTER = "is a git-lfs pointer, not the file itself; run `git lfs pull` in 
 def is_lfs_pointer(path: Path) -> bool:
     """Whether a file is the small text that git-lfs keeps in the place of a large file."""
     try:
-        if path.stat().st_size > _POINTER_BYTES:
-            return False
+        if not path.is_file() or path.stat().st_size > _POINTER_BYTES:
+            return False  # to open a pipe would wait for ever
         with path.open("rb") as file:
             return file.read(len(_POINTER_BEGINS)) == _POINTER_BEGINS
     except OSError:

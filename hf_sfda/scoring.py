@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.errors import MetricError
+from hf_sfda.foreign import listing
 from hf_sfda.metrics import Metric, get_metric
 from hf_sfda.types import Candidate, Score
 
@@ -267,7 +269,12 @@ def rescaled_across_candidates(metric: str, scores: Sequence[Score]) -> list[Sco
 
 
 def _about_labels(problem: Problem) -> tuple[str, ...]:
-    """A warning where regression is probably not intended."""
+    """A warning where regression or multi-label is probably not intended."""
+    if problem.kind == "multi-label" and bool((problem.targets.sum(1) == 1).all()):
+        return (
+            "each sample has exactly one of the tags and was scored as multi-label; pass "
+            "labels.argmax(1) for classes",
+        )
     if problem.kind != "regression" or bool((problem.targets % 1 != 0).any()):
         return ()
     return (
@@ -383,7 +390,7 @@ def _features(features: Array) -> Tensor:
     if X.device.type == "mps":
         X = X.cpu()  # that device has no float64
     X = X.detach()
-    if not X.is_floating_point():
+    if not X.is_floating_point() or X.dtype.itemsize == 1:  # eight-bit floats know few operations
         X = X.double()
     bad = ~torch.isfinite(X).all(1)
     if bad.any():
@@ -403,6 +410,11 @@ def _targets(labels: Array, n: int, min_class_size: int) -> tuple[Tensor, int, A
         raise MetricError(f"There are {n} feature rows and {len(y)} labels; they must pair up.")
     if n < 2:
         raise MetricError(f"There are {n} samples; a score needs at least 2.")
+    if y.ndim == 2 and y.shape[1] == 1:
+        raise MetricError(
+            f"Labels have shape {y.shape}, one column. Pass labels.ravel() for one label a sample; "
+            "several labels a sample (multi-label) need two columns or more."
+        )
     if y.dtype.kind not in "biufUSO":
         raise MetricError(
             f"Labels are of type {y.dtype}; they must be ints, strings, or floats for regression."
@@ -457,7 +469,12 @@ def _plain_tensor(tensor: Tensor, name: str) -> Tensor:
     """
     import torch
 
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+    if (
+        tensor.is_nested
+        or tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.device.type == "meta"
+    ):
         raise MetricError(f"{name} must be an ordinary dense tensor; pass tensor.to_dense().")
     return tensor.detach().resolve_conj().resolve_neg()
 
@@ -487,6 +504,23 @@ def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def _plain_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers that are stored as objects, as tables with gaps do, as floats.
+
+    Raises:
+        TypeError: Some are no numbers.
+    """
+    if array.dtype.kind in "USmMV":
+        raise TypeError(f"they are of type {array.dtype}")
+    if array.dtype.kind != "O":
+        return array
+    plain = (numbers.Real, np.number, np.bool_)
+    others = {type(item).__name__ for item in array.ravel() if not isinstance(item, plain)}
+    if others:
+        raise TypeError(f"they hold values of type {listing(sorted(others))}")
+    return array.astype(np.float64)
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
@@ -499,13 +533,15 @@ def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any
     try:
         names, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)
     except Exception as error:  # objects may raise anything when they are compared
+        types = sorted({type(label).__name__ for label in y.tolist()})
         raise MetricError(
-            "Labels mix types that cannot be compared; use all ints or all strings."
+            f"Labels of type {listing(types)} cannot be compared; use all ints or all strings."
         ) from error
     _check_hidden(names, counts)
     if len(names) < 2:
         raise MetricError(
-            f"All {len(y)} labels are {names[0]!r}; telling classes apart needs at least 2 of them."
+            f"All {len(y)} labels are {names.tolist()[0]!r}; telling classes apart needs at least "
+            "2 of them."
         )
     if counts.min() < min_class_size:
         few = [str(name) for name in names[counts < min_class_size]]
@@ -609,8 +645,10 @@ def _tensor(values: Array, name: str) -> Tensor:
     if isinstance(values, torch.Tensor):
         return _plain_tensor(values, name)
     _check_unmasked(values, name)
+    if hasattr(values, "toarray") and not hasattr(values, "__array__"):  # of scipy.sparse
+        raise MetricError(f"{name} must be a dense array; pass {name.lower()}.toarray().")
     try:
-        array = _native(np.asarray(values))
+        array = _plain_numbers(_native(np.asarray(values)))
         # Read-only and reversed arrays are legal input, and are copied by the cast to float64.
         backward = any(stride < 0 for stride in array.strides)
         return torch.from_numpy(array.copy() if backward or not array.flags.writeable else array)

@@ -438,6 +438,61 @@ def test_lists_name_models_relative_to_themselves(hub, zoo, tmp_path):
     assert found["mine.txt"].status == "failed", "a list within a list"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "acme/bert\nacme/vit\n".encode("utf-8-sig"),
+        "acme/bert\r\nacme/vit\r\n".encode("utf-16"),
+        "acme/bert\nacme/vit\n".encode("utf-16-le"),
+        b"\xfe\xff" + "acme/bert\nacme/vit\n".encode("utf-16-be"),
+        "acme/bert\nacme/vit\n".encode("utf-16-be"),
+        "acme/bert\nacme/vit\n".encode("utf-32"),
+        b"# caf\xe9\nacme/bert\nacme/vit\n",
+        b"acme/bert\racme/vit\r",
+        b"\n  acme/bert  # why\n\t\nacme/vit\t\n\x1a",
+        b'"acme/bert",\n"acme/vit",\n',
+        b"'acme/bert'\n`acme/vit`;\n",
+        "\u201cacme/bert\u201d\n\u2022 acme/vit\n".encode(),
+        b"- acme/bert\n* acme/vit\n",
+        "\u200bacme/bert\n\ufeffacme/vit\u00a0\n".encode(),
+        b"https://huggingface.co/acme/bert\nhttp://hf.co/acme/vit/\n",
+        b"huggingface.co/acme/bert?library=transformers\nhf://acme/vit\n",
+        b"https://huggingface.co/acme/bert/tree/main\n"
+        b"https://huggingface.co/acme/vit/blob/main/config.json#L3\n",
+        b"acme/bert\nacme/vit\nacme/bert\n",
+    ],
+)
+def test_lists_from_any_editor_or_page(hub, zoo, tmp_path, content):
+    for name in ("bert", "vit"):
+        hub.put(f"acme/{name}", zoo / name)
+    listing = tmp_path / "models.txt"
+    listing.write_bytes(content)
+    candidates = find_candidates([str(listing)])
+    assert [(c.model_id, c.skip) for c in candidates] == [("acme/bert", None), ("acme/vit", None)]
+
+
+def test_addresses_that_are_no_model(hub, zoo):
+    hub.put("acme/vit", zoo / "vit")
+    dataset, other, good = find_candidates(
+        [
+            "https://huggingface.co/datasets/acme/birds",
+            "https://example.com/acme/vit",
+            "https://huggingface.co/acme/vit",
+        ]
+    )
+    assert dataset.skip == "a dataset or Space, not a model"
+    assert "neither a path that exists nor a Hub id" in other.skip
+    assert good.skip is None
+
+
+def test_a_path_with_quotes_or_a_comma_stays_a_path(hub, zoo, tmp_path):
+    shutil.copytree(zoo / "vit", tmp_path / "'vit'")
+    shutil.copytree(zoo / "vit", tmp_path / "vit,")
+    (tmp_path / "models.txt").write_text("'vit'\nvit,\n")
+    candidates = find_candidates([str(tmp_path / "models.txt")])
+    assert [(c.model_id, c.skip) for c in candidates] == [("'vit'", None), ("vit,", None)]
+
+
 def test_a_weights_file_is_not_a_list(hub, zoo):
     only = find_candidates([str(zoo / "vit" / "model.safetensors")])
     assert len(only) == 1 and "name the folder" in only[0].skip

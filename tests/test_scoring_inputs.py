@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import enum
 import math
 import os
 import warnings
@@ -10,6 +11,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 
 from hf_sfda import score
@@ -96,6 +98,55 @@ def test_whole_floats_are_regression_with_a_warning(kind):
 def test_labels_that_are_none(labels):
     with pytest.raises(MetricError):
         score(X, labels, "knn")
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, pd.DataFrame])
+@pytest.mark.parametrize("labels", [Y, Y % 2])
+def test_labels_in_one_column_are_refused(kind, labels):
+    # Zeros and ones in one column would be one tag of a multi-label problem.
+    with pytest.raises(MetricError, match=r"shape \(36, 1\), one column. Pass labels.ravel\(\)"):
+        score(X, kind(labels[:, None].tolist()), "knn")
+
+
+@pytest.mark.parametrize("dtype", [int, float, bool])
+def test_one_hot_labels_are_warned_of(dtype):
+    result = score(X, np.eye(3, dtype=dtype)[Y], "logme")
+    assert "labels.argmax(1)" in result.warnings[0]
+    tags = np.eye(3, dtype=dtype)[Y]
+    tags[0] = 1
+    assert score(X, tags, "logme").warnings == ()
+
+
+def test_labels_that_cannot_be_compared_are_named():
+    colour = enum.Enum("Colour", "RED BLUE")
+    with pytest.raises(MetricError, match="Labels of type Colour cannot be compared"):
+        score(X, [list(colour)[y % 2] for y in Y], "knn")
+    with pytest.raises(MetricError, match="All 36 labels are 0;"):
+        score(X, Y * 0, "knn")
+
+
+def test_numbers_stored_as_objects_are_numbers():
+    table = pd.DataFrame(X)
+    for features in (X.astype(object), table.astype("Float64"), table.astype(object)):
+        assert score(features, Y, "knn").value == VALUE
+    table = table.astype("Float64")
+    table.iloc[3, 2] = pd.NA
+    for features, word in (
+        (table, "NAType"), (pd.DataFrame(X).assign(name="a"), "str"), (X.astype(str), "<U"),
+        ([[None]] * 36, "NoneType"), (np.zeros((36, 1), "M8[s]"), "datetime64"),
+    ):  # fmt: skip
+        with pytest.raises(MetricError, match=f"regular array: they .* of type {word}"):
+            score(features, Y, "knn")
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
+def test_kinds_of_tensors_and_matrices():
+    near = score(torch.from_numpy(X).to(torch.float8_e5m2), Y, "knn").value
+    assert near == pytest.approx(VALUE, abs=0.2)
+    with pytest.raises(MetricError, match=r"dense array; pass features.toarray\(\)"):
+        score(scipy.sparse.csr_array(X), Y, "knn")
+    with pytest.raises(MetricError, match="ordinary dense tensor"):
+        score(torch.nested.nested_tensor(list(torch.from_numpy(X))), Y, "knn")
 
 
 def test_numbers_in_any_memory_are_numbers():

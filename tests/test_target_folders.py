@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +25,10 @@ def fill(root, *folders, n=3):
     for folder in folders:
         for i in range(n):
             picture(root / folder / f"{i}.png")
+
+
+def _files(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def cats(root, *folders):
@@ -45,6 +52,8 @@ CAT_AND_DOG = {
     "around by another name": (["ILSVRC/CLS/train", "ILSVRC/CLS/val"], []),
     "inside": (["train/images", "test/images"], []),
     "only train": (["train"], []),
+    "train in train": (["train/train", "train/val"], []),
+    "two letters": (["tr", "va", "te"], []),
 }
 
 
@@ -80,9 +89,44 @@ def test_folds_are_asked_about(tmp_path):
     assert load_target(str(tmp_path), split="fold2").class_names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("parts", [("fold_0", "fold_1"), ("photo", "sketch"), ("2019", "2020")])
+def test_data_sets_side_by_side_are_no_classes(tmp_path, parts):
+    cats(tmp_path, *(f"{part}/{split}" for part in parts for split in ("train", "val")))
+    with pytest.raises(TargetError, match=rf"several data sets.*cat, dog. Pass .*/{parts[0]}\."):
+        load_target(str(tmp_path))
+    assert load_target(str(tmp_path / parts[0])).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["unsup", "unlabeled", "unlabelled_images"])
+def test_a_folder_without_labels_in_a_split_is_no_class(tmp_path, name):
+    cats(tmp_path, "train", "test")
+    fill(tmp_path, f"train/{name}")
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("cat", "dog")
+    assert target.left_out == {f"image of {name}, which is no class by its name": 3}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images", "masks"), ("JPEGImages", "SegmentationClass", "SegmentationObject"),
+        ("img", "gt"), ("input", "target"), ("rgb", "depth"), ("HR", "LR"),
+        ("images", "labels_png"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("inside", ["", "train/", "data/train/"])
+def test_images_and_masks_are_no_classes(tmp_path, names, inside):
+    fill(tmp_path, *(f"{inside}{name}" for name in names))
+    if inside:
+        fill(tmp_path, *(f"{inside.replace('train', 'test')}{name}" for name in names))
+    with pytest.raises(TargetError, match=r"segmentation or restoration.*are no classes"):
+        load_target(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "classes",
     [
+        ["mask", "no_mask"], ["photo", "sketch"], ["raw", "cooked"], ["object", "background"],
         ["train", "bus"], ["train/one", "bus"], ["toy_train", "toy_car"], ["valid", "invalid"],
         ["tr", "de"], ["test_tube", "beaker"], ["set1", "set2"], ["cat/a", "dog/a"],
     ],
@@ -116,6 +160,124 @@ def test_the_same_folders_in_every_class_are_named(tmp_path):
     target = load_target(str(tmp_path))
     assert target.class_names == ("photo", "sketch")
     assert "cat, dog" in target.warnings[0]
+
+
+@pytest.mark.parametrize("around", ["", "train/"])
+def test_folders_inside_classes_and_doubtful_classes_are_named(tmp_path, around):
+    fill(tmp_path, *(f"{around}{name}" for name in ("cat/persian", "cat/siamese", "dog/pug")))
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("cat", "dog")
+    assert "cat: persian, siamese" in target.warnings[0]
+    fill(tmp_path, f"{around}samples")
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("cat", "dog", "samples")
+    assert "samples" in target.warnings[-1]
+
+
+def zipped(folder, archive, names):
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name in names:
+            opened.write(folder / name, name)
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+@pytest.mark.parametrize("around", ["", "train/"])
+def test_class_folders_beside_the_archive_they_came_from(hub, tmp_path, around, place):
+    root = tmp_path / "data"
+    cats(root, around.rstrip("/") or ".")
+    zipped(root, root / "all.zip", [f"{around}cat/0.png", f"{around}dog/0.png"])
+    (root / "labels.csv.gz").write_bytes(b"")
+    if place == "hub":
+        hub.put("me/cats", _files(root), repo_type="dataset")
+    target = load_target("me/cats" if place == "hub" else str(root))
+    assert (target.class_names, len(target)) == (("cat", "dog"), 6)
+    if place == "here":
+        assert "not read: all.zip, labels.csv.gz" in target.warnings[0]
+
+
+def test_figures_beside_a_table_in_an_archive_are_no_classes(hub, tmp_path):
+    fill(tmp_path, "docs", "figures")
+    (tmp_path / "train.csv").write_text(
+        "text,label\n" + "".join(f"t {i},{i % 2}\n" for i in range(9))
+    )
+    zipped(tmp_path, tmp_path / "data" / "train.zip", ["train.csv"])
+    (tmp_path / "train.csv").unlink()
+    hub.put("me/texts", _files(tmp_path), repo_type="dataset")
+    assert load_target("me/texts").class_names == ("0", "1")
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+def test_images_in_an_archive_are_refused_in_words(hub, tmp_path, place):
+    cats(tmp_path, "data")
+    names = [f"data/{kind}/{i}.png" for kind in ("cat", "dog") for i in range(3)]
+    zipped(tmp_path, tmp_path / "packed" / "train.zip", names)
+    if place == "hub":
+        hub.put("me/packed", _files(tmp_path / "packed"), repo_type="dataset")
+        with pytest.raises(TargetError, match=r"images in an archive \(train.zip\).*Unpack it"):
+            load_target("me/packed")
+        return
+    with pytest.raises(TargetError, match=r"images in an archive \(train.zip\).*Unpack it"):
+        load_target(str(tmp_path / "packed"))
+    with pytest.raises(TargetError, match=r"Unpack it and pass the folder"):
+        load_target(str(tmp_path / "packed" / "train.zip"))
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("{},label {}", None),
+        ("{},label {},more", r"metadata.csv, line 2: 3 fields"),
+        ("{};label {}", r"metadata.csv is separated by ';'.*Save it as CSV with commas"),
+    ],
+)
+def test_metadata_that_would_be_repaired_is_refused(hub, tmp_path, row, words, place):
+    root = tmp_path / "data"
+    fill(root, "train", n=8)
+    rows = [row.format(f"{i}.png", "ab"[i % 2]) for i in range(8)]
+    header = "file_name;label" if ";" in row else "file_name,label"
+    (root / "train" / "metadata.csv").write_text("\n".join([header, *rows]) + "\n")
+    if place == "hub":
+        hub.put("me/listed", _files(root), repo_type="dataset")
+    dataset = "me/listed" if place == "hub" else str(root)
+    if words is None:
+        assert load_target(dataset).class_names == ("label a", "label b")
+        return
+    with pytest.raises(TargetError, match=words):
+        load_target(dataset)
+
+
+def test_folders_of_texts_are_refused_in_words(tmp_path):
+    for kind in ("pos", "neg"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "train" / kind / f"{i}.txt").write_text("a review\n")
+    with pytest.raises(TargetError, match=r"6 text files.*write one csv or jsonl file"):
+        load_target(str(tmp_path))
+
+
+LAYOUTS_OF_THE_HUB = {
+    "train in train": ["train/train/cat", "train/train/dog", "train/val/cat", "train/val/dog"],
+    "unsup": ["train/cat", "train/dog", "train/unsup", "test/cat", "test/dog"],
+    "masks": ["images", "masks"],
+    "folds": ["f1/train/cat", "f1/train/dog", "f1/val/cat", "f2/train/cat", "f2/train/dog"],
+    "two letters": ["tr/cat", "tr/dog", "va/cat", "va/dog"],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS_OF_THE_HUB)
+def test_these_folders_on_the_hub_are_read_like_those_here(hub, tmp_path, layout):
+    fill(tmp_path / "data", *LAYOUTS_OF_THE_HUB[layout])
+    hub.put("me/cats", _files(tmp_path / "data"), repo_type="dataset")
+    answers = []
+    for place in (str(tmp_path / "data"), "me/cats"):
+        try:
+            target = load_target(place)
+            answers.append((target.class_names, target.sample_ids, target.left_out))
+        except TargetError as error:
+            answers.append(str(error).replace(place, "PLACE"))
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("layout", ["flat test", "sets", "repeated", "unlabeled"])
@@ -153,6 +315,35 @@ def test_what_systems_leave_behind_is_ignored_at_every_depth(tmp_path, name):
 
 
 # -- files that would not be seen
+
+
+def test_copies_and_downloads_that_did_not_end_are_no_samples(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    names = ["1.png.part", "1.png.crdownload", "1.png.tmp", "1.png.bak", "1.png~", "1.PNG.Download"]
+    for name in names:
+        picture(tmp_path / "cat" / name)
+    target = load_target(str(tmp_path))
+    assert len(target) == 6
+    assert target.left_out == {walk.SYSTEM: len(names)}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_counted_and_never_opened(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    held = []
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(tmp_path / "cat" / name)
+        # Held open and filled, so that a reader fails the test and does not hang it.
+        held.append(os.open(tmp_path / "cat" / name, os.O_RDWR | os.O_NONBLOCK))
+        os.write(held[-1], bytes(4096))
+    try:
+        target = load_target(str(tmp_path))
+    finally:
+        for descriptor in held:
+            assert len(os.read(descriptor, 5000)) == 4096
+            os.close(descriptor)
+    assert len(target) == 6
+    assert target.left_out == {walk.NO_FILE: 2}
 
 
 def test_what_is_no_image_is_counted_with_its_reason(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -43,6 +45,53 @@ def test_more_than_eight_bits_are_scaled(name):
     options = {"irreversible": False} if kind == "JPEG2000" else {}
     read = np.asarray(pictures.decode(saved(Image.fromarray(values), kind, **options)))[..., 0]
     assert np.abs(read.astype(int) - GREY).max() <= 1
+
+
+def png_16(*channels, transparent=None):
+    """A PNG of 16 bits a channel, which Pillow does not write: grey and alpha, RGB or RGBA."""
+    values = np.stack(channels, axis=-1).astype(">u2")
+    height, width, count = values.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[count]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))]
+    if transparent is not None:
+        chunks.append((b"tRNS", struct.pack(">H", transparent)))
+    chunks.append((b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))))
+    chunks.append((b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("bits", [16, 12])
+def test_deep_colours_beside_alpha_are_scaled(channels, bits):
+    grey = GREY * (257 if bits == 16 else 16)
+    alpha = [np.full_like(GREY, 65535)] if channels in (2, 4) else []
+    encoded = png_16(*[grey] * (channels - len(alpha)), *alpha)
+    read = np.asarray(pictures.decode(encoded))[..., 0].astype(int)
+    assert np.abs(read - GREY).max() <= (1 if bits == 16 else 17)  # upper bytes: sixteen levels
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_the_shape_in_a_deep_alpha_channel(channels):
+    black, alpha = np.zeros_like(GREY), np.where(GREY > 100, 65535, 0)
+    encoded = png_16(*[black] * (channels - 1), alpha)
+    read = np.asarray(pictures.decode(encoded))[..., 0]
+    assert np.array_equal(read, np.where(GREY > 100, 0, 255))
+
+
+def test_the_transparent_value_of_deep_grey_is_white():
+    encoded = png_16(np.where(GREY > 100, GREY * 257, 0), transparent=0)
+    read = np.asarray(pictures.decode(encoded))[..., 0]
+    assert np.array_equal(read, np.where(GREY > 100, GREY, 255))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_deep_colours_of_which_nothing_can_be_read_are_left_out(channels):
+    alpha = [np.full_like(GREY, 65535)] if channels in (2, 4) else []
+    encoded = png_16(*[GREY] * (channels - len(alpha)), *alpha)  # eight bits in a container of 16
+    assert pictures.decode_or_reason(encoded) == pictures.TOO_DARK
 
 
 def _formats():

@@ -125,6 +125,68 @@ def test_a_csv_on_the_hub_and_in_a_folder_is_read_like_the_file(hub, tmp_path, c
     assert there.fingerprint == folder.fingerprint == here.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "words"),
+    [
+        (gzip.compress(b"text,label\n"), "x.csv", "is a gzip archive, not text. Name it .gz"),
+        (b"PK\3\4\0", "x.csv", "an Excel workbook, not text.*save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1", "x.csv", "an Excel workbook"),
+        (b"PAR1\0", "x.csv", "a parquet file"),
+        (lines(), "x.csv.gz", "no gzip archive"),
+        (gzip.compress(lines().encode())[:40], "x.csv.gz", "a damaged gzip archive"),
+        ("", "x.csv", "x.csv is empty"),
+        ("My survey\n" + lines(), "x.csv", r"line 2: 2 fields.*Remove the lines before the column"),
+        (lines("^"), "x.csv", "only one column.*semicolon"),
+        ('1,"A title","A body"\n2,"Another title","Another body"\n', "x.csv", "looks like data"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_words(tmp_path, content, name, words):
+    with pytest.raises(TargetError, match=words):
+        loaded(tmp_path, content, name)
+
+
+def test_another_separator_is_found_though_the_header_holds_a_comma(tmp_path):
+    target = loaded(tmp_path, lines(";", header=("text, in full", "label")))
+    assert target.input_column == "text, in full"
+    assert target.class_names == ("a", "b")
+
+
+def test_quotes_after_spaces_are_quotes(tmp_path):
+    rows = [(f'"{label}"', f'"{text}, with more"') for text, label in ROWS]
+    target = loaded(tmp_path, lines(", ", header=("label", "text"), rows=rows))
+    assert target.samples == tuple(f"{text}, with more" for text, _ in ROWS)
+    assert target.class_names == ("a", "b")
+
+
+def test_long_numbers_are_names(tmp_path):
+    digits = ["1" * 25, "2" * 25]
+    target = loaded(
+        tmp_path, lines(rows=[(text, digits[i % 2]) for i, (text, _) in enumerate(ROWS)])
+    )
+    assert target.class_names == tuple(digits)
+
+
+def test_a_header_without_names_is_warned_of(tmp_path):
+    target = loaded(tmp_path, "My survey,\n" + lines())
+    assert "looks like data" in target.warnings[0]
+
+
+def test_the_index_that_pandas_stores_is_no_label(tmp_path):
+    rows = [(str(i % 3), text, label) for i, (text, label) in enumerate(ROWS)]
+    for name in ("__index_level_0__", ""):
+        target = loaded(tmp_path, lines(header=(name, "text", "mood"), rows=rows))
+        assert target.label_column == "mood"
+
+
+@pytest.mark.parametrize("twins", [("a", "a "), ("a", "A"), ("caf\u00e9", "cafe\u0301")])
+def test_class_names_that_look_alike_are_warned_of(tmp_path, twins):
+    names = (*twins, "b")
+    rows = [(text, names[i % 3]) for i, (text, _) in enumerate(ROWS)]
+    target = loaded(tmp_path, lines(rows=rows))
+    assert len(target.class_names) == 3
+    assert "differ only in case, spaces" in target.warnings[0]
+
+
 def test_a_shifted_csv_on_the_hub_is_refused(hub):
     hub.put("me/shift", {"train.csv": "text,label\na,b,c\nd,e,f\n"}, repo_type="dataset")
     with pytest.raises(TargetError, match="line 2: 3 fields"):
@@ -143,6 +205,59 @@ def test_nan_among_json_labels_quotes_no_class_names(tmp_path):
     rows[3]["label"] = 5
     with pytest.raises(TargetError, match="values of several types"):
         loaded(tmp_path, "\n".join(map(json.dumps, rows)), "y.jsonl")
+
+
+JSON_LINES = "\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS)
+
+
+@pytest.mark.parametrize("name", ["x.jsonl.gz", "x.json.gz"])
+def test_packed_json(tmp_path, name):
+    target = loaded(tmp_path, gzip.compress(JSON_LINES.encode()), name)
+    assert target.samples == tuple(text for text, _ in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("null\n" * 5, "begins with 'null'. A json file must hold"),  # pyarrow dies of this
+        ("null", "begins with 'null'"),
+        ('"a"\n"b"\n', "begins with"),
+        ("", "is empty"),
+        (" \n\n", "is empty"),
+        (JSON_LINES.encode("utf-16"), "is UTF-16. Save it as UTF-8"),
+        (b'{"text": "a", "label": "b"}\n{"text": "\xe9", "label": "b"}\n', "line 2: not UTF-8"),
+        ('{"a": 1},\n{"a": 2},\n', "one object a line"),
+        ('{"text": ["a", "b"], "label": ["c", "d"]}', r"one object \('text', 'label'\)"),
+        ('{"data": [{"text": "a", "label": "b"}]}', r"one object \('data'\)"),
+        (gzip.compress(b"{}"), "is a gzip archive, not text. Name it .gz"),
+        (b"PK\3\4\0\0", "Excel workbook"),
+    ],
+)
+@pytest.mark.parametrize("place", ["file", "hub"])
+def test_json_that_holds_no_rows_is_refused_in_words(hub, tmp_path, content, words, place):
+    with pytest.raises(TargetError, match=words):
+        if place == "file":
+            loaded(tmp_path, content, "train.jsonl")
+        else:
+            hub.put("me/odd", {"train.jsonl": content}, repo_type="dataset")
+            load_target("me/odd")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_declared_class_names_are_kept(hub, kind):
+    names = "\n".join(f"          '{i}': {name}" for i, name in enumerate(("cat", "dog")))
+    card = (
+        "---\ndataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: label\n"
+        f"    dtype:\n      class_label:\n        names:\n{names}\n---\n"
+    )
+    rows = [(text, i % 2) for i, (text, _) in enumerate(ROWS)]
+    content = (
+        lines(rows=[(text, str(label)) for text, label in rows])
+        if kind == "csv"
+        else "\n".join(json.dumps({"text": text, "label": label}) for text, label in rows)
+    )
+    hub.put("me/named", {"README.md": card, f"train.{kind}": content}, repo_type="dataset")
+    assert load_target("me/named").class_names == ("cat", "dog")
 
 
 @pytest.mark.parametrize("place", ["x.parquet", "x.arrow", "folder", "hub"])
@@ -169,6 +284,61 @@ def test_arrow_view_types(hub, tmp_path, place):
     target = load_target(name)
     assert target.samples == tuple(text for text, _ in ROWS)
     assert (target.label_column, target.class_names) == ("label", ("a", "b"))
+
+
+def _odd_columns():
+    import pyarrow as pa
+
+    n = len(ROWS)
+    whole = pa.array([1] * n, pa.int8())
+    tensor = pa.array([[1.0, 2.0]] * n, pa.list_(pa.float32(), 2))
+    return {
+        "map": pa.array([[("a", 1)]] * n, pa.map_(pa.string(), pa.int32())),
+        "decimal": pa.array([1] * n, pa.decimal32(5)),
+        "uuid": pa.array([b"1" * 16] * n, pa.uuid()),
+        "bool8": pa.ExtensionArray.from_storage(pa.bool8(), whole),
+        "tensor": pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), [2]), tensor),
+        "runs": pa.RunEndEncodedArray.from_arrays([n], ["a"]),
+        "union": pa.UnionArray.from_sparse(whole.fill_null(0).cast(pa.int8()), [whole, whole]),
+        "bytes": pa.array([b"a"] * n),
+        "dictionary": pa.array(["a"] * n).dictionary_encode(),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(_odd_columns()))
+def test_columns_of_odd_types_do_not_matter(tmp_path, name):
+    import pyarrow as pa
+
+    texts, labels = zip(*ROWS, strict=True)
+    table = pa.table({"text": texts, "label": labels, "odd": _odd_columns()[name]})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    target = load_target(str(tmp_path / "x.arrow"))
+    assert (target.samples, target.class_names) == (texts, ("a", "b"))
+    dropped = name in ("map", "union")
+    assert bool(target.warnings) == dropped, target.warnings
+    if dropped:
+        assert "left out: odd" in target.warnings[0]
+
+
+@pytest.mark.parametrize("kind", ["runs", "dictionary", "dictionary of views"])
+def test_labels_that_arrow_compresses(tmp_path, kind):
+    import pyarrow as pa
+
+    texts = [text for text, _ in ROWS]
+    codes = pa.array([0] * 10 + [1] * 10)
+    names = pa.array(["a", "b"], pa.string_view() if "views" in kind else pa.string())
+    labels = (
+        pa.RunEndEncodedArray.from_arrays([10, 20], ["a", "b"])
+        if kind == "runs"
+        else pa.DictionaryArray.from_arrays(codes, names)
+    )
+    table = pa.table({"text": texts, "label": labels})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    target = load_target(str(tmp_path / "x.arrow"))
+    assert target.class_names == ("a", "b")
+    assert target.labels.tolist() == codes.to_pylist()
 
 
 def test_images_in_a_binary_view(tmp_path):

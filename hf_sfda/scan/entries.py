@@ -22,9 +22,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\x1a"
+"""What editors and web pages leave around a line: marks without width, and the end-of-file mark."""
+
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+_QUOTED = re.compile(rf"(?:[-*\u2022]\s+)?[{_QUOTES}]?([^{_QUOTES}]+)[{_QUOTES}]?\s*[,;]?")
+"""A line of a list that was copied out of code or out of a document."""
+
+_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/+(?P<path>[^?#]*).*|hf://(?P<id>.+)",
+    re.IGNORECASE,
+)
 _COMMENT = re.compile(r"(^|\s)#.*")  # a folder may be called "c#"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
@@ -77,8 +90,48 @@ def _lines(entry: str) -> list[tuple[str, Path]]:
     lines = _read_lines(path) if path.is_file() else None
     if lines is None:
         return [(entry, Path())]
-    texts = (_COMMENT.sub("", line).strip() for line in lines)
+    texts = (_entry(line, path.parent) for line in lines)
     return [(text, path.parent) for text in texts if text]
+
+
+def _entry(line: str, base: Path) -> str:
+    """What a line of a list names: without comments, and without quotes, bullets and commas around
+    it unless there is such a path.
+    """
+    text = _COMMENT.sub("", line).strip().strip(_INVISIBLE).strip()
+    match = _QUOTED.fullmatch(text)
+    if match is None or not match[1].strip():
+        return text
+    plain = match[1].strip().rstrip(",;")
+    return text if plain == text or _exists(base / text) else plain
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _hub_id(entry: str) -> str:
+    """The Hub id in an address of the Hub's pages; any other entry as it is.
+
+    Example:
+        >>> _hub_id("https://huggingface.co/org/name/tree/main"), _hub_id("org/name@v1")
+        ('org/name@main', 'org/name@v1')
+    """
+    match = _ADDRESS.fullmatch(entry.strip())
+    if match is None:
+        return entry.rstrip("/") or entry
+    parts = [part for part in (match["path"] or match["id"] or "").split("/") if part]
+    if parts[:1] == ["models"]:
+        parts = parts[1:]
+    name = "/".join(parts[:2])
+    at_revision = len(parts) > 3 and parts[2] in ("tree", "blob", "commit", "resolve")
+    if not at_revision or "@" in name:
+        return name
+    whole = parts[2] == "tree"  # a branch may hold slashes; after `blob` a file's path follows
+    return f"{name}@{'/'.join(parts[3:]) if whole else parts[3]}"
 
 
 def _unreadable(entry: str, error: OSError | RuntimeError) -> Candidate:
@@ -102,13 +155,24 @@ def _read_lines(path: Path) -> list[str] | None:
         begins = file.read(1024)
     marked = next((name for mark, name in _MARKS if begins.startswith(mark)), None)
     if marked is None and b"\0" in begins:
-        return None
+        marked = _unmarked(begins)
+        if marked is None:
+            return None
     for encoding in (marked,) if marked else ("utf-8", "cp1252"):
         try:
             text = path.read_text(encoding=encoding)
         except UnicodeError:
             continue
         return text.splitlines() if _is_text(text) else None
+    return None
+
+
+def _unmarked(begins: bytes) -> str | None:
+    """The kind of UTF-16 whose every second byte is zero, as ids of models have."""
+    even, odd = begins[::2], begins[1::2]
+    for zeros, others, name in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if zeros.count(0) > 0.9 * len(zeros) and 0 not in others:
+            return name
     return None
 
 
@@ -162,14 +226,16 @@ class _Named:
         from huggingface_hub import utils
         from huggingface_hub.errors import HFValidationError
 
-        repo, _, revision = entry.partition("@")
+        if re.match(r"datasets/|spaces/", _hub_id(entry)):
+            return _failed(_cut(entry), "a dataset or Space, not a model")
+        repo, _, revision = _hub_id(entry).partition("@")
         try:
             utils.validate_repo_id(repo)  # type: ignore[attr-defined]  # public, not typed so
         except HFValidationError:
             return _failed(
                 entry,
                 "neither a path that exists nor a Hub id; write org/name, org/name@revision, "
-                "or the path of a folder or text file",
+                "or the path of a folder or text file, one entry a line",
             )
         if self.away is not None:
             return self._cached(repo, revision or None, self.away)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ _CERTAIN = ("label", "labels")
 
 TEXT_NAMES = ("text", "sentence", "content")
 """What the column to read is called where there are several of text."""
+
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
+"""What pandas calls the index that it stores as a column: neither input nor label."""
 
 _SHOWN = 10  # names in a message
 _ROWS_A_CLASS = 5
@@ -44,6 +48,7 @@ def infer_columns(
     label_column: str | None,
     distinct: Callable[[str], tuple[int, int]],
     same_classes: Callable[[str, str], bool] = lambda first, second: False,
+    holds_images: Callable[[str], bool] = lambda name: True,
 ) -> Columns:
     """Choose the columns; those that were given are only checked.
 
@@ -57,6 +62,7 @@ def infer_columns(
         label_column: As the user gave it.
         distinct: column -> (number of different values, number of values).
         same_classes: Whether two columns divide the rows alike, under whatever names.
+        holds_images: Whether the bytes in a column are those of images.
 
     Raises:
         TargetError: A column does not exist, cannot serve, or several could.
@@ -76,7 +82,7 @@ def infer_columns(
         )
     label = label_column or _find_label(features, input_column, distinct, same_classes)
     _check_label(label, features[label])
-    chosen = input_column or _find_input(features, label)
+    chosen = input_column or _find_input(features, label, holds_images)
     return Columns(chosen, label, "image" if is_picture(features[chosen]) else "text")
 
 
@@ -92,15 +98,22 @@ def is_picture(feature: Any) -> bool:
     return feature in binary
 
 
+def _is_bytes(feature: Any) -> bool:
+    return _dtype(feature) in ("binary", "large_binary")
+
+
 def _modality(feature: Any) -> Modality | None:
     if is_picture(feature):
         return "image"
     return "text" if _dtype(feature) in ("string", "large_string") else None
 
 
-def _find_input(features: Mapping[str, Any], label: str) -> str:
-    rest = [name for name in features if name != label]
+def _find_input(
+    features: Mapping[str, Any], label: str, holds_images: Callable[[str], bool]
+) -> str:
+    rest = [name for name in features if name != label and not _PANDAS_INDEX.fullmatch(name)]
     pictures = [name for name in rest if is_picture(features[name])]
+    pictures = [name for name in pictures if not _is_bytes(features[name]) or holds_images(name)]
     texts = [name for name in rest if _modality(features[name]) == "text"]
     for candidates, preferred in ((pictures, ("image",)), (texts, TEXT_NAMES)):
         if len(candidates) == 1:
@@ -127,7 +140,11 @@ def _find_label(
 ) -> str:
     from datasets import ClassLabel
 
-    rest = [name for name in features if name != input_column and not is_picture(features[name])]
+    rest = [
+        name
+        for name, feature in features.items()
+        if name != input_column and not is_picture(feature) and not _PANDAS_INDEX.fullmatch(name)
+    ]
     named = sorted(
         (name for name in rest if _key(name) in LABEL_NAMES),
         key=lambda name: LABEL_NAMES.index(_key(name)),
@@ -216,6 +233,10 @@ def _dtype(feature: Any) -> str:
 
 
 def _type(feature: Any) -> str:
+    from datasets import Json
+
+    if isinstance(feature, Json):
+        return "values of several types"
     return _dtype(feature) or type(feature).__name__
 
 

@@ -8,6 +8,7 @@ The folders that come from other tools, and how each is read:
   folders has no labels and is left out. Other folders beside two splits are left out.
 - ``cat/{train,test} dog/{train,test}``: the same, the other way round.
 - ``fold1/{cat,dog} fold2/{cat,dog}``: splits; none of them is the train split.
+- ``fold1/train/{cat,dog} fold2/train/{cat,dog}``, ``images/ masks/``: refused, with what to pass.
 - One folder around everything is looked into: alone it could only be a single class.
 - ``train`` beside ``bus``: a class, like any other.
 
@@ -30,7 +31,7 @@ _KINDS: Mapping[str, str] = {
         "train": "train training trn trainer entrainement entrenamiento 训练 训练集",
         "validation": "val valid validation validate validating dev development 验证 验证集",
         "test": "test tests testing tst eval evaluation holdout heldout prueba pruebas 测试 测试集",
-        "unlabeled": "unlabeled unlabelled unsupervised unlabel unlabled",
+        "unlabeled": "unlabeled unlabelled unsupervised unsup unlabel unlabled",
     }.items()
     for word in words.split()
 }
@@ -38,7 +39,7 @@ _KINDS_OF_TWO = {"tr": "train", "ts": "test", "te": "test", "va": "validation", 
 """Abbreviations that count only beside a word such as ``images``: ``tr`` is also Turkish."""
 
 _NEVER_CLASSES = frozenset(
-    "test tests testing val validation validate unlabeled unlabelled".split()
+    "test tests testing val validation validate unlabeled unlabelled unsupervised unsup".split()
 )
 """What hardly is a class: images in such a folder beside class folders are asked about."""
 
@@ -56,6 +57,18 @@ _STRAYS = frozenset(
     "metadata meta assets".split()
 )
 """Names of folders that lie beside splits and are no classes."""
+
+_IMAGES = frozenset(
+    "image images img imgs pic pics picture pictures photo photos jpg jpeg jpegs png rgb input "
+    "inputs hr frame frames".split()
+)
+_TARGETS = frozenset(
+    "mask masks label labels annotation annotations gt groundtruth ground truth seg segs "
+    "segmentation segmentations class object instance instances semantic panoptic trimap trimaps "
+    "depth edge edges contour contours saliency target targets output outputs lr".split()
+)
+"""Folders of images, and folders with what a model shall make of them: a layout for segmentation or
+restoration, where folders are no classes."""
 
 _FOLD = re.compile(
     r"(k?-?fold|cv|split|part|subset|partition|batch|chunk|shard|set)[ _-]*(\d+|[a-f])"
@@ -133,12 +146,27 @@ def arrange(shown: str, files: Files, split: str | None = None) -> Layout:
     base, notes = _unwrapped(shown, root)
     layout = (
         _split_layout(shown, base, split)
-        or _class_first_layout(base)
-        or _fold_layout(base)
+        or _class_first_layout(shown, base)
+        or _fold_layout(shown, base)
         or _class_layout(shown, base)
     )
     ignored = layout.ignored + files.ignored + _unused(base)
     return Layout(layout.splits, layout.left_out, ignored, (*notes, *layout.notes))
+
+
+def has_class_folders(images: Sequence[str]) -> bool:
+    """Whether images lie in class folders, by the names alone: two or more, not only leftovers.
+
+    Example:
+        >>> has_class_folders(["cat/1.png", "dog/1.png"]), has_class_folders(["docs/1.png"])
+        (True, False)
+    """
+    try:
+        layout = arrange("the data set", Files(images=list(images)))
+    except TargetError:  # no class folders, or not surely
+        return False
+    classes = {label for split in layout.splits.values() for label in split}
+    return len([label for label in classes if not _is_stray(label)]) > 1
 
 
 def _tree(files: Files, name: str) -> _Folder:
@@ -164,7 +192,9 @@ def _unwrapped(shown: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
     while len(folder.folders) == 1 and not folder.images:
         inner = next(iter(folder.folders.values()))
         plain = _says_nothing(inner.name, folder.name) or _leads_to_splits(inner)
-        if _kind(inner.name) is not None or not (plain or len(inner.folders) > 1):
+        if _kind(inner.name) is not None and not _leads_to_splits(inner):
+            break
+        if not (plain or len(inner.folders) > 1):
             break
         if not plain:
             notes.append(
@@ -234,10 +264,21 @@ def _kinds(folder: _Folder) -> dict[str, str]:
         if len(named) == 1:
             rest = tuple(word for word in words if word not in _KINDS)
             families.setdefault(rest, {})[name] = named.pop()
-    for family in families.values():
+    for family in (*families.values(), _abbreviated(folder)):
         if len(set(family.values())) > 1:
             kinds |= family
     return {name: kinds[name] for name in folder.folders if name in kinds}
+
+
+def _abbreviated(folder: _Folder) -> dict[str, str]:
+    """Sub-folders called ``tr``, ``va``, ``te`` that hold the same class folders."""
+    kinds = {
+        name: _KINDS_OF_TWO[name.lower()]
+        for name in folder.folders
+        if name.lower() in _KINDS_OF_TWO
+    }
+    inner = [set(folder.folders[name].folders) for name in kinds]
+    return kinds if inner and len(inner[0]) > 1 and _overlap(inner) else {}
 
 
 # -- layouts
@@ -273,7 +314,7 @@ def _split_layout(shown: str, base: _Folder, asked: str | None) -> Layout | None
     splits: dict[str, dict[str, list[str]]] = {}
     left_out: dict[str, Counter[str]] = {}
     for name in classed:
-        classes, lost = _classes(folders[name])
+        classes, lost = _labeled_classes(shown, folders[name])
         merged = splits.setdefault(kinds[name], {})
         for label, paths in classes.items():
             merged[label] = sorted([*merged.get(label, []), *paths])
@@ -284,7 +325,14 @@ def _split_layout(shown: str, base: _Folder, asked: str | None) -> Layout | None
     for name in beside:
         images = len(base.folders[name].all_images())
         ignored[f"image of {name}, which lies beside the splits"] += images
-    return Layout(_sorted(splits), left_out, ignored, _merged_note(shown, kinds, classed))
+    notes = [
+        note
+        for name in classed
+        if kinds[name] == (asked or "train")
+        for note in _class_notes(f"{shown.rstrip('/')}/{name}", folders[name])
+    ]
+    notes = [*_merged_note(shown, kinds, classed), *notes]
+    return Layout(_sorted(splits), left_out, ignored, tuple(notes))
 
 
 def _inner(folder: _Folder) -> _Folder:
@@ -333,14 +381,29 @@ def _without_class_folders(
     return Layout({"train": classes}, {"train": lost}, ignored)
 
 
-def _class_first_layout(base: _Folder) -> Layout | None:
-    """``cat/{train,test} dog/{train,test}``: classes that hold splits."""
+def _class_first_layout(shown: str, base: _Folder) -> Layout | None:
+    """``cat/{train,test} dog/{train,test}``: classes that hold splits.
+
+    Raises:
+        TargetError: The splits hold the same folders everywhere, so these are the classes.
+    """
     if len(base.folders) < 2:
         return None
     kinds = {label: _kinds(folder) for label, folder in base.folders.items()}
     everywhere = all(kinds[label].keys() == f.folders.keys() for label, f in base.folders.items())
     if not everywhere or len({kind for each in kinds.values() for kind in each.values()}) < 2:
         return None
+    classes_inside = [
+        set(_inner(folder.folders[name]).folders)
+        for label, folder in base.folders.items()
+        for name in kinds[label]
+    ]
+    if len(classes_inside[0]) > 1 and _overlap(classes_inside):
+        raise TargetError(
+            f"{shown} holds several data sets ({_few(sorted(base.folders))}), each with splits of "
+            f"the classes {_few(sorted(classes_inside[0]))}. Pass one of them, such as "
+            f"{shown.rstrip('/')}/{min(base.folders)}."
+        )
     splits: dict[str, dict[str, list[str]]] = {}
     left_out: dict[str, Counter[str]] = {}
     ignored: Counter[str] = Counter()
@@ -354,7 +417,7 @@ def _class_first_layout(base: _Folder) -> Layout | None:
     return Layout(_sorted(splits), left_out, ignored)
 
 
-def _fold_layout(base: _Folder) -> Layout | None:
+def _fold_layout(shown: str, base: _Folder) -> Layout | None:
     """``fold1/{cat,dog} fold2/{cat,dog}``: numbered parts that hold the same classes."""
     folders = {name: _inner(folder) for name, folder in base.folders.items()}
     numbered = [name for name in folders if _FOLD.fullmatch(name)]
@@ -364,7 +427,7 @@ def _fold_layout(base: _Folder) -> Layout | None:
     inner = [set(folders[name].folders) for name in numbered]
     if min(map(len, inner)) < 1 or len(set.union(*inner)) < 2 or not _overlap(inner):
         return None
-    parts = {name: _classes(folders[name]) for name in numbered}
+    parts = {name: _labeled_classes(shown, folders[name]) for name in numbered}
     ignored = Counter(
         {
             f"image of {name}, which lies beside the splits": len(folders[name].all_images())
@@ -394,17 +457,63 @@ def _class_layout(shown: str, base: _Folder) -> Layout:
             f"{shown} holds {len(base.images)} pictures but no class folders; make one sub-folder "
             "a class, or add a metadata.csv with file_name and label."
         )
+    _refuse_targets(shown, base)
     classes, lost = _classes(base)
-    return Layout({"train": classes}, {"train": lost}, notes=_inner_note(shown, base))
+    return Layout({"train": classes}, {"train": lost}, notes=_class_notes(shown, base))
+
+
+def _class_notes(shown: str, base: _Folder) -> tuple[str, ...]:
+    return (*_inner_note(shown, base), *_stray_note(shown, base))
+
+
+def _refuse_targets(shown: str, folder: _Folder) -> None:
+    """Refuse folders of images beside folders of masks or the like.
+
+    Raises:
+        TargetError: All folders are called so.
+    """
+    words = {name: set(_words(name)) for name in folder.folders}
+    targets = [name for name in words if words[name] & _TARGETS]
+    images = [name for name in words if words[name] & _IMAGES and name not in targets]
+    plain = all(each <= _IMAGES | _TARGETS | _FILLERS | _STRAYS for each in words.values())
+    if targets and images and plain:
+        raise TargetError(
+            f"{shown} holds images ({_few(images)}) and what belongs to them ({_few(targets)}), as "
+            "data for segmentation or restoration does: these folders are no classes. Make one "
+            "sub-folder a class, or add a metadata.csv with file_name and label."
+        )
+
+
+def _stray_note(shown: str, base: _Folder) -> tuple[str, ...]:
+    """A word where a folder was read as a class that by its name hardly is one."""
+    strays = [name for name in sorted(base.folders) if _is_stray(name)]
+    if not strays:
+        return ()
+    return (
+        f"The folders {_few(strays)} of {shown} were read as classes. If they are none, move them "
+        "out of it.",
+    )
+
+
+def _is_stray(name: str) -> bool:
+    words = _words(name)
+    return bool(words) and all(word in _STRAYS or word in ("image", "images") for word in words)
 
 
 def _inner_note(shown: str, base: _Folder) -> tuple[str, ...]:
     """A word where the folders inside the class folders could be the classes."""
     inner = [set(folder.folders) for folder in base.folders.values()]
-    if len(inner) < 2 or len(inner[0]) < 2 or any(each != inner[0] for each in inner):
+    if len(inner) < 2 or max(map(len, inner)) < 2:
         return ()
     if any(folder.images for folder in base.folders.values()):
         return ()
+    if any(each != inner[0] for each in inner):
+        first = next(name for name in sorted(base.folders) if len(base.folders[name].folders) > 1)
+        return (
+            f"Class folders of {shown} hold folders ({first}: "
+            f"{_few(sorted(base.folders[first].folders))}), which were read as parts of the class. "
+            "If they are the classes, move them one level up.",
+        )
     return (
         f"Every class folder of {shown} holds the same folders ({_few(sorted(inner[0]))}), which "
         f"were read as parts of the classes {_few(sorted(base.folders))}. If they are the classes, "
@@ -416,6 +525,20 @@ def _classes(folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
     """Class -> images, and what of the folder is not used."""
     classes = {name: folder.folders[name].all_images() for name in sorted(folder.folders)}
     lost = Counter(reason for inner in folder.folders.values() for reason in inner.all_others())
+    return classes, lost
+
+
+def _labeled_classes(shown: str, folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
+    """:func:`_classes` of a split; a folder called ``unlabeled`` in it is no class.
+
+    Raises:
+        TargetError: The folders in it are no classes.
+    """
+    _refuse_targets(shown, folder)
+    classes, lost = _classes(folder)
+    for name in [name for name in classes if _kind(name) == "unlabeled"]:
+        if len(classes) > 2:
+            lost[f"image of {name}, which is no class by its name"] += len(classes.pop(name))
     return classes, lost
 
 

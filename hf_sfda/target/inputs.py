@@ -78,6 +78,12 @@ def read_inputs(
     return _read_texts(values, left_out, advance)
 
 
+def holds_images(data: Dataset, column: str) -> bool:
+    """Whether one of the first values in a column of bytes begins like an image that is read."""
+    first = data.select_columns([column]).with_format(None)[:_LOOKED_AT][column]
+    return any(value is not None and pictures.is_image_head(bytes(value[:32])) for value in first)
+
+
 def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
     """A table of names, addresses or encodings of images would be ranked as text, with scores that
     look fine.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.target.columns import Columns, infer_columns
 from hf_sfda.target.fingerprint import target_fingerprint
-from hf_sfda.target.inputs import read_inputs, refuse_disguised_images
+from hf_sfda.target.inputs import holds_images, read_inputs, refuse_disguised_images
 from hf_sfda.target.labels import Encoded, encode
 from hf_sfda.target.sample import FEWEST, allocate, choose
 from hf_sfda.target.sources import Source, open_source
@@ -85,14 +88,18 @@ def load_target(
     data = with_plain_strings(without_shard_columns(source.data))
     if len(data) == 0:
         raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
-    columns = infer_columns(
-        data.features,
-        input_column=input_column,
-        label_column=label_column,
-        distinct=lambda name: _distinct(data, name),
-        same_classes=lambda first, second: _same_classes(data, first, second),
-    )
     notes = list(source.notes)
+    try:
+        columns = infer_columns(
+            data.features,
+            input_column=input_column,
+            label_column=label_column,
+            distinct=lambda name: _distinct(data, name),
+            same_classes=lambda first, second: _same_classes(data, first, second),
+            holds_images=lambda name: holds_images(data, name),
+        )
+    except TargetError as error:  # how the data was read may be why
+        raise TargetError(" ".join([str(error), *notes])) from error
     if columns.modality == "text":
         notes += refuse_disguised_images(data, columns.input)
     left_out = Counter(source.left_out)
@@ -129,7 +136,7 @@ def load_target(
         inputs_fingerprint=inputs.fingerprint,
         fingerprint=target_fingerprint(inputs.fingerprint, ids, final.codes, final.names),
         seed=seed,
-        warnings=(*notes, *inputs.notes),
+        warnings=(*notes, *_about_twins(final.names), *inputs.notes),
     )
 
 
@@ -157,6 +164,22 @@ def _about_hidden(labels: Encoded, column: str) -> list[str]:
     return [
         f"{rows:,} rows have the label {labels.hidden} in {column!r} or none, which is read as "
         "hidden: they are left out. If it is a class, store the labels as names."
+    ]
+
+
+def _about_twins(names: Sequence[str]) -> list[str]:
+    """A word where class names look alike: most often one class, written in two ways."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        groups.setdefault(" ".join(plain.split()), []).append(name)
+    twins = [group for group in groups.values() if len(group) > 1]
+    if not twins:
+        return []
+    shown = listing((" and ".join(map(repr, group)) for group in twins), most=5)
+    return [
+        f"Class names differ only in case, spaces or the form of letters ({shown}) and were read "
+        "as different classes. If they are the same, write them alike."
     ]
 
 

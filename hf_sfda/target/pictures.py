@@ -3,10 +3,11 @@
 How an image becomes RGB, for every file format alike:
 
 - The first frame counts, turned as its EXIF data says.
-- Transparent parts are laid on white.
+- Transparent parts are laid on white, whatever the depth.
 - More than eight bits a channel are scaled to eight. The depth is the smallest of 1, 2, 4, 8, 10,
   12, 14, 16, 24, 31 and 32 bits that holds the brightest value of the image: cameras and scanners
-  store 12 bits in a container of 16, and hardly a file says so.
+  store 12 bits in a container of 16, and hardly a file says so. Of colours of 16 bits only the
+  upper eight can be read: an image whose values all lie below 256 is left out.
 - Floating-point values are taken as 0 to 1 where they lie there, else like whole numbers. Negative
   or infinite values have no agreed range: such an image is left out.
 - An image of more pixels than Pillow's limit, or more than 200 times as long as it is wide, is left
@@ -60,6 +61,7 @@ _THREADS = 4  # Pillow lets go of the interpreter while it decodes
 
 BROKEN = "broken picture"
 NO_RANGE = "image with negative or infinite pixel values"
+TOO_DARK = "16-bit colour image without values above 255, of which nothing can be read"
 
 
 def decode(encoded: bytes) -> Image | None:
@@ -86,6 +88,8 @@ def decode_or_reason(encoded: bytes | None) -> Image | str:
             return _to_rgb(PIL.ImageOps.exif_transpose(picture), halved)
     except _NoRangeError:
         return NO_RANGE
+    except _TooDarkError:
+        return TOO_DARK
     # Every plugin has errors of its own (OSError, SyntaxError, struct.error, zlib.error ...), and
     # whichever it is, the picture is broken.
     except Exception:
@@ -134,7 +138,8 @@ def is_image_head(head: bytes) -> bool:
 
     PIL.Image.init()
     accepts = [PIL.Image.OPEN[name][1] for name in _FORMATS if name in PIL.Image.OPEN]
-    return any(accept is not None and accept(head[:16]) is True for accept in accepts)
+    begins = head[:16].ljust(16, b"\0")  # some ask for more bytes than there are
+    return any(accept is not None and accept(begins) is True for accept in accepts)
 
 
 def _open(file: Any) -> Image:
@@ -153,6 +158,10 @@ class _NoRangeError(ValueError):
     """Pixel values that cannot be scaled."""
 
 
+class _TooDarkError(ValueError):
+    """Pixel values that are lost."""
+
+
 def _lost_half(picture: Image) -> bool:
     """Whether the file holds 16 bits a channel of which Pillow reads the upper eight."""
     return picture.mode not in _DEEP and ";16" in str(getattr(picture, "tile", ""))
@@ -160,21 +169,51 @@ def _lost_half(picture: Image) -> bool:
 
 def _to_rgb(picture: Image, halved: bool) -> Image:
     if picture.mode in _DEEP:
-        return _scaled(picture).convert("RGB")
+        return _with_white(_scaled(picture), picture).convert("RGB")
     if picture.has_transparency_data:
-        return _on_white(picture)
+        return _on_white(picture, halved)
     if picture.mode == "LAB":
         return _from_lab(picture)
     rgb = picture.convert("RGB")
     return _brightened(rgb) if halved else rgb
 
 
-def _on_white(picture: Image) -> Image:
+def _on_white(picture: Image, halved: bool) -> Image:
     import PIL.Image
 
     rgba = picture.convert("RGBA")
+    if halved:
+        rgba = _brightened_colours(rgba)
     ground = PIL.Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     return PIL.Image.alpha_composite(ground, rgba).convert("RGB")
+
+
+def _brightened_colours(rgba: Image) -> Image:
+    """Colours scaled like those of :func:`_brightened`; transparent ones do not count. Where all
+    are black, the shape is in the alpha channel.
+
+    Raises:
+        _TooDarkError: There is no shape in it.
+    """
+    values = np.asarray(rgba)
+    seen = values[values[..., 3] > 0][:, :3]
+    if not seen.any():
+        if (values[..., 3] == 255).all():
+            raise _TooDarkError
+        return rgba
+    table = _table(int(seen.max()))
+    return rgba if table is None else rgba.point([*table * 3, *range(256)])
+
+
+def _with_white(scaled: Image, picture: Image) -> Image:
+    """The one value that a file of deep grey declares transparent becomes white."""
+    import PIL.Image
+
+    transparent = picture.info.get("transparency")
+    if not isinstance(transparent, int):
+        return scaled
+    white = np.where(np.asarray(picture) == transparent, 255, np.asarray(scaled))
+    return PIL.Image.fromarray(white.astype(np.uint8))
 
 
 def _from_lab(picture: Image) -> Image:
@@ -211,13 +250,25 @@ def _top(brightest: float) -> float:
 
 
 def _brightened(rgb: Image) -> Image:
-    """The upper bytes of 16-bit channels, scaled where the values use fewer than 16 bits."""
+    """The upper bytes of 16-bit channels, scaled where the values use fewer than 16 bits.
+
+    Raises:
+        _TooDarkError: They are all zero.
+    """
     brightest = int(np.asarray(rgb).max())
+    if brightest == 0:
+        raise _TooDarkError
+    table = _table(brightest)
+    return rgb if table is None else rgb.point(table * 3)
+
+
+def _table(brightest: int) -> list[int] | None:
+    """Where each upper byte goes; ``None`` where the values use all 16 bits."""
     for bits in (2, 4, 6):  # what is left of 10, 12 and 14
         top = 2**bits - 1
-        if 0 < brightest <= top:
-            return rgb.point([min(255, round(value * 255 / top)) for value in range(256)] * 3)
-    return rgb
+        if brightest <= top:
+            return [min(255, round(value * 255 / top)) for value in range(256)]
+    return None
 
 
 # -- many

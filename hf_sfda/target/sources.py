@@ -5,21 +5,31 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import clean, listing
 from hf_sfda.hub import explain, fetch, hub_api, read, read_whole
-from hf_sfda.target.folder import Layout, arrange
+from hf_sfda.target.folder import Layout, arrange, has_class_folders
 from hf_sfda.target.pictures import SUFFIXES
 from hf_sfda.target.pointers import refuse_pointers
 from hf_sfda.target.readme import SETTINGS_FILES, check_folder, names_data_files
-from hf_sfda.target.tables import has_views_inside, read_arrow_files, read_csv_files
-from hf_sfda.target.walk import NO_READER, find_files, is_system_name
+from hf_sfda.target.tables import (
+    JSON_ROWS,
+    check_json_file,
+    check_json_rows,
+    check_metadata,
+    holds_unknown_types,
+    read_arrow_files,
+    read_csv_files,
+)
+from hf_sfda.target.walk import NO_READER, Files, find_files, is_system_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,13 +44,23 @@ _FILES: Mapping[str, str] = {
     ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
+    ".json.gz": "json",
+    ".jsonl.gz": "json",
     ".arrow": "arrow",
     ".tar": "webdataset",
 }
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # what `imagefolder` reads
-_DATA_SUFFIXES = frozenset(".parquet .arrow .tar .zip .gz .h5 .hdf5 .lance .7z .rar".split())
+_ARCHIVES = frozenset(".zip .gz .h5 .hdf5 .7z .rar .tgz .bz2 .xz".split())
+_DATA_SUFFIXES = frozenset(".parquet .arrow .tar .lance".split()) | _ARCHIVES
 """Files beside which folders of images are not the data: where the rows are in such files, images
-only illustrate a README."""
+only illustrate a README. Archives beside class folders are most often where these came from."""
+_ADVICE = (
+    ((".xlsx", ".xls", ".ods"), " Save the sheet as CSV in UTF-8."),
+    ((".zip", ".7z", ".rar", ".tar.gz", ".tgz"), " Unpack it and pass the folder."),
+    ((".bz2", ".xz", ".zst", ".gz"), " Unpack it and pass the file in it."),
+    ((".pkl", ".pickle", ".feather", ".orc", ".h5"), " Save it as parquet."),
+    ((".txt",), " Write a csv with the columns text and label."),
+)
 _LONGEST = 400  # characters of a library's own words
 _ALLOWED = (
     "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of pictures "
@@ -127,7 +147,8 @@ def _loader(path: Path) -> str | None:
 def _file(path: Path, split: str | None) -> Source:
     loader = _loader(path)
     if loader is None:
-        raise TargetError(f"{path} is no dataset. {_ALLOWED}")
+        advice = next((text for names, text in _ADVICE if path.name.lower().endswith(names)), "")
+        raise TargetError(f"{path} is no dataset. {_ALLOWED}{advice}")
     if split not in (None, "train"):
         raise TargetError(f"--split {split!r}: a single file has only one split, train.")
     with explained(str(path)):
@@ -141,9 +162,15 @@ def _rows(loader: str, files: Sequence[Path], shown: str) -> tuple[Dataset, tupl
 
     if loader == "csv":
         return read_csv_files(files, shown)
-    if loader in ("parquet", "arrow") and (data := read_arrow_files(files)) is not None:
-        return data, ()
-    return load_dataset(loader, data_files=[str(file) for file in files], split="train"), ()
+    if loader in ("parquet", "arrow") and (rows := read_arrow_files(files)) is not None:
+        return rows
+    if loader == "json":
+        for file in files:
+            check_json_file(file)
+    data = load_dataset(loader, data_files=[str(file) for file in files], split="train")
+    if loader == "json":
+        check_json_rows(data, shown)
+    return data, ()
 
 
 def _folder(path: Path, config: str | None, split: str | None) -> Source:
@@ -152,6 +179,9 @@ def _folder(path: Path, config: str | None, split: str | None) -> Source:
     if config is None and (path / "state.json").is_file():
         return _saved(path, split)
     if config is None and any(_find(path, name) for name in _METADATA):
+        for file in (path / "metadata.csv", *sorted(path.glob("*/metadata.csv"))):
+            if file.is_file():
+                check_metadata(file)
         return _built(str(path), split, "imagefolder", data_dir=str(path))
     check_folder(str(path), path)
     if config is None and not names_data_files(path):
@@ -199,7 +229,10 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
 
     files = find_files(path)
     suffixes = {PurePosixPath(name).suffix.lower() for name in files.others}
-    if suffixes & _DATA_SUFFIXES:
+    if suffixes & (_DATA_SUFFIXES - _ARCHIVES):
+        return None
+    if suffixes & _ARCHIVES and not has_class_folders(files.images):
+        _refuse_archives(shown, path, files)
         return None
     layout = arrange(shown, files, split)
     if not layout.splits:
@@ -214,19 +247,55 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
         features=features,
     )
     ids = [file for file, _ in rows]
-    return Source(data, None, None, name, ids, _left_out(layout, name), layout.notes)
+    archives = [name for name in files.others if PurePosixPath(name).suffix.lower() in _ARCHIVES]
+    notes = layout.notes
+    if archives:
+        notes = (*notes, f"These archives in {shown} were not read: {listing(archives, 3)}.")
+    return Source(data, None, None, name, ids, _left_out(layout, name), notes)
+
+
+def _refuse_archives(shown: str, path: Path, files: Files) -> None:
+    """Refuse images in zip files: ``datasets`` reads them without their folders, or not at all.
+
+    Raises:
+        TargetError: A zip file holds images.
+    """
+    for name in files.others:
+        if name.lower().endswith(".zip") and _holds_images(path / name):
+            raise _packed_images(shown, name)
+
+
+def _packed_images(shown: str, archive: str) -> TargetError:
+    return TargetError(
+        f"{shown} holds images in an archive ({clean(archive)}), whose folders are not read as "
+        "classes. Unpack it, and pass the folder that holds the class folders."
+    )
+
+
+def _holds_images(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return any(PurePosixPath(name).suffix.lower() in SUFFIXES for name in opened.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
 
 
 def _left_out(layout: Layout, split: str) -> Counter[str]:
     return layout.ignored + layout.left_out.get(split, Counter())
 
 
-def _check_readable(shown: str, reasons: Iterable[str], suffixes: set[str]) -> None:
-    """Where all that a folder holds are images of other formats, say so.
+def _check_readable(shown: str, reasons: Collection[str], suffixes: set[str]) -> None:
+    """Where all that a folder holds are images of other formats, or single texts, say so.
 
     Raises:
         TargetError: They are.
     """
+    texts = sum(reason.endswith("(.txt)") for reason in reasons)
+    if suffixes <= {".txt", ".md", "", ".py"} and texts > 1:
+        raise TargetError(
+            f"{shown} holds {texts:,} text files. Folders of texts are not read: write one csv or "
+            "jsonl file with the columns text and label."
+        )
     unreadable = Counter(reason for reason in reasons if reason.startswith(NO_READER))
     if unreadable and not suffixes & {*_FILES, ".txt"}:
         what = ", ".join(f"{reason}: {count:,}" for reason, count in unreadable.items())
@@ -247,15 +316,27 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
     try:
         utils.validate_repo_id(repo)  # type: ignore[attr-defined]  # public, not typed so
     except HFValidationError as error:
+        address = re.search(r"(huggingface\.co|hf\.co)/+datasets/([\w.-]+/[\w.-]+)", dataset)
+        hint = f" Pass {address[2]}, not an address." if address else ""
         raise TargetError(
-            f"{dataset!r} is neither a path that exists nor a Hub id. {_ALLOWED}"
+            f"{dataset!r} is neither a path that exists nor a Hub id.{hint} {_ALLOWED}"
         ) from error
     with explained(dataset):
         api = hub_api(token)
         sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
         names = hub_files(api, repo, sha)
+        for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
+            check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
         if not config and _are_pictures(names):
-            folder = Path(fetch(api.snapshot_download, repo, repo_type="dataset", revision=sha))
+            folder = Path(
+                fetch(
+                    api.snapshot_download,
+                    repo,
+                    repo_type="dataset",
+                    revision=sha,
+                    ignore_patterns=[f"*{suffix}" for suffix in sorted(_ARCHIVES)],
+                )
+            )
             named = names_data_files(folder)
             source = None if named else _pictures(repo, folder, split)
             if source is not None:
@@ -266,6 +347,9 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         if isinstance(error.__cause__, DatasetNotFoundError):  # it forgets why: ask again
             with explained(dataset):
                 read(api.auth_check, repo, repo_type="dataset")
+        zips = [name for name in names if name.lower().endswith(".zip")]
+        if zips and "Invalid string class label" in str(error):
+            raise _packed_images(repo, zips[0]) from error
         raise
 
 
@@ -332,8 +416,10 @@ def _are_pictures(names: Iterable[str]) -> bool:
     paths = [PurePosixPath(name) for name in names]
     paths = [path for path in paths if not any(map(is_system_name, path.parts))]
     suffixes = {path.suffix.lower() for path in paths}
-    if suffixes & _DATA_SUFFIXES or any(path.name in _METADATA for path in paths):
+    if any(path.name in _METADATA for path in paths) or suffixes & (_DATA_SUFFIXES - _ARCHIVES):
         return False
+    if suffixes & _ARCHIVES:
+        return has_class_folders([str(path) for path in paths if path.suffix.lower() in SUFFIXES])
     inside = [path.suffix.lower() for path in paths if len(path.parts) > 1]
     nameless = not suffixes & set(_FILES) and "" in inside
     return nameless or any(suffix in SUFFIXES for suffix in inside)
@@ -343,9 +429,10 @@ def _read_ourselves(
     builder: Any, split: str, shown: str, token: str | None
 ) -> tuple[Dataset, tuple[str, ...]] | None:
     """The rows of csv files, and of parquet and arrow files with view types; ``None`` where the
-    library reads the files as they are, or their author says how.
+    library reads the files as they are, or their author says how. Json files are only checked.
     """
-    loader = next((k for k in ("csv", "parquet", "arrow") if _is_packaged(builder, k)), None)
+    kinds = ("csv", "json", "parquet", "arrow")
+    loader = next((kind for kind in kinds if _is_packaged(builder, kind)), None)
     if loader is None or not _has_default_options(builder):
         return None
     places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
@@ -354,13 +441,24 @@ def _read_ourselves(
     if not places or not plain or any(_loader(Path(place)) != loader for place in places):
         return None
     first = _fetched(places[0], token)
-    if loader != "csv" and not has_views_inside(first):
+    if loader in ("parquet", "arrow") and not holds_unknown_types(first):
         return None
     files = [first, *(_fetched(place, token) for place in places[1:])]
     if loader == "csv":
-        return read_csv_files(files, shown)
-    data = read_arrow_files(files)
-    return None if data is None else (data, ())
+        data, notes = read_csv_files(files, shown)
+        return _as_declared(data, builder.info.features), notes
+    if loader == "json":
+        for file in files:
+            check_json_file(file)
+        return None
+    return read_arrow_files(files)
+
+
+def _as_declared(data: Dataset, features: Any) -> Dataset:
+    """The rows with the features that a dataset's README declares, such as the names of classes."""
+    if features is None or set(features) != set(data.column_names):
+        return data
+    return data.select_columns(list(features)).cast(features)
 
 
 def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source:
@@ -383,7 +481,10 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
                 return (given, *rows)
             fetch(builder.download_and_prepare)
             name = choose_split(shown, _names(builder.info.splits), split)
-            return name, builder.as_dataset(split=name), ()
+            data = builder.as_dataset(split=name)
+            if _is_packaged(builder, "json"):
+                check_json_rows(data, shown)
+            return name, data, ()
 
         if options.get("revision") is None:  # on this machine
             name, data, notes = load()
@@ -514,9 +615,13 @@ def _why(error: Exception) -> str:
         return "it is empty"
     if isinstance(error, RuntimeError) and "scripts are no longer supported" in str(error):
         return "it needs its own loading script, which is never run; convert it to parquet first"
+    cause: BaseException = error
     if isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
-        return explain(error.__cause__)  # itself it only says that an error occurred
-    return explain(error)
+        cause = error.__cause__  # itself it only says that an error occurred
+    why = explain(cause)
+    if "JSON parse error" in str(cause):
+        return f"{why.rstrip('.')}. {JSON_ROWS.rstrip('.')}"
+    return why
 
 
 @contextmanager

@@ -7,14 +7,16 @@ same name. Each of these changes what is ranked, so the file is checked before p
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -35,7 +37,23 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_MAGIC = (
+    (b"\x1f\x8b", "a gzip archive", "Name it .gz at the end (x.csv.gz), or unpack it"),
+    (
+        b"PK\3\4",
+        "a zip archive or an Excel workbook",
+        "Unpack it, or save the sheet as CSV in UTF-8",
+    ),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook", "Save the sheet as CSV in UTF-8"),
+    (b"PAR1", "a parquet file", "Name it .parquet at the end"),
+    (b"ARROW1", "an arrow file", "Name it .arrow at the end"),
+    (b"BZh", "a bzip2 archive", "Unpack it"),
+    (b"\xfd7zXZ", "an xz archive", "Unpack it"),
+    (b"(\xb5/\xfd", "a zstandard archive", "Unpack it"),
+    (b"%PDF", "a PDF", "Save its table as CSV in UTF-8"),
+)
 _HEAD = 1 << 16
+_LONGEST_NUMBER = 18  # digits that surely fit into 64 bits
 _SAMPLE = 200  # rows that are looked at to guess
 _MANY_COLUMNS = 50
 _MANY_BYTES = 0.2  # share of non-ASCII bytes above which a text is not Western European
@@ -55,7 +73,8 @@ class CsvFormat:
         encoding: Of the text.
         skip: Lines before the header.
         header: The column names.
-        as_text: Columns with numbers such as ``007``, which are names.
+        as_text: Columns with numbers such as ``007`` or of many digits, which are names.
+        skip_spaces: Whether spaces before a field do not count: quotes follow them.
         notes: What was taken for granted.
     """
 
@@ -64,6 +83,7 @@ class CsvFormat:
     skip: int
     header: tuple[str, ...]
     as_text: frozenset[str] = frozenset()
+    skip_spaces: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -74,6 +94,7 @@ class CsvFormat:
             "sep": self.sep,
             "encoding": self.encoding,
             "skiprows": self.skip or None,
+            "skipinitialspace": self.skip_spaces,
             "converters": dict.fromkeys(sorted(self.as_text), str) or None,
         }
 
@@ -125,7 +146,8 @@ def csv_format(file: Path) -> CsvFormat:
     Raises:
         TargetError: It is not text, or a row does not fit the header.
     """
-    encoding = _encoding(file)
+    check_is_text(file)
+    encoding = text_encoding(file)
     try:
         return _format(file, encoding)
     except UnicodeDecodeError as error:
@@ -138,12 +160,46 @@ def csv_format(file: Path) -> CsvFormat:
         f"{file.name} is not UTF-8 and was read as Windows-1252. If letters look wrong, save it as "
         "UTF-8."
     )
-    return CsvFormat(
-        found.sep, found.encoding, found.skip, found.header, found.as_text, (note, *found.notes)
-    )
+    return replace(found, notes=(note, *found.notes))
+
+
+def check_metadata(file: Path) -> None:
+    """Refuse a ``metadata.csv`` that ``datasets`` would repair: it reads this file itself.
+
+    Raises:
+        TargetError: A row does not fit the header, or commas are not what separates the fields.
+    """
+    found = csv_format(file)
+    if found.sep != "," or found.skip or not found.encoding.startswith("utf-8"):
+        raise TargetError(
+            f"{file.name} is separated by {_name(found.sep)} and encoded as {found.encoding}. "
+            "Save it as CSV with commas, in UTF-8."
+        )
 
 
 # -- text
+
+
+def check_is_text(file: Path) -> None:
+    """Refuse a file of another kind, by its first bytes.
+
+    Raises:
+        TargetError: It is an archive, a workbook or the like.
+    """
+    packed = file.suffix.lower() == ".gz"
+    with file.open("rb") as raw:
+        head = raw.read(8)
+    if packed and head and not head.startswith(_MAGIC[0][0]):
+        raise TargetError(f"{file.name} is called .gz and is no gzip archive. Rename it.")
+    if packed:
+        try:
+            with _raw(file) as raw:
+                head = raw.read(8)
+        except (OSError, EOFError, zlib.error) as error:
+            raise TargetError(f"{file.name} is a damaged gzip archive ({error}).") from error
+    for magic, kind, advice in _MAGIC:
+        if head.startswith(magic):
+            raise TargetError(f"{file.name} is {kind}, not text. {advice}.")
 
 
 def _raw(file: Path) -> BinaryIO:
@@ -152,7 +208,8 @@ def _raw(file: Path) -> BinaryIO:
     return file.open("rb")
 
 
-def _encoding(file: Path) -> str:
+def text_encoding(file: Path) -> str:
+    """The encoding that the first bytes of a file show; UTF-8 where they show none."""
     with _raw(file) as raw:
         head = raw.read(_HEAD)
     for mark, name in _BOMS:
@@ -184,7 +241,10 @@ def _is_western(file: Path) -> bool:
 def _format(file: Path, encoding: str) -> CsvFormat:
     declared, skip = _declared_separator(file, encoding)
     sep = declared or _separator(file, encoding)
-    rows = _check_rows(file, encoding, sep, skip)
+    skip_spaces = _has_quotes_after_spaces(file, encoding, sep)
+    rows = _check_rows(file, encoding, sep, skip, skip_spaces)
+    if not rows.header:
+        raise TargetError(f"{file.name} is empty.")
     header = [name or f"Unnamed: {i}" for i, name in enumerate(rows.header)]
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise TargetError(
@@ -192,14 +252,19 @@ def _format(file: Path, encoding: str) -> CsvFormat:
             "own."
         )
     notes = []
-    if _looks_like_data(header, rows.sample):
+    if _looks_like_data(header, rows.sample) or _is_nameless(rows):
         notes.append(
             f"The first line of {file.name} looks like data and was read as the column names: "
             f"{', '.join(_short(name) for name in header[:5])}. If it is data, put a line with "
             "names before it."
         )
+    if len(header) == 1:
+        notes.append(
+            f"{file.name} has only one column, {_short(header[0])}. Columns must be separated by "
+            "a comma, semicolon, tab or '|'."
+        )
     as_text = frozenset(header[i] for i in rows.as_text)
-    return CsvFormat(sep, encoding, skip, tuple(header), as_text, tuple(notes))
+    return CsvFormat(sep, encoding, skip, tuple(header), as_text, skip_spaces, tuple(notes))
 
 
 def _declared_separator(file: Path, encoding: str) -> tuple[str | None, int]:
@@ -210,12 +275,12 @@ def _declared_separator(file: Path, encoding: str) -> tuple[str | None, int]:
 
 
 def _separator(file: Path, encoding: str) -> str:
-    """The suffix's own separator where it divides the header; else the one that divides all rows
-    alike.
+    """The suffix's own separator where it divides the header; the only other one where that divides
+    all rows alike, and the suffix's does not.
     """
     suffixes = [suffix.lower() for suffix in file.suffixes]
     default = "\t" if ".tsv" in suffixes else ","
-    if _width(file, encoding, default) > 1:
+    if _width(file, encoding, default) > 1 and _is_even(file, encoding, default):
         return default
     others = [sep for sep in _SEPARATORS if sep != default]
     fitting = [sep for sep in others if _is_even(file, encoding, sep)]
@@ -236,7 +301,15 @@ def _is_even(file: Path, encoding: str, sep: str) -> bool:
     return len(widths) == 1 and widths.pop() > 1
 
 
-def _check_rows(file: Path, encoding: str, sep: str, skip: int) -> _Rows:
+def _has_quotes_after_spaces(file: Path, encoding: str, sep: str) -> bool:
+    """Whether fields begin with a space and a double quote, which csv readers take for text."""
+    with _text(file, encoding) as lines:
+        reader = csv.reader(lines, delimiter=sep)
+        rows = (row for row, _ in zip(reader, range(_SAMPLE), strict=False))
+        return any(re.match(r' +"', cell) for row in rows for cell in row[1:])
+
+
+def _check_rows(file: Path, encoding: str, sep: str, skip: int, skip_spaces: bool) -> _Rows:
     """Read every row.
 
     Raises:
@@ -246,7 +319,7 @@ def _check_rows(file: Path, encoding: str, sep: str, skip: int) -> _Rows:
     with _text(file, encoding) as lines:
         for _ in range(skip):
             next(lines, None)
-        reader = csv.reader(lines, delimiter=sep, strict=True)
+        reader = csv.reader(lines, delimiter=sep, skipinitialspace=skip_spaces, strict=True)
         line = 1 + skip
         try:
             for row in reader:
@@ -270,7 +343,7 @@ def _notice(rows: _Rows, row: list[str]) -> None:
         rows.sample.append(row)
     if len(row) <= _MANY_COLUMNS:
         for i, cell in enumerate(row):
-            if cell[:1] == "0" and len(cell) > 1 and cell.isdecimal():
+            if cell.isdecimal() and (cell[0] == "0" < cell[1:] or len(cell) > _LONGEST_NUMBER):
                 rows.as_text.add(i)
 
 
@@ -280,6 +353,11 @@ def _misfit(file: Path, line: int, row: list[str], header: list[str], sep: str) 
         f"{file.name}, line {line}: {len(row)} field{'s' if len(row) != 1 else ''}, but the header "
         f"has {len(header)} ({names})."
     )
+    if len(header) == 1 < len(row):
+        return (
+            f"{start} Remove the lines before the column names, or put fields that hold a "
+            f"{_name(sep)} into double quotes."
+        )
     if len(row) > len(header):
         return (
             f"{start} Put fields that hold a {_name(sep)} into double quotes, or name all columns "
@@ -296,11 +374,19 @@ def _looks_like_data(header: Sequence[str], sample: Sequence[Sequence[str]]) -> 
     repeated = any(name and name in column for name, column in zip(header, columns, strict=True))
     numbers = [name for name in header if _NUMBER.fullmatch(name.strip())]
     whole = [int(name) for name in numbers if name.strip().isdecimal()]
-    counted = len(whole) == len(numbers) and whole == list(
+    counted = 1 < len(whole) == len(numbers) and whole == list(
         range(whole[0], whole[0] + len(whole)) if whole else []
     )
     long = any(len(name) > 60 or len(name.split()) > 5 for name in header)
     return repeated or (bool(numbers) and not counted) or long
+
+
+def _is_nameless(rows: _Rows) -> bool:
+    """Whether a column with values has no name; the first one may be an index."""
+    columns = list(zip(*rows.sample, strict=True))[1:]
+    return any(
+        any(cells) and not name for name, cells in zip(rows.header[1:], columns, strict=False)
+    )
 
 
 @contextmanager
@@ -340,7 +426,8 @@ def _short(text: str) -> str:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """An arrow type with views replaced by what they are views of, at any depth.
+    """An arrow type with views replaced by what they are views of, at any depth, and with other
+    types that ``datasets`` does not know replaced by the nearest one.
 
     Example:
         >>> import pyarrow as pa
@@ -350,10 +437,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     types = pa.types
-    if types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary_view(kind):
-        return pa.binary()
+    if (simple := _simple_type(kind)) is not None:
+        return simple
     if types.is_list(kind) or types.is_list_view(kind):
         return pa.list_(plain_type(kind.value_type))
     if types.is_large_list(kind) or types.is_large_list_view(kind):
@@ -369,19 +454,52 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def _simple_type(kind: pa.DataType) -> pa.DataType | None:
+    """What stands for a type that needs no look inside."""
+    import pyarrow as pa
+
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if types.is_decimal32(kind) or types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if types.is_binary_view(kind) else None
+
+
 def has_views(kind: pa.DataType) -> bool:
     """Whether a type holds views at any depth: ``polars`` writes them, ``datasets`` knows none."""
     return "_view" in str(kind)
 
 
+def needs_conversion(kind: pa.DataType) -> bool:
+    """Whether ``datasets`` does not read a column of this type."""
+    return has_views(kind) or not _is_known(kind)
+
+
+def _is_known(kind: pa.DataType) -> bool:
+    from datasets.features.features import generate_from_arrow_type
+
+    try:
+        generate_from_arrow_type(kind)
+    except (ValueError, TypeError, NotImplementedError):
+        return False
+    return True
+
+
 def without_views(table: pa.Table) -> pa.Table:
-    """The same table in types that ``datasets`` knows."""
+    """The same table in types that ``datasets`` knows; columns of others are left out."""
     import pyarrow as pa
 
     arrays, fields = [], []
     for column, entry in zip(table.columns, table.schema, strict=True):
-        if has_views(entry.type):
+        if needs_conversion(entry.type):
             kind = plain_type(entry.type)
+            if not _is_known(kind):
+                continue
             fields.append(pa.field(entry.name, kind))
             arrays.append(_converted(column, kind))
         else:
@@ -404,6 +522,11 @@ def _plain_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[bytes, bytes
 def _converted(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     import pyarrow as pa
 
+    if isinstance(column.type, pa.BaseExtensionType):
+        storage = [chunk.storage for chunk in column.chunks]
+        return _converted(pa.chunked_array(storage, column.type.storage_type), kind)
+    if column.type == kind:
+        return column
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         try:
             return column.cast(kind)
@@ -413,20 +536,25 @@ def _converted(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(c.to_pylist(), kind) for c in column.chunks], kind)
 
 
-def read_arrow_files(files: Sequence[Path]) -> Dataset | None:
-    """The rows of parquet or arrow files that hold view types; ``None`` where none of them does."""
+def read_arrow_files(files: Sequence[Path]) -> tuple[Dataset, tuple[str, ...]] | None:
+    """The rows of parquet or arrow files with types that ``datasets`` does not know, and which
+    columns are left out for their type; ``None`` where ``datasets`` knows them all.
+    """
     import pyarrow as pa
     from datasets import Dataset
 
-    if not any(has_views_inside(file) for file in files):
+    if not any(holds_unknown_types(file) for file in files):
         return None
-    tables = [without_views(_table(file)) for file in files]
-    return Dataset(pa.concat_tables(tables, promote_options="permissive"))
+    stored = [_table(file) for file in files]
+    table = pa.concat_tables([without_views(t) for t in stored], promote_options="permissive")
+    lost = {name for each in stored for name in each.column_names} - set(table.column_names)
+    note = f"Columns of a type that is not read were left out: {', '.join(sorted(lost)[:5])}."
+    return Dataset(table), (note,) if lost else ()
 
 
-def has_views_inside(file: Path) -> bool:
-    """Whether a parquet or arrow file holds a column with a view type."""
-    return any(map(has_views, _schema(file).types))
+def holds_unknown_types(file: Path) -> bool:
+    """Whether a parquet or arrow file holds a column that ``datasets`` does not read."""
+    return any(map(needs_conversion, _schema(file).types))
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -449,6 +577,55 @@ def _table(file: Path) -> pa.Table:
 
 
 # -- json
+
+
+def check_json_file(file: Path) -> None:
+    """Refuse what the readers of json repair, quote or crash at.
+
+    Raises:
+        TargetError: The file is no UTF-8 text, is empty, or does not begin like rows.
+    """
+    check_is_text(file)
+    encoding = text_encoding(file)
+    if encoding not in ("utf-8", "utf-8-sig"):
+        raise TargetError(f"{file.name} is {encoding.upper()}. Save it as UTF-8.")
+    begins, line = "", 1
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with _raw(file) as raw:
+        while True:
+            chunk = raw.read(1 << 20)
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                raise TargetError(
+                    f"{file.name}, line {line}: not UTF-8. Save it as UTF-8."
+                ) from error
+            begins = begins or text.lstrip()[:20]
+            line += text.count("\n")
+            if not chunk:
+                break
+    if not begins:
+        raise TargetError(f"{file.name} is empty.")
+    if begins[0] not in "{[":
+        raise TargetError(f"{file.name} begins with {_short(begins.split()[0])}. {JSON_ROWS}")
+
+
+def check_json_rows(data: Dataset, shown: str) -> None:
+    """Refuse one object around all rows: ``datasets`` makes one row of it.
+
+    Raises:
+        TargetError: The only row holds lists or objects.
+    """
+    from datasets import List
+
+    kinds = data.features.values()
+    if len(data) == 1 and any(isinstance(kind, (List, Mapping)) for kind in kinds):
+        names = ", ".join(_short(name) for name in data.column_names[:5])
+        raise TargetError(f"{shown} holds one object ({names}). {JSON_ROWS}")
+
+
+JSON_ROWS = "A json file must hold a list of objects, or one object a line: each is a row."
 
 
 def with_plain_strings(data: Dataset) -> Dataset:

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hf_sfda.errors import TargetError
 from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_picture
@@ -25,16 +25,22 @@ _SYSTEM_NAMES = frozenset(
         "@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",
         "@__thumb",
         # version control, editors and tools, beside names with a leading dot
-        "cvs", "_svn", "rcs", "sccs", "__pycache__", "_gsdata_",
+        "cvs", "_svn", "rcs", "sccs", "__pycache__", "_gsdata_", "node_modules", "_vti_cnf",
+        "_macosx", "~snapshot", "_thumbs", "__thumbs__", "_thumbnails",
     ]
 )  # fmt: skip
-_SYSTEM_ENDINGS = ("~", "@synoeastream", "@synoresource", ":zone.identifier")
+_SYSTEM_ENDINGS = ("~", "@synoeastream", "@synoresource", ":zone.identifier", ".lnk")
+_COPY_ENDINGS = (
+    ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".bak", ".swp",
+)  # fmt: skip
+"""Of backups, and of downloads that did not end, where an image's suffix stands before them."""
 
 SYSTEM = "left by a system or a tool"
 NO_IMAGE = "not an image"
 NO_READER = "image format that cannot be read"
 LOOP = "link to a folder that contains it"
 DEAD_LINK = "link that leads nowhere"
+NO_FILE = "pipe, socket or device"
 
 
 @dataclass
@@ -60,8 +66,13 @@ def is_system_name(name: str) -> bool:
         [True, True, False, False]
     """
     lower = name.lower()
+    stem, _, ending = lower.rpartition(".")
+    is_copy = f".{ending}" in _COPY_ENDINGS and PurePosixPath(stem).suffix in SUFFIXES
     return (
-        lower.startswith((".", "~$")) or lower in _SYSTEM_NAMES or lower.endswith(_SYSTEM_ENDINGS)
+        lower.startswith((".", "~$"))
+        or lower in _SYSTEM_NAMES
+        or lower.endswith(_SYSTEM_ENDINGS)
+        or is_copy
     )
 
 
@@ -83,9 +94,12 @@ def _sort(root: Path, files: Files) -> None:
     for path, relative, system in _walk(root, "", (os.path.realpath(root),), files):
         suffix = path.suffix.lower()
         if system:
-            files.ignored[SYSTEM] += suffix in SUFFIXES
+            suffixes = {name.lower().rstrip("~") for name in path.suffixes}
+            files.ignored[SYSTEM] += bool(suffixes & SUFFIXES)
         elif path.is_symlink() and not path.exists():
             files.ignored[DEAD_LINK] += 1
+        elif not path.is_file():  # to open a pipe would wait for ever
+            files.ignored[NO_FILE] += 1
         elif suffix in SUFFIXES or is_readable_picture(path):
             files.images.append(relative)
         elif suffix in UNREADABLE_SUFFIXES:
@@ -110,7 +124,7 @@ def _walk(
     for child in children:
         path, relative = folder / child.name, f"{prefix}{child.name}"
         of_system = system or is_system_name(child.name)
-        if not child.is_dir():
+        if not path.is_dir():  # `child.is_dir` raises at a link to itself
             yield path, relative, of_system
             continue
         if of_system and child.is_symlink():
