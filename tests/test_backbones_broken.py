@@ -99,6 +99,32 @@ def index_that_climbs(path: Path) -> None:
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def quantise(part: str, dtype: torch.dtype, scale: str):
+    """Store the weights whose names end with ``part`` divided by a scale of their own."""
+
+    def spoil(path: Path) -> None:
+        def edit(weights: dict[str, torch.Tensor]) -> None:
+            for name in [name for name in weights if name.endswith(part)]:
+                factor = weights[name].abs().max() / 100
+                weights[scale.format(name=name, module=name.rpartition(".")[0])] = factor
+                weights[name] = (weights[name] / factor).to(dtype)
+
+        edit_weights(path, edit)
+
+    return spoil
+
+
+def pack(path: Path) -> None:
+    """Four bits a value, as in checkpoints of GPTQ whose settings lie in a file of their own."""
+
+    def edit(weights: dict[str, torch.Tensor]) -> None:
+        weights["bert.encoder.layer.0.attention.self.query.qweight"] = weights.pop(
+            "bert.encoder.layer.0.attention.self.query.weight"
+        ).to(torch.int32)
+
+    edit_weights(path, edit)
+
+
 class Trap:
     """Unpickling it leaves a file behind."""
 
@@ -149,7 +175,40 @@ BROKEN = (
         "quantised",
         tiny_vit,
         set_config(quantization_config={"quant_method": "bitsandbytes"}),
-        ("quantised",),
+        ("quantised (bitsandbytes)", "rank the model it was made from"),
+    ),
+    Broken(
+        "quantised-tower",
+        dual("CLIP"),
+        set_config(text_config={"quantization_config": {"quant_method": "gptq"}}),
+        ("quantised (gptq)",),
+    ),
+    Broken(
+        "quantised-older-name",
+        tiny_vit,
+        set_config(compression_config={"quant_method": "compressed-tensors"}),
+        ("quantised (compressed-tensors)",),
+    ),
+    Broken(
+        "int8-unsaid",
+        tiny_bert,
+        quantise("query.weight", torch.int8, "{module}.SCB"),
+        ("quantised", "query.SCB"),
+        "text",
+    ),
+    Broken(
+        "fp8-unsaid",
+        tiny_bert,
+        quantise("query.weight", torch.float8_e4m3fn, "{name}_scale_inv"),
+        ("quantised", "query.weight", "F8"),
+        "text",
+    ),
+    Broken("packed-unsaid", tiny_bert, pack, ("quantised", "query.qweight holds I32"), "text"),
+    Broken(
+        "timm-int8-unsaid",
+        tiny_timm,
+        quantise("conv1.weight", torch.int8, "{name}_scale"),
+        ("quantised", "conv1.weight holds I8"),
     ),
     Broken(
         "no-processor", tiny_vit, remove("preprocessor_config.json"), ("preprocessor_config.json",)
@@ -226,3 +285,20 @@ def test_a_sharded_checkpoint_opens(tmp_path):
         (tmp_path / "sharded" / name).write_text((tmp_path / "whole" / name).read_text())
     assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
     attempt(tmp_path / "sharded", "image")
+
+
+def test_eight_bit_floats_without_scales_are_weights(tmp_path):
+    tiny_bert(tmp_path)
+
+    def edit(weights: dict[str, torch.Tensor]) -> None:
+        for name, tensor in weights.items():
+            weights[name] = tensor.to(torch.float8_e4m3fn) if tensor.ndim == 2 else tensor
+
+    edit_weights(tmp_path, edit)
+    attempt(tmp_path, "text")
+
+
+def test_a_configuration_may_say_that_nothing_is_quantised(tmp_path):
+    tiny_vit(tmp_path)
+    set_config(quantization_config=None)(tmp_path)
+    attempt(tmp_path, "image")
