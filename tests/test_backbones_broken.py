@@ -46,6 +46,17 @@ def set_config(**changes: Any):
     return spoil
 
 
+def set_timm(**changes: Any):
+    """Change what a checkpoint of timm states about its preprocessing and its head."""
+
+    def spoil(path: Path) -> None:
+        config = json.loads((path / "config.json").read_text())
+        config["pretrained_cfg"].update(changes)
+        (path / "config.json").write_text(json.dumps(config))
+
+    return spoil
+
+
 def write(name: str, content: str):
     return lambda path: (path / name).write_text(content)
 
@@ -230,6 +241,28 @@ BROKEN = (
     Broken("timm-truncated", tiny_timm, truncate, ("truncated",)),
     Broken("timm-unknown", tiny_timm, set_config(architecture="net9"), ("'net9'", "unknown")),
     Broken("timm-arguments", tiny_timm, set_config(model_args={"x": 1}), ("cannot be built",)),
+    Broken("timm-number", tiny_timm, set_config(architecture=5), ("architecture = 5", "no name")),
+    Broken(
+        "timm-maps-only",
+        tiny_timm,
+        set_config(model_args={"features_only": True}),
+        ("asks for feature maps only", "features_only"),
+    ),
+    *(
+        Broken(f"timm-{field}-{value}", tiny_timm, set_timm(**{field: value}), says)
+        for field, value, says in (
+            ("interpolation", "weird", ("preprocessing", "pretrained_cfg", "weird")),
+            ("std", [0, 0, 0], ("preprocessing", "pretrained_cfg")),
+            ("std", "x", ("preprocessing", "pretrained_cfg")),
+            ("mean", [0.5] * 4, ("preprocessing", "pretrained_cfg")),
+            ("mean", [NAN] * 3, ("preprocessing", "mean = ")),
+            ("crop_pct", -1, ("preprocessing", "pretrained_cfg")),
+            ("input_size", [3, 0, 0], ("input_size = ", "channels, height, width")),
+            ("input_size", [3, 32.5, 32], ("input_size = ", "channels, height, width")),
+            ("input_size", "abc", ("input_size", "channels, height, width")),
+            ("classifier", 5, ("classifier = 5", "no name")),
+        )
+    ),
     Broken("timm-pickle-only", tiny_timm, pickle_only, ("no model.safetensors", "model.pth")),
     Broken("timm-for-text", tiny_timm, lambda path: None, ("no text checkpoint",), "text"),
     Broken("bert-for-pictures", tiny_bert, lambda path: None, ("no preprocessor_config",)),
