@@ -46,6 +46,14 @@ def set_config(**changes: Any):
     return spoil
 
 
+def set_processor(**changes: Any):
+    def spoil(path: Path) -> None:
+        file = path / "preprocessor_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+    return spoil
+
+
 def set_timm(**changes: Any):
     """Change what a checkpoint of timm states about its preprocessing and its head."""
 
@@ -223,6 +231,18 @@ BROKEN = (
     ),
     Broken(
         "no-processor", tiny_vit, remove("preprocessor_config.json"), ("preprocessor_config.json",)
+    ),
+    *(
+        Broken(f"processor-{field}-{value}", tiny_vit, set_processor(**{field: value}), says)
+        for field, value, says in (
+            ("resample", 99, ("image processor cannot prepare", "KeyError: 99")),
+            ("size", {"longest_edge": 32}, ("image processor cannot prepare", "longest_edge=32")),
+            ("image_mean", [0.5] * 4, ("image processor cannot prepare", "preprocessor_config")),
+            ("image_mean", "x", ("image processor cannot prepare", "preprocessor_config")),
+            ("image_std", [0, 0, 0], ("values that are no numbers", "image_std")),
+            ("rescale_factor", 0, ("image processor cannot prepare", "ZeroDivisionError")),
+            ("image_processor_type", "Wav2Vec2FeatureExtractor", ("cannot prepare an image",)),
+        )
     ),
     Broken(
         "no-tokenizer",

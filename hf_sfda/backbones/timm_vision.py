@@ -173,7 +173,7 @@ def _open_transform(data: Mapping[str, Any], create: Callable[..., Any]) -> Timm
     except Exception as error:
         raise ExtractionError(
             f"the preprocessing that {CONFIG} states (pretrained_cfg) cannot be used: "
-            f"{first_line(error)}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
     if not prepared.isfinite().all():
         raise ExtractionError(
