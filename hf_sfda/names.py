@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,9 +56,8 @@ def find_model(ranking: Ranking, name: str) -> ModelRow:
     base, at, commit = name.rpartition("@")
     for rows in _matches(ranking, name) + (_matches(ranking, base, commit) if at else []):
         if len(rows) > 1:
-            raise ConfigError(
-                f"{name} may be {' or '.join(_listed(_told_apart(rows)))}. Give more of the name."
-            )
+            names = " or ".join(_listed(distinct_names(rows)))
+            raise ConfigError(f"{name} may be {names}. Give more of the name.")
         if rows:
             return _ranked(rows[0])
     names = _listed([row.model_id for row in ranking.ranked])
@@ -84,17 +83,22 @@ def _matches(ranking: Ranking, name: str, commit: str = "") -> list[list[ModelRo
         lambda whole, shown: name != "" and whole.endswith(f"/{name}"),
     )
     return [
-        list({_identity(row): row for row, shown in rows if way(row.model_id, shown)}.values())
+        list({identity(row): row for row, shown in rows if way(row.model_id, shown)}.values())
         for way in ways
     ]
 
 
-def _identity(row: ModelRow) -> tuple[str, str | None]:
+def identity(row: ModelRow) -> tuple[str, str | None]:
+    """What tells a row from all others of a ranking: the model and its commit."""
     return row.model_id, row.revision
 
 
-def _told_apart(rows: list[ModelRow]) -> list[str]:
-    """Names, with the beginning of the commit where one model is there several times."""
+def distinct_names(rows: Sequence[ModelRow]) -> list[str]:
+    """Names of models, with the beginning of the commit where one model is there several times.
+
+    Args:
+        rows: Different models, or different revisions of one.
+    """
     names = [row.model_id for row in rows]
     return [
         f"{name}@{(row.revision or '')[:7]}" if names.count(name) > 1 else name

@@ -46,6 +46,25 @@ def set_config(**changes: Any):
     return spoil
 
 
+def set_processor(**changes: Any):
+    def spoil(path: Path) -> None:
+        file = path / "preprocessor_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+    return spoil
+
+
+def set_timm(**changes: Any):
+    """Change what a checkpoint of timm states about its preprocessing and its head."""
+
+    def spoil(path: Path) -> None:
+        config = json.loads((path / "config.json").read_text())
+        config["pretrained_cfg"].update(changes)
+        (path / "config.json").write_text(json.dumps(config))
+
+    return spoil
+
+
 def write(name: str, content: str):
     return lambda path: (path / name).write_text(content)
 
@@ -99,6 +118,32 @@ def index_that_climbs(path: Path) -> None:
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def quantise(part: str, dtype: torch.dtype, scale: str):
+    """Store the weights whose names end with ``part`` divided by a scale of their own."""
+
+    def spoil(path: Path) -> None:
+        def edit(weights: dict[str, torch.Tensor]) -> None:
+            for name in [name for name in weights if name.endswith(part)]:
+                factor = weights[name].abs().max() / 100
+                weights[scale.format(name=name, module=name.rpartition(".")[0])] = factor
+                weights[name] = (weights[name] / factor).to(dtype)
+
+        edit_weights(path, edit)
+
+    return spoil
+
+
+def pack(path: Path) -> None:
+    """Four bits a value, as in checkpoints of GPTQ whose settings lie in a file of their own."""
+
+    def edit(weights: dict[str, torch.Tensor]) -> None:
+        weights["bert.encoder.layer.0.attention.self.query.qweight"] = weights.pop(
+            "bert.encoder.layer.0.attention.self.query.weight"
+        ).to(torch.int32)
+
+    edit_weights(path, edit)
+
+
 class Trap:
     """Unpickling it leaves a file behind."""
 
@@ -149,10 +194,55 @@ BROKEN = (
         "quantised",
         tiny_vit,
         set_config(quantization_config={"quant_method": "bitsandbytes"}),
-        ("quantised",),
+        ("quantised (bitsandbytes)", "rank the model it was made from"),
+    ),
+    Broken(
+        "quantised-tower",
+        dual("CLIP"),
+        set_config(text_config={"quantization_config": {"quant_method": "gptq"}}),
+        ("quantised (gptq)",),
+    ),
+    Broken(
+        "quantised-older-name",
+        tiny_vit,
+        set_config(compression_config={"quant_method": "compressed-tensors"}),
+        ("quantised (compressed-tensors)",),
+    ),
+    Broken(
+        "int8-unsaid",
+        tiny_bert,
+        quantise("query.weight", torch.int8, "{module}.SCB"),
+        ("quantised", "query.SCB"),
+        "text",
+    ),
+    Broken(
+        "fp8-unsaid",
+        tiny_bert,
+        quantise("query.weight", torch.float8_e4m3fn, "{name}_scale_inv"),
+        ("quantised", "query.weight", "F8"),
+        "text",
+    ),
+    Broken("packed-unsaid", tiny_bert, pack, ("quantised", "query.qweight holds I32"), "text"),
+    Broken(
+        "timm-int8-unsaid",
+        tiny_timm,
+        quantise("conv1.weight", torch.int8, "{name}_scale"),
+        ("quantised", "conv1.weight holds I8"),
     ),
     Broken(
         "no-processor", tiny_vit, remove("preprocessor_config.json"), ("preprocessor_config.json",)
+    ),
+    *(
+        Broken(f"processor-{field}-{value}", tiny_vit, set_processor(**{field: value}), says)
+        for field, value, says in (
+            ("resample", 99, ("image processor cannot prepare", "KeyError: 99")),
+            ("size", {"longest_edge": 32}, ("image processor cannot prepare", "longest_edge=32")),
+            ("image_mean", [0.5] * 4, ("image processor cannot prepare", "preprocessor_config")),
+            ("image_mean", "x", ("image processor cannot prepare", "preprocessor_config")),
+            ("image_std", [0, 0, 0], ("values that are no numbers", "image_std")),
+            ("rescale_factor", 0, ("image processor cannot prepare", "ZeroDivisionError")),
+            ("image_processor_type", "Wav2Vec2FeatureExtractor", ("cannot prepare an image",)),
+        )
     ),
     Broken(
         "no-tokenizer",
@@ -171,6 +261,28 @@ BROKEN = (
     Broken("timm-truncated", tiny_timm, truncate, ("truncated",)),
     Broken("timm-unknown", tiny_timm, set_config(architecture="net9"), ("'net9'", "unknown")),
     Broken("timm-arguments", tiny_timm, set_config(model_args={"x": 1}), ("cannot be built",)),
+    Broken("timm-number", tiny_timm, set_config(architecture=5), ("architecture = 5", "no name")),
+    Broken(
+        "timm-maps-only",
+        tiny_timm,
+        set_config(model_args={"features_only": True}),
+        ("asks for feature maps only", "features_only"),
+    ),
+    *(
+        Broken(f"timm-{field}-{value}", tiny_timm, set_timm(**{field: value}), says)
+        for field, value, says in (
+            ("interpolation", "weird", ("preprocessing", "pretrained_cfg", "weird")),
+            ("std", [0, 0, 0], ("preprocessing", "pretrained_cfg")),
+            ("std", "x", ("preprocessing", "pretrained_cfg")),
+            ("mean", [0.5] * 4, ("preprocessing", "pretrained_cfg")),
+            ("mean", [NAN] * 3, ("preprocessing", "mean = ")),
+            ("crop_pct", -1, ("preprocessing", "pretrained_cfg")),
+            ("input_size", [3, 0, 0], ("input_size = ", "channels, height, width")),
+            ("input_size", [3, 32.5, 32], ("input_size = ", "channels, height, width")),
+            ("input_size", "abc", ("input_size", "channels, height, width")),
+            ("classifier", 5, ("classifier = 5", "no name")),
+        )
+    ),
     Broken("timm-pickle-only", tiny_timm, pickle_only, ("no model.safetensors", "model.pth")),
     Broken("timm-for-text", tiny_timm, lambda path: None, ("no text checkpoint",), "text"),
     Broken("bert-for-pictures", tiny_bert, lambda path: None, ("no preprocessor_config",)),
@@ -226,3 +338,20 @@ def test_a_sharded_checkpoint_opens(tmp_path):
         (tmp_path / "sharded" / name).write_text((tmp_path / "whole" / name).read_text())
     assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
     attempt(tmp_path / "sharded", "image")
+
+
+def test_eight_bit_floats_without_scales_are_weights(tmp_path):
+    tiny_bert(tmp_path)
+
+    def edit(weights: dict[str, torch.Tensor]) -> None:
+        for name, tensor in weights.items():
+            weights[name] = tensor.to(torch.float8_e4m3fn) if tensor.ndim == 2 else tensor
+
+    edit_weights(tmp_path, edit)
+    attempt(tmp_path, "text")
+
+
+def test_a_configuration_may_say_that_nothing_is_quantised(tmp_path):
+    tiny_vit(tmp_path)
+    set_config(quantization_config=None)(tmp_path)
+    attempt(tmp_path, "image")

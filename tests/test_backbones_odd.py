@@ -14,8 +14,17 @@ from hf_sfda.backbones.axes import channels_first
 from hf_sfda.backbones.pooling import pool
 from hf_sfda.errors import ExtractionError
 from hf_sfda.extract.loop import extract_features, form_batches
+from hf_sfda.hub import model_files
 from hf_sfda.types import Candidate
-from tests.backbone_zoo import POSITIONS, STD, TRANSFORMER, build, dual, text
+from tests.backbone_zoo import (
+    POSITIONS,
+    STD,
+    TRANSFORMER,
+    build,
+    dual,
+    edit_weights,
+    text,
+)
 from tests.factories import FILLER, images, tiny_bert, tiny_resnet, tiny_timm, tiny_vit
 
 PICTURES = images(2, 3)[0]
@@ -592,7 +601,8 @@ def test_texts_are_cut_to_the_table_of_positions(name, tmp_path):
     assert run(backbone, [long, "the a"]).stages["last"].isfinite().all()
 
 
-def test_texts_are_lower_cased_where_sentence_transformers_does(tmp_path):
+@pytest.mark.parametrize("file", ["sentence_bert_config.json", "sentence_xlm-roberta_config.json"])
+def test_texts_are_lower_cased_where_sentence_transformers_does(file, tmp_path):
     write_tokenizer(tmp_path, template="$A", pad="<pad>")
     import transformers
 
@@ -602,13 +612,66 @@ def test_texts_are_lower_cased_where_sentence_transformers_does(tmp_path):
     lower, upper = "the of the", "THE OF THE"
     plain = opened(tmp_path, "text")
     assert not torch.equal(plain.collate([lower])["input_ids"], plain.collate([upper])["input_ids"])
-    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
+    (tmp_path / file).write_text(json.dumps({"do_lower_case": True}))
     backbone = opened(tmp_path, "text")
     assert "lower-cased" in backbone.preprocessing
     assert torch.equal(
         backbone.collate([lower])["input_ids"], backbone.collate([upper])["input_ids"]
     )
     assert backbone.costs([upper]) == [3]
+    assert model_files([file]) == [file]
+
+
+# -- tokenizers that do not fit their networks
+
+
+def test_padding_with_a_token_that_was_added_later(tmp_path):
+    """It has no embedding. A text is padded with another token, which the mask hides as well."""
+    from transformers import AutoTokenizer
+
+    text("LlamaModel", "LlamaConfig", **DECODER)(tmp_path)
+    samples = ["the", "the star and the moon"]
+    right = run(opened(tmp_path, "text"), samples).stages["last"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_special_tokens({"pad_token": "[LATER]"})
+    tokenizer.save_pretrained(tmp_path)
+    close(run(opened(tmp_path, "text"), samples).stages["last"], right)
+
+
+def test_a_tokenizer_of_another_model_is_named(tmp_path):
+    tiny_bert(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 20}))
+    edit_weights(
+        tmp_path,
+        lambda weights: weights.update(
+            {n: w[:20].clone() for n, w in weights.items() if "word_embeddings" in n}
+        ),
+    )
+    backbone = opened(tmp_path, "text")
+    with pytest.raises(ExtractionError, match="only 20 rows: the tokenizer belongs to another"):
+        run(backbone, ["the star and the moon"])
+
+
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [(None, 40), (10**30, 40), (8, 8), (8.0, 8), (0, 40), (-1, 40), (2, 40), ("8", 40)],
+)
+def test_what_is_no_limit_of_a_tokenizer_is_left_out(stated, kept, tmp_path):
+    tiny_bert(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    changed = json.dumps({**settings, "model_max_length": stated})
+    (tmp_path / "tokenizer_config.json").write_text(changed)
+    backbone = opened(tmp_path, "text", max_length=40)
+    assert backbone.costs(["the " * 90]) == [kept]
+    assert backbone.collate(["the " * 90])["input_ids"].shape == (1, kept)
+
+
+def test_a_limit_that_leaves_nothing_of_a_text_is_refused(tmp_path):
+    tiny_bert(tmp_path)
+    with pytest.raises(ExtractionError, match="adds 2 special tokens; raise --max-length"):
+        opened(tmp_path, "text", max_length=2)
+    assert opened(tmp_path, "text", max_length=3).costs(["the star"]) == [3]
 
 
 # -- fine-tuning

@@ -158,6 +158,21 @@ def test_what_cannot_be_compared(run, models, options, error, message):
         compare_for_run(run, *models, **options)
 
 
+def test_two_revisions_of_one_model_are_two_models(run):
+    ranking = read_ranking(run)
+    commits = {A: "a" * 40, B: "b" * 40}
+    rows = tuple(
+        dataclasses.replace(row, model_id="acme/net", revision=commits[row.model_id])
+        for row in ranking.rows
+    )
+    revisions = dataclasses.replace(ranking, rows=rows)
+    comparison = compare_for_ranking(revisions, "acme/net@a", "net@b")
+    assert comparison.models == ("acme/net@aaaaaaa", "acme/net@bbbbbbb")
+    assert comparison.values == compare_for_ranking(ranking, A, B).values
+    with pytest.raises(ConfigError, match="Both models are acme/net; give two different ones"):
+        compare_for_ranking(revisions, "acme/net@a", "acme/net@aa")
+
+
 def test_a_model_that_was_left_out_is_refused_with_its_reason(run):
     ranking = read_ranking(run)
     last = dataclasses.replace(ranking.rows[-1], status="failed", reason="it broke")

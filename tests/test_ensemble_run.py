@@ -192,6 +192,22 @@ def test_a_ranking_and_a_target_at_hand_need_no_directory(tmp_path, store):
         select_for_ranking(ranking, target=other, store=store)
 
 
+def test_revisions_of_one_model_are_members_of_their_own(run, store):
+    """They keep their own features, and one that is named does not bring the others along."""
+    content = json.loads((run / "ranking.json").read_text())
+    commits = {"acme/low": "a" * 40, "acme/high": "b" * 40}
+    for row in content["rows"]:
+        if row["model_id"] in commits:
+            row["revision"] = commits[row["model_id"]]
+            row["model_id"] = "acme/net"
+    (run / "ranking.json").write_text(json.dumps(content))
+    models = ["acme/net@aaaaaaa", "acme/net@bbbbbbb"]
+    assert set(select_for_run(run, models=models, size=2).models) == set(models)
+    alone = select_for_run(run, models=["acme/net@a", "acme/noise"], size=2)
+    assert "acme/net" in alone.steps[0].models
+    assert not {"acme/net@bbbbbbb"} & {name for step in alone.steps for name in step.models}
+
+
 def test_a_dataset_that_changed_is_refused(run, tmp_path):
     victim = next((tmp_path / "shapes").rglob("*.png"))
     other = next(p for p in (tmp_path / "shapes").rglob("*.png") if p.parent != victim.parent)

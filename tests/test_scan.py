@@ -372,14 +372,15 @@ def test_folders_left_out_by_rule_are_skipped(hub, zoo, tmp_path):
         shutil.copytree(zoo / "vit", tmp_path / name)
         (tmp_path / name / "config.json").write_text(config_of(zoo / "vit", **changes))
     (tmp_path / "lora").mkdir()
-    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    settings = '{"base_model_name_or_path": "acme/base"}'
+    (tmp_path / "lora" / "adapter_config.json").write_text(settings)
     (tmp_path / "lora" / "adapter_model.safetensors").write_bytes(b"x")
     (tmp_path / "lora" / "config.json").write_text('{"model_type": "vit"}')
     found = {c.path.name: c for c in find_candidates([str(tmp_path)])}
     assert {c.status for c in found.values()} == {"skipped"}
     assert "code" in found["code"].skip
     assert "bitsandbytes" in found["quantised"].skip
-    assert "adapter" in found["lora"].skip
+    assert "adapter only; merge it into its base model acme/base" in found["lora"].skip
     large = find_candidates([str(zoo / "vit")], max_params=10)[0]
     assert large.skip.startswith("too large") and large.revision
 
@@ -515,6 +516,27 @@ def test_reasons_are_one_line_without_full_stop():
     ]
     for reason in reasons:
         assert reason and "\n" not in reason and not reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("config", "tags"),
+    [
+        ({"peft": {"base_model_name_or_path": "acme/x"}}, ["base_model:adapter:acme/y"]),
+        ({}, ["base_model:adapter:acme/x"]),
+    ],
+)
+def test_an_adapter_names_its_base_model(config, tags):
+    reason = rules.compression_reason(config, tags)
+    assert reason == "an adapter only; merge it into its base model acme/x to rank it"
+
+
+@pytest.mark.parametrize("settings", ["[]", "{", '{"base_model_name_or_path": 5}'])
+def test_an_adapter_that_names_none_is_still_one(settings, tmp_path):
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text(settings)
+    (tmp_path / "lora" / "adapter_model.safetensors").write_bytes(b"x")
+    [only] = find_candidates([str(tmp_path / "lora")])
+    assert only.skip == "an adapter only; merge it into its base model to rank it"
 
 
 def test_training_arguments_are_no_weights():

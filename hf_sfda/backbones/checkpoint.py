@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     import torch
 
 CONFIG = "config.json"
+
+# Where a configuration says that its weights are quantised; libraries have used both names.
+_QUANTISATION = ("quantization_config", "compression_config")
+# Types of tensors as safetensors calls them.
+_WHOLE_NUMBERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
+_EIGHT_BITS = ("F8_", "F4", "F6_")
+# Last parts of the names of tensors that only quantised weights have.
+_PACKED = ("qweight", "qzeros", "weight_packed", "SCB", "absmax", "quant_map")
+# What the scale of a weight may be called, beside the weight's own name or in the same module.
+_SCALES = ("{name}_scale", "{name}_scale_inv", "{module}.scale_weight", "{module}.scale")
 
 # Parameters that only masked training reads.
 _UNUSED = ("mask_token", "num_batches_tracked")
@@ -43,9 +53,20 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ExtractionError(f"{CONFIG} cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise ExtractionError(f"{CONFIG} holds a {type(config).__name__}, not an object")
-    if "quantization_config" in config:
-        raise ExtractionError("the weights are quantised; rank the full-precision checkpoint")
+    if (how := _quantisation(config)) is not None:
+        raise ExtractionError(f"the weights are quantised{how}; rank the model it was made from")
     return config
+
+
+def _quantisation(config: Mapping[str, Any]) -> str | None:
+    """The method in brackets, empty if it has no name; ``None`` if nothing says quantised."""
+    towers = [value for value in config.values() if isinstance(value, Mapping)]
+    for part in (config, *towers):
+        for name in _QUANTISATION:
+            if settings := part.get(name):
+                method = settings.get("quant_method") if isinstance(settings, Mapping) else None
+                return f" ({method})" if isinstance(method, str) else ""
+    return None
 
 
 def require_no_pointers(path: Path) -> None:
@@ -67,10 +88,12 @@ class Weights:
     Attributes:
         files: The files, in order of their names.
         shapes: Name of each tensor -> shape.
+        types: Name of each tensor -> type of its values, such as ``"F32"``.
     """
 
     files: tuple[Path, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> int:
@@ -87,26 +110,55 @@ def read_weights(path: Path) -> Weights:
     """The safetensors files of a checkpoint, each with a header that fits its size.
 
     Raises:
-        ExtractionError: There are none, one of several is missing, or one is truncated.
+        ExtractionError: There are none, one of several is missing, one is truncated, or they are
+            quantised.
     """
     from safetensors import SafetensorError, safe_open
 
     files = _listed(path)
     shapes: dict[str, tuple[int, ...]] = {}
+    types: dict[str, str] = {}
     for file in files:
         if is_lfs_pointer(file):
             raise ExtractionError(f"{file.name} {LFS_POINTER}")
         try:
             with safe_open(file, framework="numpy") as header:
                 for name in header.keys():
-                    shapes[name] = tuple(header.get_slice(name).get_shape())
+                    tensor = header.get_slice(name)
+                    shapes[name], types[name] = tuple(tensor.get_shape()), tensor.get_dtype()
         except FileNotFoundError:
             raise ExtractionError(
                 f"{file.name} is missing, though {WEIGHTS_INDEX} names it"
             ) from None
         except (SafetensorError, OSError) as error:
             raise ExtractionError(f"{file.name} is truncated or damaged: {error}") from error
-    return Weights(files, shapes)
+    require_unquantised(types)
+    return Weights(files, shapes, types)
+
+
+def require_unquantised(types: Mapping[str, str]) -> None:
+    """Refuse weights that are quantised although ``config.json`` does not say so.
+
+    Such weights have the usual names and shapes. A library that is not told would take their whole
+    numbers, or their eight bits without the scale, for the weights themselves.
+
+    Args:
+        types: Name of each tensor -> type of its values.
+
+    Raises:
+        ExtractionError: Names the first such tensor.
+    """
+    for name, kind in types.items():
+        module, _, leaf = name.rpartition(".")
+        scales = (scale.format(name=name, module=module) for scale in _SCALES)
+        if (
+            leaf in _PACKED
+            or (leaf.endswith("weight") and kind in _WHOLE_NUMBERS)
+            or (kind.startswith(_EIGHT_BITS) and any(scale in types for scale in scales))
+        ):
+            raise ExtractionError(
+                f"the weights are quantised ({name} holds {kind}); rank the model it was made from"
+            )
 
 
 def _listed(path: Path) -> tuple[Path, ...]:

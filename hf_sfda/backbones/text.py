@@ -17,6 +17,7 @@ from hf_sfda.backbones.pooling import pool, pool_stages, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
+from hf_sfda.hub import SENTENCE_SETTINGS
 
 ensure_torchvision()  # see vision.py
 
@@ -29,7 +30,6 @@ _TABLES = (
     "wpe",
 )
 _STATED_REACH = ("max_position_embeddings", "max_seq_len")
-_SENTENCE_SETTINGS = "sentence_bert_config.json"
 
 _SAME_LENGTH = (
     "aimv2 aimv2_text_model big_bird bigbird_pegasus canine convbert cpmant fnet funnel led "
@@ -61,14 +61,20 @@ class TextCollate:
         tokenizer: Of transformers.
         max_length: Tokens kept of a text.
         lower: Texts are lower-cased first, as ``sentence_bert_config.json`` may ask for.
+        rows: Of the network's table of embeddings; ``None`` if it has no plain one.
     """
 
     tokenizer: Any
     max_length: int
     lower: bool = False
+    rows: int | None = None
 
     def __call__(self, samples: Sequence[Any]) -> dict[str, Tensor]:
-        """Texts -> ``input_ids`` and ``attention_mask`` (B, T), padded to the longest."""
+        """Texts -> ``input_ids`` and ``attention_mask`` (B, T), padded to the longest.
+
+        Raises:
+            ExtractionError: The table of embeddings has no row for a token.
+        """
         batch = self.tokenizer(
             self._texts(samples),
             padding="longest",
@@ -77,6 +83,12 @@ class TextCollate:
             return_attention_mask=True,
             return_tensors="pt",
         )
+        # On a GPU an id outside the table would end the process for all models that follow.
+        if self.rows is not None and (highest := int(batch["input_ids"].max())) >= self.rows:
+            raise ExtractionError(
+                f"its tokenizer gives token {highest}, but its table of embeddings has only "
+                f"{self.rows} rows: the tokenizer belongs to another model"
+            )
         return {name: batch[name] for name in _ARGUMENTS}
 
     def lengths(self, samples: Sequence[Any]) -> list[int]:
@@ -167,30 +179,80 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
     """
     loaded = load(path, TEXT, options)
     tokenizer = _open_tokenizer(path)
-    if tokenizer.pad_token is None:
-        # Decoders have none. Any token will do, for the mask hides it from every mean.
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    rows = _embedded(loaded.tower)
+    _choose_padding(tokenizer, rows)
     configs: list[Any] = [getattr(loaded.model, "config", loaded.config), loaded.config]
     for config in configs:
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
     # On the left it would shift the positions of every shorter text.
     tokenizer.padding_side = "right"
-    longest = min(
-        options.max_length, tokenizer.model_max_length, positions(loaded.tower, loaded.config)
-    )
-    return TextBackbone(loaded, TextCollate(tokenizer, longest, _lower_cases(path)))
+    longest = _longest(tokenizer, options.max_length, positions(loaded.tower, loaded.config))
+    return TextBackbone(loaded, TextCollate(tokenizer, longest, _lower_cases(path), rows))
+
+
+def _embedded(tower: Any) -> int | None:
+    """How many tokens have an embedding; ``None`` where that is no plain table."""
+    try:
+        table = tower.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    return table.num_embeddings if isinstance(table, nn.Embedding) else None
+
+
+def _choose_padding(tokenizer: Any, rows: int | None) -> None:
+    """Let a tokenizer pad with a token that the network has an embedding for.
+
+    Decoders have none, and a token that was added to a tokenizer later has no embedding. Any other
+    will do, for the mask hides it from every mean.
+    """
+    for token in (tokenizer.pad_token, tokenizer.eos_token):
+        if token is None:
+            continue
+        if rows is None or tokenizer.convert_tokens_to_ids(token) in range(rows):
+            break
+    else:
+        token = tokenizer.convert_ids_to_tokens(0)
+    if token != tokenizer.pad_token:
+        tokenizer.pad_token = token
+
+
+def _longest(tokenizer: Any, asked: int, reach: int) -> int:
+    """How many tokens of a text are kept.
+
+    Args:
+        tokenizer: May state a limit of its own. What is no number of tokens, or leaves no room for
+            one beside the special tokens, is no limit.
+        asked: The user's limit.
+        reach: Of the network's positions.
+
+    Raises:
+        ExtractionError: No token of a text would be kept.
+    """
+    special = tokenizer.num_special_tokens_to_add()
+    stated = tokenizer.model_max_length
+    longest = min(asked, reach)
+    if isinstance(stated, int | float) and special < stated < longest:
+        longest = int(stated)
+    if longest <= special:
+        raise ExtractionError(
+            f"of {longest} tokens, nothing is left of a text: the tokenizer adds {special} special "
+            "tokens; raise --max-length"
+            if longest == asked
+            else f"its positions reach {longest} tokens, and the tokenizer adds {special} to a text"
+        )
+    return longest
 
 
 def _lower_cases(path: Path) -> bool:
     """Whether sentence-transformers lower-cases texts before the tokenizer of this checkpoint."""
-    file = path / _SENTENCE_SETTINGS
-    if not file.is_file():
+    file = next((path / name for name in SENTENCE_SETTINGS if (path / name).is_file()), None)
+    if file is None:
         return False
     try:
         settings = read_json_file(file)
     except (OSError, ValueError, RecursionError) as error:
-        raise ExtractionError(f"{_SENTENCE_SETTINGS} cannot be read: {error}") from error
+        raise ExtractionError(f"{file.name} cannot be read: {error}") from error
     return isinstance(settings, Mapping) and settings.get("do_lower_case") is True
 
 

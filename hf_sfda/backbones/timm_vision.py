@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
 from hf_sfda.backbones.bounds import (
@@ -119,6 +120,10 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
         from timm.data import create_transform, resolve_model_data_config
     except ImportError as error:
         raise ExtractionError("is a timm model: pip install 'hf-sfda[timm]'") from error
+    if not isinstance(config["architecture"], str):
+        raise ExtractionError(
+            f"{CONFIG} states architecture = {config['architecture']!r:.40}, which is no name"
+        )
     if not timm.is_model(config["architecture"]):
         raise ExtractionError(
             f"architecture {config['architecture']!r} is unknown to timm {timm.__version__}; "
@@ -128,6 +133,11 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
     build = partial(timm.create_model, f"local-dir:{path}", pretrained=False)
     try:
         network = blueprint(build, weights)
+        if not hasattr(network, "forward_head"):
+            raise ExtractionError(
+                f"{CONFIG} asks for feature maps only (features_only in model_args); remove that "
+                "to rank the network"
+            )
         data = resolve_model_data_config(network)
         require_plausible_sizes(data, CONFIG)
         require_sizes(network, weights)
@@ -138,14 +148,39 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
         raise ExtractionError(f"cannot be built: {first_line(error)}") from error
     has_head = _fill(model, _read_tensors(weights.files))
     require_finite(model)
-    channels = data["input_size"][0]
-    if channels not in (1, 3):
-        raise ExtractionError(f"takes images of {channels} channels; 1 and 3 are supported")
-    transform = create_transform(**data, is_training=False)
+    collate = _open_transform(data, create_transform)
     model = settle(model, options.device, options.dtype)
-    return TimmBackbone(
-        model, TimmCollate(transform, "RGB" if channels == 3 else "L"), has_head=has_head
-    )
+    return TimmBackbone(model, collate, has_head=has_head)
+
+
+def _open_transform(data: Mapping[str, Any], create: Callable[..., Any]) -> TimmCollate:
+    """The evaluation transform, tried on an image before any sample is read.
+
+    Raises:
+        ExtractionError: It takes other images than we have, or cannot be used at all.
+    """
+    size = data["input_size"]
+    if len(size) != 3 or not all(isinstance(edge, int) and edge > 0 for edge in size):
+        raise ExtractionError(
+            f"{CONFIG} states input_size = {size}; three whole numbers are needed: "
+            "channels, height, width"
+        )
+    if size[0] not in (1, 3):
+        raise ExtractionError(f"takes images of {size[0]} channels; 1 and 3 are supported")
+    try:
+        collate = TimmCollate(create(**data, is_training=False), "RGB" if size[0] == 3 else "L")
+        prepared = collate([Image.new("RGB", (40, 30))])["x"]
+    except Exception as error:
+        raise ExtractionError(
+            f"the preprocessing that {CONFIG} states (pretrained_cfg) cannot be used: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+    if not prepared.isfinite().all():
+        raise ExtractionError(
+            f"the preprocessing that {CONFIG} states (pretrained_cfg) gives values that are no "
+            f"numbers: mean = {data['mean']}, std = {data['std']}"
+        )
+    return collate
 
 
 def _read_tensors(files: Sequence[Path]) -> dict[str, torch.Tensor]:
@@ -168,7 +203,9 @@ def _fill(model: Any, weights: dict[str, torch.Tensor]) -> bool:
     )
     missing = set(model.load_state_dict(weights, strict=False).missing_keys)
     heads = model.pretrained_cfg.get("classifier") or ()
-    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    heads = (heads,) if isinstance(heads, str) else heads
+    if not isinstance(heads, list | tuple) or not all(isinstance(head, str) for head in heads):
+        raise ExtractionError(f"{CONFIG} states classifier = {heads!r:.40}, which is no name")
     in_head = {key for key in missing if key.startswith(tuple(f"{head}." for head in heads))}
     require_complete(missing - in_head)
     return bool(model.num_classes) and not in_head

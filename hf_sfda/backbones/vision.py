@@ -299,9 +299,33 @@ def open_vision(path: Path, options: OpenOptions) -> VisionBackbone:
     if channels == 1:
         _normalise_one_channel(processor)
     arguments = frozenset(inspect.signature(loaded.model.forward).parameters)
-    return VisionBackbone(
-        loaded, ImageCollate(processor, "RGB" if channels == 3 else "L", arguments)
-    )
+    collate = ImageCollate(processor, "RGB" if channels == 3 else "L", arguments)
+    _try_processor(collate)
+    return VisionBackbone(loaded, collate)
+
+
+def _try_processor(collate: ImageCollate) -> None:
+    """See that a processor's settings work, before any sample is read.
+
+    Raises:
+        ExtractionError: They do not.
+    """
+    try:
+        batch = collate([_blank(_PROBES[0])])
+    except Exception as error:
+        raise ExtractionError(
+            f"its image processor cannot prepare an image ({_PROCESSOR_FILES[0]}): "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+    if not batch:
+        raise ExtractionError(
+            f"its {type(collate.processor).__name__} makes no inputs that its network takes"
+        )
+    if not all(value.isfinite().all() for value in batch.values()):
+        raise ExtractionError(
+            f"its image processor gives values that are no numbers; see image_mean, image_std and "
+            f"rescale_factor in {_PROCESSOR_FILES[0]}"
+        )
 
 
 def _open_processor(path: Path) -> Any:

@@ -12,7 +12,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
 from hf_sfda.metrics import get_metric
-from hf_sfda.names import find_model
+from hf_sfda.names import distinct_names, find_model, identity
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import FloatArray, rescore
 from hf_sfda.store import FeatureStore
@@ -100,6 +100,7 @@ def compare_for_ranking(
     progress = progress or NoProgress()
     target = same_target(ranking, target=target, token=token, progress=progress)
     features = _stored(rows, target, store or FeatureStore())
+    names = distinct_names(rows)
     scores: list[Score] = []
     units: list[FloatArray] = []
     with progress.task("score", metric, total=2, unit="models") as advance:
@@ -115,7 +116,7 @@ def compare_for_ranking(
         target.labels if by_sample else None,
         target.class_names,
         sample_ids=target.sample_ids,
-        names=(rows[0].model_id, rows[1].model_id),
+        names=(names[0], names[1]),
         metric=metric,
         values=(scores[0].value, scores[1].value),
         resamples=config.resamples,
@@ -134,7 +135,7 @@ def ranked_pair(ranking: Ranking, first: str, second: str) -> tuple[ModelRow, Mo
         ConfigError: One is not ranked here, or both are the same.
     """
     rows = find_model(ranking, first), find_model(ranking, second)
-    if rows[0].model_id == rows[1].model_id:
+    if identity(rows[0]) == identity(rows[1]):
         raise ConfigError(f"Both models are {rows[0].model_id}; give two different ones.")
     return rows
 
@@ -164,9 +165,9 @@ def beside_ranking(
     """With a warning wherever it says something else than the ranking that the pair comes from."""
     metric = comparison.metric
     warnings = [
-        f"{row.model_id} has a {metric} of {value:.6g} here and of {row.scores[metric]:.6g} in the "
+        f"{name} has a {metric} of {value:.6g} here and of {row.scores[metric]:.6g} in the "
         "ranking: it was scored by another version, or on another kind of machine."
-        for row, value in zip(rows, comparison.values, strict=True)
+        for name, row, value in zip(distinct_names(rows), rows, comparison.values, strict=True)
         if metric in row.scores
         and not math.isclose(value, row.scores[metric], rel_tol=_SAME, abs_tol=_SAME**2)
     ]

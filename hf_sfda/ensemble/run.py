@@ -13,7 +13,7 @@ from hf_sfda.ensemble.result import Ensemble
 from hf_sfda.ensemble.select import select_ensemble
 from hf_sfda.errors import MetricError, StoreError
 from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
-from hf_sfda.names import find_model
+from hf_sfda.names import distinct_names, find_model, identity
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target
@@ -50,8 +50,8 @@ def select_for_run(
     """
     ranking = read_ranking(directory)
     if models:
-        chosen = {find_model(ranking, name).model_id for name in models}
-        rows = tuple(row for row in ranking.rows if row.model_id in chosen)
+        chosen = {identity(find_model(ranking, name)) for name in models}
+        rows = tuple(row for row in ranking.rows if identity(row) in chosen)
         ranking = replace(ranking, rows=rows)
     return select_for_ranking(
         ranking, size=size, token=token, store=store, progress=progress, **options
@@ -120,18 +120,23 @@ def select_for_ranking(
 def _members(
     ranking: Ranking, target: Target, config: RankConfig, store: FeatureStore, progress: Progress
 ) -> tuple[dict[str, Member], list[str]]:
-    """Members by model, and the models whose features are gone; one model in memory at a time."""
+    """Members by name, and the models whose features are gone; one model in memory at a time."""
     members: dict[str, Member] = {}
     lost: list[str] = []
     with progress.task("score", "", total=len(ranking.ranked), unit="models") as advance:
-        for row in ranking.ranked:
+        for row, name in _named(ranking):
             member = _member(row, target, config, store)
             if member is None:
-                lost.append(row.model_id)
+                lost.append(name)
             else:
-                members[row.model_id] = member
+                members[name] = member
             advance(1)
     return members, lost
+
+
+def _named(ranking: Ranking) -> list[tuple[ModelRow, str]]:
+    """The ranked models with their names; revisions of one model have different ones."""
+    return list(zip(ranking.ranked, distinct_names(ranking.ranked), strict=True))
 
 
 def _member(
@@ -154,7 +159,7 @@ def _warnings(
             f"{len(lost)} ranked models took no part, for their features are no longer stored: "
             f"{', '.join(lost)}."
         )
-    first = next(row.model_id for row in ranking.ranked if row.model_id in members)
+    first = next(name for _, name in _named(ranking) if name in members)
     best = ensemble.steps[0].models[0]
     if best != first:
         warnings.append(

@@ -10,6 +10,7 @@ from hf_sfda.hub.checksums import read_whole
 from hf_sfda.hub.download import cached_model, download_model
 from hf_sfda.hub.files import (
     MODEL_FILES,
+    SENTENCE_SETTINGS,
     WEIGHTS,
     WEIGHTS_INDEX,
     model_files,
@@ -21,6 +22,7 @@ from hf_sfda.hub.secrets import keep_secret, redact
 __all__ = [
     "ADVICE",
     "MODEL_FILES",
+    "SENTENCE_SETTINGS",
     "WEIGHTS",
     "WEIGHTS_INDEX",
     "cached_model",

@@ -11,6 +11,12 @@ from hf_sfda.foreign import read_json
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 
+SENTENCE_SETTINGS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""Where sentence-transformers writes how it prepares texts. It takes the first that is there."""
+
 MODEL_FILES = (
     "config.json",
     "preprocessor_config.json",
@@ -41,7 +47,7 @@ MODEL_FILES = (
     "word_pronunciation.json",
     # how a sentence-transformers checkpoint pools its tokens, and whether it lower-cases texts
     "modules.json",
-    "sentence_bert_config.json",
+    *SENTENCE_SETTINGS,
     "?_Pooling/config.json",
     WEIGHTS,
     WEIGHTS_INDEX,

@@ -59,7 +59,7 @@ def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest:
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     top = {name for name in names if "/" not in name}
     if (reason := rules.weights_reason(top)) and "adapter" in reason:
-        return replace(candidate, skip=reason)
+        return replace(candidate, skip=rules.adapter_reason(_adapter(path)))
     if "config.json" not in top:
         raise BrokenFolderError("no config.json; a checkpoint is config.json and model.safetensors")
     for name in model_files(names):
@@ -85,6 +85,15 @@ def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest:
         license=_license(path / "README.md"),
         skip=rules.size_reason(params, max_params),
     )
+
+
+def _adapter(path: Path) -> Mapping[str, Any]:
+    """What an adapter says about itself; nothing if that cannot be read."""
+    try:
+        settings = read_json_file(path / "adapter_config.json")
+    except (ForeignError, OSError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from hf_sfda.foreign import bounded, clean
 from hf_sfda.types import Modality
 
 _QUANTISED_TAGS = frozenset(
@@ -47,7 +48,7 @@ def weights_reason(names: Collection[str]) -> str | None:
         return None
     weights = [name for name in sorted(names) if PurePosixPath(name).name not in _NOT_WEIGHTS]
     if "adapter_model.safetensors" in names or "adapter_config.json" in names:
-        return "an adapter only; merge it into its base model to rank it"
+        return adapter_reason()
     if other := [name for name in weights if name.endswith(".safetensors")]:
         return f"no model.safetensors at the top level, only {_some(other)}"
     kinds: dict[str, list[str]] = {}
@@ -61,6 +62,20 @@ def weights_reason(names: Collection[str]) -> str | None:
     return f"no safetensors weights, only {there}{advice}"
 
 
+_ADAPTED = "base_model:adapter:"
+
+
+def adapter_reason(settings: Mapping[str, Any] | None = None) -> str:
+    """Left out because it holds the weights of an adapter, not of a model.
+
+    Args:
+        settings: ``adapter_config.json``, or the part of it that the Hub shows.
+    """
+    base = (settings or {}).get("base_model_name_or_path")
+    named = f" {bounded(clean(base), 100)}" if isinstance(base, str) and base else ""
+    return f"an adapter only; merge it into its base model{named} to rank it"
+
+
 def code_reason(config: Mapping[str, Any], tags: Collection[str] = ()) -> str | None:
     """Left out because its own Python code would have to run."""
     if config.get("auto_map") or "custom_code" in tags:
@@ -70,8 +85,11 @@ def code_reason(config: Mapping[str, Any], tags: Collection[str] = ()) -> str | 
 
 def compression_reason(config: Mapping[str, Any], tags: Collection[str] = ()) -> str | None:
     """Left out as adapter or quantised copy: neither can be fine-tuned as it is."""
-    if config.get("peft") or any(tag.startswith("base_model:adapter:") for tag in tags):
-        return "an adapter only; merge it into its base model to rank it"
+    bases = [tag.removeprefix(_ADAPTED) for tag in tags if tag.startswith(_ADAPTED)]
+    if peft := config.get("peft"):
+        return adapter_reason(peft if isinstance(peft, Mapping) else {})
+    if bases:
+        return adapter_reason({"base_model_name_or_path": bases[0]})
     how = config.get("quantization_config")
     if how:
         method = how.get("quant_method") if isinstance(how, Mapping) else None
