@@ -53,7 +53,7 @@ class Candidate:
         license: Licence id as the card states it.
         downloads: Downloads in the last 30 days, as the Hub counts them.
         pipeline_tag: The Hub's task tag.
-        skip: Why it is left out; ``None`` means it is to be ranked.
+        skip: Why it is left out; ``None`` if it will be ranked.
         status: The row it becomes if ``skip`` is set: ``"skipped"`` (by a rule of ours) or
             ``"failed"`` (named by the user and broken).
     """
@@ -228,8 +228,8 @@ class ModelRow:
         status: ``ok`` if it is ranked.
         reason: Why it is not ranked; ``None`` if it is.
         rank: Place by the chosen metric, 1 is best; ``None`` unless ``status == "ok"``.
-        tie_group: Number of the group, 1 is best; models of a group cannot be told apart from the
-            group's first.
+        tie_group: Number of the group, 1 is best; models of a group do not differ significantly
+            from the first of the group.
         scores: metric -> value.
         intervals: metric -> (low, high); metrics without an interval are absent.
         rank_interval: (low, high) rank over the resamples.

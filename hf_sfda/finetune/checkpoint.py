@@ -1,4 +1,4 @@
-"""Progress of a fine-tuning on disk, so that a killed one goes on where it was."""
+"""Progress of a fine-tuning on disk, so that a killed one resumes where it was."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Checkpoint:
     """The file with everything that is needed to go on.
 
     Args:
-        directory: Where it lies; created if need be. ``None`` keeps nothing.
+        directory: The folder, created if need be. ``None`` keeps nothing.
         identity: What the file must belong to (model, data, recipe). A file of another
             fine-tuning is overwritten.
         write: Whether this process writes.

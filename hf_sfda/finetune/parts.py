@@ -51,7 +51,7 @@ def divide(
     division is the same for every candidate and every fine-tuning seed.
 
     Args:
-        target: Training samples, and whatever part is not given.
+        target: Training samples, and those of any part that is not given.
         validation: Samples that choose learning rate and epoch.
         test: Samples that measure the result.
         validation_share: Share of what is left for training, where ``validation`` is not given.

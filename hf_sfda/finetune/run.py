@@ -62,7 +62,7 @@ def finetune(
         token: Hub token.
         accelerator: Made here if not given.
         progress: Told every epoch.
-        directory: Where progress is kept, so that the same call goes on after an interruption;
+        directory: Where progress is kept, so that the same call resumes after an interruption;
             ``None`` keeps none.
 
     Returns:
@@ -196,7 +196,7 @@ def _prepare(
     Returns:
         The probe whose head training starts from, and what was changed.
     """
-    # Sorted classes would give every batch statistics of its own.
+    # If samples were sorted by class, each batch would have the statistics of one class.
     order = np.random.default_rng(0).permutation(len(data.train)).tolist()
 
     def run() -> None:

@@ -47,7 +47,7 @@ class Runner:
     def within_memory(self, work: Callable[[], T]) -> T:
         """Call ``work``; where memory runs out, halve the limit and call it again.
 
-        Nothing waits for another process inside ``work``, so each may end at a limit of its own.
+        No process waits for another one inside ``work``, so each may end with another limit.
 
         Raises:
             FinetuneError: A single sample does not fit.

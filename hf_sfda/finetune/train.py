@@ -84,7 +84,7 @@ def train(
     steps = math.ceil(len(inputs) / config.batch_size)
     while not _is_over(progress, config):
         epoch = len(progress.curve)
-        # Seeded anew each epoch, so that a resumed run draws what an undisturbed one draws.
+        # The seed depends on the epoch: a resumed run draws the same as an uninterrupted one.
         torch.manual_seed(int(np.random.default_rng([config.seed, epoch]).integers(2**63)))
         order = np.random.default_rng([config.seed, epoch, 1]).permutation(len(inputs))
         losses = []

@@ -1,4 +1,4 @@
-"""Cross-fitting in two stages: what folds share, and what one held-out fold makes of it."""
+"""Cross-fitting in two stages: the sums that folds share, and the score of one held-out fold."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Plan:
         return [slice(0, self.edges[k]), slice(self.edges[k + 1], len(self.X))]
 
     def training_gram(self, k: int) -> Tensor:
-        """(r, r) Gram matrix of the other folds, made anew."""
+        """(r, r) Gram matrix of the other folds, a new tensor."""
         pairs = zip(self.gram, self.grams[k], strict=True)
         return linalg.symmetric([whole - part for whole, part in pairs])
 

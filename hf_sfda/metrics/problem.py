@@ -218,7 +218,7 @@ class Problem:
         return self.geometry.scatter - weighted.T @ self.class_means
 
     def with_classes(self, labels: Tensor, n_classes: int) -> Problem:
-        """The same features with classes in place of whatever the targets are."""
+        """The same features with these classes as targets."""
         return Problem(self.geometry, labels, n_classes, seed=self.seed)
 
     def relabelled(self, targets: Tensor) -> Problem:

@@ -61,7 +61,7 @@ def sfda_cv(problem: Problem, *, folds: int = 5, max_scored: int | None = None) 
        of ``exp(-5 lambda)``; both stages use it, as the released code uses its own in both.
     3. The intensity has no unit, so c X scores as X.
 
-    The score is the mean held-out probability of the true class. On noise it lies at or below
+    The score is the mean held-out probability of the true class. On noise it is at or below
     1/C (mixing pulls every sample towards the classes it is not of). ``per_sample`` holds the N
     probabilities, ``details`` the held-out accuracy and probabilities of stage one beside them.
 

@@ -1,15 +1,14 @@
 r"""A hundred shuffles of the labels for less than a hundred fits of cross-fitted SFDA.
 
-Every shuffle gives the second stage other weights and so another Gram matrix; that is its cost.
+Every shuffle gives the second stage other weights and so another Gram matrix, which is expensive.
 Two levels of Monte Carlo avoid it:
 
-    score of shuffle p  =  cheap score of p  +  what the cheap score missed
+    score of shuffle p  =  approximate score of p  +  error of the approximation
 
-The cheap score is computed for all shuffles, the second term for the first few only, by scoring
-these in full. Their misses are dealt out to the other shuffles in turn. The first few values are
-thus exact; the mean over all has the expectation of the exact mean, whatever the cheap score gets
-wrong on average; and the spread holds the spread of the misses too, so that a high quantile is not
-taken from a distribution that is too narrow.
+The approximate score is computed for all shuffles. The error is computed for the first few only, by
+scoring these in full, and is assigned to the other shuffles in turn. So the first few values are
+exact, the mean over all has the expectation of the exact mean even if the approximation is biased,
+and the spread includes the spread of the errors, so that a high quantile is not too low.
 
 Labels are shuffled within the folds, which keeps the folds stratified and the same for all
 shuffles. (Without a relation between features and labels all such shuffles are equally likely
@@ -20,12 +19,13 @@ factorisation serves them all. With the training Gram matrix :math:`G = n S_t` a
 
 samples are whitened once, :math:`z = L^{-1} x`. For class means M (C x D) and shares
 :math:`p`, with P = diag(p), the matrix of stage one is :math:`I - (1 - s) M^\top P M`, of rank C
-beside the identity, and its inverse is C x C work (Woodbury). The cheap score makes three
-approximations:
+beside the identity, and its inverse is C x C work (Woodbury). The approximate score makes
+three approximations:
 
 - Shrinkage s and sphere t, on which shuffles hardly differ, are those of the first one.
-- Confidences of training samples are taken as linear in how far a sample lies from its class mean
-  towards that class, :math:`w = \bar w + b u + \text{rest}`, fitted on a few hundred samples. With
+- The confidence of a training sample is modelled as linear in its position u on the direction from
+  the other classes to its class, :math:`w = \bar w + b u + \text{rest}`, fitted on a few hundred
+  samples. With
   :math:`q_c = b S_w g_c`, g the direction of u, the mixed means are
   :math:`o_c + \bar w (m_c - o_c) + q_c` for the mean o of the other classes' means, and the mixed
   scatter is, with :math:`e_c = m_c - o_c`,
@@ -35,7 +35,7 @@ approximations:
       + \bar w \sum_c p_c (q_c e_c^\top + e_c q_c^\top) - \sum_c p_c q_c q_c^\top,
 
   which is of rank 2C beside the identity.
-- It works in single precision; whitened coordinates have no scale to lose.
+- It is computed in single precision, which is enough for whitened coordinates.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from hf_sfda.metrics.fisher import self_challenge
 
 _EXACT, _EXACT_OF_SMALL, _SMALL = 2, 8, 512
 """Shuffles scored in full; more of them up to 512 dimensions, where that costs little. The spread
-of the misses is a tenth to two thirds of that of the scores, so two put the mean within half a
+of the errors is a tenth to two thirds of that of the scores, so two put the mean within half a
 spread, eight within a quarter."""
 
 _ROUNDING = 1e-9
@@ -83,10 +83,10 @@ def shuffled_scores(
     total, samples = np.zeros(n_shuffles), 0
     for k in range(n_scored):
         fold = _Fold.of(relabelled[0], k)
-        cheap = np.array([fold.score(y) for y in shuffles])
+        approximate = np.array([fold.score(y) for y in shuffles])
         true = np.array([float(held_out(p, k).true[: fold.n_scored].mean()) for p in relabelled])
-        misses = true - cheap[:exact]
-        total += fold.n_scored * (cheap + misses[np.arange(n_shuffles) % exact])
+        errors = true - approximate[:exact]
+        total += fold.n_scored * (approximate + errors[np.arange(n_shuffles) % exact])
         samples += fold.n_scored
     return total / samples
 
@@ -164,7 +164,7 @@ class _Fold:
         return len(self.held)
 
     def score(self, labels: Tensor) -> float:
-        """Mean probability of the scored samples' classes, cheaply."""
+        """Mean probability of the scored samples' classes, by the approximation."""
         y = torch.cat([labels[part] for part in self.rows[0]])
         p, C = self.priors, len(self.priors)
         counts = (p * len(y)).clamp(min=1)

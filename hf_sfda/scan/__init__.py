@@ -1,6 +1,6 @@
-"""Who is to be ranked: Hub ids, folders, lists of these, or what the Hub has most of.
+"""Find the candidates: Hub ids, folders, lists of these, or the most downloaded ones of the Hub.
 
-Nobody is dropped in silence: a checkpoint that is left out is a :class:`Candidate` with a reason.
+None is dropped silently: a checkpoint that is left out is a :class:`Candidate` with a reason.
 """
 
 from __future__ import annotations

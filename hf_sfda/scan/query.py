@@ -101,7 +101,7 @@ def _most_downloaded(modality: Modality | None, top: int, token: str | None) -> 
 def describe(
     info: ModelInfo, *, modality: Modality | None, max_params: int | None, named: bool
 ) -> Candidate:
-    """The candidate behind what the Hub says, with the reason if it is to be left out.
+    """The candidate of an entry of the Hub's listing, with the reason if it is left out.
 
     Args:
         info: Asked for with :data:`EXPAND`.

@@ -72,8 +72,8 @@ def learning_curve(
 
     Args:
         score_fn: (n,) indices -> (M,) scores of all models on these samples, higher is better.
-            Fit it anew on them: reading old per-sample values off (``lambda i: per_sample[:,
-            i].mean(axis=1)``) is cheap, but then only the noise of scoring moves, not the fit.
+            It should fit the models on them. Averages of stored per-sample values (``lambda i:
+            per_sample[:, i].mean(axis=1)``) are cheap, but leave out the variation of the fit.
         labels: (N,) classes.
         sizes: Sample sizes, at most N // 2; by default N/2, N/4, ... as long as there are five
             samples a class.
