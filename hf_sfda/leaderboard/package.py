@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda import __version__
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish import FileChange
 from hf_sfda.publish.access import Repo, hub_errors
 from hf_sfda.publish.package import package_files
@@ -133,7 +133,7 @@ def find_copy(api: HfApi, repo: Repo, paths: Sequence[str], head: str) -> Packag
             f"`hf-sfda leaderboard init {repo.id}`, or name what to install with --requirement."
         )
     with hub_errors(f"Cannot read {repo}"):
-        (file,) = read(
+        (file,) = retry_read(
             api.get_paths_info,
             repo.id,
             [wheels[-1]],

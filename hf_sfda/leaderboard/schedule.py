@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import hub_api, read
+from hf_sfda.hub import hub_api, retry_read
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.state import read_state
@@ -135,7 +135,7 @@ def plan_schedule(
 def find_schedules(api: HfApi, job: UpdateJob) -> list[ScheduledJobInfo]:
     """The scheduled Jobs of this leaderboard, the oldest first."""
     with hub_errors("Cannot list the scheduled Jobs"):
-        found = read(
+        found = retry_read(
             api.list_scheduled_jobs, labels={LABEL: job.label}, namespace=job.repo.namespace
         )
     return sorted(found, key=lambda one: one.id)

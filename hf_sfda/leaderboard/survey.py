@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import PublishError, ScanError
-from hf_sfda.hub import explain, read
+from hf_sfda.hub import explain, retry_read
 from hf_sfda.leaderboard.record import dataset_folder, pool_folder
 from hf_sfda.leaderboard.state import State
 from hf_sfda.publish.access import Account, Repo
@@ -108,7 +108,7 @@ def _make_sure(api: HfApi, candidate: Candidate, revision: str | None) -> None:
     if candidate.skip is None or candidate.revision is not None:
         return
     try:
-        read(api.model_info, candidate.model_id, revision=revision)
+        retry_read(api.model_info, candidate.model_id, revision=revision)
     except (RepositoryNotFoundError, RevisionNotFoundError, DisabledRepoError):
         return
     except Exception as error:  # transport and HTTP errors of several libraries

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import hub_api, keep_secret, read
+from hf_sfda.hub import hub_api, keep_secret, retry_read
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.settings import Settings
@@ -137,7 +137,7 @@ def plan_webhook(
     watched = watched_by(state.settings, watch)
     secret = _secret(url)
     with hub_errors("Cannot list the webhooks"):
-        hooks = read(api.list_webhooks)
+        hooks = retry_read(api.list_webhooks)
     found = sorted((hook for hook in hooks if _is_ours(hook, job, url)), key=lambda hook: hook.id)
     right = next((hook for hook in found if not hook.disabled and _does(hook, job, url)), None)
     keep = None if renew else right

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError, SfdaError
-from hf_sfda.hub import explain, explain_answer, read
+from hf_sfda.hub import explain, explain_answer, retry_read
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -90,7 +90,7 @@ def who_am_i(api: HfApi) -> Account:
 
     try:
         with hub_errors("Cannot publish"):
-            facts = read(api.whoami)
+            facts = retry_read(api.whoami)
     except PublishError as error:
         if isinstance(error.__cause__, LocalTokenNotFoundError):
             raise PublishError(
@@ -121,7 +121,7 @@ def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
         )
     if exists:
         with hub_errors(f"Cannot write to {repo}"):
-            read(api.auth_check, repo.id, repo_type=repo.kind, write=True)
+            retry_read(api.auth_check, repo.id, repo_type=repo.kind, write=True)
 
 
 def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
@@ -134,7 +134,9 @@ def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
 
     with hub_errors(f"Cannot read {repo}"):
         try:
-            return str(read(api.repo_info, repo.id, repo_type=repo.kind, revision=revision).sha)
+            return str(
+                retry_read(api.repo_info, repo.id, repo_type=repo.kind, revision=revision).sha
+            )
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:

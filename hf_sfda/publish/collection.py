@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write
 from hf_sfda.publish.boards import make_boards
 from hf_sfda.publish.changes import Done, FileChange
@@ -109,7 +109,7 @@ class CollectionUpdate:
             return api.create_collection(
                 self.title, namespace=self.namespace, private=self.private, exists_ok=False
             )
-        current = read(api.get_collection, self.slug)
+        current = retry_read(api.get_collection, self.slug)
         if _contents(current) != self.before:
             raise self._moved()
         return current
@@ -142,7 +142,7 @@ def plan_collection(
         raise PublishError("None of the ranked models is on the Hub: nothing to collect.")
     with hub_errors(f"Cannot read collection {title!r}"):
         slug = find(api, namespace, title)
-        before = _contents(read(api.get_collection, slug)) if slug else ()
+        before = _contents(retry_read(api.get_collection, slug)) if slug else ()
     update = CollectionUpdate(title, namespace, slug, wanted, before, private, gone)
     return None if slug and update.after() == list(before) else update
 
@@ -211,7 +211,7 @@ def _remove_fallen(api: HfApi, current: Collection, wanted: tuple[Item, ...]) ->
 
 
 def _put_in_order(api: HfApi, slug: str, wanted: tuple[Item, ...]) -> None:
-    items = list(read(api.get_collection, slug).items)
+    items = list(retry_read(api.get_collection, slug).items)
     for position, item in enumerate(wanted):
         at = next(i for i, known in enumerate(items) if _name(known) == item.model)
         if at != position:

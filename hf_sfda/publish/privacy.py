@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Account, Repo, hub_errors
 from hf_sfda.publish.names import is_local_model
 from hf_sfda.publish.rows import Run
@@ -45,6 +45,6 @@ def is_private(api: HfApi, repo: Repo) -> bool | None:
 
     with hub_errors(f"Cannot read {repo}"):
         try:
-            return bool(read(api.repo_info, repo.id, repo_type=repo.kind).private)
+            return bool(retry_read(api.repo_info, repo.id, repo_type=repo.kind).private)
         except RepositoryNotFoundError:
             return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Repo, find_head, hub_errors, require_write
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import Done, FileChange, diff_of
@@ -125,7 +125,7 @@ def plan_pull_request(planner: CardPlanner, model: str) -> PullRequest | None:
     if commit is None:
         return None
     with hub_errors(f"Cannot read pull request {number} of {repo}"):
-        details = read(planner.api.get_discussion_details, repo.id, number)
+        details = retry_read(planner.api.get_discussion_details, repo.id, number)
     conflicts = details.conflicting_files
     return PullRequest(
         commit, author, text, number, tuple(conflicts if isinstance(conflicts, list) else ())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
 from hf_sfda.finished import config_of, same_target
 from hf_sfda.foreign import listing
-from hf_sfda.hub import explain, hub_api, read
+from hf_sfda.hub import explain, hub_api, retry_read
 from hf_sfda.report import sorted_by
 from hf_sfda.space.requests import RankRequest
 from hf_sfda.space.results import Results, Snapshot, board_name
@@ -227,7 +227,7 @@ def _read_here(ranking: Ranking, token: str | None) -> Target:
     if ranking.dataset.get("revision") is not None:  # else it is not from the Hub
         try:
             repo = dataset.partition(":")[0]
-            read(hub_api(token).auth_check, repo, repo_type="dataset")
+            retry_read(hub_api(token).auth_check, repo, repo_type="dataset")
         except Exception as error:
             raise TargetError(f"Dataset {dataset}: {explain(error)}.") from error
     return same_target(ranking, token=token)

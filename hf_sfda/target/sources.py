@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import TargetError
-from hf_sfda.hub import explain, fetch, hub_api, read, read_whole
+from hf_sfda.hub import explain, hub_api, load_verified, retry_download, retry_read
 from hf_sfda.target.folder import Layout, arrange
 from hf_sfda.target.pictures import SUFFIXES
 from hf_sfda.target.pointers import refuse_pointers
@@ -252,10 +252,14 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         ) from error
     with explained(dataset):
         api = hub_api(token)
-        sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
+        sha = retry_read(
+            api.resolve_revision, repo, repo_type="dataset", revision=revision
+        ).resolved
         names = hub_files(api, repo, sha)
         if not config and _are_pictures(names):
-            folder = Path(fetch(api.snapshot_download, repo, repo_type="dataset", revision=sha))
+            folder = Path(
+                retry_download(api.snapshot_download, repo, repo_type="dataset", revision=sha)
+            )
             named = names_data_files(folder)
             source = None if named else _pictures(repo, folder, split)
             if source is not None:
@@ -265,7 +269,7 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
     except TargetError as error:
         if isinstance(error.__cause__, DatasetNotFoundError):  # it forgets why: ask again
             with explained(dataset):
-                read(api.auth_check, repo, repo_type="dataset")
+                retry_read(api.auth_check, repo, repo_type="dataset")
         raise
 
 
@@ -285,7 +289,7 @@ def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
 
     try:
         with _hub_errors_only():  # else a repository without these files is warned of
-            folder = fetch(
+            folder = retry_download(
                 api.snapshot_download,
                 repo,
                 repo_type="dataset",
@@ -369,7 +373,7 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
 
     with explained(shown):
         try:
-            builder = fetch(load_dataset_builder, loader, **options)
+            builder = retry_download(load_dataset_builder, loader, **options)
         except ValueError as error:
             raise _config_error(shown, loader, options) or error from error
     _check_commit(shown, builder.hash, options.get("revision"))
@@ -381,14 +385,14 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
             rows = _read_ourselves(builder, given, shown, options.get("token"))
             if rows is not None:
                 return (given, *rows)
-            fetch(builder.download_and_prepare)
+            retry_download(builder.download_and_prepare)
             name = choose_split(shown, _names(builder.info.splits), split)
             return name, builder.as_dataset(split=name), ()
 
         if options.get("revision") is None:  # on this machine
             name, data, notes = load()
         else:
-            name, data, notes = read_whole(loader, load, lambda: _forget(builder))
+            name, data, notes = load_verified(loader, load, lambda: _forget(builder))
     config = str(builder.config.name)
     unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
     return Source(data, options.get("revision"), None if unnamed else config, name, notes=notes)
@@ -425,7 +429,7 @@ def _fetched(place: str, token: str | None) -> Path:
     found = _ON_HUB.fullmatch(place)
     if found is None:
         return Path(place)
-    file = fetch(
+    file = retry_download(
         hub_api(token).hf_hub_download,
         found["repo"],
         found["path"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Repo, hub_errors
 from hf_sfda.publish.privacy import is_private
 from hf_sfda.space.deploy.options import Options
@@ -34,8 +34,8 @@ def advice(
 
     with hub_errors(f"Cannot read {results}"):
         # The card of a gated dataset is open to everybody; the rest of it is not.
-        read(api.auth_check, results.id, repo_type=results.kind)
-        about = read(api.dataset_info, results.id)
+        retry_read(api.auth_check, results.id, repo_type=results.kind)
+        about = retry_read(api.dataset_info, results.id)
     closed = "private" if about.private else "gated" if about.gated else None
     if closed and not (is_private(api, repo) if exists else options.private):
         yield (
@@ -58,4 +58,4 @@ def _known_secrets(api: HfApi, repo: Repo, *, exists: bool) -> set[str]:
     if not exists:
         return set()
     with hub_errors(f"Cannot read the settings of {repo}"):
-        return set(read(api.get_space_secrets, repo.id))
+        return set(retry_read(api.get_space_secrets, repo.id))

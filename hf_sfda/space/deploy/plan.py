@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, PublishError
-from hf_sfda.hub import hub_api, read
+from hf_sfda.hub import hub_api, retry_read
 from hf_sfda.publish import Plan
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write, who_am_i
 from hf_sfda.publish.results_dataset import holds_results
@@ -83,7 +83,7 @@ def _check_results(api: HfApi, results: Repo) -> None:
 
 
 def _settings_step(api: HfApi, repo: Repo, options: Options) -> ChangeSettings | None:
-    now = {name: one.value for name, one in read(api.get_space_variables, repo.id).items()}
+    now = {name: one.value for name, one in retry_read(api.get_space_variables, repo.id).items()}
     new = {name: value for name, value in options.variables.items() if now.get(name) != value}
     if not new and not options.secrets:
         return None
@@ -92,7 +92,7 @@ def _settings_step(api: HfApi, repo: Repo, options: Options) -> ChangeSettings |
 
 
 def _hardware_step(api: HfApi, repo: Repo, options: Options) -> ChangeHardware | None:
-    runtime = read(api.get_space_runtime, repo.id)
+    runtime = retry_read(api.get_space_runtime, repo.id)
     # What was asked for counts: until the Space has started on it, it still has the old one.
     now = runtime.requested_hardware or runtime.hardware
     _check_sleep(options, str(now or FREE_HARDWARE))
