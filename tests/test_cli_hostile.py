@@ -110,7 +110,7 @@ def test_an_error_is_clean(capsys):
 
 
 def test_a_plan_is_clean(capsys):
-    plan = Plan(None, "me", (), settled=(NAME,), warnings=(NAME,), title=NAME)
+    plan = Plan(None, "me", (), up_to_date=(NAME,), warnings=(NAME,), title=NAME)
     offer(Output(Format.human), plan, yes=False, expect=None, token=None)
     captured = capsys.readouterr()
     harmless(captured.out + captured.err)

@@ -16,9 +16,9 @@ from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.record import dump_scored
 from hf_sfda.leaderboard.samples import compare_kept, kept_samples
 from hf_sfda.leaderboard.update import plan_update
-from hf_sfda.publish import carry_out
+from hf_sfda.publish import execute
 from hf_sfda.publish.access import Repo, find_head
-from hf_sfda.publish.boards import make_boards
+from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import make_run
 from hf_sfda.store import FeatureStore
@@ -41,11 +41,11 @@ class World:
     """A leaderboard, what is published there, and the machine that measured."""
 
     def __init__(self, api, store, **changes):
-        carry_out(plan_init(REPO.id, json.dumps(SETTINGS | changes)))
-        carry_out(plan_update(REPO.id, store=store))
+        execute(plan_init(REPO.id, json.dumps(SETTINGS | changes)))
+        execute(plan_update(REPO.id, store=store))
         self.api, self.store = api, store
         self.rows = load_rows(api, REPO, find_head(api, REPO))
-        (board,) = make_boards(self.rows)
+        (board,) = make_leaderboards(self.rows)
         self.ranking = board.ranking()
 
     @property
@@ -160,7 +160,7 @@ def test_a_results_dataset_that_is_no_leaderboard_keeps_none(hub, api):
         {run.path: run.parquet(), "README.md": "# Results\n"},
         repo_type="dataset",
     )
-    (board,) = make_boards(run.rows)
+    (board,) = make_leaderboards(run.rows)
     ranking = board.ranking()
     assert compare_kept(
         api, REPO, ranking, run.rows, "acme/vit", "me/resnet", target=None

@@ -18,7 +18,7 @@ from hf_sfda.compare import ClassDifference, Comparison
 from hf_sfda.compare.result import SampleDifference
 from hf_sfda.foreign import clean
 from hf_sfda.publish.access import Repo, hub_url
-from hf_sfda.publish.boards import history, make_boards
+from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.space import fragments
@@ -170,7 +170,7 @@ def ranking_of(name: str) -> Ranking:
 
 
 def view(ranking: Ranking, *, metric: str | None = None, board: bool = True) -> View:
-    found = make_boards(make_run(ranking).rows)[0] if board else None
+    found = make_leaderboards(make_run(ranking).rows)[0] if board else None
     return view_of(ranking, str(ranking.dataset["id"]), metric, board=found)
 
 
@@ -510,7 +510,7 @@ def test_a_board_of_ones_own_has_no_link_to_share():
 def test_runs_that_cannot_be_compared_are_mentioned(n, said):
     runs = [make_ranking(dataset_sha=str(i) * 40, created_at=f"2026-01-0{i + 1}") for i in
             range(n + 1)]  # fmt: skip
-    (board,) = make_boards([row for run in runs for row in make_run(run).rows])
+    (board,) = make_leaderboards([row for run in runs for row in make_run(run).rows])
     shown = view_of(board.ranking(), board_name(board), board=board)
     assert said in words(fragments.board(shown, snapshot()))
 
@@ -521,7 +521,7 @@ def joined() -> View:
         make_ranking({"a/a": 0.5, "b/b": 0.4}, created_at="2026-01-01T00:00:00+00:00"),
         make_ranking({"c/c": 0.45}, created_at="2026-02-01T00:00:00+00:00"),
     )
-    (board,) = make_boards([row for run in runs for row in make_run(run).rows])
+    (board,) = make_leaderboards([row for run in runs for row in make_run(run).rows])
     return view_of(board.ranking(), board_name(board), board=board)
 
 
@@ -551,7 +551,7 @@ def test_plots_of_nothing_and_of_little_say_so():
     nobody = view(make_ranking({}))
     assert words(fragments.plots(nobody)) == "No model was ranked, so there is nothing to plot."
     once = make_ranking()
-    updates = history(make_run(once).rows, make_boards(make_run(once).rows)[0])
+    updates = history(make_run(once).rows, make_leaderboards(make_run(once).rows)[0])
     assert len(updates) == 1
     assert "from the second update on; there has been one so far." in words(
         fragments.plots(view(once), updates)

@@ -14,7 +14,7 @@ from hf_sfda.foreign import clean_lines
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from hf_sfda.publish import Done, Plan
+    from hf_sfda.publish import Plan, StepResult
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Carry the plan out.")]
 ExpectOption = Annotated[
@@ -35,13 +35,13 @@ _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 def offer(
     output: Output, plan: Plan, *, yes: bool, expect: str | None, token: str | None
-) -> list[Done]:
+) -> list[StepResult]:
     """Print a plan and what it needs to be carried out, or carry it out and print what was done.
 
     Raises:
         PublishError: It is no longer the plan that was shown, or a step could not be done.
     """
-    from hf_sfda.publish import carry_out
+    from hf_sfda.publish import execute
 
     for warning in plan.warnings:
         output.warn(warning)
@@ -57,15 +57,15 @@ def offer(
         return []
     if output.human:  # before anything happens; the other forms are one document at the end
         _show(output, plan, [])
-    done = carry_out(plan, token)
+    done = execute(plan, token)
     if not output.human:
         _show(output, plan, done)
     for one in done:
-        output.say(f"Done  {one.what}  {one.url}")
+        output.say(f"Done  {one.description}  {one.url}")
     return done
 
 
-def _show(output: Output, plan: Plan, done: list[Done]) -> None:
+def _show(output: Output, plan: Plan, done: list[StepResult]) -> None:
     if output.human and not sys.stdout.isatty():
         sys.stdout.write(
             clean_lines(plan.render())
@@ -74,7 +74,9 @@ def _show(output: Output, plan: Plan, done: list[Done]) -> None:
     output.document(
         {**plan.to_dict(), "done": [vars(one) for one in done]},
         human=lambda width: _coloured(clean_lines(plan.render())),
-        agent=lambda: plan.render() + "".join(f"done\t{one.what}\t{one.url}\n" for one in done),
+        agent=lambda: (
+            plan.render() + "".join(f"done\t{one.description}\t{one.url}\n" for one in done)
+        ),
         quiet=lambda: "\n".join(one.url for one in done),
     )
 

@@ -20,7 +20,7 @@ from hf_sfda.leaderboard.state import LOG_FILE, Event, State, read_records
 from hf_sfda.leaderboard.survey import Survey
 from hf_sfda.publish import FileChange
 from hf_sfda.publish.commit import Commit
-from hf_sfda.publish.results_dataset import results_card, shown_rows
+from hf_sfda.publish.results_dataset import preview_rows, results_card
 from hf_sfda.publish.rows import Row, Run, make_run
 from hf_sfda.types import Ranking
 
@@ -56,7 +56,7 @@ def compose(
         return None
     rows: list[Row] = [*state.rows, *(row for run in runs for row in run.rows)]
     log = state.log + b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    files = [FileChange(run.path, None, run.parquet(), shown=shown_rows(run)) for run in runs]
+    files = [FileChange(run.path, None, run.parquet(), preview=preview_rows(run)) for run in runs]
     files += [
         FileChange(path, None, content)
         for path, content in sorted(fresh.items())

@@ -11,15 +11,15 @@ from hf_sfda.hub import hub_api
 from hf_sfda.leaderboard.package import changes_of_copy, copies_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
 from hf_sfda.pipeline import check_metrics
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file, who_am_i
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import diff_of
 from hf_sfda.publish.commit import Commit, place_of_commit
 from hf_sfda.publish.results_dataset import (
-    check_target,
+    check_results_repo,
     load_rows,
-    refuse_foreign,
+    require_results_dataset,
     results_card,
 )
 
@@ -51,7 +51,7 @@ class InitStep:
         """What changes, line by line."""
         return diff_of(self.files)
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Make the repository, if need be, and the commit.
 
         Raises:
@@ -63,10 +63,10 @@ class InitStep:
             files=self.files,
             message="Set up the leaderboard",
             description=f"Written by hf-sfda {__version__}.",
-        ).carry_out(api)
+        ).execute(api)
         if any(file.before is not None and copies_in([file.path]) for file in self.files):
-            what = f"{done.what}; Jobs use the new copy once they are scheduled again"
-            return replace(done, what=what)
+            description = f"{done.description}; Jobs use the new copy once they are scheduled again"
+            return replace(done, description=description)
         return done
 
     def _make(self, api: HfApi) -> str:
@@ -98,12 +98,12 @@ def plan_init(
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
-    check_target(api, me, repo)
+    check_results_repo(api, me, repo)
     head = find_head(api, repo)
     paths = list_files(api, repo, head) if head else []
     readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
     before = read_file(api, repo, SETTINGS_FILE, head) if head and SETTINGS_FILE in paths else None
-    refuse_foreign(repo, paths, readme)
+    require_results_dataset(repo, paths, readme)
     settings = settings_text.encode() if settings_text is not None else before
     if settings is None:
         raise ConfigError(
@@ -118,8 +118,8 @@ def plan_init(
     files = tuple(FileChange(path, old, new) for path, old, new in texts if old != new)
     files += changes_of_copy(copies)
     steps = (InitStep(repo=repo, files=files, parent=head, private=private),) if files else ()
-    settled = () if files else (f"{repo} is set up like this already",)
-    return Plan(None, me.name, steps, settled, title=f"Set up leaderboard {repo_id}")
+    up_to_date = () if files else (f"{repo} is set up like this already",)
+    return Plan(None, me.name, steps, up_to_date, title=f"Set up leaderboard {repo_id}")
 
 
 def _check(settings: str | bytes) -> None:

@@ -97,7 +97,7 @@ def changes_of_copy(present: dict[str, bytes]) -> tuple[FileChange, ...]:
     """
     path, wheel = f"{FOLDER}/{_NAME}-py3-none-any.whl", build_wheel()
     old = [
-        FileChange(other, content, None, shown_before=_shown(content))
+        FileChange(other, content, None, preview_before=_shown(content))
         for other, content in present.items()
         if other != path
     ]
@@ -105,7 +105,7 @@ def changes_of_copy(present: dict[str, bytes]) -> tuple[FileChange, ...]:
     if before == wheel:
         return tuple(old)
     shown_before = None if before is None else _shown(before)
-    new = FileChange(path, before, wheel, shown=_shown(wheel), shown_before=shown_before)
+    new = FileChange(path, before, wheel, preview=_shown(wheel), preview_before=shown_before)
     return (new, *old)
 
 

@@ -23,7 +23,7 @@ from hf_sfda.finished import config_of, same_target
 from hf_sfda.leaderboard.record import load_scored, record_path
 from hf_sfda.leaderboard.state import LOG_FILE, Event, parse_log
 from hf_sfda.publish.access import Repo, find_head, read_file
-from hf_sfda.publish.boards import time_of
+from hf_sfda.publish.leaderboards import time_of
 from hf_sfda.publish.rows import Row
 from hf_sfda.ranking import FloatArray, Scored
 from hf_sfda.types import ModelRow, Ranking, Target
@@ -70,7 +70,7 @@ def compare_kept(
     Args:
         api: The client.
         repo: The leaderboard.
-        ranking: A board's, from :meth:`hf_sfda.publish.boards.Board.ranking`.
+        ranking: A board's, from :meth:`hf_sfda.publish.leaderboards.Leaderboard.ranking`.
         rows: Of the results dataset; they say which run measured a model.
         first: Model id as in the ranking.
         second: Another one.

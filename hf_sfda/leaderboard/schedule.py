@@ -12,9 +12,9 @@ from hf_sfda.hub import hub_api, retry_read
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Repo, hub_errors, hub_url, who_am_i
-from hf_sfda.publish.results_dataset import check_target
+from hf_sfda.publish.results_dataset import check_results_repo
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ScheduledJobInfo
@@ -60,7 +60,7 @@ class ScheduleStep:
             lines += [f"- {self.now}\n", f"+ {self.every}\n"]
         return "".join(lines)
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Make or change the Job, then remove what it replaces.
 
         In this order: cut short, there are two Jobs and the same command leaves one; the other
@@ -82,7 +82,7 @@ class ScheduleStep:
                 )
             for old in self.remove:
                 api.delete_scheduled_job(scheduled_job_id=old, namespace=namespace)
-        return Done(f"scheduled Job {kept}, {self.every}", f"{hub_url()}/jobs/{namespace}")
+        return StepResult(f"scheduled Job {kept}, {self.every}", f"{hub_url()}/jobs/{namespace}")
 
 
 def plan_schedule(
@@ -111,7 +111,7 @@ def plan_schedule(
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
-    check_target(api, me, repo)
+    check_results_repo(api, me, repo)
     state = read_state(api, repo)
     install = requirement or find_copy(api, repo, state.paths, state.head)
     job = make_job(install, repo, token, options)
@@ -127,8 +127,8 @@ def plan_schedule(
     )
     title = f"Schedule updates of leaderboard {repo_id}"
     if keep is not None and keep.schedule == every and not step.remove:
-        settled = f"scheduled Job {keep.id} runs {every} already"
-        return Plan(None, me.name, (), (settled,), title=title)
+        up_to_date = f"scheduled Job {keep.id} runs {every} already"
+        return Plan(None, me.name, (), (up_to_date,), title=title)
     return Plan(None, me.name, (step,), title=title)
 
 

@@ -22,10 +22,10 @@ from hf_sfda.leaderboard.decide import Decision, Standing, afford
 from hf_sfda.leaderboard.record import dump_failure, dump_scored, record_path
 from hf_sfda.leaderboard.state import State, read_state
 from hf_sfda.leaderboard.survey import Survey, check_hub_target, make_survey
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Account, Repo, who_am_i
 from hf_sfda.publish.commit import MovedError
-from hf_sfda.publish.results_dataset import check_target
+from hf_sfda.publish.results_dataset import check_results_repo
 from hf_sfda.types import Candidate
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class UpdateStep:
             lines += _lines(work, self.state.published(work.survey.folder))
         return "\n".join(lines) + "\n"
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Measure, rank and commit.
 
         Raises:
@@ -100,9 +100,9 @@ class UpdateStep:
         for attempt in range(_TRIES):
             commit = compose(api, state, surveys, fresh)
             if commit is None:
-                return Done(f"{state.repo}: nothing is left to write", state.repo.url)
+                return StepResult(f"{state.repo}: nothing is left to write", state.repo.url)
             try:
-                return commit.carry_out(api)
+                return commit.execute(api)
             except MovedError:
                 # Writers must not stay in step with each other.
                 time.sleep(random.uniform(0, min(0.1 * 2**attempt, _LONGEST_PAUSE)))
@@ -148,7 +148,7 @@ def plan_update(
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
-    check_target(api, me, repo)
+    check_results_repo(api, me, repo)
     state = read_state(api, repo)
     works, warnings = survey_all(api, me, state, token)
     doing = tuple(
@@ -156,14 +156,14 @@ def plan_update(
         for work in works
         if work.measure or work.decision.standings != state.published(work.survey.folder)
     )
-    settled = tuple(
+    up_to_date = tuple(
         f"{work.survey.config.dataset} is up to date ({len(work.decision.pool)} models"
         + (f", {work.later} over the budget)" if work.later else ")")
         for work in works
         if work not in doing
     )
     steps = (UpdateStep(state, doing, token, store, progress),) if doing else ()
-    return Plan(None, me.name, steps, settled, tuple(warnings), f"Update leaderboard {repo_id}")
+    return Plan(None, me.name, steps, up_to_date, tuple(warnings), f"Update leaderboard {repo_id}")
 
 
 def survey_all(

@@ -13,9 +13,9 @@ from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.settings import Settings
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Repo, hub_errors, hub_url, who_am_i
-from hf_sfda.publish.results_dataset import check_target
+from hf_sfda.publish.results_dataset import check_results_repo
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, WebhookInfo
@@ -71,7 +71,7 @@ class WebhookStep:
         lines += [f"+ watches {k} {n}\n" for k, n in self.watched if (k, n) not in self.before]
         return "".join(lines)
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Make or change the webhook, then remove what it replaces.
 
         Raises:
@@ -96,7 +96,7 @@ class WebhookStep:
                 )
             for old in self.remove:
                 api.delete_webhook(old)
-        return Done(f"webhook {hook.id}", f"{hub_url()}/settings/webhooks")
+        return StepResult(f"webhook {hook.id}", f"{hub_url()}/settings/webhooks")
 
 
 def plan_webhook(
@@ -129,7 +129,7 @@ def plan_webhook(
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
-    check_target(api, me, repo)
+    check_results_repo(api, me, repo)
     state = read_state(api, repo)
     # A receiver of one's own starts no Job, and nothing is installed.
     install = requirement or ("hf-sfda" if url else find_copy(api, repo, state.paths, state.head))
@@ -153,8 +153,8 @@ def plan_webhook(
     )
     title = f"Set up a webhook for leaderboard {repo_id}"
     if keep is not None and before == watched and not step.remove:
-        settled = f"webhook {keep.id} watches all of it already"
-        return Plan(None, me.name, (), (settled,), title=title)
+        up_to_date = f"webhook {keep.id} watches all of it already"
+        return Plan(None, me.name, (), (up_to_date,), title=title)
     return Plan(None, me.name, (step,), title=title)
 
 

@@ -12,7 +12,7 @@ from hf_sfda.files import write_atomically
 from hf_sfda.leaderboard.package import CLIENT, find_copy
 from hf_sfda.leaderboard.schedule import check_schedule, cron_of
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Repo, hub_url, who_am_i
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import diff_of
@@ -51,7 +51,7 @@ class WorkflowStep:
         """What changes, line by line."""
         return diff_of(self.files)
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Write it.
 
         Raises:
@@ -62,7 +62,7 @@ class WorkflowStep:
             write_atomically(self.path, self.file.after or b"")
         except OSError as error:
             raise PublishError(f"Cannot write {self.path}: {error.strerror}.") from error
-        return Done(f"wrote {self.path}; add the secret HF_TOKEN on GitHub", str(self.path))
+        return StepResult(f"wrote {self.path}; add the secret HF_TOKEN on GitHub", str(self.path))
 
 
 def plan_workflow(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hf_sfda.compare import Comparison
     from hf_sfda.ensemble import Ensemble
-    from hf_sfda.publish.boards import Board
+    from hf_sfda.publish.leaderboards import Leaderboard
     from hf_sfda.space.jobs import Jobs
     from hf_sfda.space.settings import Settings
 
@@ -42,7 +42,7 @@ class View:
 
     name: str
     ranking: Ranking
-    board: Board | None
+    board: Leaderboard | None
     metrics: tuple[str, ...]
     commit: str | None = None
     folder: Path | None = None
@@ -68,7 +68,7 @@ class Backend:
         )
         self._targets: OrderedDict[str, Target] = OrderedDict()
 
-    def boards(self) -> list[Board]:
+    def boards(self) -> list[Leaderboard]:
         """All boards, ordered by name."""
         return list(self.results.snapshot().boards)
 
@@ -115,7 +115,7 @@ class Backend:
 
     def updates(self, view: View) -> tuple[Update, ...]:
         """How the order of a board moved."""
-        from hf_sfda.publish.boards import history
+        from hf_sfda.publish.leaderboards import history
 
         if view.board is None:
             return ()
@@ -238,7 +238,7 @@ def view_of(
     name: str,
     metric: str | None = None,
     *,
-    board: Board | None = None,
+    board: Leaderboard | None = None,
     folder: Path | None = None,
 ) -> View:
     """A ranking sorted by a metric that it has, or as it is."""

@@ -19,7 +19,7 @@ from hf_sfda.files import write_atomically
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import hub_api
 from hf_sfda.publish.access import Repo, find_head
-from hf_sfda.publish.boards import Board, make_boards
+from hf_sfda.publish.leaderboards import Leaderboard, make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import Row, dump_rows, read_results
 
@@ -43,17 +43,17 @@ class Snapshot:
     repo: Repo
     sha: str | None = None
     rows: tuple[Row, ...] = ()
-    boards: tuple[Board, ...] = ()
+    boards: tuple[Leaderboard, ...] = ()
     read_at: datetime | None = None
     problem: str | None = None
 
-    def board(self, name: str | None) -> Board | None:
+    def board(self, name: str | None) -> Leaderboard | None:
         """The board of that name, else the first one, if there is any."""
         named = [board for board in self.boards if board_name(board) == name]
         return next(iter([*named, *self.boards]), None)
 
 
-def board_name(board: Board) -> str:
+def board_name(board: Leaderboard) -> str:
     """How a board is called in menus and links: ``org/name:config @split``."""
     about = board.about
     config = f":{about['dataset_config']}" if about["dataset_config"] else ""
@@ -61,7 +61,7 @@ def board_name(board: Board) -> str:
     return f"{about['dataset']}{config}{split}"
 
 
-def modality_of(board: Board) -> str:
+def modality_of(board: Leaderboard) -> str:
     """``images`` or ``texts``, as the task says."""
     return "images" if "image" in str(board.about["task"]) else "texts"
 
@@ -168,4 +168,4 @@ class Results:
 
 
 def _snapshot(repo: Repo, sha: str, rows: list[Row], read_at: datetime) -> Snapshot:
-    return Snapshot(repo, sha, tuple(rows), tuple(make_boards(rows)), read_at)
+    return Snapshot(repo, sha, tuple(rows), tuple(make_leaderboards(rows)), read_at)

@@ -27,7 +27,7 @@ def order_figure(
     """Places over the updates: a line a model, named at its end.
 
     Args:
-        updates: Oldest first, from :func:`hf_sfda.publish.boards.history`.
+        updates: Oldest first, from :func:`hf_sfda.publish.leaderboards.history`.
         top: How many places have a line of their own. A model further down runs along the lower
             edge, and models that never were among these are left out.
         leaders: Models in the colour of the leaders; by default the one that is first today.

@@ -8,7 +8,7 @@ from hf_sfda import __version__
 from hf_sfda.publish.access import Repo, hub_url
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.front_matter import add_key, parse_card
-from hf_sfda.publish.keys import include, set_key
+from hf_sfda.publish.keys import extend_list, set_key
 from hf_sfda.publish.section import has_section, put_section
 from hf_sfda.space.deploy.tree import README, space_directory
 
@@ -38,7 +38,7 @@ def space_card(repo: Repo, results: Repo, readme: bytes | None) -> bytes:
     for key in _NEEDED:
         card = set_key(card, key, ours.data[key])
     for key in _LISTS:
-        card = include(card, key, ours.data[key])
+        card = extend_list(card, key, ours.data[key])
     card = set_key(card, "datasets", [results.id])
     return str(replace(card, body=put_section(card, _SECTION, _section(repo, results)))).encode()
 

@@ -52,7 +52,7 @@ def plan_deploy(
     wanted = (settings, UploadFiles(repo, files, head) if files else None, hardware)
     steps = tuple(step for step in wanted if step is not None)
     if not steps:
-        return replace(plan, settled=(f"{repo} is deployed like this already",))
+        return replace(plan, up_to_date=(f"{repo} is deployed like this already",))
     return replace(plan, steps=steps)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda import __version__
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import Done, FileChange
+from hf_sfda.publish import FileChange, StepResult
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files
 from hf_sfda.publish.changes import diff_of
 from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
@@ -64,7 +64,7 @@ class MakeSpace:
             lines.append(f"+ {_sleep_in_words(self.options.sleep)}\n")
         return "".join(lines)
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Make it, in one request.
 
         Raises:
@@ -81,7 +81,7 @@ class MakeSpace:
                 space_hardware=self.options.hardware,  # type: ignore[arg-type]  # an enum of str
                 space_sleep_time=self.options.sleep,
             )
-        return Done(f"{self.repo}: made", self.repo.url)
+        return StepResult(f"{self.repo}: made", self.repo.url)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ChangeSettings:
         """What changes, line by line."""
         return "".join(_setting_lines(self.variables, self.before, self.secrets))
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Set one after the other; each can be set again.
 
         Raises:
@@ -124,7 +124,7 @@ class ChangeSettings:
                 api.add_space_secret(self.repo.id, name, value)
             for name, value in self.variables.items():
                 api.add_space_variable(self.repo.id, name, value)
-        return Done(self.where(), f"{self.repo.url}/settings")
+        return StepResult(self.where(), f"{self.repo.url}/settings")
 
     def _kinds(self) -> list[str]:
         kinds = {"variables": self.variables, "secrets": self.secrets}
@@ -166,7 +166,7 @@ class UploadFiles:
         line = f"+ {len(new)} files of hf-sfda {__version__} as it is here, digest {digest}\n"
         return f"{diff}\n{line}" if diff else line
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Make the commit.
 
         Raises:
@@ -178,7 +178,7 @@ class UploadFiles:
             parent=self.parent or self._made(api),
             files=self.files,
             message=f"Deploy hf-sfda {__version__}",
-        ).carry_out(api)
+        ).execute(api)
 
     def _made(self, api: HfApi) -> str:
         sha = find_head(api, self.repo)
@@ -224,7 +224,7 @@ class ChangeHardware:
             lines += [f"- {_sleep_in_words(sleep)}\n", f"+ {_sleep_in_words(self.sleep)}\n"]
         return "".join(lines)
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Ask for it, in one request.
 
         Raises:
@@ -240,7 +240,7 @@ class ChangeHardware:
                 )
             elif self.sleep is not None:
                 api.set_space_sleep_time(name, self.sleep)
-        return Done(self.where(), f"{self.repo.url}/settings")
+        return StepResult(self.where(), f"{self.repo.url}/settings")
 
 
 @contextmanager
