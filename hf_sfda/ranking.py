@@ -53,7 +53,7 @@ class Scored:
 
     candidate: Candidate
     scores: Mapping[str, Score]
-    units: FloatArray | None
+    contributions: FloatArray | None
     floor: float | None
     feature_dim: int
     params: int | None
@@ -108,7 +108,7 @@ def score_candidate(
     return Scored(
         candidate=candidate,
         scores=scores,
-        units=_units(metric, chosen, X, labels, features.source_logits, config),
+        contributions=_units(metric, chosen, X, labels, features.source_logits, config),
         floor=_floor(metric, X, labels, features.source_logits, config),
         feature_dim=X.shape[1],
         params=candidate.params or features.params,
@@ -130,7 +130,7 @@ def rescore(
         config: View, folds, seed.
 
     Returns:
-        The score, and :attr:`Scored.units` of this metric.
+        The score, and :attr:`Scored.contributions` of this metric.
 
     Raises:
         MetricError: It cannot be computed.
@@ -253,10 +253,10 @@ def _options(config: RankConfig, *names: str) -> dict[str, int]:
 def _certainty(
     scored: Sequence[Scored], values: FloatArray, labels: IntArray, config: RankConfig
 ) -> list[Uncertainty]:
-    units = [one.units for one in scored if one.units is not None]
-    if len(units) < len(scored):  # a baseline: one number a model, and nothing to resample
+    contributions = [one.contributions for one in scored if one.contributions is not None]
+    if len(contributions) < len(scored):  # a baseline: one number a model, and nothing to resample
         return summarise(values, values[None, :], config.confidence)
-    matrix = np.stack(units)  # (M, N), or (M, G) pseudo-values
+    matrix = np.stack(contributions)  # (M, N), or (M, G) pseudo-values
     strata = labels if matrix.shape[1] == len(labels) else one_stratum(matrix)
     resampled = paired_bootstrap(
         matrix, strata, n_resamples=config.resamples, seed=config.seed
@@ -298,7 +298,7 @@ def _row(
     intervals: Mapping[str, tuple[float, float]],
     config: RankConfig,
 ) -> ModelRow:
-    candidate, resampled = one.candidate, one.units is not None
+    candidate, resampled = one.candidate, one.contributions is not None
     chosen = {config.metric: certainty.interval} if resampled else {}
     return ModelRow(
         model_id=candidate.model_id,

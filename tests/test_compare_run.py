@@ -134,8 +134,8 @@ def test_a_tie_of_the_ranking_stays_one_for_who_picked_the_pair(run, monkeypatch
     lead = iter([5, 0] * 2)  # whether these two differ is up to the zoo; this makes sure
 
     def ahead(*arguments):
-        score, units = rescore(*arguments)
-        return score, units + next(lead)
+        score, contributions = rescore(*arguments)
+        return score, contributions + next(lead)
 
     monkeypatch.setattr("hf_sfda.compare.run.rescore", ahead)
     assert any("trust the tie" in w for w in compare_for_ranking(tied, A, B).warnings)

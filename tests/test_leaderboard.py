@@ -277,15 +277,19 @@ def test_two_updates_at_once_are_both_in(board, zoo, hub, tmp_path, monkeypatch)
     early = board.plan()
     hub.put("acme/b", zoo["vit1"])
     late = board.plan()
-    meet, real, calls = threading.Barrier(2, timeout=60), update_module.compose, itertools.count()
+    meet, real, calls = (
+        threading.Barrier(2, timeout=60),
+        update_module.build_commit,
+        itertools.count(),
+    )
 
-    def compose(*arguments):
+    def build_commit(*arguments):
         commit = real(*arguments)
         if next(calls) < 2:
             meet.wait()
         return commit
 
-    monkeypatch.setattr(update_module, "compose", compose)
+    monkeypatch.setattr(update_module, "build_commit", build_commit)
     errors: list[BaseException] = []
 
     def run(plan):
@@ -303,7 +307,7 @@ def test_two_updates_at_once_are_both_in(board, zoo, hub, tmp_path, monkeypatch)
     assert board.ranked() == {"acme/a", "acme/b"}
     measured = [one["model"] for event in board.log() for one in event["measured"]]
     assert sorted(measured) == ["acme/a", "acme/b"], "each is written once"
-    monkeypatch.setattr(update_module, "compose", real)
+    monkeypatch.setattr(update_module, "build_commit", real)
     assert board.plan().steps == ()
     assert_as_if_ranked_at_once(board, tmp_path, ["acme/a", "acme/b"])
 

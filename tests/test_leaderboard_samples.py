@@ -14,7 +14,7 @@ from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError, T
 from hf_sfda.finished import config_of, same_target
 from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.record import dump_scored
-from hf_sfda.leaderboard.samples import compare_kept, kept_samples
+from hf_sfda.leaderboard.samples import compare_measured, load_measurement
 from hf_sfda.leaderboard.update import plan_update
 from hf_sfda.publish import execute
 from hf_sfda.publish.access import Repo, find_head
@@ -57,7 +57,7 @@ class World:
 
     def compare(self, first=FIRST, second=SECOND, *, target=None, rows=None, **options):
         rows = self.rows if rows is None else rows
-        return compare_kept(
+        return compare_measured(
             self.api, REPO, self.ranking, rows, first, second, target=target, **options
         )
 
@@ -86,7 +86,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     assert isinstance(config, RankConfig)
     target = same_target(world.ranking)
 
-    scored = kept_samples(api, REPO, world.run, FIRST, world.revision(FIRST))
+    scored = load_measurement(api, REPO, world.run, FIRST, world.revision(FIRST))
     assert scored.candidate.model_id == FIRST
     assert scored.scores["knn"].per_sample.shape == (36,)
 
@@ -112,9 +112,9 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     assert world.compare(metric="logme", target=target) is None
     assert world.compare(metric="sfda_cv", target=target) is None
     assert world.compare(rows=[]) is None
-    assert kept_samples(api, REPO, "0" * 16, FIRST, world.revision(FIRST)) is None
-    assert kept_samples(api, REPO, world.run, FIRST, "0" * 40) is None
-    assert kept_samples(api, Repo("me/nowhere", "dataset"), world.run, FIRST, "0" * 40) is None
+    assert load_measurement(api, REPO, "0" * 16, FIRST, world.revision(FIRST)) is None
+    assert load_measurement(api, REPO, world.run, FIRST, "0" * 40) is None
+    assert load_measurement(api, Repo("me/nowhere", "dataset"), world.run, FIRST, "0" * 40) is None
     with pytest.raises(StoreError, match="features of acme/vit and acme/resnet are not stored"):
         compare_for_ranking(
             world.ranking, FIRST, SECOND, store=FeatureStore(tmp_path / "empty"), target=target
@@ -128,12 +128,12 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
 
     # Files that somebody changed by hand.
     (path,) = [p for p in hub.files(REPO.id, "dataset") if "acme--vit" in p]
-    record = kept_samples(api, REPO, world.run, FIRST, world.revision(FIRST))
+    record = load_measurement(api, REPO, world.run, FIRST, world.revision(FIRST))
     short = {
         name: dataclasses.replace(score, per_sample=np.ones(3))
         for name, score in record.scores.items()
     }
-    content = dump_scored(dataclasses.replace(record, scores=short, units=None))
+    content = dump_scored(dataclasses.replace(record, scores=short, contributions=None))
     hub.put(REPO.id, {path: content}, repo_type="dataset")
     with pytest.raises(PublishError, match="not of the 36 samples"):
         world.compare()
@@ -162,7 +162,7 @@ def test_a_results_dataset_that_is_no_leaderboard_keeps_none(hub, api):
     )
     (board,) = make_leaderboards(run.rows)
     ranking = board.ranking()
-    assert compare_kept(
+    assert compare_measured(
         api, REPO, ranking, run.rows, "acme/vit", "me/resnet", target=None
     ) is None  # fmt: skip
-    assert kept_samples(api, REPO, run.digest, "acme/vit", "0" * 40) is None
+    assert load_measurement(api, REPO, run.digest, "acme/vit", "0" * 40) is None

@@ -86,8 +86,8 @@ def test_the_jackknife_survives_a_class_of_two():
     config = RankConfig("d", metric="logme", permutations=0)
     labels = np.array([0, 0] + [1, 2, 3] * 79 + [1])
     one = score_candidate(Candidate("a"), features(0.5), labels, config)
-    assert one.units is not None
-    assert np.isfinite(one.units).all()
+    assert one.contributions is not None
+    assert np.isfinite(one.contributions).all()
 
 
 def test_a_baseline_sorts_without_error_bars():

@@ -101,17 +101,17 @@ def compare_for_ranking(
     target = same_target(ranking, target=target, token=token, progress=progress)
     features = _stored(rows, target, store or FeatureStore())
     scores: list[Score] = []
-    units: list[FloatArray] = []
+    contributions: list[FloatArray] = []
     with progress.task("score", metric, total=2, unit="models") as advance:
         for of_model in features:
             score, shares = _shares(of_model, target, metric, config)
             scores.append(score)
-            units.append(shares)
+            contributions.append(shares)
             advance(1)
     by_sample = all(score.per_sample is not None for score in scores)
     comparison = compare_samples(
-        units[0],
-        units[1],
+        contributions[0],
+        contributions[1],
         target.labels if by_sample else None,
         target.class_names,
         sample_ids=target.sample_ids,
@@ -200,7 +200,7 @@ def _stored(
 def _shares(
     features: Features, target: Target, metric: str, config: RankConfig
 ) -> tuple[Score, FloatArray]:
-    score, units = rescore(features, target.labels, metric, config)
-    if units is None:  # check_comparable has refused all that have none
+    score, contributions = rescore(features, target.labels, metric, config)
+    if contributions is None:  # check_comparable has refused all that have none
         raise MetricError(f"{metric} gave nothing to resample.")
-    return score, units
+    return score, contributions

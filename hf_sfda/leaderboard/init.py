@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InitStep:
-    """Settings, card and the copy of hf-sfda, in one commit.
+    """One commit with the settings, the card and a copy of hf-sfda.
 
     Attributes:
         repo: The results dataset.
-        files: What changes.
-        parent: The commit the plan was made on; ``None`` if the repository will be made.
-        private: Whether a repository that is made is private.
+        files: The files that change.
+        parent: The commit that the plan was made on; ``None`` creates the repository.
+        private: Whether a new repository is private.
     """
 
     repo: Repo
@@ -44,32 +44,33 @@ class InitStep:
     private: bool = False
 
     def where(self) -> str:
-        """For a plan."""
+        """The repository and the parent commit, as one line of a plan."""
         return place_of_commit(self.repo, self.parent, private=self.private)
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """All changes as unified diffs."""
         return diff_of(self.files)
 
     def execute(self, api: HfApi) -> StepResult:
-        """Make the repository, if need be, and the commit.
+        """Create the repository if it does not exist, then make the commit.
 
         Raises:
-            PublishError: The Hub refuses or fails, or somebody else was faster.
+            PublishError: The Hub refuses or fails, or somebody else committed first.
         """
-        done = Commit(
+        result = Commit(
             repo=self.repo,
-            parent=self.parent or self._make(api),
+            parent=self.parent or self._create_repo(api),
             files=self.files,
             message="Set up the leaderboard",
             description=f"Written by hf-sfda {__version__}.",
         ).execute(api)
         if any(file.before is not None and copies_in([file.path]) for file in self.files):
-            description = f"{done.description}; Jobs use the new copy once they are scheduled again"
-            return replace(done, description=description)
-        return done
+            note = "Jobs use the new copy once they are scheduled again"
+            return replace(result, description=f"{result.description}; {note}")
+        return result
 
-    def _make(self, api: HfApi) -> str:
+    def _create_repo(self, api: HfApi) -> str:
+        """Create the repository and return its first commit."""
         with hub_errors(f"Cannot make {self.repo}"):
             api.create_repo(self.repo.id, repo_type=self.repo.kind, private=self.private)
         sha = find_head(api, self.repo)
@@ -81,17 +82,17 @@ class InitStep:
 def plan_init(
     repo_id: str, settings_text: str | None, *, private: bool = False, token: str | None = None
 ) -> Plan:
-    """Find out what setting up a leaderboard will change; writes nothing.
+    """Plan the set-up of a leaderboard; write nothing.
 
     Args:
-        repo_id: A results dataset of ours; it need not exist, and may hold results.
-        settings_text: The ``leaderboard.yaml``; ``None`` keeps the one that is there.
-        private: For a repository that is made.
+        repo_id: A results dataset that we own. It need not exist, and it may hold results already.
+        settings_text: The content of ``leaderboard.yaml``; ``None`` keeps the existing file.
+        private: Whether a new repository is private.
         token: Hub token with write access.
 
     Raises:
-        ConfigError: The settings are not in order, or there are none to keep.
-        PublishError: The repository belongs to somebody else, or holds something else.
+        ConfigError: The settings are invalid, or ``settings_text`` is ``None`` and no file exists.
+        PublishError: Somebody else owns the repository, or it is not a results dataset.
     """
     if settings_text is not None:
         _check(settings_text)
@@ -130,10 +131,10 @@ def _check(settings: str | bytes) -> None:
 def settings_text(
     datasets: list[str], *, models: list[str], metric: str, samples: int, top: int, seed: int = 0
 ) -> str:
-    """A ``leaderboard.yaml`` with comments, out of the options of a command.
+    """The text of a ``leaderboard.yaml`` with comments, from the options of a command.
 
     Raises:
-        ConfigError: One of them is not allowed.
+        ConfigError: The value of an option is not allowed.
     """
     defaults = Settings(targets=())
     text = render_card(

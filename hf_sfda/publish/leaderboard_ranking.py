@@ -73,9 +73,9 @@ def _agreement_and_warnings(
     agreement = agreement_with(metric, table) if rows else {}
     if not one_run:
         warnings.append(
-            f"{leaderboard.n_runs} runs with the same settings on the same samples are joined here, "
-            "the newest measurement of each model. Ties are known only within a run, so none are "
-            "shown."
+            f"{leaderboard.n_runs} runs with the same settings on the same samples are joined "
+            "here, the newest measurement of each model. Ties are known only within a run, so none "
+            "are shown."
         )
     elif not complete:
         warnings.append(
