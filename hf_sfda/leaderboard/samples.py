@@ -111,7 +111,14 @@ def compare_measured(
         return None
     by_sample = all(scored.scores[metric].per_sample is not None for scored in measured)
     return _compared(
-        ranking, pair, measured, (contributions[0], contributions[1]), metric, target, top, by_sample
+        ranking,
+        pair,
+        measured,
+        (contributions[0], contributions[1]),
+        metric,
+        target,
+        top,
+        by_sample,
     )
 
 

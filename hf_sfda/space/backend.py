@@ -137,14 +137,14 @@ class Backend:
             SfdaError: There is no such model, or what it takes is not here.
         """
         from hf_sfda.compare import compare_for_ranking
-        from hf_sfda.leaderboard.samples import compare_kept
+        from hf_sfda.leaderboard.samples import compare_measured
 
         metric = view.ranking.metric
         original = view.board.ranking() if view.board else view.ranking
         target, unread = self._target(original, token)
         comparison = None
         if view.board is not None:
-            comparison = compare_kept(
+            comparison = compare_measured(
                 self.results.api,
                 self.results.repo,
                 original,

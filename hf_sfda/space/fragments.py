@@ -52,7 +52,7 @@ def board(view: View | None, snapshot: Snapshot) -> str:
         "board.html.j2",
         view=view,
         ranking=ranking,
-        table=table_of(ranking, hub=hub_url(), folded=True, shown=FIRST),
+        table=table_of(ranking, hub=hub_url(), folded=True, visible=FIRST),
         summary=_summary(ranking),
         sizes=SIZES,
         licences=_counted(row.license for row in shown),
