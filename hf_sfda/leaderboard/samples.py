@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.compare import (
     Comparison,
-    beside_ranking,
+    add_ranking_warnings,
     check_comparable,
     compare_samples,
     ranked_pair,
@@ -163,7 +163,7 @@ def _compared(
             *warnings,
         )
     comparison = replace(comparison, n_samples=n_samples, warnings=warnings)
-    return beside_ranking(comparison, pair, ranking)
+    return add_ranking_warnings(comparison, pair, ranking)
 
 
 def _log(api: HfApi, repo: Repo, head: str) -> list[Event]:
