@@ -77,7 +77,7 @@ def run(
     token: str | None = None,
     store: FeatureStore | None = None,
     progress: Progress | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     directory: Path | None = None,
     accelerator: Accelerator | None = None,
     candidates: Sequence[Candidate] | None = None,
@@ -90,7 +90,7 @@ def run(
         token: Hub token.
         store: Where features are kept.
         progress: Listens to the stages.
-        say: Takes a line a stage for a person to read.
+        log: Receives one line per stage, for people to read.
         directory: Run directory, for the journal.
         accelerator: Made here if not given.
         candidates: Found before, such as by a plan that was shown; by default they are looked for
@@ -115,7 +115,7 @@ def run(
     main = accelerator.is_main_process
     store = store or FeatureStore()
     progress = (progress if main else None) or NoProgress()
-    say = say if main else (lambda line: None)
+    log = log if main else (lambda line: None)
     from_main(accelerator, lambda: prepare_directory(directory, config.dataset))
     journal = Journal(directory if main else None)
     journal.write(
@@ -127,7 +127,7 @@ def run(
     )
 
     target = main_first(accelerator, lambda: target_of(config, token=token, progress=progress))
-    say(describe_target(target))
+    log(describe_target(target))
     journal.write("target", **target.describe())
 
     if candidates is None:
@@ -141,7 +141,7 @@ def run(
                 token=token,
             ),
         )
-    say(describe_candidates(candidates))
+    log(describe_candidates(candidates))
     journal.write("scan", candidates=len(candidates))
 
     def extracted(extraction: Extraction) -> None:

@@ -203,9 +203,9 @@ def test_compare_says_what_the_command_line_says(ask, space):
 
 
 def test_compare_by_another_metric(ask):
-    board = Ranking.from_dict(ask("/leaderboard", board="me/shapes", metric="knn"))
+    leaderboard = Ranking.from_dict(ask("/leaderboard", board="me/shapes", metric="knn"))
     found = ask("/compare", board="me/shapes", first=MODELS[0], second=MODELS[1], metric="knn")
-    scores = {row.model_id: row.scores["knn"] for row in board.ranked}
+    scores = {row.model_id: row.scores["knn"] for row in leaderboard.ranked}
     assert found["metric"] == "knn"
     assert found["values"] == pytest.approx([scores[name] for name in MODELS])
     assert found["difference"] == pytest.approx(scores[MODELS[0]] - scores[MODELS[1]])

@@ -62,7 +62,9 @@ def visitor(profile, space):
     troubles: list[str] = []
     pages = []
 
-    def open_page(query: str = "", *, width: int = 1280, theme: str = "light", board: bool = True):
+    def open_page(
+        query: str = "", *, width: int = 1280, theme: str = "light", leaderboard: bool = True
+    ):
         page = profile.new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": 900})
@@ -71,7 +73,7 @@ def visitor(profile, space):
         page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
         page.on("request", lambda r: troubles.append(r.url) if _foreign(r.url, space) else None)
         page.goto(f"{space.url}?__theme={theme}&{query}")
-        if board:
+        if leaderboard:
             page.wait_for_selector("#board .sfda[data-ready]", state="attached")
         return page
 
@@ -86,8 +88,8 @@ def _foreign(url: str, space: SpaceServer) -> bool:
     return not url.startswith((space.url, "data:", "blob:"))
 
 
-def names(page, board: str = "#board") -> list[str]:
-    rows = page.locator(f"{board} .ranking tbody tr:not([hidden]) .name .id")
+def names(page, leaderboard: str = "#board") -> list[str]:
+    rows = page.locator(f"{leaderboard} .ranking tbody tr:not([hidden]) .name .id")
     return rows.all_inner_texts()
 
 

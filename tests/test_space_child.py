@@ -59,7 +59,7 @@ def test_what_it_is_told_and_what_it_says(start):
         "print('oops', os.environ['HF_TOKEN'], 'hf_' + 'a' * 30, file=sys.stderr)\n",
         text="é",
     )
-    assert heard(child) == [{"event": "say", "text": "éé"}]
+    assert heard(child) == [{"event": "log", "text": "éé"}]
     assert child.wait() == 0
     assert child.stderr_tail == "oops <redacted> <redacted>"
     assert not child.timed_out
@@ -87,7 +87,7 @@ import os, signal, time
 pid = os.fork()
 if pid == 0:
     time.sleep(100)
-print('{"event": "say", "text": "%d"}' % pid, flush=True)
+print('{"event": "log", "text": "%d"}' % pid, flush=True)
 ENDS
 """
 

@@ -123,7 +123,7 @@ def test_a_hub_dataset_is_planned_and_ranked(zoo, jobs):
     assert [row.model_id for row in last.ranking.ranked] != []
     assert {row.model_id for row in last.ranking.rows} == {"acme/one", "acme/two", "acme/gone"}
     assert last.ranking.dataset["id"] == "me/shapes"
-    assert last.said[0].startswith("Target   me/shapes")
+    assert last.log[0].startswith("Target   me/shapes")
     assert {"starting", "models"} <= {state.stage for state in states}, "others may be too short"
     assert [s.seconds for s in states] == sorted(s.seconds for s in states)
     saved = json.loads((job.run_directory / "ranking.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 
 from hf_sfda.hub import keep_secret
 from hf_sfda.space.events import DownloadLimitError, EventProgress, json_lines
-from hf_sfda.space.plan import Load, Plan, PlannedModel, about, estimate, within_budget
+from hf_sfda.space.plan import Load, Plan, PlannedModel, about, estimate, skip_large_downloads
 from hf_sfda.space.state import JobState, apply
 from hf_sfda.types import Candidate
 from tests.report_fixture import example_ranking
@@ -91,7 +91,7 @@ def test_the_ranking_has_the_last_word():
 def test_the_end_is_the_end():
     failed = after(LISTED, {"event": "failed", "message": "No."})
     assert (failed.stage, failed.error, failed.cancelled) == ("failed", "No.", False)
-    assert apply(failed, {"event": "say", "text": "more"}) == failed
+    assert apply(failed, {"event": "log", "text": "more"}) == failed
     cancelled = after(LISTED, {"event": "cancelled"})
     assert (cancelled.stage, cancelled.error, cancelled.cancelled) == ("cancelled", None, True)
 
@@ -99,8 +99,8 @@ def test_the_end_is_the_end():
 def test_unknown_events_change_nothing_and_old_states_stay():
     state = after(LISTED)
     assert apply(state, {"event": "of a later version"}) is state
-    said = apply(state, {"event": "say", "text": "Target"})
-    assert (state.said, said.said) == ((), ("Target",))
+    said = apply(state, {"event": "log", "text": "Target"})
+    assert (state.log, said.log) == ((), ("Target",))
 
 
 # -- what a process says
@@ -145,7 +145,7 @@ def test_an_event_is_a_line_without_secrets():
     keep_secret("s3cret-token")
     out = io.StringIO()
     text = "line\nbreak hf_oauth_eyJhbGciOiJFZERTQSJ9.eyJzY29wZSI6WyJ.x-y_z s3cret-token"
-    json_lines(out)({"event": "say", "text": text})
+    json_lines(out)({"event": "log", "text": text})
     (line,) = out.getvalue().splitlines()
     said = json.loads(line)["text"]
     assert said == "line\nbreak <redacted> <redacted>"
@@ -222,7 +222,7 @@ def test_what_would_go_over_the_budget_is_left_out_and_the_rest_stays():
         Candidate("a/30", download_bytes=30),
     ]
     here = [False, False, True, False, False]
-    kept = within_budget(candidates, here, limit=100, spent=5)
+    kept = skip_large_downloads(candidates, here, limit=100, spent=5)
     assert [c.skip is None for c in kept] == [True, False, True, False, True]
     assert kept[1].skip == "50 B of weights: over the 100 B a job may download"
     assert kept[3].skip == "gated"

@@ -208,7 +208,7 @@ def _run(settings: RankConfig, token: str | None, output: Output) -> Ranking:
             settings,
             token=token,
             progress=progress,
-            say=output.say,
+            log=output.say,
             directory=settings.run_directory,
         )
 

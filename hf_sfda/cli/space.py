@@ -106,7 +106,7 @@ def serve(
         token=token,
         as_me=as_me,
         allow_hosts=allow_host or (),
-        say=lambda line: typer.echo(line),
+        log=lambda line: typer.echo(line),
     )
 
 

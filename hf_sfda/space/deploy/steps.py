@@ -1,12 +1,14 @@
-"""What a deployment does on the Hub, one thing after the other.
+"""The steps of a deployment.
 
-The order: the Space, its secrets and variables, its files, its hardware. A commit is what starts a
-build, so whatever is built finds its settings there; and what costs money is asked for last, when
-there is an app to run on it. A Space that is new gets its settings and its hardware in the one
-request that makes it: it cannot be without them, many accounts may not make one on the Hub's
-default hardware at all, and as long as it holds no app nothing runs and nothing is billed.
+Their order is: create the Space, set its secrets and variables, upload the files, change the
+hardware. The upload starts a build, which needs the settings. Paid hardware comes last, when there
+is an app to run on it.
 
-Broken off anywhere, the old app still runs or no app runs yet, and the same command does the rest.
+A new Space gets its settings and its hardware in the request that creates it, because many accounts
+may not create a Space on the default hardware. Nothing runs and nothing is billed until the Space
+has an app.
+
+If a step fails, the old app still runs, or no app runs yet. The same command then does the rest.
 """
 
 from __future__ import annotations
@@ -32,15 +34,15 @@ if TYPE_CHECKING:
 SDK = "gradio"
 _PAYMENT_REQUIRED = 402
 _BY_THE_HUB = {".gitattributes", README}
-"""What a Space holds that was just made."""
+"""Files of a new Space."""
 
 
 @dataclass(frozen=True)
 class MakeSpace:
-    """A new Space with its settings and no app.
+    """Create a Space with its settings, without an app.
 
     Attributes:
-        repo: Where.
+        repo: The Space.
         options: Its settings.
     """
 
@@ -49,28 +51,28 @@ class MakeSpace:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None yet."""
+        """Always empty: the files are uploaded by a later step."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space and its hardware, as one line of a plan."""
         kind = "private" if self.options.private else "public"
         return f"{self.repo}: a new {kind} Space on {self.options.hardware or FREE_HARDWARE}"
 
     def diff(self) -> str:
-        """Its settings."""
+        """The settings, as lines with ``+``."""
         lines = _setting_lines(self.options.variables, {}, self.options.secrets)
         if self.options.sleep is not None:
             lines.append(f"+ {_sleep_in_words(self.options.sleep)}\n")
         return "".join(lines)
 
     def execute(self, api: HfApi) -> StepResult:
-        """Make it, in one request.
+        """Create the Space with its settings in one request.
 
         Raises:
-            PublishError: The Hub refuses or fails, or somebody else was faster.
+            PublishError: The Hub refuses or fails, or somebody else created the Space first.
         """
-        with _asking_for(f"Cannot make {self.repo}"):
+        with _with_payment_advice(f"Cannot make {self.repo}"):
             api.create_repo(
                 self.repo.id,
                 repo_type=self.repo.kind,
@@ -86,13 +88,13 @@ class MakeSpace:
 
 @dataclass(frozen=True)
 class ChangeSettings:
-    """Variables and secrets of a Space that exists.
+    """Set variables and secrets of an existing Space.
 
     Attributes:
-        repo: Where.
-        variables: Those that are set.
-        before: What they are now, as far as they are there.
-        secrets: Those that are set; nobody can read what they are now.
+        repo: The Space.
+        variables: The variables to set.
+        before: The current values of these variables, if they exist.
+        secrets: The secrets to set; their current values cannot be read.
     """
 
     repo: Repo
@@ -102,19 +104,19 @@ class ChangeSettings:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None."""
+        """Always empty: settings are not files."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space and the kinds of settings, as one line of a plan."""
         return f"{self.repo}: {' and '.join(self._kinds())}"
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """The settings before and after, as lines with ``-`` and ``+``."""
         return "".join(_setting_lines(self.variables, self.before, self.secrets))
 
     def execute(self, api: HfApi) -> StepResult:
-        """Set one after the other; each can be set again.
+        """Set the secrets, then the variables; setting a value twice does no harm.
 
         Raises:
             PublishError: The Hub refuses or fails.
@@ -133,13 +135,13 @@ class ChangeSettings:
 
 @dataclass(frozen=True)
 class UploadFiles:
-    """The app, in one commit.
+    """Upload the app in one commit.
 
     Attributes:
-        repo: Where.
-        files: What changes.
-        parent: The commit the plan was made on; ``None`` if the Space will be made.
-        private: Whether that Space is private.
+        repo: The Space.
+        files: The files that change.
+        parent: The commit that the plan was made on; ``None`` for a new Space.
+        private: Whether a new Space is private.
     """
 
     repo: Repo
@@ -148,15 +150,15 @@ class UploadFiles:
     private: bool = False
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space and the parent commit, as one line of a plan."""
         if self.parent is None:
             return f"{self.repo}: one commit to main"
         return place_of_commit(self.repo, self.parent, private=self.private)
 
     def diff(self) -> str:
-        """What changes, line by line; files of the package that are new are counted instead.
+        """The changes as unified diffs. New files of the package are only counted.
 
-        They are what is installed here, to the byte, and ten thousand lines.
+        They are identical to the installed files, and have too many lines to read.
         """
         new = [f for f in self.files if f.before is None and f.path.startswith(f"{PACKAGE}/")]
         diff = diff_of(tuple(file for file in self.files if file not in new))
@@ -170,17 +172,18 @@ class UploadFiles:
         """Make the commit.
 
         Raises:
-            MovedError: The Space is no longer where it was; nothing was written.
+            MovedError: The branch no longer points at ``parent``; nothing was written.
             PublishError: The Hub refuses or fails; nothing was written.
         """
         return Commit(
             repo=self.repo,
-            parent=self.parent or self._made(api),
+            parent=self.parent or self._first_commit(api),
             files=self.files,
             message=f"Deploy hf-sfda {__version__}",
         ).execute(api)
 
-    def _made(self, api: HfApi) -> str:
+    def _first_commit(self, api: HfApi) -> str:
+        """The commit of a Space that was just created."""
         sha = find_head(api, self.repo)
         if sha is None:
             raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
@@ -191,13 +194,13 @@ class UploadFiles:
 
 @dataclass(frozen=True)
 class ChangeHardware:
-    """The machine of a Space that exists, and when it sleeps.
+    """Change the hardware and the sleep time of an existing Space.
 
     Attributes:
-        repo: Where.
-        hardware: The one to ask for; ``None`` keeps it.
-        sleep: Seconds; ``None`` keeps them.
-        before: Hardware and seconds now.
+        repo: The Space.
+        hardware: Name of the new hardware; ``None`` does not change it.
+        sleep: New sleep time in seconds; ``None`` does not change it.
+        before: The current hardware and sleep time.
     """
 
     repo: Repo
@@ -207,15 +210,15 @@ class ChangeHardware:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None."""
+        """Always empty: the hardware is not a file."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space, as one line of a plan."""
         return f"{self.repo}: hardware"
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """Hardware and sleep time before and after, as lines with ``-`` and ``+``."""
         hardware, sleep = self.before
         lines = []
         if self.hardware is not None:
@@ -225,13 +228,13 @@ class ChangeHardware:
         return "".join(lines)
 
     def execute(self, api: HfApi) -> StepResult:
-        """Ask for it, in one request.
+        """Change the hardware and the sleep time in one request.
 
         Raises:
             PublishError: The Hub refuses or fails.
         """
         name = self.repo.id
-        with _asking_for(f"Cannot change the hardware of {self.repo}"):
+        with _with_payment_advice(f"Cannot change the hardware of {self.repo}"):
             if self.hardware is not None:
                 api.request_space_hardware(
                     name,
@@ -244,8 +247,8 @@ class ChangeHardware:
 
 
 @contextmanager
-def _asking_for(doing: str) -> Iterator[None]:
-    """The Hub's errors in words; to a refusal for want of money, what else could be asked for."""
+def _with_payment_advice(doing: str) -> Iterator[None]:
+    """Convert errors like :func:`hub_errors`; if payment is required, advise other hardware."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
