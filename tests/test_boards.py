@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda.config import RankConfig
-from hf_sfda.finished import config_of
 from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.names import public_model
 from hf_sfda.publish.rows import make_run
+from hf_sfda.runs import config_of
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.uncertainty import agreement_with
 from tests.publishing import make_ranking, ok_row

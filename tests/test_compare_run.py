@@ -17,9 +17,9 @@ import hf_sfda
 from hf_sfda.cli import app
 from hf_sfda.compare import compare_for_ranking, compare_for_run
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
-from hf_sfda.finished import read_ranking
 from hf_sfda.metrics import list_metrics
 from hf_sfda.ranking import rescore
+from hf_sfda.runs import read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.target import load_target
 from tests import factories

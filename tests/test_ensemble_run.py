@@ -131,7 +131,7 @@ def read(run: Path) -> Ranking:
 def test_people_agents_and_scripts_read_the_same(run):
     document = json.loads(command(run, "--json").stdout)
     people = command(run, "--format", "human").stdout
-    for word in ("step", "gain", "T_ens", "acme/noise", "Correlation of mistakes"):
+    for word in ("step", "gain", "T_ens", "acme/noise", "Correlation of errors"):
         assert word in people
     assert " ".join(document["summary"].split()) in " ".join(people.split())
     steps, candidates, correlation, summary = (

@@ -13,7 +13,6 @@ from safetensors.numpy import save
 
 from hf_sfda.backbones.checkpoint import read_config, read_weights
 from hf_sfda.errors import ConfigError, PublishError, SfdaError
-from hf_sfda.finished import read_ranking
 from hf_sfda.foreign import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -34,6 +33,7 @@ from hf_sfda.publish.access import Repo
 from hf_sfda.publish.front_matter import parse_card
 from hf_sfda.publish.plan import load_run
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
+from hf_sfda.runs import read_ranking
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target
 from tests.publishing import make_ranking
 from tests.targets import make_target

@@ -11,7 +11,6 @@ import pytest
 from hf_sfda.compare import compare_for_ranking
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError, TargetError
-from hf_sfda.finished import config_of, same_target
 from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.record import dump_scored
 from hf_sfda.leaderboard.samples import compare_measured, load_measurement
@@ -21,6 +20,7 @@ from hf_sfda.publish.access import Repo, find_head
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import make_run
+from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.store import FeatureStore
 from tests import factories
 from tests.publishing import make_ranking
@@ -84,7 +84,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     config = config_of(world.ranking)
     assert config.fingerprint() == world.ranking.config["fingerprint"]
     assert isinstance(config, RankConfig)
-    target = same_target(world.ranking)
+    target = load_ranked_target(world.ranking)
 
     scored = load_measurement(api, REPO, world.run, FIRST, world.revision(FIRST))
     assert scored.candidate.model_id == FIRST
@@ -144,7 +144,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
 
 def test_a_board_ranked_by_a_metric_of_groups(filled, api):
     world = World(api, filled, metric="logme")
-    target = same_target(world.ranking)
+    target = load_ranked_target(world.ranking)
     kept = world.compare(target=target)
     from_features = compare_for_ranking(world.ranking, FIRST, SECOND, store=filled, target=target)
     assert kept.to_dict() == from_features.to_dict()

@@ -10,11 +10,11 @@ from hf_sfda.compare.paired import compare_samples
 from hf_sfda.compare.result import Comparison
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
-from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
 from hf_sfda.metrics import get_metric
 from hf_sfda.names import find_model
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import FloatArray, rescore
+from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Features, ModelRow, Ranking, Score, Target
 
@@ -99,7 +99,7 @@ def compare_for_ranking(
     check_comparable(metric)
     config = config_of(ranking)
     progress = progress or NoProgress()
-    target = same_target(ranking, target=target, token=token, progress=progress)
+    target = load_ranked_target(ranking, target=target, token=token, progress=progress)
     features = _stored(rows, target, store or FeatureStore())
     scores: list[Score] = []
     contributions: list[FloatArray] = []

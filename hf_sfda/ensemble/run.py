@@ -12,9 +12,9 @@ from hf_sfda.ensemble.member import Member, member_of
 from hf_sfda.ensemble.result import Ensemble
 from hf_sfda.ensemble.select import select_ensemble
 from hf_sfda.errors import MetricError, StoreError
-from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
 from hf_sfda.names import find_model
 from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target
 from hf_sfda.views import view_features
@@ -97,7 +97,7 @@ def select_for_ranking(
             "needs at least 2."
         )
     progress = progress or NoProgress()
-    target = same_target(ranking, target=target, token=token, progress=progress)
+    target = load_ranked_target(ranking, target=target, token=token, progress=progress)
     members, lost = _members(ranking, target, config, store or FeatureStore(), progress)
     if len(members) < 2:
         raise StoreError(

@@ -19,13 +19,13 @@ from hf_sfda.compare import (
     ranked_pair,
 )
 from hf_sfda.errors import PublishError
-from hf_sfda.finished import config_of, same_target
 from hf_sfda.leaderboard.record import load_scored, record_path
 from hf_sfda.leaderboard.state import LOG_FILE, Event, parse_log
 from hf_sfda.publish.access import Repo, find_head, read_file
 from hf_sfda.publish.leaderboards import time_of
 from hf_sfda.publish.rows import Row
 from hf_sfda.ranking import FloatArray, Scored
+from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.types import ModelRow, Ranking, Target
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def compare_measured(
     pair = ranked_pair(ranking, first, second)
     check_comparable(metric)
     if target is not None:
-        same_target(ranking, target=target)
+        load_ranked_target(ranking, target=target)
     head = find_head(api, repo)
     log = _log(api, repo, head) if head else []
     if head is None or not log:

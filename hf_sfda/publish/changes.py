@@ -71,3 +71,7 @@ class StepResult:
     description: str
     url: str
     commit: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The result as a JSON document."""
+        return {"what": self.description, "url": self.url, "commit": self.commit}

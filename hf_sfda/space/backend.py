@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
-from hf_sfda.finished import config_of, same_target
 from hf_sfda.foreign import listing
 from hf_sfda.hub import explain, hub_api, retry_read
 from hf_sfda.report import sorted_by
+from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.space.requests import RankRequest
 from hf_sfda.space.results import Results, Snapshot, leaderboard_name
 from hf_sfda.types import Ranking, Target, Update
@@ -244,7 +244,7 @@ def _read_here(ranking: Ranking, token: str | None) -> Target:
             retry_read(hub_api(token).auth_check, repo, repo_type="dataset")
         except Exception as error:
             raise TargetError(f"Dataset {dataset}: {explain(error)}.") from error
-    return same_target(ranking, token=token)
+    return load_ranked_target(ranking, token=token)
 
 
 def view_of(

@@ -161,22 +161,22 @@ def rank(work: Work) -> None:
 
 def sample(work: Work) -> None:
     """Load the samples of an existing ranking, for the server."""
-    from hf_sfda.finished import same_target
+    from hf_sfda.runs import load_ranked_target
     from hf_sfda.space.target_io import write_target
 
     ranking = Ranking.from_dict(work.arguments["ranking"])
-    write_target(same_target(ranking, token=work.token), work.directory)
+    write_target(load_ranked_target(ranking, token=work.token), work.directory)
     work.sink({"event": "sampled"})
 
 
 def compare(work: Work) -> None:
     """Compare two models of the finished ranking; add previews of the samples."""
     from hf_sfda.compare import compare_for_ranking
-    from hf_sfda.finished import read_ranking, same_target
+    from hf_sfda.runs import load_ranked_target, read_ranking
     from hf_sfda.space.previews import previews
 
     ranking = read_ranking(work.run_directory)
-    target = same_target(ranking, token=work.token)
+    target = load_ranked_target(ranking, token=work.token)
     comparison = compare_for_ranking(ranking, target=target, **work.arguments)
     samples = previews(target, (sample.index for sample in comparison.samples))
     work.sink({"event": "compared", "comparison": comparison.to_dict(), "previews": samples})

@@ -49,7 +49,7 @@ def config_of(ranking: Ranking) -> RankConfig:
     )
 
 
-def same_target(
+def load_ranked_target(
     ranking: Ranking,
     *,
     target: Target | None = None,
