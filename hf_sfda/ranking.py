@@ -1,6 +1,6 @@
-"""From features to rows: score every candidate, order them, say how sure the order is.
+"""Score candidates from their features, rank them, and estimate the uncertainty of the order.
 
-Pure functions of arrays; who extracted the features, and where, does not matter here.
+All functions are pure functions of arrays.
 """
 
 from __future__ import annotations
@@ -39,16 +39,19 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One candidate with everything its row needs.
+    """A scored candidate, with all values of its row.
 
     Attributes:
-        candidate: Who.
-        scores: metric -> score; metrics that do not apply to this candidate are absent.
-        units: (N,) or (G,) contributions to the chosen metric whose mean is its value: per sample,
-            or jackknife pseudo-values per group of samples; ``None`` for baselines.
-        floor: The chosen metric on shuffled labels; ``None`` if not measured.
-        feature_dim: Width of the scored view.
-        feature_key: Where the features are stored.
+        candidate: The candidate.
+        scores: metric -> score; metrics that do not apply to this candidate are missing.
+        contributions: Contributions to the ranking's metric, whose mean is its value: (N,) of the
+            samples, or (G,) jackknife pseudo-values of groups of samples; ``None`` for baselines.
+        floor: The noise floor, the score with shuffled labels; ``None`` if not computed.
+        feature_dim: Number of dimensions D of the scored features.
+        params: Number of parameters, if known.
+        samples_per_second: Throughput of the extraction, if measured.
+        feature_key: Key of the stored features.
+        warnings: Warnings of the metrics about this candidate.
     """
 
     candidate: Candidate
@@ -70,18 +73,18 @@ def score_candidate(
     *,
     feature_key: str | None = None,
 ) -> Scored:
-    """Compute all metrics of one candidate, and what the error bars need.
+    """Compute all metrics of one candidate, its noise floor and the inputs of its intervals.
 
     Args:
-        candidate: Who made the features.
-        features: Of N samples.
-        labels: (N,) in ``0..C-1``.
-        config: Metrics, view, seed, permutations.
-        feature_key: Passed on to the row.
+        candidate: The candidate.
+        features: Its features of N samples.
+        labels: (N,) classes in ``0..C-1``.
+        config: Metrics, layers, seed and permutations.
+        feature_key: Key of the stored features, for the row.
 
     Raises:
-        MetricError: The metric to sort by cannot be computed. Other metrics that fail are left
-            out and named in :attr:`Scored.warnings`.
+        MetricError: The metric to sort by cannot be computed. If another metric fails, it is
+            missing in the result and :attr:`Scored.warnings` says why.
     """
     X = view_features(features, labels, config.view)
     scores: dict[str, Score] = {}
@@ -108,7 +111,7 @@ def score_candidate(
     return Scored(
         candidate=candidate,
         scores=scores,
-        contributions=_units(metric, chosen, X, labels, features.source_logits, config),
+        contributions=_contributions(metric, chosen, X, labels, features.source_logits, config),
         floor=_floor(metric, X, labels, features.source_logits, config),
         feature_dim=X.shape[1],
         params=candidate.params or features.params,
@@ -121,77 +124,77 @@ def score_candidate(
 def rescore(
     features: Features, labels: IntArray, metric: str, config: RankConfig
 ) -> tuple[Score, FloatArray | None]:
-    """One metric of a candidate as :func:`score_candidate` computes it, and what is resampled.
+    """Compute one metric of a candidate in the same way as :func:`score_candidate`.
 
     Args:
-        features: Of N samples.
-        labels: (N,) in ``0..C-1``.
-        metric: Any metric that looks at features, whether or not the run sorted by it.
-        config: View, folds, seed.
+        features: The candidate's features of N samples.
+        labels: (N,) classes in ``0..C-1``.
+        metric: Any metric that uses features.
+        config: Layers, folds and seed.
 
     Returns:
-        The score, and :attr:`Scored.contributions` of this metric.
+        The score, and the contributions to it, see :attr:`Scored.contributions`.
 
     Raises:
-        MetricError: It cannot be computed.
+        MetricError: The metric cannot be computed.
     """
     X = view_features(features, labels, config.view)
     logits = features.source_logits
-    found = score(
+    result = score(
         X, labels, metric, source_logits=logits, seed=config.seed, **_options(config, metric)
     )
-    return found, _units(get_metric(metric), found, X, labels, logits, config)
+    return result, _contributions(get_metric(metric), result, X, labels, logits, config)
 
 
 def assemble(
     scored: Sequence[Scored], labels: IntArray, class_names: Sequence[str], config: RankConfig
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:
-    """Order the candidates and say what the order is worth.
+    """Rank the candidates, with ties, intervals and warnings.
 
     Args:
-        scored: Every candidate that has the chosen metric.
-        labels: (N,) of the target.
-        class_names: (C,) of the target.
-        config: Metric, resamples, confidence, seed.
+        scored: The candidates; all of them have the ranking's metric.
+        labels: (N,) labels of the target.
+        class_names: (C,) class names of the target.
+        config: Metric, resamples, confidence and seed.
 
     Returns:
-        The rows, best first; the weighted tau of every other metric with the chosen one; and
-        warnings about the run as a whole.
+        The rows, best first; the weighted tau between the ranking's metric and each other metric;
+        and the warnings about the run as a whole.
     """
     if not scored:
         return [], {}, []
-    scored = _pool(scored)
-    known = sorted({name for one in scored for name in one.scores})
+    scored = _with_pooled_scores(scored)
+    names = sorted({name for model in scored for name in model.scores})
     table = {
-        name: [one.scores[name].value if name in one.scores else math.nan for one in scored]
-        for name in known
+        name: [model.scores[name].value if name in model.scores else math.nan for model in scored]
+        for name in names
     }
-    certainty = _certainty(scored, np.array(table[config.metric]), labels, config)
+    uncertainty = _uncertainty(scored, np.array(table[config.metric]), labels, config)
     intervals = _intervals(scored, labels, config)
-    order = sorted(range(len(scored)), key=lambda index: certainty[index].rank)
+    order = sorted(range(len(scored)), key=lambda index: uncertainty[index].rank)
     counts = dict(
         zip(class_names, np.bincount(labels, minlength=len(class_names)).tolist(), strict=True)
     )
-    rows = [_row(scored[i], certainty[i], intervals[i], config) for i in order]
+    rows = [_row(scored[i], uncertainty[i], intervals[i], config) for i in order]
     rows = [_with_hazards(row, config.metric, len(labels), len(class_names)) for row in rows]
     agreement = agreement_with(config.metric, table)
     warnings = diagnose(rows, metric=config.metric, class_counts=counts, agreement=agreement)
     return rows, agreement, warnings
 
 
-def _pool(scored: Sequence[Scored]) -> list[Scored]:
-    """Give metrics that compare candidates with each other their final values."""
-    final = [dict(one.scores) for one in scored]
+def _with_pooled_scores(scored: Sequence[Scored]) -> list[Scored]:
+    """Compute the final values of metrics that compare the candidates with each other."""
+    final = [dict(model.scores) for model in scored]
     for name in {name for scores in final for name in scores if get_metric(name).pool is not None}:
         having = [scores for scores in final if name in scores]
         for scores, value in zip(
             having, pooled(name, [scores[name] for scores in having]), strict=True
         ):
             scores[name] = value
-    return [replace(one, scores=scores) for one, scores in zip(scored, final, strict=True)]
+    return [replace(model, scores=scores) for model, scores in zip(scored, final, strict=True)]
 
 
-def _units(
+def _contributions(
     metric: Metric,
     chosen: Score,
     X: AnyFloats,
@@ -199,14 +202,17 @@ def _units(
     source_logits: AnyFloats | None,
     config: RankConfig,
 ) -> FloatArray | None:
-    """What the bootstrap resamples for this metric; nothing where no sample has a share in it."""
+    """The contributions that the bootstrap resamples; ``None`` if the metric has none.
+
+    A metric that is not a mean over samples gets jackknife pseudo-values.
+    """
     if metric.needs == "candidate" or metric.pool is not None:
         return None
     if chosen.per_sample is not None:
         return chosen.per_sample
     options = _options(config, metric.name)
 
-    def rescored(indices: IntArray) -> float:
+    def score_subset(indices: IntArray) -> float:
         logits = None if source_logits is None else source_logits[indices]
         return score(
             X[indices],
@@ -214,11 +220,11 @@ def _units(
             metric.name,
             source_logits=logits,
             seed=config.seed,
-            min_class_size=1,  # leaving a group out may leave a class of two with one
+            min_class_size=1,  # without one group, a class of two samples may have only one
             **options,
         ).value
 
-    return group_jackknife(rescored, labels, seed=config.seed)
+    return group_jackknife(score_subset, labels, seed=config.seed)
 
 
 def _floor(
@@ -245,16 +251,16 @@ def _floor(
 
 
 def _options(config: RankConfig, *names: str) -> dict[str, int]:
-    """Settings that at least one of these metrics understands."""
-    understood = {key for name in names for key in signature(get_metric(name).function).parameters}
-    return {"folds": config.folds} if "folds" in understood else {}
+    """The options of the configuration that at least one of these metrics has."""
+    accepted = {key for name in names for key in signature(get_metric(name).function).parameters}
+    return {"folds": config.folds} if "folds" in accepted else {}
 
 
-def _certainty(
+def _uncertainty(
     scored: Sequence[Scored], values: FloatArray, labels: IntArray, config: RankConfig
 ) -> list[Uncertainty]:
-    contributions = [one.contributions for one in scored if one.contributions is not None]
-    if len(contributions) < len(scored):  # a baseline: one number a model, and nothing to resample
+    contributions = [m.contributions for m in scored if m.contributions is not None]
+    if len(contributions) < len(scored):  # a baseline has one number per model, nothing to resample
         return summarise(values, values[None, :], config.confidence)
     matrix = np.stack(contributions)  # (M, N), or (M, G) pseudo-values
     strata = labels if matrix.shape[1] == len(labels) else one_stratum(matrix)
@@ -268,13 +274,13 @@ def _certainty(
 def _intervals(
     scored: Sequence[Scored], labels: IntArray, config: RankConfig
 ) -> list[dict[str, tuple[float, float]]]:
-    """Intervals of the metrics beside the chosen one that are means over samples."""
-    found: list[dict[str, tuple[float, float]]] = [{} for _ in scored]
+    """The intervals of the other metrics that are means over samples, for each candidate."""
+    intervals: list[dict[str, tuple[float, float]]] = [{} for _ in scored]
     for name in config.metrics:
         having = [
             (index, sample)
-            for index, one in enumerate(scored)
-            if name in one.scores and (sample := one.scores[name].per_sample) is not None
+            for index, model in enumerate(scored)
+            if name in model.scores and (sample := model.scores[name].per_sample) is not None
         ]
         if name == config.metric or not having:
             continue
@@ -288,38 +294,38 @@ def _intervals(
             resampled, config.confidence, degrees_of_freedom=degrees_of_freedom(labels)
         )
         for (index, _), (low, high) in zip(having, limits, strict=True):
-            found[index][name] = (float(low), float(high))
-    return found
+            intervals[index][name] = (float(low), float(high))
+    return intervals
 
 
 def _row(
-    one: Scored,
-    certainty: Uncertainty,
+    model: Scored,
+    uncertainty: Uncertainty,
     intervals: Mapping[str, tuple[float, float]],
     config: RankConfig,
 ) -> ModelRow:
-    candidate, resampled = one.candidate, one.contributions is not None
-    chosen = {config.metric: certainty.interval} if resampled else {}
+    candidate, resampled = model.candidate, model.contributions is not None
+    chosen = {config.metric: uncertainty.interval} if resampled else {}
     return ModelRow(
         model_id=candidate.model_id,
         revision=candidate.revision,
         status="ok",
-        rank=certainty.rank,
-        tie_group=certainty.tie_group,
-        scores={name: score.value for name, score in one.scores.items()},
+        rank=uncertainty.rank,
+        tie_group=uncertainty.tie_group,
+        scores={name: score.value for name, score in model.scores.items()},
         intervals={**chosen, **intervals},
-        rank_interval=certainty.rank_interval if resampled else None,
-        p_best=certainty.p_best if resampled else None,
-        noise_floor=one.floor,
-        params=one.params,
-        feature_dim=one.feature_dim,
+        rank_interval=uncertainty.rank_interval if resampled else None,
+        p_best=uncertainty.p_best if resampled else None,
+        noise_floor=model.floor,
+        params=model.params,
+        feature_dim=model.feature_dim,
         download_bytes=candidate.download_bytes,
-        samples_per_second=one.samples_per_second,
+        samples_per_second=model.samples_per_second,
         license=candidate.license,
         downloads=candidate.downloads,
         library=candidate.library,
-        feature_key=one.feature_key,
-        warnings=one.warnings,
+        feature_key=model.feature_key,
+        warnings=model.warnings,
     )
 
 

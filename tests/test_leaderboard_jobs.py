@@ -135,6 +135,7 @@ def test_update_and_status_from_the_command_line(hub, board, tmp_path):
     assert "pending: acme/vit" in out
     out, _ = board("update", BOARD, "--yes", "--json")
     (done,) = json.loads(out)["done"]
+    assert set(done) == {"what", "url", "commit"}
     assert done["commit"] == hub.repo(BOARD).head.sha
     out, _ = board("status", BOARD, "--json")
     (one,) = json.loads(out)["datasets"]

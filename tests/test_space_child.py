@@ -54,7 +54,7 @@ def test_what_it_is_told_and_what_it_says(start):
     child = start(
         "import sys, os, json\n"
         "text = json.loads(sys.stdin.readline())['text']\n"
-        "print(json.dumps({'event': 'say', 'text': text * 2}))\n"
+        "print(json.dumps({'event': 'log', 'text': text * 2}))\n"
         "print('no event')\n"
         "print('oops', os.environ['HF_TOKEN'], 'hf_' + 'a' * 30, file=sys.stderr)\n",
         text="é",
