@@ -30,9 +30,18 @@ import torch
 from scipy.special import softmax
 
 from hf_sfda.metrics import linalg, list_metrics
-from hf_sfda.scoring import score, score_all, score_permuted
+from hf_sfda.scoring import (
+    make_problem,
+    permuted_scores,
+    score,
+    score_all,
+    score_permuted,
+    score_problem_by_all,
+)
 
 SLOW = ("nleep", "parc")
+DEFAULT = ("sfda_cv", "knn", "linear_probe", "logme")
+"""Some metrics of one run."""
 
 
 def make(n: int, d: int, c: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +112,19 @@ def best(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, t
     return times
 
 
+def candidate_apart(X: np.ndarray, y: np.ndarray) -> None:
+    """A candidate as it was scored before: the noise floor casts and rotates once more."""
+    score_all(X, y, DEFAULT)
+    score_permuted(X, y, "sfda_cv", n_permutations=5)
+
+
+def candidate_together(X: np.ndarray, y: np.ndarray) -> None:
+    """A candidate as `hf-sfda rank` scores it: one problem for metrics and noise floor."""
+    problem = make_problem(X, y)
+    score_problem_by_all(problem, DEFAULT)
+    permuted_scores(problem, "sfda_cv", n_permutations=5)
+
+
 def speed(args: argparse.Namespace) -> None:
     X, y = make(args.samples, args.width, args.classes)
     tensor = torch.from_numpy(X)
@@ -121,6 +143,8 @@ def speed(args: argparse.Namespace) -> None:
         others[f"{name}, 5 shuffles"] = lambda name=name: score_permuted(
             X, y, name, n_permutations=5
         )
+    others["a candidate, floor apart"] = lambda: candidate_apart(X, y)
+    others["a candidate, one problem"] = lambda: candidate_together(X, y)
     hundred = {"sfda_cv, 100 shuffles": lambda: score_permuted(X, y, "sfda_cv", n_permutations=100)}
     times |= best(hundred, 1)
     if not args.no_others:

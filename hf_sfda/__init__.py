@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "rank": "hf_sfda.pipeline",
+    "save_ranking": "hf_sfda.report",
     "score": "hf_sfda.scoring",
     "select_ensemble": "hf_sfda.ensemble",
     "find_candidates": "hf_sfda.scan",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from hf_sfda.metrics import list_metrics as list_metrics
     from hf_sfda.metrics import register_metric as register_metric
     from hf_sfda.pipeline import rank as rank
+    from hf_sfda.report import save_ranking as save_ranking
     from hf_sfda.scan import find_candidates as find_candidates
     from hf_sfda.scoring import score as score
     from hf_sfda.target import load_target as load_target

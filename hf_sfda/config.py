@@ -19,14 +19,14 @@ from hf_sfda.typed import expanded, read_settings, shown, typed, unknown_keys
 from hf_sfda.types import View
 
 DEFAULT_METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
-"""What is computed beside the metric that sorts: the released score for comparison, two rivals,
-and the two baselines every user would compute by hand."""
+"""Metrics computed by default: the score that sorts, the released score for comparison, two other
+scores, and the two baselines that most users compute themselves."""
 
 Work = Literal["auto", "models", "samples"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
-_UNSAID = ("out", "batch_size", "workers", "work", "top", "max_params")
-"""Options that change how or where a run is done, or who is in it, but not what a score is."""
+NOT_IN_FINGERPRINT = ("out", "batch_size", "workers", "work", "top", "max_params")
+"""Options that change how or where a run is done, or which models take part, but not the scores."""
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)?(?::[^/]+)?", re.ASCII)
 _UNFIT = re.compile(r"[/\\:]")  # in the name of a directory
@@ -42,7 +42,7 @@ class RankConfig:
         models: Hub ids, folders or text files with one of these a line; empty asks the Hub.
         revision: Revision of the dataset.
         split: Split to sample; ``None`` takes ``train`` and never ``test``.
-        input_column: Column with the picture or text; ``None`` infers it.
+        input_column: Column with the image or text; ``None`` infers it.
         label_column: Column with the label; ``None`` infers it.
         samples: Sample size. 2,000 gives a standard error near .01 on a probability and takes
             seconds a model; the stratified sample keeps every class.
@@ -56,8 +56,8 @@ class RankConfig:
         permutations: Label shuffles behind the noise floor. Each one already averages over all
             held-out samples, so a few are enough.
         confidence: Level of intervals and tie groups.
-        seed: Of the sample, the folds, the resamples and the shuffles.
-        top: How many candidates a Hub query may bring.
+        seed: Random seed of the sample, the folds, the resamples and the shuffles.
+        top: Most candidates that a Hub query returns.
         max_params: Candidates with more parameters are left out.
         max_length: Tokens kept of a text. 128 covers sentences and snippets; longer costs more
             than linear time.
@@ -65,9 +65,9 @@ class RankConfig:
         batch_size: Samples a forward pass, at most; halved on its own when memory runs out. A CPU
             takes 16 whatever this says: then activations stay in its cache, which is up to 1.9
             times as fast (benchmarks/README.md).
-        workers: Preprocessing workers a process; ``None`` is 0 on a CPU, where they would fight
-            the model for cores, and a few on a GPU.
-        work: How several processes share: whole ``models``, or the ``samples`` of each model;
+        workers: Preprocessing workers a process; ``None`` is 0 on a CPU, where they would compete
+            with the model for cores, and a few on a GPU.
+        work: How several processes divide the work: by ``models``, or by ``samples`` of each model;
             ``auto`` splits samples only when there are fewer models than processes.
         out: Run directory; ``None`` is ``runs/<dataset>``.
     """
@@ -100,9 +100,9 @@ class RankConfig:
         if isinstance(self.dataset, str) and not self.dataset.strip():
             raise ConfigError("No dataset given. Pass a Hub id, a folder or a file: --dataset ID")
         for name, kind in _kinds().items():
-            given = getattr(self, name)
-            value = typed(given, kind, name)
-            if value is not given:
+            raw = getattr(self, name)
+            value = typed(raw, kind, name)
+            if value is not raw:
                 object.__setattr__(self, name, value)
         _at_least("samples", self.samples, 2)
         _at_least("folds", self.folds, 2)
@@ -166,7 +166,7 @@ class RankConfig:
         except ValueError as error:  # a NUL character
             raise ConfigError(f"Cannot read the configuration {shown(path)}: no path.") from error
         values = read_settings(content, name)
-        values.pop("fingerprint", None)  # a finished run notes it; it is no option
+        values.pop("fingerprint", None)  # written by a finished run; it is not an option
         try:
             return cls.from_dict({**values, **overrides})
         except ConfigError as error:
@@ -179,11 +179,12 @@ class RankConfig:
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
 
     def fingerprint(self) -> str:
-        """Short digest of everything that decides what a score means; two runs are comparable
-        if their fingerprints are equal, whichever candidates took part.
+        """Short digest of all options that scores depend on. Two runs with equal fingerprints can
+        be compared, even if they ranked other candidates.
         """
-        said = {key: v for key, v in self.to_dict().items() if key not in (*_UNSAID, "models")}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        excluded = (*NOT_IN_FINGERPRINT, "models")
+        settings = {key: value for key, value in self.to_dict().items() if key not in excluded}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def replace(self, **changes: Any) -> RankConfig:
         """A copy with other values."""

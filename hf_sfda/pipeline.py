@@ -20,7 +20,7 @@ from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress
-from hf_sfda.types import Candidate, ModelRow, Ranking, Status, Target, first_classes
+from hf_sfda.types import Candidate, ModelRow, Ranking, Target, first_classes
 from hf_sfda.versions import library_versions
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def rank(
         TargetError: The dataset cannot be loaded or cannot be ranked on.
         ScanError: ``models`` is ``None`` and the query of the Hub failed.
     """
+    from hf_sfda.report import save_ranking
+
     names = (models,) if isinstance(models, str) else tuple(models or ())
     config = RankConfig.from_dict({"dataset": dataset, "models": names, **options})
     directory = config.run_directory if config.out else None
@@ -70,7 +72,7 @@ def rank(
     if directory is not None and is_main_process():
         # Check again: another run may have written to this directory in the meantime.
         refuse_other_dataset(directory, config.dataset)
-        ranking.save(directory)
+        save_ranking(ranking, directory)
     return ranking
 
 
@@ -164,7 +166,9 @@ def run(
 
     def finalize() -> Ranking:
         scored, failed = _score(extractions, target, config, store, progress)
-        left_out = [not_ranked(c, c.status, c.skip) for c in candidates if c.skip is not None]
+        left_out = [
+            ModelRow.of(c, c.status, reason=c.skip) for c in candidates if c.skip is not None
+        ]
         rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
         journal.write("ranked", order=[row.model_id for row in rows])
         rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]
@@ -286,7 +290,7 @@ def _score(
                 except (MetricError, StoreError) as error:
                     reason = str(error)
             if reason is not None:
-                failed.append(not_ranked(candidate, "failed", reason))
+                failed.append(ModelRow.of(candidate, "failed", reason=reason))
             advance(1)
     return scored, failed
 
@@ -302,21 +306,6 @@ def _score_one(
     digest = extraction.key.digest
     return score_candidate(
         extraction.candidate, features, target.labels, config, feature_key=digest
-    )
-
-
-def not_ranked(candidate: Candidate, status: Status, reason: str | None) -> ModelRow:
-    """Make the row of a candidate without a score."""
-    return ModelRow(
-        model_id=candidate.model_id,
-        revision=candidate.revision,
-        status=status,
-        reason=reason,
-        params=candidate.params,
-        download_bytes=candidate.download_bytes,
-        license=candidate.license,
-        downloads=candidate.downloads,
-        library=candidate.library,
     )
 
 

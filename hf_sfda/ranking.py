@@ -1,6 +1,6 @@
-"""Score candidates from their features, rank them, and estimate the uncertainty of the order.
+"""From features to rows: score each candidate, order them, and measure how sure the order is.
 
-All functions are pure functions of arrays.
+Pure functions of arrays: they neither read files nor know where the features were extracted.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.config import RankConfig
+from hf_sfda.errors import MetricError
 from hf_sfda.metrics import Metric, get_metric
-from hf_sfda.scoring import pooled, score, score_all, score_permuted
+from hf_sfda.scoring import (
+    make_problem,
+    permuted_scores,
+    rescaled_across_candidates,
+    score_problem,
+    score_problem_by_all,
+)
 from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Score
 from hf_sfda.uncertainty import (
     Uncertainty,
@@ -33,25 +40,29 @@ from hf_sfda.uncertainty import (
 )
 from hf_sfda.views import view_features
 
+if TYPE_CHECKING:
+    from hf_sfda.metrics.problem import Problem
+
 AnyFloats = npt.NDArray[np.floating[Any]]
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A scored candidate, with all values of its row.
+    """A candidate with its scores, and what its row in the ranking needs beside them.
 
     Attributes:
-        candidate: The candidate.
-        scores: metric -> score; metrics that do not apply to this candidate are missing.
-        contributions: Contributions to the ranking's metric, whose mean is its value: (N,) of the
-            samples, or (G,) jackknife pseudo-values of groups of samples; ``None`` for baselines.
-        floor: The noise floor, the score with shuffled labels; ``None`` if not computed.
-        feature_dim: Number of dimensions D of the scored features.
-        params: Number of parameters, if known.
-        samples_per_second: Throughput of the extraction, if measured.
-        feature_key: Key of the stored features.
-        warnings: Warnings of the metrics about this candidate.
+        candidate: The checkpoint.
+        scores: metric -> score; metrics that do not apply to this candidate are absent.
+        contributions: (N,) or (G,) float64 whose mean is the score of the chosen metric: one value
+            a sample, or a jackknife pseudo-value a group of samples. The bootstrap resamples them.
+            ``None`` for baselines.
+        floor: The chosen metric on shuffled labels; ``None`` if not measured.
+        feature_dim: Width D of the scored features.
+        params: Number of parameters.
+        samples_per_second: Throughput of the extraction.
+        feature_key: Where the features are stored.
+        warnings: What the metrics warned of, and why a metric has no score.
     """
 
     candidate: Candidate
@@ -73,97 +84,83 @@ def score_candidate(
     *,
     feature_key: str | None = None,
 ) -> Scored:
-    """Compute all metrics of one candidate, its noise floor and the inputs of its intervals.
+    """Compute all metrics of one candidate, and what its intervals and noise floor need.
 
     Args:
-        candidate: The candidate.
-        features: Its features of N samples.
-        labels: (N,) classes in ``0..C-1``.
-        config: Metrics, layers, seed and permutations.
-        feature_key: Key of the stored features, for the row.
+        candidate: The checkpoint.
+        features: Of N samples.
+        labels: (N,) in ``0..C-1``.
+        config: Metrics, layers, seed, permutations.
+        feature_key: Passed on to the row.
 
     Raises:
-        MetricError: The metric to sort by cannot be computed. If another metric fails, it is
-            missing in the result and :attr:`Scored.warnings` says why.
+        MetricError: The metric to sort by cannot be computed. Other metrics that fail are left
+            out and named in :attr:`Scored.warnings`.
     """
     X = view_features(features, labels, config.view)
-    scores: dict[str, Score] = {}
-    warnings: list[str] = []
-    outcomes = score_all(
-        X,
-        labels,
-        config.metrics,
-        candidate=candidate,
-        source_logits=features.source_logits,
-        seed=config.seed,
-        **_options(config, *config.metrics),
-    )
-    for name, outcome in outcomes.items():
-        if isinstance(outcome, Score):
-            scores[name] = outcome
-        elif name == config.metric:
-            raise outcome
-        else:
-            warnings.append(f"{name}: {outcome}")
-    chosen = scores[config.metric]
-    warnings += chosen.warnings
-    metric = get_metric(config.metric)
+    problem = make_problem(X, labels, features.source_logits, seed=config.seed)
+    options = _options(config, *config.metrics)
+    outcomes = score_problem_by_all(problem, config.metrics, candidate=candidate, **options)
+    failed = {name: error for name, error in outcomes.items() if isinstance(error, MetricError)}
+    if config.metric in failed:
+        raise failed.pop(config.metric)
+    scores = {name: score for name, score in outcomes.items() if isinstance(score, Score)}
+    chosen, metric = scores[config.metric], get_metric(config.metric)
     return Scored(
         candidate=candidate,
         scores=scores,
         contributions=_contributions(metric, chosen, X, labels, features.source_logits, config),
-        floor=_floor(metric, X, labels, features.source_logits, config),
+        floor=_floor(metric, problem, config),
         feature_dim=X.shape[1],
         params=candidate.params or features.params,
         samples_per_second=features.samples_per_second,
         feature_key=feature_key,
-        warnings=tuple(warnings),
+        warnings=(*(f"{name}: {error}" for name, error in failed.items()), *chosen.warnings),
     )
 
 
 def rescore(
     features: Features, labels: IntArray, metric: str, config: RankConfig
 ) -> tuple[Score, FloatArray | None]:
-    """Compute one metric of a candidate in the same way as :func:`score_candidate`.
+    """One metric of a candidate, computed as :func:`score_candidate` does.
 
     Args:
-        features: The candidate's features of N samples.
-        labels: (N,) classes in ``0..C-1``.
-        metric: Any metric that uses features.
-        config: Layers, folds and seed.
+        features: Of N samples.
+        labels: (N,) in ``0..C-1``.
+        metric: Any metric of features; the run need not have computed it.
+        config: Layers, folds, seed.
 
     Returns:
-        The score, and the contributions to it, see :attr:`Scored.contributions`.
+        The score, and its :attr:`Scored.contributions`.
 
     Raises:
         MetricError: The metric cannot be computed.
     """
     X = view_features(features, labels, config.view)
     logits = features.source_logits
-    result = score(
-        X, labels, metric, source_logits=logits, seed=config.seed, **_options(config, metric)
-    )
-    return result, _contributions(get_metric(metric), result, X, labels, logits, config)
+    problem = make_problem(X, labels, logits, seed=config.seed)
+    score = score_problem(problem, metric, **_options(config, metric))
+    return score, _contributions(get_metric(metric), score, X, labels, logits, config)
 
 
 def assemble(
     scored: Sequence[Scored], labels: IntArray, class_names: Sequence[str], config: RankConfig
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:
-    """Rank the candidates, with ties, intervals and warnings.
+    """Order the candidates, with intervals, ties, agreement between metrics, and warnings.
 
     Args:
-        scored: The candidates; all of them have the ranking's metric.
-        labels: (N,) labels of the target.
-        class_names: (C,) class names of the target.
-        config: Metric, resamples, confidence and seed.
+        scored: Every candidate that has the chosen metric.
+        labels: (N,) of the target.
+        class_names: (C,) of the target.
+        config: Metric, resamples, confidence, seed.
 
     Returns:
-        The rows, best first; the weighted tau between the ranking's metric and each other metric;
-        and the warnings about the run as a whole.
+        The rows, best first; the weighted tau of every other metric with the chosen one; and
+        warnings about the run as a whole.
     """
     if not scored:
         return [], {}, []
-    scored = _with_pooled_scores(scored)
+    scored = _rescaled(scored)
     names = sorted({name for model in scored for name in model.scores})
     table = {
         name: [model.scores[name].value if name in model.scores else math.nan for model in scored]
@@ -182,14 +179,13 @@ def assemble(
     return rows, agreement, warnings
 
 
-def _with_pooled_scores(scored: Sequence[Scored]) -> list[Scored]:
-    """Compute the final values of metrics that compare the candidates with each other."""
+def _rescaled(scored: Sequence[Scored]) -> list[Scored]:
+    """Give metrics that compare candidates with each other their final values."""
     final = [dict(model.scores) for model in scored]
-    for name in {name for scores in final for name in scores if get_metric(name).pool is not None}:
+    for name in {name for scores in final for name in scores}:
         having = [scores for scores in final if name in scores]
-        for scores, value in zip(
-            having, pooled(name, [scores[name] for scores in having]), strict=True
-        ):
+        values = rescaled_across_candidates(name, [scores[name] for scores in having])
+        for scores, value in zip(having, values, strict=True):
             scores[name] = value
     return [replace(model, scores=scores) for model, scores in zip(scored, final, strict=True)]
 
@@ -202,65 +198,43 @@ def _contributions(
     source_logits: AnyFloats | None,
     config: RankConfig,
 ) -> FloatArray | None:
-    """The contributions that the bootstrap resamples; ``None`` if the metric has none.
-
-    A metric that is not a mean over samples gets jackknife pseudo-values.
-    """
-    if metric.needs == "candidate" or metric.pool is not None:
+    """What the bootstrap resamples for this metric, see :class:`Scored`."""
+    if not metric.scores_samples:
         return None
     if chosen.per_sample is not None:
         return chosen.per_sample
     options = _options(config, metric.name)
 
-    def score_subset(indices: IntArray) -> float:
+    def score_part(indices: IntArray) -> float:
         logits = None if source_logits is None else source_logits[indices]
-        return score(
-            X[indices],
-            labels[indices],
-            metric.name,
-            source_logits=logits,
-            seed=config.seed,
-            min_class_size=1,  # without one group, a class of two samples may have only one
-            **options,
-        ).value
+        # Leaving a group out may leave a class of two with one sample: min_class_size=1.
+        problem = make_problem(
+            X[indices], labels[indices], logits, seed=config.seed, min_class_size=1
+        )
+        return score_problem(problem, metric.name, **options).value
 
-    return group_jackknife(score_subset, labels, seed=config.seed)
+    return group_jackknife(score_part, labels, seed=config.seed)
 
 
-def _floor(
-    metric: Metric,
-    X: AnyFloats,
-    labels: IntArray,
-    source_logits: AnyFloats | None,
-    config: RankConfig,
-) -> float | None:
-    if metric.needs == "candidate" or metric.pool is not None or not metric.supervised:
+def _floor(metric: Metric, problem: Problem, config: RankConfig) -> float | None:
+    if not (metric.scores_samples and metric.supervised and config.permutations):
         return None
-    if not config.permutations:
-        return None
-    permuted = score_permuted(
-        X,
-        labels,
-        metric.name,
-        n_permutations=config.permutations,
-        source_logits=source_logits,
-        seed=config.seed,
-        **_options(config, metric.name),
-    )
+    options = _options(config, metric.name)
+    permuted = permuted_scores(problem, metric.name, n_permutations=config.permutations, **options)
     return noise_floor(permuted)
 
 
 def _options(config: RankConfig, *names: str) -> dict[str, int]:
-    """The options of the configuration that at least one of these metrics has."""
-    accepted = {key for name in names for key in signature(get_metric(name).function).parameters}
-    return {"folds": config.folds} if "folds" in accepted else {}
+    """Settings of the run that at least one of these metrics takes."""
+    taken = {key for name in names for key in signature(get_metric(name).function).parameters}
+    return {"folds": config.folds} if "folds" in taken else {}
 
 
 def _uncertainty(
     scored: Sequence[Scored], values: FloatArray, labels: IntArray, config: RankConfig
 ) -> list[Uncertainty]:
-    contributions = [m.contributions for m in scored if m.contributions is not None]
-    if len(contributions) < len(scored):  # a baseline has one number per model, nothing to resample
+    contributions = [model.contributions for model in scored if model.contributions is not None]
+    if len(contributions) < len(scored):  # a baseline has nothing to resample
         return summarise(values, values[None, :], config.confidence)
     matrix = np.stack(contributions)  # (M, N), or (M, G) pseudo-values
     strata = labels if matrix.shape[1] == len(labels) else one_stratum(matrix)
@@ -274,7 +248,9 @@ def _uncertainty(
 def _intervals(
     scored: Sequence[Scored], labels: IntArray, config: RankConfig
 ) -> list[dict[str, tuple[float, float]]]:
-    """The intervals of the other metrics that are means over samples, for each candidate."""
+    """For each candidate: metric -> interval, of the metrics beside the chosen one that are means
+    over samples.
+    """
     intervals: list[dict[str, tuple[float, float]]] = [{} for _ in scored]
     for name in config.metrics:
         having = [
@@ -299,33 +275,28 @@ def _intervals(
 
 
 def _row(
-    model: Scored,
+    scored: Scored,
     uncertainty: Uncertainty,
     intervals: Mapping[str, tuple[float, float]],
     config: RankConfig,
 ) -> ModelRow:
-    candidate, resampled = model.candidate, model.contributions is not None
+    resampled = scored.contributions is not None
     chosen = {config.metric: uncertainty.interval} if resampled else {}
-    return ModelRow(
-        model_id=candidate.model_id,
-        revision=candidate.revision,
-        status="ok",
+    return ModelRow.of(
+        scored.candidate,
+        "ok",
         rank=uncertainty.rank,
         tie_group=uncertainty.tie_group,
-        scores={name: score.value for name, score in model.scores.items()},
+        scores={name: score.value for name, score in scored.scores.items()},
         intervals={**chosen, **intervals},
         rank_interval=uncertainty.rank_interval if resampled else None,
         p_best=uncertainty.p_best if resampled else None,
-        noise_floor=model.floor,
-        params=model.params,
-        feature_dim=model.feature_dim,
-        download_bytes=candidate.download_bytes,
-        samples_per_second=model.samples_per_second,
-        license=candidate.license,
-        downloads=candidate.downloads,
-        library=candidate.library,
-        feature_key=model.feature_key,
-        warnings=model.warnings,
+        noise_floor=scored.floor,
+        params=scored.params,
+        feature_dim=scored.feature_dim,
+        samples_per_second=scored.samples_per_second,
+        feature_key=scored.feature_key,
+        warnings=scored.warnings,
     )
 
 

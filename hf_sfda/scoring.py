@@ -1,7 +1,7 @@
-"""Score features: the one place where arrays are checked, cast and handed to metrics.
+"""Score features: the only module that checks arrays, casts them and passes them to metrics.
 
-Everything a metric may rely on is established here, once: float64, finite, labels in ``0..C-1``,
-every class with the members it needs. Inputs are never written to.
+It guarantees what every metric relies on: float64, finite values, labels in ``0..C-1``, and enough
+samples in each class. Inputs are never written to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Array = Any
 """numpy array, torch tensor, or anything ``numpy.asarray`` takes."""
 
 _MANY = 20
-"""Shuffles from which on a shortcut pays."""
+"""From so many shuffles on, :attr:`~hf_sfda.metrics.Metric.permutation_scorer` is faster."""
 
 
 def score(
@@ -59,21 +59,19 @@ def score(
         metric: Registered name, see ``hf-sfda metrics``.
         source_logits: (N, C_source) outputs of the checkpoint's own head, for metrics that ask.
         source_probs: The same as probabilities; give one of the two.
-        seed: Of folds and of whatever else a metric draws.
+        seed: Random seed of folds and of anything else that a metric draws.
         min_class_size: Smallest class that is accepted. A class of one cannot be held out; with 1
             its sample counts as missed where a metric is cross-fitted.
         options: Options of the metric, e.g. ``folds=10``.
 
     Returns:
-        Value (higher is better) and, where the metric is a mean over samples, the samples' shares.
+        Value (higher is better) and, where the metric is a mean over samples, each sample's term.
 
     Raises:
         MetricError: The input cannot be scored, or the metric or option does not exist.
     """
-    entry = get_metric(metric)
-    _check_options([entry], options)
     problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
-    return _with_warnings(_run(entry, problem, options), _about_labels(problem))
+    return score_problem(problem, metric, **options)
 
 
 def score_all(
@@ -110,22 +108,8 @@ def score_all(
         MetricError: The input cannot be scored by anything, a metric does not exist, or an option
             belongs to none of them.
     """
-    entries = [get_metric(name) for name in metrics]
-    _check_options(entries, options)
     problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
-    outcomes: dict[str, Score | MetricError] = {}
-    warnings = _about_labels(problem)
-    for entry in entries:
-        known = {key: options[key] for key in _option_names(entry) if key in options}
-        try:
-            outcomes[entry.name] = (
-                _run_baseline(entry, candidate)
-                if entry.needs == "candidate"
-                else _with_warnings(_run(entry, problem, known), warnings)
-            )
-        except MetricError as error:
-            outcomes[entry.name] = error
-    return outcomes
+    return score_problem_by_all(problem, metrics, candidate=candidate, **options)
 
 
 def score_permuted(
@@ -140,11 +124,11 @@ def score_permuted(
     min_class_size: int = 2,
     **options: Any,
 ) -> npt.NDArray[np.float64]:
-    """Score the same features against shuffled labels: what the metric gives to no relation.
+    """Score the same features against shuffled labels: the score without any relation.
 
     Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
     once for all shuffles, and a cross-fitted metric scores only a few folds of each shuffle
-    (:attr:`~hf_sfda.metrics.Metric.null_options`): the mean is the same, its spread larger.
+    (:attr:`~hf_sfda.metrics.Metric.permutation_options`): the mean is the same, its spread larger.
     From 20 shuffles on, ``sfda_cv`` scores a few in full and the others by a shortcut that these
     few correct (:mod:`hf_sfda.metrics.shuffles`): a hundred cost about as much as the score.
 
@@ -165,28 +149,105 @@ def score_permuted(
     Raises:
         MetricError: As in :func:`score`.
     """
+    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
+    return permuted_scores(problem, metric, n_permutations=n_permutations, **options)
+
+
+def score_problem(problem: Problem, metric: str = "sfda_cv", **options: Any) -> Score:
+    """:func:`score` of a problem that is already built.
+
+    Build a problem once with :func:`make_problem` if more than one thing is asked of it: metrics,
+    noise floor and posteriors then share the cast, the rotation for N < D, and the Gram matrices.
+
+    Args:
+        problem: Of :func:`make_problem`.
+        metric: Registered name.
+        options: Options of the metric.
+
+    Raises:
+        MetricError: The metric or the option does not exist, or the metric cannot score this.
+    """
+    entry = get_metric(metric)
+    _check_options([entry], options)
+    return _with_warnings(_run(entry, problem, options), _about_labels(problem))
+
+
+def score_problem_by_all(
+    problem: Problem,
+    metrics: Sequence[str],
+    *,
+    candidate: Candidate | None = None,
+    **options: Any,
+) -> dict[str, Score | MetricError]:
+    """:func:`score_all` of a problem that is already built.
+
+    Args:
+        problem: Of :func:`make_problem`.
+        metrics: Registered names.
+        candidate: The checkpoint, for baselines.
+        options: Each goes to the metrics that have it.
+
+    Returns:
+        metric -> its score, or the error that kept it from one; in the order of ``metrics``.
+
+    Raises:
+        MetricError: A metric does not exist, or an option belongs to none of them.
+    """
+    entries = [get_metric(name) for name in metrics]
+    _check_options(entries, options)
+    outcomes: dict[str, Score | MetricError] = {}
+    warnings = _about_labels(problem)
+    for entry in entries:
+        known = {key: options[key] for key in _option_names(entry) if key in options}
+        try:
+            outcomes[entry.name] = (
+                _run_baseline(entry, candidate)
+                if entry.needs == "candidate"
+                else _with_warnings(_run(entry, problem, known), warnings)
+            )
+        except MetricError as error:
+            outcomes[entry.name] = error
+    return outcomes
+
+
+def permuted_scores(
+    problem: Problem, metric: str = "sfda_cv", *, n_permutations: int = 5, **options: Any
+) -> npt.NDArray[np.float64]:
+    """:func:`score_permuted` of a problem that is already built.
+
+    Args:
+        problem: Of :func:`make_problem`; its seed draws the shuffles.
+        metric: Registered name.
+        n_permutations: P.
+        options: Options of the metric.
+
+    Returns:
+        (P,) scores.
+
+    Raises:
+        MetricError: As in :func:`score_problem`.
+    """
     import torch
 
     entry = get_metric(metric)
     _check_options([entry], options)
-    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
     # Not the metric's own stream: folds and shuffles must have nothing to do with each other.
-    rng = np.random.default_rng([seed, 1])
-    options = {**entry.null_options, **options}
-    if entry.null is not None and n_permutations >= _MANY and problem.kind != "multi-label":
-        null = entry.null
-        found = _guarded(entry, lambda: null(problem, n_permutations, rng, **options))
-        return np.asarray(found, dtype=np.float64)
-    values = np.empty(n_permutations)
+    rng = np.random.default_rng([problem.seed, 1])
+    options = {**entry.permutation_options, **options}
+    scorer = entry.permutation_scorer
+    if scorer is not None and n_permutations >= _MANY and problem.kind != "multi-label":
+        values = _guarded(entry, lambda: scorer(problem, n_permutations, rng, **options))
+        return np.asarray(values, dtype=np.float64)
+    scores = np.empty(n_permutations)
     for p in range(n_permutations):
         shuffle = torch.from_numpy(rng.permutation(len(problem))).to(problem.targets.device)
         shuffled = problem.relabelled(problem.targets[shuffle])
-        values[p] = _run(entry, shuffled, options).value
-    return values
+        scores[p] = _run(entry, shuffled, options).value
+    return scores
 
 
-def pooled(metric: str, scores: Sequence[Score]) -> list[Score]:
-    """Turn scores of single candidates into scores of a pool, for metrics that compare (NCTI).
+def rescaled_across_candidates(metric: str, scores: Sequence[Score]) -> list[Score]:
+    """Final scores of all candidates, for metrics that compare candidates with each other (NCTI).
 
     Args:
         metric: Name.
@@ -197,16 +258,16 @@ def pooled(metric: str, scores: Sequence[Score]) -> list[Score]:
         score each candidate alone.
     """
     entry = get_metric(metric)
-    if entry.pool is None:
+    if entry.rescale_across_candidates is None:
         return list(scores)
     return [
         replace(score, value=value, per_sample=None)
-        for score, value in zip(scores, entry.pool(scores), strict=True)
+        for score, value in zip(scores, entry.rescale_across_candidates(scores), strict=True)
     ]
 
 
 def _about_labels(problem: Problem) -> tuple[str, ...]:
-    """A word where regression is probably not what was meant."""
+    """A warning where regression is probably not intended."""
     if problem.kind != "regression" or bool((problem.targets % 1 != 0).any()):
         return ()
     return (
@@ -220,7 +281,7 @@ def _with_warnings(score: Score, warnings: tuple[str, ...]) -> Score:
 
 
 def _run(entry: Metric, problem: Problem, options: Mapping[str, Any]) -> Score:
-    """Call one metric, and hold it to what a score is."""
+    """Call one metric and check its result."""
     if problem.kind not in entry.tasks:
         raise MetricError(
             f"{entry.name} does not score {problem.kind} labels, only "
@@ -249,7 +310,7 @@ def _run_baseline(entry: Metric, candidate: Candidate | None) -> Score:
 
 
 def _guarded(entry: Metric, call: Callable[[], Any]) -> Any:
-    """Metrics may be anyone's code: whatever they raise becomes a MetricError with their name."""
+    """Turn any exception into a MetricError with the metric's name: users register metrics too."""
     try:
         return call()
     except MetricError as error:
@@ -260,7 +321,7 @@ def _guarded(entry: Metric, call: Callable[[], Any]) -> Any:
 
 def _checked(entry: Metric, result: Score) -> Score:
     if not math.isfinite(result.value):
-        raise MetricError(f"{entry.name} gave {result.value}, which ranks nothing.")
+        raise MetricError(f"{entry.name} gave {result.value}, which cannot be ranked.")
     if entry.higher_is_better:
         return result
     shares = None if result.per_sample is None else -result.per_sample
@@ -354,7 +415,7 @@ def _targets(labels: Array, n: int, min_class_size: int) -> tuple[Tensor, int, A
 
 
 def _label_array(labels: Array) -> npt.NDArray[Any]:
-    """Labels as an array in which nothing is hidden: what is missing stays missing.
+    """Labels as an array in which missing labels stay missing.
 
     Raises:
         MetricError: They are no regular array, or some are masked.
@@ -402,7 +463,7 @@ def _plain_tensor(tensor: Tensor, name: str) -> Tensor:
 
 
 def _check_unmasked(values: Array, name: str) -> None:
-    """Refuse masked entries: numpy drops the mask and would use what it hides.
+    """Refuse masked entries: numpy would drop the mask and use the hidden values.
 
     Raises:
         MetricError: Some are masked.
@@ -458,7 +519,7 @@ def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any
 
 
 def _count_missing(y: npt.NDArray[Any]) -> int:
-    """Labels that say nothing: ``None``, NaN, empty strings."""
+    """Number of missing labels: ``None``, NaN, empty strings."""
     if y.dtype.kind in "US":
         return int((np.char.strip(y) == y.dtype.type()).sum())
     return sum(map(_is_missing, y.tolist())) if y.dtype.kind == "O" else 0
@@ -474,7 +535,7 @@ def _is_missing(label: Any) -> bool:
 
 
 def _check_hidden(names: npt.NDArray[Any], counts: npt.NDArray[Any]) -> None:
-    """Refuse class numbers that stand for labels that were not given away, as data sets do.
+    """Refuse class numbers that mark hidden labels, as in the test parts of public datasets.
 
     Raises:
         MetricError: There are such numbers.

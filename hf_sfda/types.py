@@ -213,11 +213,20 @@ class Score:
         return self.value
 
 
+_OF_CANDIDATE = (
+    "model_id", "revision", "params", "download_bytes", "license", "downloads", "library",
+)  # fmt: skip
+"""Fields that a row has from its candidate."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One line of the ranking; every candidate has one, whatever became of it.
+    """One line of the ranking. Every candidate has one: ranked, skipped or failed.
 
     Attributes:
+        model_id: As in :class:`Candidate`, as are the other fields with a name of its fields.
+        status: ``ok`` if it is ranked.
+        reason: Why it is not ranked; ``None`` if it is.
         rank: Place by the chosen metric, 1 is best; ``None`` unless ``status == "ok"``.
         tie_group: Number of the group, 1 is best; models of a group cannot be told apart from the
             group's first.
@@ -226,8 +235,11 @@ class ModelRow:
         rank_interval: (low, high) rank over the resamples.
         p_best: Share of resamples in which this model is first.
         noise_floor: The chosen metric on shuffled labels.
-        feature_dim: Width of the scored view.
+        params: Number of parameters.
+        feature_dim: Width D of the scored features.
+        samples_per_second: Throughput of the extraction; ``None`` if it was not timed.
         feature_key: Key of the features in the store.
+        warnings: Hazards of this row, and what the metrics warned of.
     """
 
     model_id: str
@@ -253,6 +265,18 @@ class ModelRow:
 
     def __post_init__(self) -> None:
         _clean_fields(self, ("model_id", "reason", "license", "library", "warnings"))
+
+    @classmethod
+    def of(cls, candidate: Candidate, status: Status, **values: Any) -> ModelRow:
+        """The row of a candidate.
+
+        Args:
+            candidate: The fields that a row shares with it are copied.
+            status: ``ok``, ``skipped`` or ``failed``.
+            **values: The other fields, or better values of the shared ones.
+        """
+        shared = {name: getattr(candidate, name) for name in _OF_CANDIDATE}
+        return cls(status=status, **{**shared, **values})
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,16 +366,6 @@ class Ranking:
         import pandas as pd
 
         return pd.DataFrame([flat_row(row) for row in self.rows])
-
-    def save(self, directory: str | Path) -> Path:
-        """Write ``ranking.json``, ``ranking.parquet``, ``config.yaml`` and ``report.html``.
-
-        Returns:
-            The directory, created if need be. Each file is replaced atomically.
-        """
-        from hf_sfda.report import save_ranking
-
-        return save_ranking(self, Path(directory))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,14 @@ from hf_sfda.errors import ConfigError, TargetError
 from hf_sfda.hub import redact
 from hf_sfda.progress import TqdmProgress
 from hf_sfda.publish import Plan
-from hf_sfda.report import files, render_html, render_plain, render_quiet, render_table
+from hf_sfda.report import (
+    files,
+    render_html,
+    render_plain,
+    render_quiet,
+    render_table,
+    save_ranking,
+)
 from hf_sfda.types import Candidate, ModelRow, Ranking
 from tests.report_fixture import example_ranking
 
@@ -148,7 +155,7 @@ def hostile_ranking() -> Ranking:
 
 def test_a_finished_run_is_not_lost_to_odd_names(tmp_path):
     ranking = hostile_ranking()
-    folder = ranking.save(tmp_path / "run")
+    folder = save_ranking(ranking, tmp_path / "run")
     document = json.loads((folder / "ranking.json").read_bytes())
     assert document["dataset"]["class_names"] == list(ranking.dataset["class_names"])
     for name in ("ranking.json", "ranking.csv", "config.yaml"):
@@ -207,7 +214,7 @@ def test_a_tilde_that_the_shell_left(tmp_path, monkeypatch):
     assert RankConfig("me/ds", out="~nosuchuser/run").run_directory == Path("~nosuchuser/run")
     (tmp_path / "c.yaml").write_text("dataset: me/ds\n")
     assert RankConfig.from_yaml("~/c.yaml").dataset == "me/ds"
-    example_ranking().save(tmp_path / "run")
+    save_ranking(example_ranking(), tmp_path / "run")
     assert read_ranking("~/run").rows == read_ranking(tmp_path / "run").rows
 
 

@@ -30,7 +30,7 @@ from hf_sfda.metrics.pca import principal_components
 from hf_sfda.metrics.problem import Geometry, Problem
 from hf_sfda.metrics.reduction import slices
 from hf_sfda.metrics.shrinkage import ledoit_wolf
-from hf_sfda.scoring import pooled, score
+from hf_sfda.scoring import rescaled_across_candidates, score
 from hf_sfda.types import Score
 from tests.test_metrics_contract import blobs
 
@@ -463,7 +463,7 @@ def test_logistic_probe_is_scikit_learns(n, d, penalty):
 
 def test_logistic_probe_options():
     X, y = blobs(0.4)
-    part, whole = (score(X, y, "logistic_probe", enough=enough) for enough in (30, None))
+    part, whole = (score(X, y, "logistic_probe", max_scored=enough) for enough in (30, None))
     held = stratified_folds(np.unique(y, return_inverse=True)[1], 5, seed=0) == 0
     assert part.per_sample is None
     assert part.value == whole.per_sample[held].mean()
@@ -593,10 +593,10 @@ def test_ncti_of_a_pool():
     rows = [(0.5, 10.0, 3.0), (0.7, 30.0, 3.5), (0.9, 20.0, 4.0)]
     keys = ("true_class_probability", "feature_nuclear_norm", "log_class_nuclear_norm")
     scores = [Score("ncti", row[0], details=dict(zip(keys, row, strict=True))) for row in rows]
-    final = pooled("ncti", scores)
+    final = rescaled_across_candidates("ncti", scores)
     assert [score.value for score in final] == pytest.approx([0, 0.5 + 1 - 0.5, 1 + 0.5 - 1])
-    assert [score.value for score in pooled("knn", scores)] == [0.5, 0.7, 0.9]
-    assert pooled("ncti", scores[:1])[0].value == 0
+    assert [score.value for score in rescaled_across_candidates("knn", scores)] == [0.5, 0.7, 0.9]
+    assert rescaled_across_candidates("ncti", scores[:1])[0].value == 0
 
 
 @few

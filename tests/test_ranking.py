@@ -6,11 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import MetricError
 from hf_sfda.ranking import Scored, assemble, score_candidate
+from hf_sfda.scoring import score_permuted
 from hf_sfda.types import Candidate, Features, ModelRow, Ranking
+from hf_sfda.views import view_features
 
 LABELS = np.arange(240) % 4
 NAMES = ("ant", "bee", "cow", "dog")
@@ -61,6 +64,31 @@ def test_clearly_better_features_come_first_and_are_told_apart():
         assert (row.feature_dim, row.feature_key) == (32, f"key-{row.model_id}")
         assert row.samples_per_second == pytest.approx(120)
         assert {"knn", "linear_probe"} <= set(row.intervals)
+
+
+@pytest.mark.parametrize("metric", ["sfda_cv", "linear_probe"])
+def test_a_candidate_is_cast_and_rotated_once(metric, monkeypatch):
+    rotations: list[torch.Size] = []
+    rotate = torch.linalg.qr
+
+    def counted(A: torch.Tensor, *args: object, **options: object) -> object:
+        rotations.append(A.shape)
+        return rotate(A, *args, **options)
+
+    monkeypatch.setattr(torch.linalg, "qr", counted)
+    wide = features(0.4, width=400)  # fewer samples than dimensions
+    config = RankConfig("d", metric=metric, permutations=3)
+    scored = score_candidate(Candidate("a"), wide, LABELS, config)
+    assert scored.floor is not None
+    assert rotations.count(torch.Size((408, 240))) == 1
+
+
+def test_the_noise_floor_of_a_candidate_is_that_of_its_permuted_scores():
+    config = RankConfig("d", permutations=3, seed=5)
+    scored = score_candidate(Candidate("a"), features(0.4), LABELS, config)
+    X = view_features(features(0.4), LABELS, config.view)
+    permuted = score_permuted(X, LABELS, n_permutations=3, seed=5, folds=config.folds)
+    assert scored.floor == permuted.max()
 
 
 def test_the_same_checkpoint_under_two_names_is_a_tie():

@@ -135,4 +135,4 @@ def test_a_file_in_the_way_of_the_folder(tmp_path):
 
 
 def test_ranking_save_is_the_same(tmp_path):
-    assert {path.name for path in example_ranking().save(tmp_path).iterdir()} == NAMES
+    assert {path.name for path in save_ranking(example_ranking(), tmp_path).iterdir()} == NAMES

@@ -43,7 +43,7 @@ def test_unknown_metric_lists_the_known():
 
 def test_unknown_option_lists_the_known():
     with pytest.raises(
-        MetricError, match=r"Unknown option fold for sfda_cv; allowed are enough, folds"
+        MetricError, match=r"Unknown option fold for sfda_cv; allowed are folds, max_scored"
     ):
         score(*blobs(), "sfda_cv", fold=3)
     with pytest.raises(MetricError, match=r"Unknown option folds for sfda; there are none"):
@@ -94,7 +94,7 @@ def test_failing_metric_does_not_take_the_others_along(lent):
     assert isinstance(outcomes["knn"], Score)
     assert isinstance(outcomes["broken"], MetricError)
     assert str(outcomes["broken"]) == "broken failed: ZeroDivisionError: division by zero"
-    assert str(outcomes["endless"]) == "endless gave inf, which ranks nothing."
+    assert str(outcomes["endless"]) == "endless gave inf, which cannot be ranked."
     with pytest.raises(MetricError, match="broken failed"):
         score(*blobs(), "broken")
 
@@ -179,11 +179,11 @@ def test_shuffles_of_many_samples_are_scored_on_a_few_folds():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1500, 8)), rng.integers(0, 4, 1500)
     cheap = score_permuted(X, y, "sfda_cv", n_permutations=10)
-    full = score_permuted(X, y, "sfda_cv", n_permutations=10, enough=1500)
+    full = score_permuted(X, y, "sfda_cv", n_permutations=10, max_scored=1500)
     assert (cheap != full).all()
     assert cheap.mean() == pytest.approx(full.mean(), abs=4 * cheap.std() / np.sqrt(10))
     assert cheap.std() < 0.003  # beside 0.25: a few folds are enough
-    part = score(X, y, "sfda_cv", enough=200)
+    part = score(X, y, "sfda_cv", max_scored=200)
     assert part.per_sample is None
     whole = score(X, y, "sfda_cv").per_sample
     held = stratified_folds(np.unique(y, return_inverse=True)[1], 5, seed=0) == 0

@@ -186,13 +186,15 @@ def rank(
             "out": out,
         },
     )
+    from hf_sfda.report import save_ranking
+
     ranking = _run(settings, token, output)
     if is_main_process():
         output.log("")
         _show(ranking, output)
         # Check again: another run may have written to this directory in the meantime.
         refuse_other_dataset(settings.run_directory, settings.dataset)
-        ranking.save(settings.run_directory)
+        save_ranking(ranking, settings.run_directory)
         output.log(f"Report  {settings.run_directory / 'report.html'}")
     if not ranking.ranked:
         raise typer.Exit(NOTHING_RANKED)

@@ -153,7 +153,7 @@ def check_comparable(metric: str) -> None:
             f"{metric} looks at no features, so no sample has a share in it. Read it from the "
             "ranking, or compare by another metric."
         )
-    if entry.pool is not None:
+    if entry.rescale_across_candidates is not None:
         raise MetricError(
             f"{metric} compares all candidates of a run with each other, so two alone have none. "
             "Compare by another metric."

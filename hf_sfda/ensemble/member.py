@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics.posteriors import calibrated, log_posteriors
-from hf_sfda.scoring import make_problem, score
+from hf_sfda.scoring import make_problem, score_problem
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def member_of(
             f"Ensembles are chosen for one class a sample, not for {problem.kind} labels."
         )
     if sfda is None:
-        sfda = score(features, labels, "sfda_cv", seed=seed, folds=folds).value
+        sfda = score_problem(problem, "sfda_cv", folds=folds).value
     log_P = log_posteriors(problem, folds=folds)
     return Member(calibrated(problem, log_P, folds=folds).cpu().numpy(), sfda)
 

@@ -1,6 +1,7 @@
-"""Sharing work by whole models: no process waits for another until all are done.
+"""Divide the work by models: no process waits for another until all are done.
 
-Stragglers block nobody, features never travel, and a rank that loses its model loses only that.
+A slow process blocks no other one, features stay in the process that computed them, and a failure
+concerns one model only.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def run_by_models(
     """Run every task in one of the processes.
 
     Args:
-        job: What the processes share.
+        job: The inputs, the same in every process.
         tasks: The models to run, the same list in every process.
-        done: Told what becomes of each, in this process at once, in the others at the end.
+        done: Called with the result of each task: at once in the process that ran it, at the end in
+            the others.
 
     Returns:
         digest -> outcome of every task, in every process.
@@ -48,7 +50,7 @@ def run_by_models(
         mine[task.key.digest] = outcome
         done(task, outcome)
 
-    # Every process begins at a place of its own, so that they fetch different models at first.
+    # Every process begins at another model, so that they first download different ones.
     first = job.accelerator.process_index * len(tasks) // job.accelerator.num_processes
     order = [*tasks[first:], *tasks[:first]]
     busy: list[Task] = []
@@ -65,7 +67,7 @@ def run_by_models(
             finish(task, outcome)
     for task in busy:
         logger.info("waiting for another run to finish %s", task.candidate.model_id)
-        finish(task, _run(job, task, wait=True) or Outcome(error="its lock could not be had"))
+        finish(task, _run(job, task, wait=True) or Outcome(error="its lock could not be acquired"))
 
     everyone = _gather(job, mine)
     if job.accelerator.is_main_process:
@@ -77,7 +79,7 @@ def run_by_models(
 
 
 def _gather(job: Job, mine: dict[str, Outcome]) -> dict[str, Outcome]:
-    """What all processes did; the only place where they wait for each other."""
+    """The outcomes of all processes. Only here do they wait for each other."""
     from accelerate.utils import gather_object
 
     if job.accelerator.num_processes == 1:
@@ -85,14 +87,14 @@ def _gather(job: Job, mine: dict[str, Outcome]) -> dict[str, Outcome]:
     everyone: dict[str, Outcome] = {}
     for outcomes in gather_object([mine]):
         for digest, outcome in outcomes.items():
-            # Nodes that share no file system may both have run it; one success is enough.
+            # Nodes without a common file system may both have run it; one success is enough.
             if digest not in everyone or everyone[digest].error is not None:
                 everyone[digest] = outcome
     return everyone
 
 
 def _run(job: Job, task: Task, *, wait: bool) -> Outcome | None:
-    """Run a model in this process; ``None`` if another launch is at it right now."""
+    """Run a model in this process; ``None`` if another launch is running it now."""
     with entry_lock(job, task, wait=wait) as free:
         if not free:
             return None

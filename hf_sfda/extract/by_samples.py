@@ -1,8 +1,8 @@
-"""Sharing work by samples: every process opens the model and runs its share of the batches.
+"""Divide the work by samples: every process opens the model and runs its part of the batches.
 
-For fewer models than processes. The processes meet exactly twice a model, whatever happens in
-between: once to agree on whether it is to be run, once to hand over rows or the reason for their
-absence. So a failure in one of them is a row in all of them, and none is left waiting.
+For fewer models than processes. The processes synchronise exactly twice a model, also after an
+error: once to agree on whether it is to be run, once to exchange rows or the reason why there are
+none. So a failure in one process becomes the same row in all of them, and no process waits forever.
 """
 
 from __future__ import annotations
@@ -36,7 +36,16 @@ _Share = tuple[Part, int, dict[str, str]]  # rows, parameters, provenance
 def run_by_samples(
     job: Job, tasks: Sequence[Task], done: Callable[[Task, Outcome], None]
 ) -> dict[str, Outcome]:
-    """Run every task in all processes together; arguments as for ``run_by_models``."""
+    """Run every task in all processes together.
+
+    Args:
+        job: The inputs, the same in every process.
+        tasks: The models to run, the same list in every process.
+        done: Called with the result of each task, in every process.
+
+    Returns:
+        digest -> outcome of every task, in every process.
+    """
     outcomes: dict[str, Outcome] = {}
     for place, task in enumerate(tasks):
         job.downloads.start(task.candidate)
@@ -74,11 +83,11 @@ def _run(job: Job, task: Task) -> Outcome:
 def _run_share(job: Job, task: Task) -> _Share:
     backbone = open_model(job, task.candidate)
     batches = batches_of(job, backbone)
-    # Dealt like cards: the long texts, which come first, are spread over all processes.
+    # Every n-th batch, so that the long texts, which come first, are spread over all processes.
     n = job.accelerator.num_processes
-    hands = [batches[process::n] for process in range(n)]
-    with job.accelerator.split_between_processes(hands) as dealt:
-        mine = [batch for hand in dealt for batch in hand]
+    shares = [batches[process::n] for process in range(n)]
+    with job.accelerator.split_between_processes(shares) as own:
+        mine = [batch for share in own for batch in share]
     part = run_model(job, task.candidate, backbone, mine)
     return part, backbone.params, provenance(job, backbone)
 
@@ -87,9 +96,9 @@ def _combine(job: Job, task: Task, shares: Sequence[_Share | str]) -> Outcome:
     reasons = [share for share in shares if isinstance(share, str)]
     if reasons:
         return Outcome(error=reasons[0])
-    whole = [share for share in shares if not isinstance(share, str)]
-    parts = [part for part, _, _ in whole]
-    _, params, meta = whole[0]
+    complete = [share for share in shares if not isinstance(share, str)]
+    parts = [part for part, _, _ in complete]
+    _, params, meta = complete[0]
     try:
         features = merge_parts(
             parts, len(job.target), dtype=job.config.dtype, params=params, **meta

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Models go to whoever asks first.
+    """Which process runs which model: the first one that claims it.
 
-    A claim is a file that only one process can create. It lies in a folder of this launch, so a
+    A claim is a file that only one process can create. It is in a folder of this launch, so a
     model that failed in one process is not tried again by the others, and processes on nodes that
     share the file system share the claims. Without a folder (it cannot be written), every process
     takes its fixed share.

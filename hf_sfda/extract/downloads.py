@@ -1,4 +1,4 @@
-"""While one model runs, the next one downloads."""
+"""Download the next checkpoint while a model runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hf_sfda.types import Candidate
 
 
 class Downloads:
-    """Fetches checkpoints in the background; an error waits for whoever asks for the folder.
+    """Downloads checkpoints in the background. An error is raised by :meth:`wait`.
 
     Args:
         token: Hub token.
-        progress: Told the bytes as they arrive.
+        progress: Shows the bytes as they arrive.
     """
 
     def __init__(self, token: str | None, progress: Progress) -> None:
@@ -25,18 +25,18 @@ class Downloads:
         self._started: dict[Candidate, Future[Path]] = {}
 
     def start(self, candidate: Candidate) -> None:
-        """Begin to fetch, unless that has begun already."""
+        """Start a download, unless it was started before."""
         if candidate in self._started:
             return
         self._started[candidate] = Future()
-        # A daemon, so that an interrupted run ends at once; the next one resumes the download.
+        # A daemon thread: an interrupted run ends at once, and the next one resumes the download.
         threading.Thread(target=self._fetch, args=(candidate,), daemon=True).start()
 
     def wait(self, candidate: Candidate) -> Path:
-        """The folder, once it is whole.
+        """Wait for a download and return its folder.
 
         Raises:
-            Exception: Whatever stopped the download.
+            Exception: Any error of the download.
         """
         self.start(candidate)
         return self._started[candidate].result()

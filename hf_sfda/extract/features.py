@@ -1,4 +1,4 @@
-"""The parts of one extraction, put together again by sample id."""
+"""Merge the parts of an extraction by sample id."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SAME = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-2}
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one process made of its batches.
+    """The features that one process extracted from its batches.
 
     Attributes:
         ids: (n,) position of each row in the target.
         stages: name -> (n, D_s) float32.
         logits: (n, C_source) float32 or ``None``.
         seconds: Wall time of preprocessing and forward passes.
-        pooling: Rule behind ``"last"``.
+        pooling: Pooling rule of ``"last"``.
     """
 
     ids: IntArray
@@ -43,14 +43,14 @@ def merge_parts(
     """Put the parts in the order of the target.
 
     Args:
-        parts: Of every process; those that had nothing to do are empty.
+        parts: One of each process; empty if it had no batches.
         n: Number of samples in the target.
         dtype: Of the forward pass.
         params: Of the backbone.
         **meta: Provenance.
 
     Raises:
-        ExtractionError: A sample is missing or came twice, or a feature is NaN or infinite.
+        ExtractionError: A sample is missing or occurs twice, or a feature is NaN or infinite.
     """
     parts = [part for part in parts if len(part.ids)]
     ids = np.concatenate([part.ids for part in parts]) if parts else np.empty(0, np.int64)

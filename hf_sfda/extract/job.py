@@ -1,4 +1,4 @@
-"""What all ways of sharing work have in common: open a model, run it, keep what comes out."""
+"""The steps that both ways of dividing the work share: open a model, run it, store its features."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _CPU_BATCH = 16
 
 _UNITS = {"image": "img", "text": "texts"}
 
-# How a DataLoader introduces the traceback of one of its workers.
+# The first line with which a DataLoader reports the traceback of a worker.
 _FROM_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process")
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Everything an extraction needs, the same in every process of a launch."""
+    """The inputs of an extraction, the same in every process of a launch."""
 
     target: Target
     config: RankConfig
@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A model to run: its place in the list, whose it is, where its features belong."""
+    """A model to run: its index in the list, its candidate, and the key of its features."""
 
     index: int
     candidate: Candidate
@@ -60,12 +60,12 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a model.
+    """The result of running one model.
 
     Attributes:
         error: Why it failed, or ``None``.
-        cached: The features were there already.
-        features: Only where the store could not take them.
+        cached: Whether the features were stored already.
+        features: The features, only where they could not be stored.
     """
 
     error: str | None = None
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def open_model(job: Job, candidate: Candidate) -> Backbone:
-    """Fetch and open a checkpoint on this process' device."""
+    """Download a checkpoint and open it on the device of this process."""
     import torch
 
     return open_backbone(
@@ -115,7 +115,7 @@ def run_model(
 
 
 def provenance(job: Job, backbone: Backbone) -> dict[str, str]:
-    """Where features come from, to be kept with them."""
+    """Versions, device and preprocessing, stored with the features."""
     return {
         **library_versions(),
         "device": str(job.accelerator.device),
@@ -125,7 +125,7 @@ def provenance(job: Job, backbone: Backbone) -> dict[str, str]:
 
 
 def keep(job: Job, task: Task, features: Features) -> Outcome:
-    """Store features; what the store cannot take stays in memory and is not lost to this run."""
+    """Store features. If that fails they stay in memory, so that this run can still use them."""
     try:
         job.store.put(task.key, features)
     except StoreError as error:
@@ -135,7 +135,7 @@ def keep(job: Job, task: Task, features: Features) -> Outcome:
 
 
 def is_stored(job: Job, key: FeatureKey) -> bool:
-    """Whether whole, readable features lie in the store; a damaged entry is removed."""
+    """Whether complete, readable features are stored; a damaged entry is removed."""
     try:
         return job.store.has(key) and job.store.get(key) is not None
     except StoreError as error:
@@ -145,11 +145,11 @@ def is_stored(job: Job, key: FeatureKey) -> bool:
 
 @contextmanager
 def entry_lock(job: Job, task: Task, *, wait: bool) -> Iterator[bool]:
-    """Hold the store's lock of a model against other launches.
+    """Hold the store's lock of a model, so that no other launch runs it at the same time.
 
     Yields:
-        Whether this process may run the model. Without a folder for locks there is nothing to
-        share either, so it may.
+        Whether this process may run the model. It may if no folder for locks can be made: then
+        nothing is shared either.
     """
     from filelock import Timeout
 
@@ -179,7 +179,7 @@ def reason(error: Exception) -> str:
 
 
 def free_memory() -> None:
-    """Give a model's memory back before the next one is opened."""
+    """Free the memory of a model before the next one is opened."""
     from accelerate.utils.memory import clear_device_cache
 
     clear_device_cache(garbage_collection=True)

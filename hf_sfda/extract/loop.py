@@ -1,4 +1,4 @@
-"""The inner loop: batches in, pooled rows out. It knows one model and no other process."""
+"""The inner loop: batches in, pooled rows out, for one model in one process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Batch = dict[str, "torch.Tensor"]
 
-# A worker that is silent for so long hangs (a lock that was held when it was forked); the model
-# then fails with a reason instead of stopping the run for ever.
+# Seconds. A worker that returns nothing for so long hangs (a lock was held when it was forked). The
+# model then fails with a reason, and the run goes on.
 _WORKER_TIMEOUT = 300
 
 
@@ -32,10 +32,10 @@ def form_batches(
 ) -> list[list[int]]:
     """Positions of the samples of every batch, costliest first.
 
-    Texts of similar length share a batch, so that little of it is padding, and a batch that does
-    not fit in memory shows itself at once. Images all cost the same and stay in order. The
-    batches depend on the target and the model alone, never on the number of processes: the same
-    batch gives the same numbers wherever it runs.
+    Texts of similar length share a batch, so that there is little padding. The longest come first,
+    so that a batch that does not fit in memory fails at once. Images have equal costs and stay in
+    order. The batches depend on the target and the model only, not on the number of processes, so
+    the numbers do not depend on it either.
 
     Args:
         costs: Of each sample.
@@ -72,9 +72,9 @@ def extract_features(
         target: The samples.
         device: Where the backbone is.
         dtype: Of the backbone.
-        batch_size: Samples a forward pass; halved as often as memory asks for it.
+        batch_size: Samples a forward pass; halved until the batch fits in memory.
         workers: Preprocessing workers.
-        advance: Told the number of samples done.
+        advance: Called with the number of samples done.
         **meta: Provenance to keep with the features.
 
     Raises:
@@ -106,7 +106,7 @@ def run_batches(
         batches: Positions of the samples to run, batch by batch; see :func:`form_batches`.
         device: Where the backbone is.
         workers: Preprocessing workers.
-        advance: Told the number of samples done.
+        advance: Called with the number of samples done.
     """
     import torch
     from torch.utils.data import DataLoader
@@ -163,7 +163,7 @@ def _run_within_memory(
 ) -> tuple[list[Outputs], int]:
     """Run a batch in pieces of at most ``limit`` samples, halving the limit until they fit.
 
-    Nothing here waits for another process, so each may settle on a limit of its own.
+    No process waits here, so each may end with another limit.
 
     Returns:
         The outputs in order, on the CPU, and the limit that was found to fit.
@@ -226,7 +226,7 @@ class _Batches:
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:
-    """One batch of parts that were preprocessed apart, so that few pixels are decoded at once.
+    """One batch of parts that were preprocessed separately, so that few pixels are in memory.
 
     Raises:
         ExtractionError: The processor leaves images in different sizes.

@@ -1,4 +1,4 @@
-"""Every candidate gets an answer: features, or the reason why there are none."""
+"""Extract the features of all candidates; a candidate that fails gets a reason instead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hf_sfda.types import Candidate, Features, Target
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-# A process that finished its models waits this long for the others.
+# A process that has finished its models waits this long for the others.
 _PATIENCE_HOURS = 48
 
 _WAYS = {"models": run_by_models, "samples": run_by_samples}
@@ -31,14 +31,14 @@ _WAYS = {"models": run_by_models, "samples": run_by_samples}
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """What became of one candidate.
+    """The result of the extraction of one candidate.
 
     Attributes:
-        candidate: Whose features these are.
-        key: Where they lie in the store.
-        cached: They were there before this run.
-        error: Why there are none; ``None`` on success.
-        features: The features themselves, only if the store could not take them.
+        candidate: The checkpoint.
+        key: Key of its features in the store.
+        cached: Whether the features were in the store before this run.
+        error: Why there are no features; ``None`` on success.
+        features: The features themselves, only if they could not be stored.
     """
 
     candidate: Candidate
@@ -49,34 +49,34 @@ class Extraction:
 
 
 def make_accelerator(*, cpu: bool = False) -> Accelerator:
-    """The processes and devices that the launcher gave us; one process without a launcher.
+    """The processes and devices that the launcher started; one process without a launcher.
 
     ``accelerate launch --multi_gpu --num_processes N`` and ``torchrun --nproc_per_node N`` start N
     processes, also on a machine without a GPU. ``accelerate launch --cpu`` starts a single one,
     whatever number it is given, unless MPI is set up.
 
     Args:
-        cpu: Leave an accelerator alone even if there is one.
+        cpu: Use the CPU even if there is a GPU.
     """
     import torch
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
-    # Told nothing, accelerate takes several processes without a GPU for unrelated ones, each of
-    # which would do all the work and believe itself the main one.
+    # Without cpu=True, accelerate treats several processes without a GPU as unrelated ones. Each
+    # would do all the work and act as the main process.
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     cpu = cpu or (several and not torch.accelerator.is_available())
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=_PATIENCE_HOURS))
     accelerator = Accelerator(cpu=cpu, kwargs_handlers=[patience])
     if accelerator.num_processes > 1:
-        # A process group still alive when the interpreter goes now and then aborts it: all work
-        # done, yet the launcher reports a crash.
+        # A process group that still exists when the interpreter ends sometimes aborts it. All work
+        # is done then, but the launcher reports a crash.
         atexit.register(accelerator.state.destroy_process_group)
     return accelerator
 
 
 def feature_key(candidate: Candidate, target: Target, config: RankConfig) -> FeatureKey:
-    """Where the features of a candidate on a target belong."""
+    """Key of the features of a candidate on a target."""
     return FeatureKey(
         model=candidate.revision or f"unpinned:{candidate.model_id}",
         inputs=target.inputs_fingerprint,
@@ -100,18 +100,18 @@ def extract_all(
 ) -> list[Extraction]:
     """Extract the features of every candidate that the store does not hold.
 
-    All processes of a launch call this with the same arguments. Features reach the store model by
-    model, so whatever ends the run early, what was done is kept.
+    All processes of a launch call this with the same arguments. Features are stored model by model,
+    so nothing is lost if the run ends early.
 
     Args:
-        candidates: To be run; those left out by the scan are not among them.
+        candidates: To be run, without those that the scan left out.
         target: The samples.
         config: ``batch_size``, ``dtype``, ``max_length``, ``work`` and ``workers``.
         store: Where features are kept.
         accelerator: Made here if not given.
         token: Hub token.
         progress: Listens to downloads and forward passes.
-        on_done: Told of every candidate once, in each process as soon as it knows.
+        on_done: Called once for each candidate, in each process as soon as the result is known.
 
     Returns:
         One extraction a candidate, in their order, the same in every process. No failure of a
@@ -131,7 +131,7 @@ def extract_all(
     first: dict[str, int] = {}
     for i, key in enumerate(keys):
         first.setdefault(key.digest, i)
-    # One process looks, so that all agree on what is left to do.
+    # One process looks into the store, so that all agree on what is left to do.
     stored = from_main(
         accelerator, lambda: [digest for digest, i in first.items() if is_stored(job, keys[i])]
     )

@@ -22,7 +22,7 @@ from hf_sfda.publish import FileChange
 from hf_sfda.publish.commit import Commit
 from hf_sfda.publish.results_dataset import preview_rows, results_card
 from hf_sfda.publish.rows import Row, Run, make_run
-from hf_sfda.types import Ranking
+from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -125,7 +125,7 @@ def _rank(
     fresh: Mapping[str, bytes],
 ) -> Ranking:
     """Rank the whole pool from its measurements, with ties and intervals."""
-    from hf_sfda.pipeline import make_ranking, not_ranked
+    from hf_sfda.pipeline import make_ranking
     from hf_sfda.ranking import assemble
 
     stored = [m for m in (*decision.pool, *decision.failed) if m.path in state.paths]
@@ -134,7 +134,7 @@ def _rank(
     scored = [load_scored(records[m.path], m.path) for m in decision.pool]
     rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
     rows += [load_failure(records[m.path], m.path) for m in decision.failed]
-    rows += [not_ranked(c, c.status, c.skip) for c in decision.excluded]
+    rows += [ModelRow.of(c, c.status, reason=c.skip) for c in decision.excluded]
     ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
     return replace(ranking, created_at=_after(state.rows, ranking.created_at))
 

@@ -82,13 +82,14 @@ class Metric:
             is none. A score that reaches it cannot order models.
         uses_features: Whether the score depends on the values of the features; others have no vote
             in a consensus. By default, whether it needs more than the candidate.
-        null_options: Options under which shuffled labels are scored as well and for less.
-        null: For metrics with a way to score *many* shuffles at once: takes the problem, their
-            number, a numpy generator and the options, returns their scores. Not asked for
-            multi-label problems.
+        permutation_options: Options under which shuffled labels are scored as well and for less.
+        permutation_scorer: For metrics with a way to score *many* shuffles at once: takes the
+            problem, their number, a numpy generator and the options, returns their scores. Not
+            asked for multi-label problems.
         supervised: Whether it looks at the labels at all.
-        pool: For metrics that compare candidates with each other: the scores of all -> the final
-            values of all, see :func:`hf_sfda.scoring.pooled`.
+        rescale_across_candidates: For metrics that compare candidates with each other: the scores
+            of all -> the final values of all, see
+            :func:`hf_sfda.scoring.rescaled_across_candidates`.
     """
 
     name: str
@@ -104,10 +105,18 @@ class Metric:
     width_sensitive: bool = False
     maximum: float | Callable[[int], float] | None = None
     uses_features: bool = True
-    null_options: Mapping[str, Any] = field(default_factory=dict)
-    null: Callable[..., npt.NDArray[np.float64]] | None = None
+    permutation_options: Mapping[str, Any] = field(default_factory=dict)
+    permutation_scorer: Callable[..., npt.NDArray[np.float64]] | None = None
     supervised: bool = True
-    pool: Callable[[Sequence[Score]], list[float]] | None = None
+    rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None
+
+    @property
+    def scores_samples(self) -> bool:
+        """Whether a candidate's score follows from its own samples alone.
+
+        Only then can samples be resampled for an interval, or labels be shuffled for a noise floor.
+        """
+        return self.needs != "candidate" and self.rescale_across_candidates is None
 
     def maximum_for(self, n_classes: int) -> float | None:
         """The highest possible value on a target of so many classes; ``None`` if unbounded."""
@@ -131,10 +140,10 @@ def register_metric(
     width_sensitive: bool = False,
     maximum: float | Callable[[int], float] | None = None,
     uses_features: bool | None = None,
-    null_options: Mapping[str, Any] | None = None,
-    null: Callable[..., npt.NDArray[np.float64]] | None = None,
+    permutation_options: Mapping[str, Any] | None = None,
+    permutation_scorer: Callable[..., npt.NDArray[np.float64]] | None = None,
     supervised: bool = True,
-    pool: Callable[[Sequence[Score]], list[float]] | None = None,
+    rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None,
 ) -> Callable[[Function], Function]:
     """Make a function available as ``--metric name``.
 
@@ -151,10 +160,10 @@ def register_metric(
         width_sensitive: See :class:`Metric`.
         maximum: See :class:`Metric`.
         uses_features: See :class:`Metric`.
-        null_options: See :class:`Metric`.
-        null: See :class:`Metric`.
+        permutation_options: See :class:`Metric`.
+        permutation_scorer: See :class:`Metric`.
         supervised: See :class:`Metric`.
-        pool: See :class:`Metric`.
+        rescale_across_candidates: See :class:`Metric`.
 
     Raises:
         MetricError: The name is taken.
@@ -182,10 +191,10 @@ def register_metric(
             width_sensitive=width_sensitive,
             maximum=maximum,
             uses_features=needs != "candidate" if uses_features is None else uses_features,
-            null_options=dict(null_options or {}),
-            null=null,
+            permutation_options=dict(permutation_options or {}),
+            permutation_scorer=permutation_scorer,
             supervised=supervised,
-            pool=pool,
+            rescale_across_candidates=rescale_across_candidates,
         )
         return function
 

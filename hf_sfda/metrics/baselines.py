@@ -1,4 +1,4 @@
-"""Baselines that look at no label: a metric that cannot beat them is not worth its forward pass."""
+"""Baselines without labels. A metric that cannot beat them is not worth a forward pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def params(candidate: Candidate) -> Score | None:
     """Number of parameters: bigger is better.
 
     Returns:
-        ``None`` if the checkpoint does not say.
+        ``None`` if it is not known.
     """
     return None if candidate.params is None else Score("params", float(candidate.params))
 
@@ -27,10 +27,10 @@ def params(candidate: Candidate) -> Score | None:
     "downloads", summary="Downloads in the last 30 days", tasks=_ANY, needs="candidate"
 )
 def downloads(candidate: Candidate) -> Score | None:
-    """Downloads in the last 30 days: what copying the crowd would choose.
+    """Downloads in the last 30 days: the choice of most users.
 
     Returns:
-        ``None`` for local checkpoints, which nobody counts.
+        ``None`` for local checkpoints.
     """
     return None if candidate.downloads is None else Score("downloads", float(candidate.downloads))
 
@@ -44,7 +44,7 @@ def downloads(candidate: Candidate) -> Score | None:
 def random(candidate: Candidate) -> Score:
     """A number drawn from the model id: what chance gives.
 
-    The same for a checkpoint whatever the pool and the run, so that it can be averaged over.
+    It depends on the model id only, so it is the same in every run.
     """
     digest = hashlib.sha256(candidate.model_id.encode()).digest()
     return Score("random", int.from_bytes(digest[:6]) / 2**48)
@@ -63,6 +63,7 @@ def random(candidate: Candidate) -> Score:
 def width(problem: Problem) -> Score:
     """Number of feature dimensions: wider is better.
 
-    In-sample scores rise with it where samples are few; one that only repeats it is no use.
+    Scores without held-out samples rise with the width where samples are few. A metric that orders
+    models as this one does measures nothing else.
     """
     return Score("width", float(problem.geometry.width))

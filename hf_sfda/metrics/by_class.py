@@ -1,4 +1,4 @@
-"""Stacks of classes: one batched operation in place of a loop over classes."""
+"""Classes stacked into batches: one batched operation instead of a loop over classes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CELLS = 2**23
 
 
 class Stack(NamedTuple):
-    """Some classes of similar size, padded with zero rows to the largest.
+    """Classes of similar size, padded with zero rows to the size of the largest.
 
     Attributes:
-        classes: (B,) which.
-        counts: (B,) float64 sizes.
-        rows: (B, n, D).
+        classes: (B,) class numbers.
+        counts: (B,) float64 class sizes.
+        rows: (B, n, D) samples of each class.
     """
 
     classes: Tensor
@@ -34,7 +34,7 @@ class Stack(NamedTuple):
 
 
 def stacks(X: Tensor, y: Tensor, counts: Tensor) -> Iterator[Stack]:
-    """Cut the rows of X (N, D) up by class, in stacks of classes of similar size.
+    """Divide the rows of X by class, in stacks of classes of similar size.
 
     Args:
         X: (N, D).

@@ -1,4 +1,4 @@
-"""Energy: how far the least familiar samples are from what the network was trained on."""
+"""Energy: how unfamiliar the least familiar samples are to the network."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def energy(problem: Problem, *, share: float = 0.005) -> Score:
     of samples where it is lowest (one at least). The paper speaks of logits; its code, followed
     here, takes features.
 
-    Traps: it grows with width and scale and looks at no label, so alone it says whether the inputs
-    are familiar, not whether the task is learnable. ETran adds it to a discriminant score with a
-    weight of 0.15.
+    Traps: it grows with width and scale, and it does not use labels. Alone it measures whether the
+    inputs are familiar, not whether the task can be learnt. ETran adds it to a discriminant score
+    with a weight of 0.15.
 
     Args:
         problem: What to score.

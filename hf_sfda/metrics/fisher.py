@@ -11,8 +11,8 @@ from torch import Tensor
 from hf_sfda.metrics import linalg
 
 _NO_SCATTER = 1e-12
-"""Where classes have no inner scatter at all, the share of the total variance that stands in for
-it: the rule is then as sure as its means are apart, and not 0 / 0."""
+"""Least within-class variance, as a share of the variance between classes. It replaces a variance
+of zero, so that the rule is a nearest-mean rule and not 0 / 0."""
 
 
 class Discriminant(NamedTuple):
@@ -21,7 +21,7 @@ class Discriminant(NamedTuple):
     Attributes:
         weights: (D, C).
         bias: (C,); minus infinity for a class that had no samples.
-        jitter: What had to be added to the diagonal for a factorisation, 0.0 as a rule.
+        jitter: Added to the diagonal so that the factorisation exists; usually 0.0.
     """
 
     weights: Tensor
@@ -37,7 +37,7 @@ class Discriminant(NamedTuple):
         return torch.log_softmax(torch.addmm(self.bias, X, self.weights), dim=1)
 
     def mixed_probabilities(self, X: Tensor, w: Tensor, y: Tensor, others: Tensor) -> Tensor:
-        """(N, C) posterior of ``w_i x_i + (1 - w_i) m_{y_i}``, without making these samples."""
+        """(N, C) posterior of ``w_i x_i + (1 - w_i) m_{y_i}``, without computing these samples."""
         logits = (X @ self.weights).mul_(w[:, None])
         logits += ((1 - w)[:, None] * (others @ self.weights)[y]).add_(self.bias)
         return torch.softmax(logits, dim=1)
@@ -62,7 +62,7 @@ def fit(
     target = float(within.diagonal().sum()) / width
     floor = _NO_SCATTER * float(priors @ (means - priors @ means).square().sum(1)) / width
     if target <= floor:
-        target, shrinkage = floor or 1.0, 1.0  # what there is in ``within`` is rounding
+        target, shrinkage = floor or 1.0, 1.0  # ``within`` holds rounding errors only
     A = within.mul_(1 - shrinkage)
     A.diagonal().add_(shrinkage * target)
     L, jitter = linalg.cholesky(A)
@@ -86,7 +86,8 @@ def self_challenge(probabilities: Tensor, labels: Tensor) -> Tensor:
     """(N,) confidences w of ConfMix: softmax *of the probabilities*, at the true class.
 
     The second softmax is in the released code, not in the paper. It confines w to
-    ``[1/C, e/(e + C - 1)]``: even a sure sample gives up most of itself to the other classes.
+    ``[1/C, e/(e + C - 1)]``: with many classes even a sample that is classified with certainty is
+    mixed almost entirely with the other classes.
     """
     softened = torch.softmax(probabilities, dim=1)
     return softened.gather(1, labels[:, None])[:, 0]
@@ -112,7 +113,7 @@ def mix(
     counts: Tensor,
     parts: Sequence[slice] = (slice(None),),
 ) -> Mixed:
-    """Means and scatter of ``w_i x_i + (1 - w_i) m_{y_i}``, without making these samples.
+    """Means and scatter of ``w_i x_i + (1 - w_i) m_{y_i}``, without computing these samples.
 
     Within class c every mixed sample is m_c + v_i with v_i = w_i (x_i - m_c), so that
 

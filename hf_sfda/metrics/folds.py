@@ -12,16 +12,16 @@ from hf_sfda.types import IntArray
 
 
 def stratified_folds(labels: IntArray, n_folds: int, seed: int) -> IntArray:
-    """Deal samples out to folds, class after class, without starting over at each class.
+    """Assign samples to folds class by class; each class continues where the one before ended.
 
-    Every fold gets ``n_c / K`` samples of class c, give or take one, and fold sizes differ by at
-    most one. Classes are taken in the order in which they first appear, so renaming them changes
-    nothing.
+    Every fold has ``n_c / K`` samples of class c, rounded up or down, and fold sizes differ by at
+    most one. Classes are taken in the order in which they first appear, so the names of classes do
+    not matter.
 
     Args:
         labels: (N,) int64.
         n_folds: K, at most N.
-        seed: Which samples go together.
+        seed: Decides which samples share a fold.
 
     Returns:
         (N,) fold of each sample in ``0..K-1``.

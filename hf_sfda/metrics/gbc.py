@@ -1,4 +1,4 @@
-"""GBC: overlap of classes that are taken for Gaussians."""
+"""GBC: overlap between classes that are modelled as Gaussians."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def gbc(problem: Problem, *, dimensions: int = 64, covariance: str = "spherical"
 
     the score is :math:`-\sum_{a \ne b} e^{-D_{ab}}`.
 
-    Traps: variances are not let below 1e-4, so the unit of the features matters where they are
-    small; the sum is not divided by the number of pairs, so targets with different numbers of
-    classes do not compare.
+    Traps: variances are at least 1e-4, so the unit of the features matters where they are small.
+    The sum is not divided by the number of pairs, so scores on targets with different numbers of
+    classes cannot be compared.
 
     Args:
         problem: What to score.

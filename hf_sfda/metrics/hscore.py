@@ -28,9 +28,9 @@ def hscore(problem: Problem) -> Score:
     :math:`H = \mathrm{tr}(\mathrm{Cov}(X)^+ \, \mathrm{Cov}(E[X|y]))`, which lies in
     [0, min(C - 1, rank X)].
 
-    Traps: with fewer samples than twice the dimensions it rewards width (at N <= D it is C - 1 on
-    anything); use ``hscore_lw`` there. A cut-off of 1e-15 for the pseudo-inverse, as released,
-    keeps directions that are rounding and lets the score exceed its bound; directions below
+    Traps: with fewer samples than twice the dimensions it rewards width (at N <= D it is C - 1 for
+    any features); use ``hscore_lw`` there. A cut-off of 1e-15 for the pseudo-inverse, as released,
+    keeps directions that are only rounding and lets the score exceed its bound; directions below
     ``eps max(N, D)`` of the largest eigenvalue are dropped here.
 
     Multi-label is the mean over tags, each against the rest.
@@ -41,12 +41,12 @@ def hscore(problem: Problem) -> Score:
 def _of_classes(problem: Problem) -> Score:
     values, vectors = problem.geometry.spectrum
     n, width = len(problem), problem.geometry.width
-    kept = values > torch.finfo(torch.float64).eps * max(n, width) * values.max()
+    positive = values > torch.finfo(torch.float64).eps * max(n, width) * values.max()
     projected = (problem.class_means * problem.counts.sqrt()[:, None]) @ vectors  # (C, r)
-    inverse = torch.where(kept, 1 / values.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    inverse = torch.where(positive, 1 / values.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
     score = float(projected.square().sum(0) @ inverse)
-    rank = int(kept.sum())
-    # The bound holds in exact arithmetic; only rounding can cross it.
+    rank = int(positive.sum())
+    # The bound holds in exact arithmetic; only rounding can exceed it.
     score = min(score, float(min(problem.n_classes - 1, rank)))
     warnings: tuple[str, ...] = ()
     if n < _SHAKY * width:

@@ -26,7 +26,7 @@ def hscore_lw(problem: Problem) -> Score:
     :math:`H_a = \mathrm{tr}(\Sigma_a^{-1} (1-a) \mathrm{Cov}(E[X|y]))` with
     :math:`\Sigma_a = (1-a)\Sigma + a \frac{\mathrm{tr}\Sigma}{D} I` and Ledoit and Wolf's a.
 
-    Trap: when features are near spherical a goes to 1 and the score to 0, whatever the classes.
+    Trap: if features are nearly spherical, a approaches 1 and the score 0, whatever the classes.
 
     Multi-label is the mean over tags, each against the rest.
     """

@@ -1,4 +1,4 @@
-"""Leave-one-out k-nearest-neighbour accuracy: the baseline every user computes by hand."""
+"""Leave-one-out k-nearest-neighbour accuracy: the baseline that most users compute themselves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def knn(problem: Problem, *, k: int = 5) -> Score:
         raise MetricError(f"k is {k}; it must be at least 1.")
     k = min(k, len(problem) - 1)
     geometry = problem.geometry
-    neighbours = geometry.once(("knn", k), lambda: nearest(geometry.centred, k))
+    neighbours = geometry.cached(("knn", k), lambda: nearest(geometry.centred, k))
     if problem.kind in ("regression", "multi-label"):
         shares = skill(problem.one_hot[neighbours].mean(1), problem.one_hot)
         return Score("knn", float(shares.mean()), shares.cpu().numpy(), {"k": float(k)})
@@ -57,7 +57,7 @@ def nearest(X: Tensor, k: int) -> Tensor:
     """(N, k) rows nearest to each row of X, itself excluded, nearest first.
 
     Args:
-        X: (N, D), centred: what cancels in |x|^2 - 2 x'z + |z|^2 is then small.
+        X: (N, D), centred, so that |x|^2 - 2 x'z + |z|^2 loses few digits.
         k: At most N - 1.
     """
     lengths = X.square().sum(1)
@@ -77,7 +77,7 @@ def _vote(neighbours: Tensor, n_classes: int) -> Tensor:
     """(N,) class with most votes among (N, k) neighbour classes, ties to the nearest voter."""
     n, k = neighbours.shape
     votes = torch.zeros(n, n_classes, dtype=torch.float64, device=neighbours.device)
-    # 2^-(j + 2) at place j: orders ties by the nearest place, and never adds up to a vote.
+    # 2^-(j + 2) for neighbour j: orders ties by the nearest voter, and never sums to a whole vote.
     bonus = 0.5 ** torch.arange(2, k + 2, dtype=torch.float64, device=neighbours.device)
     votes.scatter_add_(1, neighbours, (1 + bonus).expand(n, k).contiguous())
     return votes.argmax(1)

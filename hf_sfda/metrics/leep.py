@@ -1,4 +1,4 @@
-"""LEEP: what the checkpoint's own head already knows about the new classes."""
+"""LEEP: how well the checkpoint's own head predicts the new classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def leep(problem: Problem) -> Score:
     between minus the entropy of the labels (the head knows nothing) and 0. ``per_sample`` holds the
     N terms.
 
-    Traps: it judges the head, not the backbone, and heads with many classes overfit small targets
+    Traps: it measures the head, not the backbone, and heads with many classes overfit small targets
     (P(y | z) is counted on the samples it is applied to).
     """
     theta = problem.required_source_log_probs.exp()  # (N, Z)

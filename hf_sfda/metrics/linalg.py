@@ -1,4 +1,4 @@
-"""The few matrix routines that scoring spends its time in. All of them take float64 tensors."""
+"""The matrix routines that take most of the time of scoring. All of them take float64 tensors."""
 
 from __future__ import annotations
 
@@ -135,13 +135,13 @@ def squared_distances(X: Tensor, centres: Tensor, groups: Tensor) -> Tensor:
 
 
 def cholesky(A: Tensor) -> tuple[Tensor, float]:
-    """Lower Cholesky factor of a matrix that is positive definite but for rounding.
+    """Lower Cholesky factor of a matrix that is positive definite except for rounding errors.
 
     Where rounding made it indefinite, the smallest power of ten times ``eps * max diag`` that
     helps is added to the diagonal.
 
     Returns:
-        The factor, and what was added (0.0 as a rule).
+        The factor, and the number added to the diagonal (usually 0.0).
     """
     L, info = torch.linalg.cholesky_ex(A)
     if not info.item():

@@ -32,7 +32,7 @@ def linear_probe(problem: Problem) -> Score:
     prediction wins. With the hat matrix H of that fit, the prediction for sample i of the fit
     without it is :math:`(\hat y_i - h_{ii} y_i) / (1 - h_{ii})`, so N refits cost one
     eigen-decomposition. The penalty is the one of least generalised cross-validation error,
-    which sees no held-out hit or miss, so choosing it does not flatter the accuracy.
+    which does not use the held-out predictions, so the choice does not inflate the accuracy.
 
     ``per_sample`` is 1 where the left-out sample was classified correctly. Regression and
     multi-label score the R^2 of the left-out predictions over the outputs.
@@ -77,10 +77,12 @@ def _gcv(values: Tensor, B: Tensor, total: Tensor, n: int) -> float:
     unit = float(values.mean()) or 1.0
     grid = unit * _GRID.to(values.device)
     explained = B.square().sum(1)
-    # Squared projections of the targets on the features' own directions; a direction that is
-    # rounding explains nothing, and its share stays with the part no direction explains.
-    kept = values > torch.finfo(torch.float64).eps * n * values.max()
-    inside = torch.where(kept, explained / values.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    # Squared projections of the targets on the principal directions of the features. A direction
+    # that is only rounding explains nothing; its share stays in the unexplained part.
+    positive = values > torch.finfo(torch.float64).eps * n * values.max()
+    inside = torch.where(
+        positive, explained / values.clamp(min=torch.finfo(torch.float64).tiny), 0.0
+    )
     outside = (total - inside.sum()).clamp(min=0)
     shrunk = values[:, None] + grid  # (r, G)
     residual = outside + inside @ (grid / shrunk).square()

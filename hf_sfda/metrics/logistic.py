@@ -50,8 +50,8 @@ def fit_logistic(
         )
         return float(value), gradient.flatten().cpu().numpy()
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=_OPTIONS)
-    return found.x, int(found.nit)
+    solution = minimize(loss, start, jac=True, method="L-BFGS-B", options=_OPTIONS)
+    return solution.x, int(solution.nit)
 
 
 _OPTIONS = {"maxiter": 500, "gtol": 1e-5, "ftol": 1e-12, "maxcor": 10}

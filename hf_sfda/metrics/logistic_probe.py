@@ -1,4 +1,4 @@
-"""Cross-validated logistic regression: the probe that papers report."""
+"""Cross-validated logistic regression: the linear probe that papers report."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LEAST_LOG = math.log(1e-12)
     reference="Kornblith, Shlens & Le, CVPR 2019, arXiv:1805.08974 (linear evaluation)",
     invariant_to=frozenset({"translation", "scale", "rotation"}),
     held_out=True,
-    null_options={"enough": 200},
+    permutation_options={"max_scored": 200},
     maximum=1.0,
 )
 def logistic_probe(
-    problem: Problem, *, folds: int = 5, penalty: float = 1e-3, enough: int | None = None
+    problem: Problem, *, folds: int = 5, penalty: float = 1e-3, max_scored: int | None = None
 ) -> Score:
     r"""Cross-validated accuracy of multinomial logistic regression.
 
@@ -46,18 +46,19 @@ def logistic_probe(
     independent of the basis and lets wide features be rotated to N dimensions first.
 
     ``per_sample`` is 1 where the held-out class is right; ``details`` has the held-out
-    log-likelihood. Against ``linear_probe`` (closed form, penalty chosen by GCV): this is the loss
-    that heads are trained with, at a fixed penalty; slower, and more telling where classes are many
-    and close.
+    log-likelihood. Compared with ``linear_probe`` (closed form, penalty chosen by GCV), it uses the
+    loss that heads are trained with, at a fixed penalty. It is slower, and more accurate where
+    there are many similar classes.
 
     Traps: the penalty is fixed. At 0.001 the held-out log-likelihood of 700 real pictures in nine
-    classes was best among 1, 0.1, ..., 0.0001; features that separate many classes well want less.
+    classes was best among 1, 0.1, ..., 0.0001. Features that separate many classes well need a
+    smaller penalty.
 
     Args:
         problem: What to score.
         folds: K, at least 2; no more than N are made.
         penalty: lambda.
-        enough: Stop after the fold with which so many samples have been scored.
+        max_scored: Stop after the fold with which so many samples have been scored.
 
     Raises:
         MetricError: An option is out of range.
@@ -69,7 +70,7 @@ def logistic_probe(
         )
     y, n = problem.labels, len(problem)
     n_folds = min(folds, n)
-    n_scored = n_folds if enough is None else min(n_folds, math.ceil(n_folds * enough / n))
+    n_scored = n_folds if max_scored is None else min(n_folds, math.ceil(n_folds * max_scored / n))
     fold = torch.from_numpy(stratified_folds(y.cpu().numpy(), n_folds, problem.seed)).to(y.device)
     X = problem.geometry.centred
     length = float(problem.geometry.squared_norms.mean()) ** 0.5
@@ -78,7 +79,7 @@ def logistic_probe(
     steps = 0
     for k in range(n_scored):
         held = fold == k
-        # The solutions of two folds are close to each other: begin with the last one.
+        # The solutions of two folds are close to each other: start from the previous one.
         start, taken = fit_logistic(
             X[~held], y[~held], problem.n_classes, penalty, length or 1.0, start
         )

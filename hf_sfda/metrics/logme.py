@@ -1,4 +1,4 @@
-"""LogME: log maximum evidence of a Bayesian linear model, with the term the release drops."""
+"""LogME: log maximum evidence of a Bayesian linear model, with a term that the release omits."""
 
 from __future__ import annotations
 
@@ -67,15 +67,16 @@ def logme(problem: Problem, *, max_steps: int = 50, tolerance: float = 1e-10) ->
 
     for at most eleven steps from :math:`\alpha = \beta = 1`. Its fixed points are the stationary
     points of the function above, so it can end at the lower of two local maxima, and eleven steps
-    can stop short of any. The value here is never below that of the release (its N < D path) but
-    for rounding. On the eight inputs of ``tests/golden`` it is above by less than 0.001, but for
+    can stop short of any. Up to rounding, the value here is never below that of the release (its
+    N < D path). On the eight inputs of ``tests/golden`` it is higher by less than 0.001, except on
     ``gaussian_10c`` (0.0024) and ``imbalanced_7c`` (0.0068).
 
     Traps: the reference implementation's default path leaves out ``(D - k)/2 log alpha`` where the
-    rank k is below D, which raises scores of wide features without limit; it is in here. There is
-    no intercept and no centring, in any version. LogME falls with the width of useless dimensions.
-    Where features fit a target perfectly the evidence has no maximum: the value is that at the end
-    of the grid, which is high. No ``per_sample``: evidence does not decompose over samples.
+    rank k is below D, which raises scores of wide features without limit; here it is included. No
+    version has an intercept or centres the features. LogME falls with the width of useless
+    dimensions. Where features fit a target perfectly the evidence has no maximum: the value is
+    that at the end of the grid, which is high. No ``per_sample``: evidence does not decompose over
+    samples.
 
     Args:
         problem: What to score.
@@ -124,20 +125,20 @@ def _project(eigenvalues: Tensor, z2: Tensor, t2: Tensor, n: int) -> _Targets:
     """
     rounding = torch.finfo(eigenvalues.dtype).eps * len(eigenvalues)
     positive = eigenvalues > rounding * eigenvalues[-1]
-    kept = eigenvalues[positive]
-    explained = z2[positive] / kept[:, None]
-    if len(kept) == n:  # The features span the space of all targets.
+    nonzero = eigenvalues[positive]
+    explained = z2[positive] / nonzero[:, None]
+    if len(nonzero) == n:  # The features span the space of all targets.
         residual = torch.zeros_like(t2)
     else:
         residual = torch.maximum(t2 - explained.sum(0), _ROUNDING * t2)
-    return _Targets(kept / kept.mean(), explained, residual, n)
+    return _Targets(nonzero / nonzero.mean(), explained, residual, n)
 
 
 def _max_evidence(targets: _Targets, max_steps: int, tolerance: float) -> tuple[Tensor, int]:
     """(T,) maximum of the evidence per sample, and the steps of the slowest column.
 
     Args:
-        targets: What is to be explained.
+        targets: The target columns.
         max_steps: At most so many steps of Newton's method.
         tolerance: Rise of the evidence below which a column is finished.
     """
@@ -171,7 +172,7 @@ def _refine(
     """(T,) evidence at the local maximum beside a point of the grid, and the number of steps.
 
     Args:
-        targets: What is to be explained.
+        targets: The target columns.
         grid: (G,) logarithms of the ratio.
         peaks: (T,) index of the point on the grid that is higher than its neighbours.
         max_steps: At most so many steps.

@@ -1,4 +1,4 @@
-"""NCE: how much the head's decisions leave to guess about the new labels."""
+"""NCE: how uncertain the new labels remain when the decisions of the head are known."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _EXPLAINED = 32
 _MIN_SHRINKAGE = 1e-10
 
 
-def pool(scores: Sequence[Score]) -> list[float]:
+def rescale(scores: Sequence[Score]) -> list[float]:
     """Final scores of all candidates together: minmax(P) + minmax(F) - minmax(V).
 
     Args:
@@ -47,7 +47,7 @@ def pool(scores: Sequence[Score]) -> list[float]:
     cost="N D^2 + 10 D^3 + N D d + N C min(C, n_c)",
     reference="Wang et al., How Far Pre-trained Models Are from Neural Collapse, ICCV 2023",
     invariant_to=frozenset({"row order", "translation", "rotation"}),
-    pool=pool,
+    rescale_across_candidates=rescale,
     width_sensitive=True,
 )
 def ncti(problem: Problem) -> Score:
@@ -61,7 +61,7 @@ def ncti(problem: Problem) -> Score:
     - V, logarithm of the summed nuclear norms of each class's probabilities.
 
     The published score is minmax(P) + minmax(F) - minmax(V) over the candidates, so one more or one
-    less changes everyone's: :func:`pool` does it at ranking. The value of one candidate alone is
+    less changes everyone's: :func:`rescale` does it at ranking. The value of one candidate alone is
     P; all terms are in ``details``.
 
     Traps: F and a depend on the scale of the features; scores of different pools do not compare.

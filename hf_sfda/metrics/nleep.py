@@ -67,7 +67,7 @@ def nleep(
         )
     K = min(n, components_per_class * n_classes)
     geometry, seed = problem.geometry, problem.seed
-    mixture = geometry.once(
+    mixture = geometry.cached(
         ("nleep", K, variance, covariance, seed),
         lambda: _fit(principal_components(geometry, variance), K, covariance, seed),
     )

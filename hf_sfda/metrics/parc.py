@@ -1,4 +1,4 @@
-"""PARC: do samples that look alike to the network have the same labels?"""
+"""PARC: do samples with similar features have the same labels?"""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def parc(problem: Problem, *, dimensions: int | None = 32, max_samples: int = 50
 
     Traps: components are known up to their sign, and the correlation *between samples* depends on
     it; here the largest coordinate of each is made positive, which no rotation changes (as released
-    it comes from a randomised solver and depends on its seed). One-hot labels have two distances
-    only, so the score is an AUC in disguise, and the released code lets rounding order distances
-    that are equal (4.14 for 7.11 on a golden input); here they tie. Memory is N^2: of more than
-    ``max_samples`` a seeded sample is taken.
+    it comes from a randomised solver and depends on its seed). One-hot labels have only two
+    distances, so the score is equivalent to an AUC. In the released code rounding errors decide the
+    order of equal distances (4.14 instead of 7.11 on a golden input); here they tie. Memory is N^2:
+    of more than ``max_samples`` a seeded sample is taken.
 
     Args:
         problem: What to score.
@@ -44,7 +44,7 @@ def parc(problem: Problem, *, dimensions: int | None = 32, max_samples: int = 50
         max_samples: Samples used.
 
     Raises:
-        MetricError: Either number is too small to correlate anything.
+        MetricError: One of the two numbers is too small for a correlation.
     """
     if max_samples < 3 or (dimensions is not None and dimensions < 1):
         raise MetricError(
@@ -53,7 +53,7 @@ def parc(problem: Problem, *, dimensions: int | None = 32, max_samples: int = 50
         )
     geometry, T = problem.geometry, problem.one_hot
     rows = _sample(len(problem), max_samples, problem.seed)
-    of_features = geometry.once(
+    of_features = geometry.cached(
         ("parc", dimensions, max_samples, problem.seed),
         lambda: _ranks(_upper(_dissimilarity(_standardised(geometry, dimensions, rows)))),
     )

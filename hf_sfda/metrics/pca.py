@@ -18,7 +18,7 @@ def principal_components(geometry: Geometry, keep: int | float) -> Tensor:
         geometry: The features.
         keep: How many, at most min(N, D); or, below 1, the share of variance to exceed.
     """
-    return geometry.once(("principal components", keep), lambda: _components(geometry, keep))
+    return geometry.cached(("principal components", keep), lambda: _components(geometry, keep))
 
 
 def _components(geometry: Geometry, keep: int | float) -> Tensor:

@@ -1,6 +1,4 @@
-"""Held-out class probabilities of one checkpoint: what its features would predict, sample by
-sample.
-"""
+"""Held-out class probabilities of each sample, predicted from the features of one checkpoint."""
 
 from __future__ import annotations
 
@@ -18,18 +16,18 @@ from hf_sfda.metrics.problem import Problem
 from hf_sfda.metrics.shrinkage import ledoit_wolf
 
 _SHARPEST, _FLATTEST = math.log(10.0), math.log(1e-3)
-"""Limits of the exponent: a posterior that is never wrong would become infinitely sharp, one that
-is worse than chance would be turned around."""
+"""Limits of the exponent. Without them a posterior that is always right would become infinitely
+sharp, and one that is worse than chance would be inverted."""
 _LOWEST = -700.0
-"""Stands in for minus infinity, which has no multiple."""
+"""Replaces minus infinity, which cannot be multiplied by an exponent of zero."""
 
 
 def log_posteriors(problem: Problem, *, folds: int = 5) -> Tensor:
     """(N, C) logarithm of the posterior of each sample, by a fit that has not seen it.
 
     It is the first stage of ``sfda_cv``, on the same folds: linear discriminant analysis with
-    Ledoit and Wolf's shrinkage on K - 1 folds, applied to the other one. The second stage is of no
-    use here: it mixes a sample towards the classes it is *not* of, so it needs to know the answer.
+    Ledoit and Wolf's shrinkage on K - 1 folds, applied to the other one. The second stage is not
+    used: it mixes a sample with the other classes, so it needs the label that is to be predicted.
 
     The folds depend on labels and seed alone, so the posteriors of several checkpoints can be
     combined and compared sample by sample.
@@ -61,7 +59,7 @@ def log_posteriors(problem: Problem, *, folds: int = 5) -> Tensor:
     for k in range(n_folds):
         others = [j for j in range(n_folds) if j != k]
         scatter = torch.zeros_like(grams[k])
-        for j in others:  # added up anew, not taken off the total, so that nothing cancels
+        for j in others:  # summed anew: a subtraction from the total would lose digits
             scatter += grams[j]
         train = fold != k
         rule = _fit(X[train], y[train], sums[others].sum(0), counts[others].sum(0), scatter,
@@ -71,13 +69,14 @@ def log_posteriors(problem: Problem, *, folds: int = 5) -> Tensor:
 
 
 def calibrated(problem: Problem, log_P: Tensor, *, folds: int = 5) -> Tensor:
-    """(N, C) log-posteriors raised to a power, the one that is most likely for the other folds.
+    """(N, C) log-posteriors multiplied by the exponent that is most likely on the other folds.
 
-    A discriminant in many dimensions is far too sure: on the demo's emoji, right for three samples
-    in four and sure of all. Such posteriors do not combine: where two disagree, the surer one wins,
-    not the better one, and whatever adds doubt raises the likelihood, random weights too. One
-    exponent a model (temperature scaling, Guo et al., ICML 2017, arXiv:1706.04599) keeps every
-    decision and makes the probabilities mean something.
+    A discriminant in many dimensions is overconfident: on the emoji of the demo it is right for
+    three samples in four and gives all of them a probability near one. Such posteriors cannot be
+    averaged: where two models disagree, the more confident one wins and not the better one, and any
+    model that adds uncertainty raises the likelihood, random weights too. One exponent a model
+    (temperature scaling, Guo et al., ICML 2017, arXiv:1706.04599) keeps all decisions and
+    calibrates the probabilities.
 
     Args:
         problem: Labels and seed.

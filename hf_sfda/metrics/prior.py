@@ -59,36 +59,36 @@ INTERCEPT = 0.1098
     reference="Ours, learnt from the table of zLizy/transferability_graph",
 )
 def prior(candidate: Candidate) -> Score | None:
-    """How well checkpoints with such names fine-tuned on 13 other data sets (images).
+    """Expected fine-tuned accuracy from words in the repository id (images).
 
-    Ridge regression on what a Hub id says: architecture, size, pre-training on ImageNet-22k, input
-    size, distilled, fine-tuned before, test model. It was learnt on the fine-tuned accuracies of
-    180 image models, standardised within each of 13 data sets and averaged. It predicts models it
-    has not seen on data sets it has not seen with a mean weighted Kendall tau of 0.38 (from -0.20
+    Ridge regression on words of the id: architecture, size, pre-training on ImageNet-22k, input
+    size, distilled, fine-tuned before, test model. It was fitted to the fine-tuned accuracies of
+    180 image models, standardised within each of 13 data sets and averaged. It predicts held-out
+    models on held-out data sets with a mean weighted Kendall tau of 0.38 (from -0.20
     on food101 to 0.62 on caltech101); the true mean over the other data sets would reach 0.47.
 
-    Whatever looks at features and labels has to beat this number, which looks at neither.
+    It uses neither features nor labels of the target, so a metric that does should do better.
 
-    Traps: image models only, of 2022 and before; a name that says nothing gets the mean; blind to
-    the target; models renamed by their owners are other models to it.
+    Traps: image models of 2022 and before only. A name without known words gets the mean. The
+    target does not matter. A renamed model gets another value.
 
     Returns:
-        ``None`` for what is not known to be an image model.
+        ``None`` where the candidate is not known to be an image model.
     """
-    found = hints(candidate.model_id)
-    if not _is_image_model(candidate, found):
+    words = hints(candidate.model_id)
+    if not _is_image_model(candidate, words):
         return None
-    parts = {name: WEIGHTS[name] for name in found}
+    parts = {name: WEIGHTS[name] for name in words}
     return Score("prior", INTERCEPT + sum(parts.values()), details=parts)
 
 
 def hints(model_id: str) -> list[str]:
-    """What the last part of a Hub id or path says."""
+    """Known words in the last part of a Hub id or path."""
     name = re.sub(r"[^a-z0-9]+", "-", model_id.rstrip("/").split("/")[-1].lower())
     return [hint for hint, pattern in HINTS.items() if re.search(pattern, name)]
 
 
-def _is_image_model(candidate: Candidate, found: list[str]) -> bool:
+def _is_image_model(candidate: Candidate, words: list[str]) -> bool:
     if candidate.pipeline_tag is not None:
         return candidate.pipeline_tag.startswith("image")
-    return candidate.library == "timm" or any(hint in _ARCHITECTURES for hint in found)
+    return candidate.library == "timm" or any(hint in _ARCHITECTURES for hint in words)

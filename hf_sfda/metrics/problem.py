@@ -1,9 +1,9 @@
-"""What a metric sees: one checkpoint's features, one target's labels, and what they share.
+"""The input of a metric: the features of one checkpoint and the labels of one target.
 
-Splitting the two is what makes many scores cheap. :class:`Geometry` holds whatever depends on the
-features alone (row-space coordinates, the Gram matrix, its spectrum), is computed once, and serves
-every metric and every shuffle of the labels. :class:`Problem` adds the labels. Both look immutable:
-cached values are computed when first asked for and never change, so metrics stay pure functions.
+The two are separate so that many scores are cheap. :class:`Geometry` holds what depends on the
+features alone (row-space coordinates, the Gram matrix, its spectrum). It is computed once for all
+metrics and all shuffles of the labels. :class:`Problem` adds the labels. Both act as immutable:
+cached values are computed on first use and never change, so metrics are pure functions.
 """
 
 from __future__ import annotations
@@ -37,44 +37,44 @@ def _spectrum(S: Tensor) -> Spectrum:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Features and everything that follows from them without labels.
+    """Features, and what is computed from them without labels.
 
     Attributes:
-        given: (N, D) finite, of any real dtype. Never written to.
+        raw: (N, D) finite, of any real dtype, as passed in. Never written to.
     """
 
-    given: Tensor
-    _kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    raw: Tensor
+    _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
-        return self.given.shape[0]
+        return self.raw.shape[0]
 
     @property
     def width(self) -> int:
         """D, also after a rotation into fewer coordinates."""
-        return self.given.shape[1]
+        return self.raw.shape[1]
 
     @property
     def is_rotated(self) -> bool:
         """Whether there are fewer samples than dimensions, and so a smaller basis."""
         return len(self) < self.width
 
-    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """What a metric derives from the features alone, computed when first asked for.
+    def cached(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """A value that a metric derives from the features alone, computed on first use.
 
         Args:
-            key: Says which metric and every option that matters, the seed included.
-            compute: A function of these features and of what is in ``key``, nothing else.
+            key: Names the metric and every option that the value depends on, the seed included.
+            compute: A function of these features and of the values in ``key`` only.
         """
-        if key not in self._kept:
-            self._kept[key] = compute()
-        kept: Result = self._kept[key]
-        return kept
+        if key not in self._cache:
+            self._cache[key] = compute()
+        value: Result = self._cache[key]
+        return value
 
     @cached_property
     def features(self) -> Tensor:
-        """(N, D) float64, as given."""
-        return self.given.double()
+        """(N, D) float64, in the coordinates of ``raw``."""
+        return self.raw.double()
 
     @cached_property
     def coordinates(self) -> Tensor:
@@ -92,14 +92,14 @@ class Geometry:
     @cached_property
     def row_sums(self) -> Tensor:
         """(N,) sums over dimensions, before any rotation (the released SFDA starts from them)."""
-        return self.given.sum(1, dtype=torch.float64)
+        return self.raw.sum(1, dtype=torch.float64)
 
     @cached_property
     def mean(self) -> Tensor:
         """(r,) mean of the coordinates."""
         if self.is_rotated:
             return self.coordinates.mean(0)
-        return self.given.mean(0, dtype=torch.float64)
+        return self.raw.mean(0, dtype=torch.float64)
 
     @cached_property
     def centred(self) -> Tensor:
@@ -107,8 +107,8 @@ class Geometry:
         return self.rows(None)
 
     def rows(self, order: Tensor | None) -> Tensor:
-        """(N, r) centred coordinates in another order: a new tensor, which is not kept."""
-        X = self.coordinates if self.is_rotated else self.given
+        """(N, r) centred coordinates in another order: a new tensor, which is not cached."""
+        X = self.coordinates if self.is_rotated else self.raw
         if order is not None and X.dtype == torch.float64:
             return X[order].sub_(self.mean)
         # Mixed dtypes promote inside the subtraction: single precision needs no copy in double.
@@ -138,7 +138,7 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One thing to score.
+    """Features with labels, ready to be scored.
 
     Attributes:
         geometry: The features.
@@ -162,7 +162,7 @@ class Problem:
 
     @property
     def features(self) -> Tensor:
-        """(N, D) float64 features as given. Never write to them."""
+        """(N, D) float64 features. Never write to them."""
         return self.geometry.features
 
     @property

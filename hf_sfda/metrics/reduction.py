@@ -1,8 +1,8 @@
-"""Other tasks by way of classes: slices of a regression target, one tag against the rest.
+"""Other tasks reduced to classes: slices of a regression target, one tag against the rest.
 
-This is ours, not the papers'. Slicing a target and treating the slices as classes is sliced inverse
-regression (Li, JASA 1991), whose directions are Fisher's discriminants of the slices; one against
-the rest is how a binary method has always met many tags.
+This is ours, not from the papers. Slicing a target and treating the slices as classes is sliced
+inverse regression (Li, JASA 1991), whose directions are Fisher's discriminants of the slices. One
+against the rest is the usual way to apply a binary method to several tags.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ it; a slice needs enough samples for a mean."""
 
 
 def by_classes(problem: Problem, metric: Callable[[Problem], Score]) -> Score:
-    """Score any task with a metric that knows classes only.
+    """Score any task with a metric of classes.
 
-    Classes (also of tokens) are scored as they are, a regression target by its slices, tags one
-    against the rest, with the mean over tags as value and as each sample's share.
+    Classes (also of tokens) are scored directly, a regression target by its slices, and each tag
+    against the rest. The value and ``per_sample`` of several tags are the means over tags.
     """
     if problem.kind in ("single-label", "token"):
         return metric(problem)
@@ -50,7 +50,7 @@ def by_classes(problem: Problem, metric: Callable[[Problem], Score]) -> Score:
 
 
 def slices(problem: Problem) -> Problem:
-    """Classes of equal size, as far as equal values allow, along a regression target.
+    """Slices of a regression target as classes, of equal size as far as equal values allow.
 
     Samples with the same value share a slice. There are at most ten, of 20 samples or more on
     average, and at least two.
@@ -65,10 +65,10 @@ def slices(problem: Problem) -> Problem:
 
 
 def skill(predictions: Tensor, targets: Tensor) -> Tensor:
-    """(N,) shares of the samples in R^2, averaged over outputs; their mean is that R^2.
+    """(N,) contributions of the samples to R^2, averaged over outputs; their mean is R^2.
 
     Args:
-        predictions: (N, T), each made without the sample it is for.
+        predictions: (N, T) held-out predictions.
         targets: (N, T).
     """
     variance = targets.var(0, correction=0)

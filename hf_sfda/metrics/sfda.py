@@ -45,11 +45,11 @@ def sfda(problem: Problem) -> Score:
 
     The paper states :math:`\lambda` in three ways, projects to C - 1 dimensions, mixes with P in
     place of softmax(P) and scores a log-likelihood; the released code, followed here to rounding,
-    does as above.
+    computes the above.
 
     Traps: the score is in-sample and goes to 1 on *random* labels when N is not much larger than
     D; through s it depends on the scale of the features. Use ``sfda_cv`` to rank. The power
-    iteration starts from row sums, so s also depends, faintly, on the choice of basis.
+    iteration starts from row sums, so s also depends slightly on the choice of basis.
 
     Regression and multi-label are ours, see :mod:`hf_sfda.metrics.reduction`.
     """

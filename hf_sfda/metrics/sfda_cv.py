@@ -17,7 +17,7 @@ from hf_sfda.metrics.shuffles import shuffled_scores
 from hf_sfda.types import Score
 
 _MIN_LOG = math.log(1e-12)
-_ENOUGH = 200
+_SCORED_PER_SHUFFLE = 200
 """Held-out samples behind the score of one shuffle of the labels."""
 
 
@@ -27,12 +27,12 @@ def _shuffled(
     rng: np.random.Generator,
     *,
     folds: int = 5,
-    enough: int | None = _ENOUGH,
+    max_scored: int | None = _SCORED_PER_SHUFFLE,
 ) -> npt.NDArray[np.float64]:
     """Scores on shuffled labels, see :mod:`hf_sfda.metrics.shuffles`."""
     if problem.kind == "regression":
         problem = slices(problem)
-    n_folds, n_scored = _numbers(len(problem), folds, enough)
+    n_folds, n_scored = _numbers(len(problem), folds, max_scored)
     return shuffled_scores(Plan.of(problem, n_folds, n_scored), n_scored, n_shuffles, rng)
 
 
@@ -44,11 +44,11 @@ def _shuffled(
     reference="SFDA (arXiv:2207.03036) cross-fitted, with Ledoit-Wolf shrinkage; ours",
     invariant_to=frozenset({"translation", "scale", "rotation"}),
     held_out=True,
-    null_options={"enough": _ENOUGH},
-    null=_shuffled,
+    permutation_options={"max_scored": _SCORED_PER_SHUFFLE},
+    permutation_scorer=_shuffled,
     maximum=1.0,
 )
-def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> Score:
+def sfda_cv(problem: Problem, *, folds: int = 5, max_scored: int | None = None) -> Score:
     """Cross-fitted SFDA: held-out probability after self-challenge (default).
 
     The released score (see ``sfda``) gives random features 1.0 once N is not much larger than D,
@@ -76,18 +76,18 @@ def sfda_cv(problem: Problem, *, folds: int = 5, enough: int | None = None) -> S
     Args:
         problem: What to score.
         folds: K, at least 2; no more than N are made.
-        enough: Stop after the fold with which so many samples have been scored, where the mean
+        max_scored: Stop after the fold with which so many samples have been scored, where the mean
             is all that is wanted and a K-th of the work gives it well enough (shuffled labels).
             ``None`` scores all; otherwise there is no ``per_sample``.
 
     Raises:
         MetricError: ``folds`` is smaller than 2.
     """
-    return by_classes(problem, lambda part: _of_classes(part, folds, enough))
+    return by_classes(problem, lambda part: _of_classes(part, folds, max_scored))
 
 
-def _of_classes(problem: Problem, folds: int, enough: int | None) -> Score:
-    n_folds, n_scored = _numbers(len(problem), folds, enough)
+def _of_classes(problem: Problem, folds: int, max_scored: int | None) -> Score:
+    n_folds, n_scored = _numbers(len(problem), folds, max_scored)
     plan = Plan.of(problem, n_folds, n_scored)
     true, first, hit, shrinkage = zip(*(held_out(plan, k) for k in range(n_scored)), strict=True)
 
@@ -108,15 +108,15 @@ def _of_classes(problem: Problem, folds: int, enough: int | None) -> Score:
     return Score("sfda_cv", value, per_sample, details, _warnings(problem, folds))
 
 
-def _numbers(n_samples: int, folds: int, enough: int | None) -> tuple[int, int]:
+def _numbers(n_samples: int, folds: int, max_scored: int | None) -> tuple[int, int]:
     """How many folds are made, and how many of them scored."""
     if folds < 2:
         raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
     n_folds = min(folds, n_samples)
-    if enough is None:
+    if max_scored is None:
         return n_folds, n_folds
     # Folds differ by one sample at most, and the first ones are the larger.
-    return n_folds, min(n_folds, math.ceil(n_folds * enough / n_samples))
+    return n_folds, min(n_folds, math.ceil(n_folds * max_scored / n_samples))
 
 
 def _warnings(problem: Problem, folds: int) -> tuple[str, ...]:

@@ -59,7 +59,8 @@ spread, eight within a quarter."""
 
 _ROUNDING = 1e-9
 _FEW = 256
-"""Training samples that tell how confidences go; held-out samples scored, at most."""
+"""At most so many training samples estimate the confidences, and so many held-out samples are
+scored."""
 
 
 def shuffled_scores(
@@ -91,7 +92,7 @@ def shuffled_scores(
 
 
 def _shuffle(plan: Plan, rng: np.random.Generator) -> Tensor:
-    """(N,) classes, dealt out anew among the samples of each fold."""
+    """(N,) classes, permuted within each fold."""
     parts = [plan.y[plan.held(k)] for k in range(len(plan.edges) - 1)]
     return torch.cat([y[torch.from_numpy(rng.permutation(len(y))).to(y.device)] for y in parts])
 
@@ -138,7 +139,7 @@ class _Fold:
         s = fitted.shrinkage
         if target <= 0:
             s, target = 1.0, 1.0  # constant features
-        # G / n, for G was what the within-class scatter was made of.
+        # G / n: the within-class scatter was computed from the Gram matrix G.
         A = fitted.within.addmm_(fitted.means.T * fitted.priors, fitted.means).mul_(1 - s)
         A.diagonal().add_(s * target)
         L, _ = linalg.cholesky(A)
@@ -174,7 +175,7 @@ class _Fold:
         E = eye - others  # E M = M - O
         first = self._rule(M, -torch.diag(p), M, 1.0)
 
-        # How confidences of training samples go.
+        # How the confidences of training samples depend on their position.
         few = torch.arange(0, len(y), max(1, len(y) // _FEW), device=y.device)
         Z, of = self.train[few], y[few]
         w = self_challenge(torch.softmax(first.logits(Z), 1), of)

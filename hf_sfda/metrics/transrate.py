@@ -29,8 +29,8 @@ def transrate(problem: Problem, *, epsilon: float = 1e-4) -> Score:
     side of its matrix.
 
     Traps: through epsilon it depends on the scale of the features; wide features have higher rates;
-    classes count alike, whatever their size (so the released implementation; the paper weights
-    them by size).
+    all classes have the same weight, as in the released implementation (the paper weights them
+    by size).
 
     Args:
         problem: What to score.

@@ -49,7 +49,7 @@ _FORMULA = "=+-@\t\r"
 """A spreadsheet evaluates a cell as a formula if it starts with one of these characters."""
 
 
-def save_ranking(ranking: Ranking, directory: Path) -> Path:
+def save_ranking(ranking: Ranking, directory: str | Path) -> Path:
     """Write ``ranking.json``, ``.parquet``, ``.csv``, ``config.yaml`` and ``report.html``.
 
     Args:
@@ -65,6 +65,7 @@ def save_ranking(ranking: Ranking, directory: Path) -> Path:
     """
     from hf_sfda.report.html import render_html
 
+    directory = Path(directory)
     # The most important file first and the largest last, in case the disk fills up.
     contents: dict[str, Callable[[], bytes]] = {
         "ranking.json": lambda: to_json(ranking),

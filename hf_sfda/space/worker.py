@@ -143,6 +143,7 @@ def fetch(work: Work) -> None:
 def rank(work: Work) -> None:
     """Rank the planned candidates and save the run."""
     from hf_sfda.pipeline import run
+    from hf_sfda.report import save_ranking
 
     spent = _data_size(work)
     ranking = run(
@@ -155,7 +156,7 @@ def rank(work: Work) -> None:
         candidates=[replace(c, path=None) for c in read_candidates(work.directory)],
         on_extracted=lambda extraction: extracted(work.sink, extraction),
     )
-    ranking.save(work.run_directory)
+    save_ranking(ranking, work.run_directory)
     work.sink({"event": "ranked", "ranking": ranking.to_dict()})
 
 

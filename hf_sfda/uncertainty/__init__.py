@@ -1,6 +1,7 @@
-"""How far a ranking can be trusted: intervals, ties, noise floor, agreement, warnings.
+"""How reliable a ranking is: intervals, ties, noise floor, agreement, warnings.
 
-Everything here is a pure function of arrays (numpy and scipy, no torch, no files).
+Everything here is a pure function of arrays (numpy and scipy, no torch, no files). scipy is
+imported inside the functions that use it: a page of results loads without waiting for it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from hf_sfda.uncertainty.diagnose import (
     diagnose_rows,
     voting_metrics,
 )
-from hf_sfda.uncertainty.floor import at_floor, noise_floor
+from hf_sfda.uncertainty.floor import at_floor, is_at_floor, noise_floor
 from hf_sfda.uncertainty.jackknife import group_jackknife, jackknife_groups, one_stratum
 from hf_sfda.uncertainty.summary import Uncertainty, percentile_intervals, summarise
 from hf_sfda.uncertainty.ties import significant_differences, tie_groups
@@ -31,6 +32,7 @@ __all__ = [
     "diagnose_row",
     "diagnose_rows",
     "group_jackknife",
+    "is_at_floor",
     "jackknife_groups",
     "learning_curve",
     "noise_floor",

@@ -1,4 +1,4 @@
-"""Do the metrics tell the same story?"""
+"""Do the metrics agree on the order?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata, weightedtau
 
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
@@ -15,7 +14,7 @@ from hf_sfda.uncertainty.bootstrap import FloatArray
 def weighted_tau(
     first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray
 ) -> float:
-    """Weighted Kendall correlation of two score lists, the top counting most.
+    """Weighted Kendall correlation of two score lists, with most weight at the top.
 
     Swapping the models ranked r and s costs 1/(r + 1) + 1/(s + 1) (Vigna 2015), ranks being taken
     from both lists in turn. Both lists are higher-is-better; 1 is the same order, -1 the reverse.
@@ -27,6 +26,8 @@ def weighted_tau(
     Returns:
         tau in [-1, 1]; NaN if fewer than two models are left, or a list is constant.
     """
+    from scipy.stats import weightedtau
+
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
@@ -74,7 +75,7 @@ class Consensus:
 
 
 def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
-    """Mean rank and Borda count over metrics, and where the metrics fall out with each other.
+    """Mean rank and Borda count over metrics, and the models on which the metrics disagree.
 
     Args:
         scores: metric -> (M,) scores, higher is better; NaN where a metric has none. Metrics that
@@ -83,6 +84,8 @@ def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
     Returns:
         A :class:`Consensus`; NaN for models without any score.
     """
+    from scipy.stats import rankdata
+
     everything = np.array([np.asarray(values, dtype=np.float64) for values in scores.values()])
     table = everything[[_orders(row) for row in everything]]  # (K, M) those with a vote
     known = np.isfinite(table)
@@ -114,6 +117,8 @@ def _kendall_w(table: FloatArray) -> float:
     """Kendall's W of (K, M) complete scores by way of the mean Spearman correlation r between
     metrics, W = (1 + (K - 1) r) / K.
     """
+    from scipy.stats import rankdata
+
     n_metrics, n_models = table.shape
     if n_metrics < 2 or n_models < 2 or not all(_orders(row) for row in table):
         return float("nan")

@@ -1,4 +1,4 @@
-"""The paired bootstrap: every model is judged on the same resamples of the same samples."""
+"""The paired bootstrap: all models are scored on the same resamples of the same samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_sfda.types import IntArray
 FloatArray = npt.NDArray[np.float64]
 
 _CHUNK_BYTES = 32 * 2**20
-"""Size of one block of weights; two or three of them are alive at a time."""
+"""Size of one block of weights; two or three blocks are in memory at a time."""
 
 
 def paired_bootstrap(
@@ -24,10 +24,10 @@ def paired_bootstrap(
     The sample was drawn class by class, so it is resampled class by class. Of a class with n
     members n - 1 are drawn with replacement and weighted by n / (n - 1): drawing n would
     understate the variance by the factor (n - 1) / n, which is half of it for a class of two
-    (Rao & Wu 1988, "Resampling inference with complex survey data", JASA 83). A class with a
-    single member tells nothing about its own spread; it is kept as it is.
+    (Rao & Wu 1988, "Resampling inference with complex survey data", JASA 83). The spread of
+    a class with one member is not known; that member is always drawn.
 
-    Everything that was fitted stays fixed: what varies is which samples are scored.
+    Fitted parameters stay fixed: only the samples that are scored vary.
 
     Args:
         per_sample: (M, N) whose mean over N is the score of each of M models.
@@ -61,8 +61,8 @@ def paired_bootstrap(
 
 
 def degrees_of_freedom(labels: IntArray) -> int:
-    """How many units stand behind the bootstrap's standard errors: N minus the number of classes
-    (of groups, all in one stratum: G - 1). At least 1.
+    """Degrees of freedom of the bootstrap's standard errors: N minus the number of classes, or
+    G - 1 for groups, which are one stratum. At least 1.
     """
     return max(1, len(labels) - len(np.unique(labels)))
 
@@ -82,8 +82,8 @@ def _weights(labels: IntArray, n_resamples: int, seed: int) -> Iterator[FloatArr
 
     generator = np.random.default_rng(seed)
     rows = max(1, min(n_resamples, _CHUNK_BYTES // (8 * n)))
-    for done in range(0, n_resamples, rows):
-        b = min(rows, n_resamples - done)
+    for start in range(0, n_resamples, rows):
+        b = min(rows, n_resamples - start)
         picks = low + (generator.random((b, len(draws))) * span).astype(np.int64)
         flat = picks + n * np.arange(b)[:, None]
         counts = np.bincount(flat.ravel(), minlength=b * n).reshape(b, n)

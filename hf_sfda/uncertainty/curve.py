@@ -1,4 +1,4 @@
-"""Is the order still moving? A learning curve of the ranking over the sample size."""
+"""Does the order still change with more samples? A learning curve of the ranking."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hf_sfda.uncertainty.agreement import weighted_tau
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
 SETTLED = 0.9
-"""Weighted tau between two disjoint samples from which on the order counts as settled: with ten
-models that is about one swap of neighbours in the middle of the field."""
+"""Least weighted tau between two disjoint samples for which the order counts as settled. With ten
+models it is about one swap of neighbours in the middle of the ranking."""
 
 _MOST_SIZES = 5
 _MEMBERS = 5  # samples a class, on average, in the smallest default size

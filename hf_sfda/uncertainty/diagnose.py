@@ -1,4 +1,4 @@
-"""What a reader must know before trusting the order, in plain words."""
+"""Warnings about a ranking and its rows, in plain words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_sfda.metrics import find_metric
 from hf_sfda.types import ModelRow
-from hf_sfda.uncertainty.floor import at_floor
+from hf_sfda.uncertainty.floor import is_at_floor
 
 NEAR_MAXIMUM = 0.005
 FEW_MODELS = 5
@@ -17,7 +17,8 @@ SAMPLES_PER_DIMENSION = 2
 DISAGREEMENT = 0.3
 
 BASELINES = ("knn", "linear_probe")
-"""What every user would compute by hand; a metric that contradicts both needs a reason."""
+"""Metrics that most users compute themselves. If the chosen metric contradicts one, the reader is
+told."""
 
 
 def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) -> tuple[str, ...]:
@@ -31,14 +32,14 @@ def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) 
     """
     if row.status != "ok":
         return ()
-    found = []
-    if _is_at_floor(row, metric):
-        found.append(f"at the noise floor ({row.noise_floor:.3f})")
+    hazards = []
+    if is_at_floor(row, metric):
+        hazards.append(f"at the noise floor ({row.noise_floor:.3f})")
     if _is_saturated(row.scores[metric], _maximum(metric, n_classes)):
-        found.append("saturated")
+        hazards.append("saturated")
     if _is_width_sensitive(metric) and _is_wide(row, n_samples):
-        found.append(f"{n_samples:,} samples for {row.feature_dim:,} dimensions")
-    return tuple(found)
+        hazards.append(f"{n_samples:,} samples for {row.feature_dim:,} dimensions")
+    return tuple(hazards)
 
 
 def diagnose(
@@ -61,14 +62,14 @@ def diagnose(
     """
     if not any(row.status == "ok" for row in rows):
         return []
-    found = diagnose_rows(
+    warnings = diagnose_rows(
         rows,
         metric=metric,
         n_samples=sum(class_counts.values()),
         n_classes=len(class_counts),
         agreement=agreement,
     )
-    return [*found, *_about_classes(class_counts)]
+    return [*warnings, *_about_classes(class_counts)]
 
 
 def diagnose_rows(
@@ -79,7 +80,7 @@ def diagnose_rows(
     n_classes: int,
     agreement: Mapping[str, float],
 ) -> list[str]:
-    """Hazards that the rows alone tell of, for those who have no labels.
+    """Hazards of the whole run that follow from its rows, for callers without labels.
 
     Args:
         rows: As in :func:`diagnose`.
@@ -101,7 +102,7 @@ def diagnose_rows(
 
 
 def _about_the_floor(ranked: Sequence[ModelRow], metric: str) -> list[str]:
-    low = sum(_is_at_floor(row, metric) for row in ranked)
+    low = sum(is_at_floor(row, metric) for row in ranked)
     if low == len(ranked):
         return [
             f"No model rises above the noise floor: {metric} is no higher than on shuffled labels. "
@@ -115,28 +116,28 @@ def _about_the_floor(ranked: Sequence[ModelRow], metric: str) -> list[str]:
 def _about_saturation(
     ranked: Sequence[ModelRow], metric: str, n_samples: int, n_classes: int
 ) -> list[str]:
-    found = []
-    told_elsewhere = _width_sensitive(ranked, n_samples)[0]
+    warnings = []
+    in_width_warning = _width_sensitive(ranked, n_samples)[0]
     for name in _by_importance(ranked, metric):
         full = _saturated(ranked, name, n_classes)
         if name == metric and not full:
             scores = [row.scores[name] for row in ranked]
             if (shared := scores.count(max(scores))) > 1:
-                found.append(
+                warnings.append(
                     f"{shared} models share the highest {name} exactly; their order is that of "
                     "the list."
                 )
-        elif name == metric or (full > 1 and name not in told_elsewhere):
+        elif name == metric or (full > 1 and name not in in_width_warning):
             cause = (
                 "the target is too easy for it"
                 if _is_held_out(name)
                 else "it is scored on the samples it was fitted on"
             )
-            found.append(
+            warnings.append(
                 f"{name} is saturated for {full} of {len(ranked)} models (within {NEAR_MAXIMUM} of "
                 f"its maximum, {_maximum(name, n_classes):g}) and cannot order them; {cause}."
             )
-    return found
+    return warnings
 
 
 def _about_width(
@@ -165,8 +166,8 @@ def _about_width(
 
 
 def voting_metrics(rows: Sequence[ModelRow], *, n_samples: int) -> list[str]:
-    """The computed metrics whose opinion on this run is worth counting in a consensus: those that
-    look at features, less the ones that reward mere width at this sample size.
+    """The computed metrics that count in a consensus: those that use features, without the ones
+    that reward width at this sample size.
 
     Args:
         rows: All rows; only the ranked ones are looked at.
@@ -211,15 +212,15 @@ def _about_agreement(
 
 
 def _about_duplicates(ranked: Sequence[ModelRow]) -> list[str]:
-    seen: dict[tuple[object, ...], list[str]] = {}
+    same_scores: dict[tuple[object, ...], list[str]] = {}
     for row in ranked:
         if len(row.scores) > 1 and row.feature_dim:
             key = (row.feature_dim, row.params, *sorted(row.scores.items()))
-            seen.setdefault(key, []).append(row.model_id)
+            same_scores.setdefault(key, []).append(row.model_id)
     return [
         f"{_and(names)} score the same on every metric: probably one checkpoint under "
         f"{len(names)} names."
-        for names in seen.values()
+        for names in same_scores.values()
         if len(names) > 1
     ]
 
@@ -234,11 +235,6 @@ def _about_classes(class_counts: Mapping[str, int]) -> list[str]:
         f"{len(small)} of {len(class_counts)} classes {verb} fewer than {SMALL_CLASS} samples "
         f"(fewest: {name!r} with {small[name]}); how well they are recognised is guesswork."
     ]
-
-
-def _is_at_floor(row: ModelRow, metric: str) -> bool:
-    low = row.intervals.get(metric, (row.scores[metric],))[0]
-    return row.noise_floor is not None and at_floor(low, row.noise_floor)
 
 
 def _is_saturated(score: float, maximum: float | None) -> bool:

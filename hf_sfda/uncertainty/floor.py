@@ -1,4 +1,4 @@
-"""The noise floor: what a metric gives when there is nothing to find."""
+"""The noise floor: the score of a metric on shuffled labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hf_sfda.types import ModelRow
+
 _SHARE = 0.95
 
 
 def noise_floor(permuted_scores: Sequence[float] | np.ndarray) -> float:
-    """The score that shuffled labels reach.
+    """The score that shuffled labels reach by chance.
 
     It is the smallest observed score that at least 95% of the shuffles do not exceed: the
     critical value of a one-sided permutation test at 5%. With fewer than 20 shuffles that is the
@@ -26,15 +28,26 @@ def noise_floor(permuted_scores: Sequence[float] | np.ndarray) -> float:
     return float(np.quantile(scores, _SHARE, method="higher")) if scores.size else float("nan")
 
 
-def at_floor(low: float, floor: float) -> bool:
-    """Whether a score cannot be told from chance.
+def at_floor(low: float, floor: float | None) -> bool:
+    """Whether a score cannot be distinguished from chance.
 
-    It can only if even the low end of its interval lies above the floor. Asking the interval and
-    not the score keeps lucky samples out; a metric that saturates on shuffled labels has its floor
-    at the top, and then nothing is above it, as it should be.
+    It can be only if the low end of its interval lies above the floor. The interval is used and not
+    the score, so that a lucky sample does not count as evidence. A metric that reaches its maximum
+    on shuffled labels has its floor there, and no score is above it.
 
     Args:
-        low: Low end of the score's interval.
-        floor: From :func:`noise_floor`; NaN (never measured) is below everything.
+        low: Low end of the score's interval; the score itself where there is no interval.
+        floor: From :func:`noise_floor`. A floor that was not measured (``None`` or NaN) is below
+            every score.
     """
-    return bool(low <= floor)
+    return floor is not None and bool(low <= floor)
+
+
+def is_at_floor(row: ModelRow, metric: str) -> bool:
+    """:func:`at_floor` of a ranked model under the metric that its noise floor was measured with.
+
+    Raises:
+        KeyError: The model has no score of this metric.
+    """
+    low = row.intervals.get(metric, (row.scores[metric],))[0]
+    return at_floor(low, row.noise_floor)

@@ -11,19 +11,19 @@ from hf_sfda.types import IntArray
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
 DEFAULT_GROUPS = 20
-"""Twenty re-computations a model; the standard error is then itself good to about 1/6."""
+"""Twenty re-computations a model. The relative error of the standard error is then about 1/6."""
 
 
 def jackknife_groups(labels: IntArray, *, n_groups: int = DEFAULT_GROUPS, seed: int) -> IntArray:
-    """Deal the samples out to groups, every class as evenly as it goes.
+    """Assign samples to groups, each class as evenly as possible.
 
-    The groups are a function of the labels and the seed, so all models share them; that is what
-    makes the pseudo-values of two models paired.
+    The groups depend on the labels and the seed only, so all models share them and their
+    pseudo-values are paired.
 
     Args:
         labels: (N,) classes.
         n_groups: Wanted number; never more than N.
-        seed: Which samples go together.
+        seed: Decides which samples share a group.
 
     Returns:
         (N,) group of each sample, 0..G-1, sizes equal to within one. Leaving one group out never
@@ -49,15 +49,15 @@ def group_jackknife(
     With h = N / n_g, the pseudo-value of group g is ``h * score(all) - (h - 1) * score(without
     g)`` (delete-a-group jackknife; Busing, Meijer & van der Leeden 1999). For a mean it is the
     mean over the group; for any smooth score the spread of the pseudo-values over sqrt(G) is the
-    standard error. They take the part of ``per_sample``, groups that of samples::
+    standard error. They are used in place of ``per_sample``, and groups in place of samples::
 
         pseudo = np.stack([group_jackknife(score_of(m), labels, seed=0) for m in models])  # (M, G)
         units = one_stratum(pseudo)
         resampled = paired_bootstrap(pseudo, units, n_resamples=1000, seed=0)
         summarise(values, resampled, 0.95, degrees_of_freedom=degrees_of_freedom(units))
 
-    They are shifted to average to the score itself. Left alone they would average to its
-    bias-corrected value, and the interval would belong to a number that nobody sees.
+    They are shifted so that their mean is the score itself. Without the shift their mean is the
+    bias-corrected score, and the interval would not belong to the number that is shown.
 
     Args:
         score_fn: (n,) sorted indices of the samples to use -> score.
@@ -87,5 +87,5 @@ def group_jackknife(
 
 
 def one_stratum(pseudo: FloatArray) -> IntArray:
-    """Labels for :func:`paired_bootstrap` over groups, which are all of one kind: (G,) zeros."""
+    """(G,) zeros: labels for :func:`paired_bootstrap` over groups, which are one stratum."""
     return np.zeros(pseudo.shape[-1], dtype=np.int64)

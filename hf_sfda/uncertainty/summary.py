@@ -1,11 +1,10 @@
-"""From resampled scores to what a reader wants to know about each model."""
+"""From resampled scores to intervals, P(best) and ties of each model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata, t
 
 from hf_sfda.errors import MetricError
 from hf_sfda.uncertainty.bootstrap import FloatArray
@@ -39,7 +38,7 @@ def summarise(
     *,
     degrees_of_freedom: float = np.inf,
 ) -> list[Uncertainty]:
-    """Intervals on score and rank, chance to be best, and ties, of every model.
+    """Intervals of score and rank, P(best), and ties of each model.
 
     Args:
         values: (M,) scores, higher is better.
@@ -96,6 +95,8 @@ def percentile_intervals(
 
 
 def _widen(resampled: FloatArray, confidence: float, degrees_of_freedom: float) -> FloatArray:
+    from scipy.stats import norm, t
+
     if np.isinf(degrees_of_freedom):
         return resampled
     tail = (1 - confidence) / 2
@@ -109,14 +110,16 @@ def _widen(resampled: FloatArray, confidence: float, degrees_of_freedom: float) 
 def _rank_intervals(
     resampled: FloatArray, ranks: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import rankdata
+
     tail = (1 - confidence) / 2
     descending = -_without_rounding(resampled)
     low = np.quantile(rankdata(descending, method="min", axis=1), tail, axis=0, method="lower")
     high = np.quantile(
         rankdata(descending, method="max", axis=1), 1 - tail, axis=0, method="higher"
     )
-    # Sorting noise pulls resampled ranks towards the middle of a crowded field; an interval that
-    # left out the rank printed beside it would only puzzle.
+    # Noise pulls resampled ranks towards the middle where many models are close. The interval is
+    # extended to contain the rank that is printed beside it.
     return np.minimum(low, ranks), np.maximum(high, ranks)
 
 

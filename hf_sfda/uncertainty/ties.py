@@ -1,10 +1,9 @@
-"""Which models cannot be told apart, at a level that holds for all comparisons at once."""
+"""Which models do not differ significantly, at a level that holds for all comparisons at once."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
 
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
@@ -29,8 +28,8 @@ def significant_differences(
     (Westfall & Young 1993; Romano & Wolf 2005). Using the joint distribution is what makes it
     sharper than Bonferroni: models scored on the same samples err together.
 
-    The standard errors are estimates too. With few units behind them their smallest one in a
-    crowd of pairs is far too small, so the critical value is carried from the normal to Student's
+    The standard errors are estimates too. With few units, the smallest standard error among many
+    pairs is far too small, so the critical value is carried from the normal to Student's
     t distribution at the same tail probability (twenty jackknife groups and twenty equal models:
     without it the family-wise error is 30% where 5% is promised).
 
@@ -47,6 +46,8 @@ def significant_differences(
     Returns:
         (M, M) symmetric, diagonal false. Time O(B M^2), memory bounded.
     """
+    from scipy.stats import norm, t
+
     n_resamples, n_models = resampled.shape
     differ = np.zeros((n_models, n_models), dtype=bool)
     if n_models < 2:
@@ -87,8 +88,8 @@ def tie_groups(
 
     Going down the ranking, the first model leads group 1; the first model that differs
     significantly from it leads group 2, and so on. Groups are contiguous by construction. Members
-    of neighbouring groups may be a tie too ("cannot be told apart" is not transitive); what is
-    promised is that every group's leader beats the leader before it.
+    of neighbouring groups may not differ either ("does not differ" is not transitive). The first
+    model of each group differs from the first model of the group before.
 
     Args:
         values: (M,) scores, higher is better.

@@ -8,7 +8,7 @@ from typing import Any
 from hf_sfda.report import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.types import ModelRow, Ranking
-from hf_sfda.uncertainty import at_floor
+from hf_sfda.uncertainty import is_at_floor
 
 
 def groups(ranking: Ranking) -> list[tuple[str, str, list[ModelRow]]]:
@@ -24,11 +24,6 @@ def groups(ranking: Ranking) -> list[tuple[str, str, list[ModelRow]]]:
         ("at the noise floor", "floor", low),
     ]  # fmt: skip
     return [group for group in groups if group[2]]
-
-
-def is_at_floor(row: ModelRow, metric: str) -> bool:
-    """Whether the score is not above the noise floor, the scores with shuffled labels."""
-    return row.noise_floor is not None and at_floor(limits(row, metric)[0], row.noise_floor)
 
 
 def limits(row: ModelRow, metric: str) -> tuple[float, float]:
