@@ -57,7 +57,7 @@ def ensure_torchvision() -> tuple[str, ...]:
         warnings.warn(
             f"torchvision {version} does not fit torch {torch.__version__}: its compiled operators "
             f"do not load. {', '.join(declared)} were declared without code, which is enough to "
-            "read and resize pictures. To be rid of this, install the torchvision that belongs to "
+            "read and resize images. To be rid of this, install the torchvision that belongs to "
             "this torch.",
             RuntimeWarning,
             stacklevel=2,

@@ -497,7 +497,7 @@ def test_menus_offer_what_there_is_with_how_many():
 
 def test_a_board_that_ranked_nobody_says_so_and_has_nothing_to_filter():
     root = parse(fragments.leaderboard(view(make_ranking({})), snapshot()))
-    assert "Nothing could be ranked on me/plants; the reasons stand below." in root.words
+    assert "Nothing could be ranked on me/plants; the reasons are below." in root.words
     assert "layer.3.weight holds NaN" in root.words
     assert list(root.all("input", "select")) == []
     assert "Click a heading" not in root.words

@@ -167,7 +167,7 @@ PLAN = Plan(
 
 def test_a_plan_in_words():
     assert PLAN.sentences == (
-        "me/shapes: 1,000 of 50,000 pictures of the split train, 2 classes (column label: a, b); "
+        "me/shapes: 1,000 of 50,000 images of the split train, 2 classes (column label: a, b); "
         "3 left out: no label.",
         "1 model to rank; 1 left out, with the reason in the table.",
         "1.2 GB of weights to download.",

@@ -23,7 +23,7 @@ from hf_sfda.target.folder import OUTSIDE, Layout, arrange
 from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
 from hf_sfda.target.walk import Files, is_system_name
 
-SHAPE = "Zip one folder of pictures a class: daisy/1.jpg, rose/1.jpg and so on."
+SHAPE = "Zip one folder of images a class: daisy/1.jpg, rose/1.jpg and so on."
 
 _CHUNK = 1 << 20
 _SUSPICIOUS = 50_000_000
@@ -49,13 +49,13 @@ class Entry:
         info: The entry in the zip.
         parts: Its path in the archive.
         suffix: The suffix of the unpacked file.
-        picture: Whether its first bytes are those of an image format.
+        image: Whether its first bytes are those of an image format.
     """
 
     info: zipfile.ZipInfo
     parts: tuple[str, ...]
     suffix: str
-    picture: bool
+    image: bool
 
 
 def read_archive(file: Path, out: Path, limits: Limits) -> None:
@@ -130,7 +130,7 @@ def _check_directory(file: Path, limits: Limits) -> None:
     if count > limits.files or directory > limits.files * _DIRECTORY:
         raise UploadError(
             f"The zip lists {count:,} files ({show_bytes(directory)} of names); at most "
-            f"{limits.files:,} files are taken here. Zip a sample of the pictures."
+            f"{limits.files:,} files are taken here. Zip a sample of the images."
         )
 
 
@@ -140,22 +140,22 @@ def _check_size(infos: Sequence[zipfile.ZipInfo], packed: int, limits: Limits) -
     if len(infos) > limits.files:
         raise UploadError(
             f"The zip holds {len(infos):,} files; at most {limits.files:,} are taken here. "
-            "Zip a sample of the pictures."
+            "Zip a sample of the images."
         )
     total = sum(info.file_size for info in infos)
     if total > limits.unpacked_bytes:
         raise _too_much(total, limits)
     if total > _SUSPICIOUS and total > _RATIO * packed:
         raise UploadError(
-            f"The zip of {show_bytes(packed)} would unpack to {show_bytes(total)}: pictures do "
-            "not shrink like that. Zip the pictures themselves."
+            f"The zip of {show_bytes(packed)} would unpack to {show_bytes(total)}: images do "
+            "not shrink like that. Zip the images themselves."
         )
 
 
 def _too_much(total: int, limits: Limits) -> UploadError:
     return UploadError(
         f"The zip unpacks to {show_bytes(total)}; at most {show_bytes(limits.unpacked_bytes)} are "
-        "taken here. Zip a sample of the pictures, or make them smaller."
+        "taken here. Zip a sample of the images, or make them smaller."
     )
 
 
@@ -212,11 +212,11 @@ def _find_images(
         kind, suffix = image_suffix(head), PurePosixPath(parts[-1]).suffix.lower()
         if kind is not None or suffix in SUFFIXES or suffix in UNREADABLE_SUFFIXES:
             entries.append(Entry(info, parts, kind or suffix, kind is not None))
-    if not any(entry.picture for entry in entries):
+    if not any(entry.image for entry in entries):
         tables = [parts[-1] for _, parts in files if parts[-1].lower().endswith((".csv", ".tsv"))]
         hint = f" Upload {_quoted(tables[0])} by itself." if tables else ""
         raise UploadError(
-            f"None of the {len(files):,} files in the zip is a picture (by their first bytes)."
+            f"None of the {len(files):,} files in the zip is an image (by their first bytes)."
             f"{hint} {SHAPE}"
         )
     return entries
@@ -274,7 +274,7 @@ def _layout(paths: Sequence[str]) -> Layout:
 
 def _outside(count: int, total: int, example: str) -> UploadError:
     return UploadError(
-        f"{count:,} of {total:,} pictures lie outside class folders, such as {_quoted(example)}. "
+        f"{count:,} of {total:,} images lie outside class folders, such as {_quoted(example)}. "
         f"{SHAPE}"
     )
 
@@ -340,7 +340,7 @@ def _write(
         pixels += _checked_pixels(path, entry, limits)
         if pixels > limits.pixels:
             raise UploadError(
-                f"The pictures have more than {show_count(limits.pixels)} pixels together, which "
+                f"The images have more than {show_count(limits.pixels)} pixels together, which "
                 "is the most that is taken here. Zip a sample of them, or make them smaller."
             )
 
@@ -355,7 +355,7 @@ def _checked_pixels(path: Path, entry: Entry, limits: Limits) -> int:
     if width * height > limits.image_pixels:
         raise UploadError(
             f"{_quoted('/'.join(entry.parts))} has {width:,} x {height:,} pixels; at most "
-            f"{show_count(limits.image_pixels)} are taken in a picture. Make it smaller."
+            f"{show_count(limits.image_pixels)} are taken in an image. Make it smaller."
         )
     return width * height
 

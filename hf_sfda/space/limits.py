@@ -101,7 +101,7 @@ class Limits:
             f"at most {show_count(self.params)} parameters, {show_bytes(self.download_bytes)} of "
             f"downloads and {show_seconds(self.seconds)}; an upload may have "
             f"{show_bytes(self.upload_bytes)}, {self.files:,} files and "
-            f"{show_count(self.image_pixels)} pixels a picture. The command line has no limits."
+            f"{show_count(self.image_pixels)} pixels an image. The command line has no limits."
         )
 
 

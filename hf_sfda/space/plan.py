@@ -110,7 +110,7 @@ class Plan:
     def sentences(self) -> tuple[str, ...]:
         """The plan in sentences: data, models, downloads and time."""
         of = f" of {self.n_available:,}" if self.n_available > self.n_samples else ""
-        kind = {"image": "pictures", "text": "texts"}[self.modality]
+        kind = {"image": "images", "text": "texts"}[self.modality]
         lost = "".join(f"; {count:,} left out: {why}" for why, count in self.left_out.items())
         skipped = len(self.models) - self.n_models
         without = f"; {skipped} left out, with the reason in the table" if skipped else ""

@@ -20,7 +20,7 @@ from hf_sfda.space.archive import read_archive
 from hf_sfda.space.limits import Limits, show_bytes
 
 WANTED = (
-    "Upload a zip with one folder of pictures a class, or a csv or tsv with a header and a column "
+    "Upload a zip with one folder of images a class, or a csv or tsv with a header and a column "
     "for the class."
 )
 
@@ -30,8 +30,8 @@ _OTHERS = {
     b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a rar archive",
     b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive", b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"PAR1": "a parquet file", b"ARROW1": "an arrow file", b"%PDF": "a PDF",
-    b"\x89PNG": "a single picture", b"\xff\xd8\xff": "a single picture",
-    b"GIF8": "a single picture",
+    b"\x89PNG": "a single image", b"\xff\xd8\xff": "a single image",
+    b"GIF8": "a single image",
     b"\xd0\xcf\x11\xe0": "an old Office file",
 }  # fmt: skip
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")

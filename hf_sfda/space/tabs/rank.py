@@ -73,7 +73,7 @@ def _data_fields() -> list[gr.components.Component]:
         label="Dataset id", placeholder="org/name or org/name:config", elem_id="dataset-id"
     )
     upload = gr.File(
-        label="A zip with one folder of pictures a class, or a csv of texts and labels",
+        label="A zip with one folder of images a class, or a csv of texts and labels",
         file_types=[".zip", ".csv", ".tsv"],
         visible=False,
         elem_id="upload",
@@ -119,8 +119,8 @@ def _settings_fields(limits: Limits) -> list[gr.components.Component]:
             label="Sort by",
         ),
         gr.Textbox(label="Split", placeholder="train"),
-        gr.Textbox(label="Column with the picture or text", placeholder="found by itself"),
-        gr.Textbox(label="Column with the label", placeholder="found by itself"),
+        gr.Textbox(label="Column with the image or text", placeholder="inferred"),
+        gr.Textbox(label="Column with the label", placeholder="inferred"),
     ]
 
 
