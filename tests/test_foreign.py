@@ -301,7 +301,9 @@ def test_rows_whose_settings_cannot_be_read_are_refused(tmp_path, column, text):
     run = make_run(make_ranking())
     rows = [{**row, column: text} for row in run.rows]
     (tmp_path / "rows.parquet").write_bytes(dump_rows(rows))
-    with pytest.raises(PublishError, match=r"rows.parquet holds settings that are no JSON object"):
+    with pytest.raises(
+        PublishError, match=r"rows.parquet holds settings that are not a JSON object"
+    ):
         read_results(tmp_path / "rows.parquet", "rows.parquet")
 
 

@@ -340,8 +340,11 @@ def test_a_newer_schema_is_refused_and_nothing_written(hub, run, tmp_path):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"data/train-00000-of-00001.parquet": other_table()}, "is no results dataset: it holds"),
-        ({"train.csv": "a,b"}, "is no results dataset: it holds train.csv"),
+        (
+            {"data/train-00000-of-00001.parquet": other_table()},
+            "is not a results dataset: it holds",
+        ),
+        ({"train.csv": "a,b"}, "is not a results dataset: it holds train.csv"),
         ({"data/x/0123456789abcdef.parquet": other_table()}, "was not written by hf-sfda"),
         ({"data/x/0123456789abcdef.parquet": b"PAR1"}, "cannot be read as parquet"),
         (

@@ -310,7 +310,7 @@ def test_a_path_is_never_a_dataset_or_a_model(hub, jobs, name, tmp_path):
             job.plan()
         return
     for request in (RankRequest(dataset=name), RankRequest(dataset="a/b", models=(name,))):
-        with pytest.raises(ConfigError, match="no Hub id"):
+        with pytest.raises(ConfigError, match="not a Hub id"):
             jobs.open(request)
     assert not list((jobs._home).iterdir())
 

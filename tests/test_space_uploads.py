@@ -315,7 +315,7 @@ def test_ten_gigabytes_are_refused_unread(tmp_path):
         (END + bytes(18), "x.zip", "is empty"),
         (b"PK\x03\x04" + bytes(100), "x.zip", "cut off"),
         (b"text,label\n\xff\xfe\n", "x.csv", "not UTF-8 after line 1"),
-        ("text,label\nä,b\n".encode("utf-16"), "x.csv", "no UTF-8 text"),
+        ("text,label\nä,b\n".encode("utf-16"), "x.csv", "not UTF-8 text"),
         (b"text,label\na\0,b\n", "x.csv", "a NUL byte after line 1"),
         (b"text,label\n\xc3", "x.csv", "half a letter"),
         (b"text\na\nb\n", "x.csv", "one column"),

@@ -47,7 +47,9 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
     from hf_sfda.typed import expanded
 
     if token is not None and token_file is not None:
-        raise ConfigError("Both --token and --token-file are given; keep one, best --token-file.")
+        raise ConfigError(
+            "Both --token and --token-file are given; keep one, preferably --token-file."
+        )
     if token is not None:
         keep_secret(token)
         if not _is_token(token):

@@ -155,15 +155,15 @@ def _warnings(
     warnings = []
     if lost:
         warnings.append(
-            f"{len(lost)} ranked models took no part, for their features are no longer stored: "
+            f"{len(lost)} ranked models were left out, because their features are no longer stored: "
             f"{', '.join(lost)}."
         )
     first = next(row.model_id for row in ranking.ranked if row.model_id in members)
     best = ensemble.steps[0].models[0]
     if best != first:
         warnings.append(
-            f"The best single model here is {best}, while {first} leads the ranking: here a model "
-            f"is judged by its {ensemble.criterion.replace('_', '-')} before self-challenge, there "
-            f"by {ranking.metric}."
+            f"The best single model here is {best}, while {first} leads the ranking: here models "
+            f"are compared by their {ensemble.criterion.replace('_', '-')} before self-challenge, "
+            f"there by {ranking.metric}."
         )
     return warnings

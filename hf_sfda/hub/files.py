@@ -87,7 +87,7 @@ def shard_names(index: str) -> list[str]:
         if not isinstance(name, str) or not _is_inside(name):
             raise ValueError("points outside its folder")
         if not name.endswith(".safetensors"):
-            raise ValueError(f"names {name}, which is no safetensors file")
+            raise ValueError(f"names {name}, which is not a safetensors file")
     return sorted(names)
 
 

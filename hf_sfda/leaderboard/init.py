@@ -75,7 +75,9 @@ class InitStep:
             api.create_repo(self.repo.id, repo_type=self.repo.kind, private=self.private)
         sha = find_head(api, self.repo)
         if sha is None:
-            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+            raise PublishError(
+                f"{self.repo} was created but is no longer there; run the same command."
+            )
         return sha
 
 

@@ -136,7 +136,7 @@ def _compared(
     if by_sample and {len(one) for one in contributions} != {n_samples}:
         raise PublishError(
             f"The measurements of {pair[0].model_id} and {pair[1].model_id} are not of the "
-            f"{n_samples:,} samples that the board says. Remove them from the repository; the next "
+            f"{n_samples:,} samples of this leaderboard. Remove them from the repository; the next "
             "update measures these models again."
         )
     labelled = target if by_sample else None

@@ -115,7 +115,7 @@ def _target(entry: Any, scoring: Mapping[str, Any], name: str) -> RankConfig:
     dataset = options.pop("id")
     if dataset is None or not _HUB_ID.fullmatch(dataset) or "@" in dataset:
         raise ConfigError(
-            f"{name}: {dataset!r} is no dataset on the Hub. Write org/name or org/name:config; "
+            f"{name}: {dataset!r} is not a dataset on the Hub. Write org/name or org/name:config; "
             "what a Job measures must lie where the Job can get it."
         )
     try:
@@ -127,7 +127,7 @@ def _target(entry: Any, scoring: Mapping[str, Any], name: str) -> RankConfig:
 def _model(entry: Any, name: str) -> str:
     if not isinstance(entry, str) or not _HUB_ID.fullmatch(entry) or ":" in entry:
         raise ConfigError(
-            f"{name}, models: {entry!r} is no model on the Hub. Write org/name or "
+            f"{name}, models: {entry!r} is not a model on the Hub. Write org/name or "
             "org/name@revision."
         )
     return entry

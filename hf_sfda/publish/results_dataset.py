@@ -116,7 +116,9 @@ class ResultsCommit:
             )
         sha = find_head(api, self.repo)
         if sha is None:
-            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+            raise PublishError(
+                f"{self.repo} was created but is no longer there; run the same command."
+            )
         if set(list_files(api, self.repo, sha)) - {".gitattributes"}:
             raise MovedError(f"{self.repo} was made by somebody else in the meantime.")
         return sha
@@ -207,7 +209,7 @@ def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) 
     foreign = [p for p in paths if not _HARMLESS.fullmatch(p) and not _OURS.fullmatch(p)]
     if foreign:
         raise PublishError(
-            f"{repo} is no results dataset: it holds {foreign[0]}"
+            f"{repo} is not a results dataset: it holds {foreign[0]}"
             + (f" and {len(foreign) - 1} more files" if len(foreign) > 1 else "")
             + f". Publish to a repository of its own, such as --to {repo.namespace}/results"
         )

@@ -201,7 +201,7 @@ def read_results(path: Path, name: str) -> list[Row]:
     version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode(errors="replace")
     if not (version.isascii() and version.isdigit()):
         raise PublishError(
-            f"{name} was not written by hf-sfda, so this is no results dataset. "
+            f"{name} was not written by hf-sfda, so this is not a results dataset. "
             "Publish to a repository of its own: --to YOU/results"
         )
     if int(version) > SCHEMA_VERSION:
@@ -234,7 +234,7 @@ def _check_documents(rows: Iterable[Row], name: str) -> None:
             valid = False
         if not valid:
             raise PublishError(
-                f"{name} holds settings that are no JSON object: somebody changed it. "
+                f"{name} holds settings that are not a JSON object: somebody changed it. "
                 "Put it back as it was, or remove it from the repository; nothing was changed."
             )
 

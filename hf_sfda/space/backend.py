@@ -111,7 +111,7 @@ class Backend:
         if not names:
             raise ConfigError(snapshot.problem or f"{snapshot.repo.id} holds no results yet.")
         if name and name not in names:
-            raise ConfigError(f"There is no board {name!r}. Boards: {listing(names)}.")
+            raise ConfigError(f"There is no leaderboard {name!r}. Leaderboards: {listing(names)}.")
         view = self.view(name, snapshot=snapshot)
         assert view is not None
         if metric and metric not in view.metrics:

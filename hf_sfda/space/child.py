@@ -214,7 +214,9 @@ class Child:
                 try:
                     self._events.put(read_json(line))
                 except ValueError:
-                    logger.warning("A job said what is no event (%d characters).", len(line))
+                    logger.warning(
+                        "A job wrote a line that is not an event (%d characters).", len(line)
+                    )
         finally:
             self._events.put(None)
 

@@ -144,8 +144,8 @@ def explained(error: SfdaError, view: View | None = None) -> str:
     if isinstance(error, StoreError) and view is not None and view.leaderboard is not None:
         data = view.ranking.dataset
         return fragments.error(
-            "The results of this board do not hold what that takes, and its features are not on "
-            f"this server. Rank these models under “Rank my dataset” ({data['id']}, "
+            "The results of this leaderboard contain no scores of single samples, and its features "
+            f"are not on this server. Rank these models under “Rank my dataset” ({data['id']}, "
             f"{data['n_samples']:,} samples); then it works on your own ranking."
         )
     return fragments.error(bounded(redact(str(error))))

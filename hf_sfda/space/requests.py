@@ -172,7 +172,7 @@ def check_dataset(dataset: str) -> None:
     name, colon, config = dataset.partition(":")
     if not _is_hub_id(name) or (colon and not config) or _NAMES.search(config):
         raise ConfigError(
-            f"The dataset {_short(dataset)} is no Hub id. Give it as org/name or org/name:config, "
+            f"The dataset {_short(dataset)} is not a Hub id. Give it as org/name or org/name:config, "
             "as on its page on the Hub, or upload a file."
         )
 
@@ -186,7 +186,7 @@ def check_model(model: str) -> None:
     name, at, revision = model.partition("@")
     if not _is_hub_id(name) or (at and not _is_revision(revision)):
         raise ConfigError(
-            f"The model {_short(model)} is no Hub id. Give models as org/name or "
+            f"The model {_short(model)} is not a Hub id. Give models as org/name or "
             "org/name@revision, one a line, as on their pages on the Hub."
         )
 

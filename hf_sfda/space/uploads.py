@@ -173,7 +173,7 @@ def _copy_text(file: Path, out: Path) -> int:
 
 def _no_text(lines: int, what: str) -> UploadError:
     return UploadError(
-        f"The table is no UTF-8 text: {what} after line {lines:,}. Save it as `CSV UTF-8`."
+        f"The table is not UTF-8 text: {what} after line {lines:,}. Save it as `CSV UTF-8`."
     )
 
 

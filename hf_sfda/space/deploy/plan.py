@@ -109,6 +109,6 @@ def _hardware_step(api: HfApi, repo: Repo, options: Options) -> ChangeHardware |
 def _check_sleep(options: Options, now: str) -> None:
     if options.sleep is not None and (options.hardware or now) == FREE_HARDWARE:
         raise ConfigError(
-            f"{FREE_HARDWARE} sleeps after 48 hours, which nobody can change. Leave out --sleep, "
+            f"{FREE_HARDWARE} sleeps after 48 hours, which cannot be changed. Leave out --sleep, "
             "or choose other hardware."
         )

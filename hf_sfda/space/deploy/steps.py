@@ -186,7 +186,9 @@ class UploadFiles:
         """The commit of a Space that was just created."""
         sha = find_head(api, self.repo)
         if sha is None:
-            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+            raise PublishError(
+                f"{self.repo} was created but is no longer there; run the same command."
+            )
         if set(list_files(api, self.repo, sha)) - _BY_THE_HUB:
             raise MovedError(f"Somebody else wrote to {self.repo} as soon as it was made.")
         return sha
@@ -273,7 +275,7 @@ def _setting_lines(
             lines.append(f"- variable {name}={before[name]}\n")
         lines.append(f"+ variable {name}={value}\n")
     lines += [
-        f"+ secret {name}, from your environment; set whatever it is now, which nobody can read\n"
+        f"+ secret {name}, from your environment; its current value cannot be read\n"
         for name in secrets
     ]
     return lines
