@@ -155,8 +155,8 @@ def _warnings(
     warnings = []
     if lost:
         warnings.append(
-            f"{len(lost)} ranked models were left out, because their features are no longer stored: "
-            f"{', '.join(lost)}."
+            f"{len(lost)} ranked models were left out, because their features are no longer "
+            f"stored: {', '.join(lost)}."
         )
     first = next(row.model_id for row in ranking.ranked if row.model_id in members)
     best = ensemble.steps[0].models[0]

@@ -178,8 +178,8 @@ def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or _DRIVE.match(name):
         raise UploadError(
-            f"The zip holds the name {_quoted(name)}, which leads outside it or is not a plain path. "
-            "Make it again from inside the folder, with / between folders."
+            f"The zip holds the name {_quoted(name)}, which leads outside it or is not a plain "
+            "path. Make it again from inside the folder, with / between folders."
         )
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

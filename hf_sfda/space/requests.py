@@ -172,8 +172,8 @@ def check_dataset(dataset: str) -> None:
     name, colon, config = dataset.partition(":")
     if not _is_hub_id(name) or (colon and not config) or _NAMES.search(config):
         raise ConfigError(
-            f"The dataset {_short(dataset)} is not a Hub id. Give it as org/name or org/name:config, "
-            "as on its page on the Hub, or upload a file."
+            f"The dataset {_short(dataset)} is not a Hub id. Give it as org/name or "
+            "org/name:config, as on its page on the Hub, or upload a file."
         )
 
 
