@@ -23,7 +23,7 @@ from hf_sfda.publish.rows import make_run
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import View, view_of
-from hf_sfda.space.plan import Plan, PlannedModel
+from hf_sfda.space.plan import JobPlan, PlannedModel
 from hf_sfda.space.previews import Preview
 from hf_sfda.space.results import Snapshot, leaderboard_name
 from hf_sfda.space.state import CandidateState, JobState
@@ -226,8 +226,8 @@ def ensemble_of(name: str, **given: Any) -> dict[str, Any]:
     }
 
 
-def plan_of(name: str) -> Plan:
-    return Plan(
+def plan_of(name: str) -> JobPlan:
+    return JobPlan(
         name, SHA, name, "image", name, name, 100, 200, (name, "b"), {name: 3},
         (
             PlannedModel(name, SHA, 1_000_000, 4_000_000, False, None),

@@ -391,12 +391,12 @@ print(heavy, file=sys.stderr)
 
 
 def test_a_plan_loads_neither_torch_nor_transformers(zoo, hub_env, tmp_path):
-    from hf_sfda.space.worker import Work
+    from hf_sfda.space.worker import WorkerInput
 
     push_shapes("me/shapes")
     (tmp_path / "job" / "work").mkdir(parents=True)
     request = RankRequest(dataset="me/shapes", models=("acme/one",))
-    work = Work(request, Limits(), tmp_path / "job", None, None, print)
+    work = WorkerInput(request, Limits(), tmp_path / "job", None, None, print)
     done = subprocess.run(
         [sys.executable, "-c", _LOADED, "plan"], input=json.dumps(work.message()) + "\n",
         env=hub_env, cwd=tmp_path / "job" / "work", capture_output=True, text=True, timeout=120,

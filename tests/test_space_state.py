@@ -10,7 +10,14 @@ import pytest
 
 from hf_sfda.hub import keep_secret
 from hf_sfda.space.events import DownloadLimitError, EventProgress, json_lines
-from hf_sfda.space.plan import Load, Plan, PlannedModel, about, estimate, skip_large_downloads
+from hf_sfda.space.plan import (
+    JobPlan,
+    ModelLoad,
+    PlannedModel,
+    about,
+    estimate,
+    skip_large_downloads,
+)
 from hf_sfda.space.state import JobState, apply
 from hf_sfda.types import Candidate
 from tests.report_fixture import example_ranking
@@ -153,7 +160,7 @@ def test_an_event_is_a_line_without_secrets():
 
 # -- the plan
 
-PLAN = Plan(
+PLAN = JobPlan(
     dataset="me/shapes", revision="abc", split="train", modality="image", input_column="image",
     label_column="label", n_samples=1000, n_available=50_000, class_names=("a", "b"),
     left_out={"no label": 3},
@@ -179,7 +186,7 @@ def test_a_plan_in_words():
 
 
 def test_a_plan_survives_json():
-    assert Plan.from_dict(json.loads(json.dumps(PLAN.to_dict()))) == PLAN
+    assert JobPlan.from_dict(json.loads(json.dumps(PLAN.to_dict()))) == PLAN
 
 
 @pytest.mark.parametrize(
@@ -198,7 +205,7 @@ def test_time_in_words(low, high, said):
 
 def test_the_guess_grows_with_what_costs_and_holds_what_was_measured():
     def guess(params=86_000_000, fetch=0, samples=1000, modality="image", cores=1, **more):
-        loads = [Load(params, fetch, **more)]
+        loads = [ModelLoad(params, fetch, **more)]
         return estimate(loads, samples=samples, modality=modality, device="cpu", cores=cores)
 
     base = guess()

@@ -83,7 +83,7 @@ RenewOption = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(
-        help="A results dataset that keeps itself up to date.", no_args_is_help=True
+        help="A results dataset that is updated automatically.", no_args_is_help=True
     )
     group.command("init", epilog=_INIT)(init)
     group.command("update")(update)

@@ -42,8 +42,8 @@ _LONGEST = 80  # characters of a class name; its bytes are limited, too, by the 
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A file of the archive that may be an image.
+class ArchiveFile:
+    """A file of the uploaded archive that may be an image.
 
     Attributes:
         info: The entry in the zip.
@@ -204,14 +204,14 @@ def _is_junk(parts: tuple[str, ...]) -> bool:
 
 def _find_images(
     archive: zipfile.ZipFile, files: Sequence[tuple[zipfile.ZipInfo, tuple[str, ...]]]
-) -> list[Entry]:
+) -> list[ArchiveFile]:
     entries = []
     for info, parts in files:
         with archive.open(info) as opened:
             head = opened.read(32)
         kind, suffix = image_suffix(head), PurePosixPath(parts[-1]).suffix.lower()
         if kind is not None or suffix in SUFFIXES or suffix in UNREADABLE_SUFFIXES:
-            entries.append(Entry(info, parts, kind or suffix, kind is not None))
+            entries.append(ArchiveFile(info, parts, kind or suffix, kind is not None))
     if not any(entry.image for entry in entries):
         tables = [parts[-1] for _, parts in files if parts[-1].lower().endswith((".csv", ".tsv"))]
         hint = f" Upload {_quoted(tables[0])} by itself." if tables else ""
@@ -222,7 +222,7 @@ def _find_images(
     return entries
 
 
-def _folders(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+def _folders(entries: Sequence[ArchiveFile]) -> list[tuple[str, ...]]:
     """The folder of each entry: (class,) or (split, class).
 
     Raises:
@@ -321,7 +321,7 @@ def class_name(folder: str) -> str:
 
 def _write(
     archive: zipfile.ZipFile,
-    entries: Sequence[Entry],
+    entries: Sequence[ArchiveFile],
     folders: Sequence[tuple[str, ...]],
     out: Path,
     limits: Limits,
@@ -345,7 +345,7 @@ def _write(
             )
 
 
-def _checked_pixels(path: Path, entry: Entry, limits: Limits) -> int:
+def _checked_pixels(path: Path, entry: ArchiveFile, limits: Limits) -> int:
     """The number of pixels that an image's header states; 0 if the header is unreadable.
 
     Raises:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hf_sfda.compare import Comparison
     from hf_sfda.space.backend import View
-    from hf_sfda.space.jobs import JobState, Plan
+    from hf_sfda.space.jobs import JobPlan, JobState
     from hf_sfda.space.previews import Preview
     from hf_sfda.space.results import Snapshot
 
@@ -133,7 +133,7 @@ def ensemble(result: Mapping[str, Any]) -> str:
     )
 
 
-def plan(planned: Plan) -> str:
+def plan(planned: JobPlan) -> str:
     """The plan of a job."""
     return _render("plan.html.j2", plan=planned)
 

@@ -27,7 +27,7 @@ from hf_sfda.errors import JobError
 from hf_sfda.hub import explain, redact
 from hf_sfda.space.child import TICK
 from hf_sfda.space.events import Event, EventProgress
-from hf_sfda.space.plan import Load, Plan, estimate
+from hf_sfda.space.plan import JobPlan, ModelLoad, estimate
 from hf_sfda.space.target_io import read_target
 from hf_sfda.space.worker import extracted, read_candidates, write_candidates
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hf_sfda.space.jobs import Job
     from hf_sfda.types import Candidate
 
-Step = Callable[[str, Mapping[str, Any], str, int], Iterator[Event | None]]
+GpuStep = Callable[[str, Mapping[str, Any], str, int], Iterator[Event | None]]
 
 _SHORTEST, _LONGEST = 30, 240
 """Limits of the GPU seconds to request. A fork needs many seconds to start; and a visitor's daily
@@ -49,11 +49,11 @@ def is_zero_gpu() -> bool:
 
 
 @cache
-def register() -> Step:
+def register() -> GpuStep:
     """Decorate :func:`extract` with ``spaces.GPU``; must be called before the Space is launched."""
     import spaces
 
-    step: Step = spaces.GPU(extract, duration=_seconds)
+    step: GpuStep = spaces.GPU(extract, duration=_seconds)
     if is_zero_gpu():
         _import_for_forks()
     return step
@@ -118,15 +118,15 @@ def _extract_on_gpu(job: Job, store: str, deadline: float) -> Generator[Event | 
             yield event
 
 
-def gpu_seconds(plan: Plan) -> int:
+def gpu_seconds(plan: JobPlan) -> int:
     """Seconds of GPU to request: the upper estimate for running the models of a plan.
 
     Downloads and scoring are not included, because they run without the GPU.
     """
     models = [model for model in plan.models if model.skip is None]
     known = {"samples": plan.n_samples, "modality": plan.modality, "device": "gpu", "cores": 1}
-    run = estimate([Load(model.params or 0) for model in models], **known)[1]  # type: ignore[arg-type]
-    score = estimate([Load(0, extracted=True) for _ in models], **known)[1]  # type: ignore[arg-type]
+    run = estimate([ModelLoad(model.params or 0) for model in models], **known)[1]  # type: ignore[arg-type]
+    score = estimate([ModelLoad(0, extracted=True) for _ in models], **known)[1]  # type: ignore[arg-type]
     start = estimate([], **known)[1]  # type: ignore[arg-type]
     return round(min(_LONGEST, max(_SHORTEST, run - score + start)))
 

@@ -27,17 +27,17 @@ from hf_sfda.space import gpu
 from hf_sfda.space.child import TICK, Child, environment
 from hf_sfda.space.events import Event
 from hf_sfda.space.limits import Limits, show_seconds
-from hf_sfda.space.plan import Device, Plan, PlannedModel
+from hf_sfda.space.plan import Device, JobPlan, PlannedModel
 from hf_sfda.space.requests import RankRequest, command
 from hf_sfda.space.state import CandidateState, JobState, apply
-from hf_sfda.space.worker import Work
+from hf_sfda.space.worker import WorkerInput
 
 if TYPE_CHECKING:
     from hf_sfda.compare import Comparison
     from hf_sfda.space.previews import Preview
     from hf_sfda.types import Ranking, Target
 
-__all__ = ["CandidateState", "Job", "JobState", "Jobs", "Plan", "PlannedModel", "apply"]
+__all__ = ["CandidateState", "Job", "JobPlan", "JobState", "Jobs", "PlannedModel", "apply"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Job:
         self.created = time.monotonic()
         self._jobs = jobs
         self._token = token or None
-        self._plan: Plan | None = None
+        self._plan: JobPlan | None = None
         self._child: Child | None = None
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class Job:
         return self.directory / "run"
 
     @property
-    def planned(self) -> Plan | None:
+    def planned(self) -> JobPlan | None:
         """The result of :meth:`plan`; ``None`` before it was called."""
         return self._plan
 
@@ -105,13 +105,13 @@ class Job:
         """The end of the latest process's stderr, for the log; do not show it to visitors."""
         return self._child.stderr_tail if self._child is not None else ""
 
-    def plan(self) -> Plan:
+    def plan(self) -> JobPlan:
         """Draw the sample and find the candidates, without downloading weights.
 
         Raises:
             JobError: The request cannot be fulfilled; the message tells the visitor why.
         """
-        self._plan = Plan.from_dict(self._ask("plan")["plan"])
+        self._plan = JobPlan.from_dict(self._ask("plan")["plan"])
         return self._plan
 
     def rank(self) -> Iterator[JobState]:
@@ -256,10 +256,10 @@ class Job:
         finally:
             child.kill()
 
-    def work(self) -> Work:
+    def work(self) -> WorkerInput:
         """The input of a child process of this job, without the token."""
         device: Device | None = "gpu" if gpu.is_zero_gpu() else None
-        return Work(
+        return WorkerInput(
             self.request, self._jobs.limits, self.directory, device, None, lambda event: None
         )
 
@@ -298,7 +298,7 @@ class Job:
         plan = self._plan
         if plan is None:
             event = yield from self._ask_stepwise("plan")
-            plan = self._plan = Plan.from_dict(event["plan"])
+            plan = self._plan = JobPlan.from_dict(event["plan"])
         yield {"event": "candidates", "rows": plan.rows}
         yield {"event": "stage", "stage": "queued"}
         yield from self._wait_for_slot(self._jobs.ranking)

@@ -60,7 +60,7 @@ class PlannedModel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """What :meth:`hf_sfda.space.jobs.Job.rank` will do.
 
     Attributes:
@@ -140,7 +140,7 @@ class Plan:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, values: Mapping[str, Any]) -> JobPlan:
         """Parse a document that :meth:`to_dict` wrote."""
         arguments = {key: values[key] for key in cls.__dataclass_fields__}
         arguments["class_names"] = tuple(arguments["class_names"])
@@ -150,7 +150,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Load:
+class ModelLoad:
     """The work that one model needs.
 
     Attributes:
@@ -165,7 +165,7 @@ class Load:
 
 
 def estimate(
-    loads: Iterable[Load], *, samples: int, modality: Modality, device: Device, cores: int
+    loads: Iterable[ModelLoad], *, samples: int, modality: Modality, device: Device, cores: int
 ) -> tuple[float, float]:
     """Estimate how long a ranking takes, from the sizes of models and sample.
 

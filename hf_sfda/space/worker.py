@@ -28,8 +28,8 @@ from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits, show_bytes, show_seconds
 from hf_sfda.space.plan import (
     Device,
-    Load,
-    Plan,
+    JobPlan,
+    ModelLoad,
     PlannedModel,
     about,
     estimate,
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkerInput:
     """The input of one child process.
 
     Attributes:
@@ -95,7 +95,9 @@ class Work:
         }
 
     @classmethod
-    def from_message(cls, values: Mapping[str, Any], *, token: str | None, sink: Sink) -> Work:
+    def from_message(
+        cls, values: Mapping[str, Any], *, token: str | None, sink: Sink
+    ) -> WorkerInput:
         """Parse a document that :meth:`message` wrote."""
         return cls(
             request=RankRequest.from_dict(values["request"]),
@@ -111,7 +113,7 @@ class Work:
 # -- the steps
 
 
-def plan(work: Work) -> None:
+def plan(work: WorkerInput) -> None:
     """Unpack the upload, draw the sample, find the candidates, and estimate the ranking's cost."""
     if work.request.upload is not None and not any(work.place.iterdir()):
         from hf_sfda.space.uploads import unpack
@@ -127,7 +129,7 @@ def plan(work: Work) -> None:
     work.sink({"event": "planned", "plan": planned.to_dict()})
 
 
-def fetch(work: Work) -> None:
+def fetch(work: WorkerInput) -> None:
     """Download the sample and the weights, for the process on the GPU."""
     from hf_sfda.space.target_io import write_target
     from hf_sfda.store import FeatureStore
@@ -140,7 +142,7 @@ def fetch(work: Work) -> None:
     work.sink({"event": "fetched", "store": str(FeatureStore().root)})
 
 
-def rank(work: Work) -> None:
+def rank(work: WorkerInput) -> None:
     """Rank the planned candidates and save the run."""
     from hf_sfda.pipeline import run
     from hf_sfda.report import save_ranking
@@ -160,7 +162,7 @@ def rank(work: Work) -> None:
     work.sink({"event": "ranked", "ranking": ranking.to_dict()})
 
 
-def sample(work: Work) -> None:
+def sample(work: WorkerInput) -> None:
     """Load the samples of an existing ranking, for the server."""
     from hf_sfda.runs import load_ranked_target
     from hf_sfda.space.target_io import write_target
@@ -170,7 +172,7 @@ def sample(work: Work) -> None:
     work.sink({"event": "sampled"})
 
 
-def compare(work: Work) -> None:
+def compare(work: WorkerInput) -> None:
     """Compare two models of the finished ranking; add previews of the samples."""
     from hf_sfda.compare import compare_for_ranking
     from hf_sfda.runs import load_ranked_target, read_ranking
@@ -183,7 +185,7 @@ def compare(work: Work) -> None:
     work.sink({"event": "compared", "comparison": comparison.to_dict(), "previews": samples})
 
 
-def ensemble(work: Work) -> None:
+def ensemble(work: WorkerInput) -> None:
     """Select an ensemble among the models of the finished ranking."""
     from hf_sfda.ensemble import select_for_run
 
@@ -224,7 +226,7 @@ def write_candidates(directory: Path, candidates: Sequence[Candidate]) -> None:
 # -- parts of the steps
 
 
-def _data_size(work: Work) -> int:
+def _data_size(work: WorkerInput) -> int:
     """Size of a Hub dataset in bytes; 0 for an upload.
 
     Raises:
@@ -244,7 +246,7 @@ def _data_size(work: Work) -> int:
     return size
 
 
-def _target(work: Work) -> tuple[Target, int]:
+def _target(work: WorkerInput) -> tuple[Target, int]:
     from hf_sfda.target import target_of
 
     size = _data_size(work)
@@ -252,7 +254,7 @@ def _target(work: Work) -> tuple[Target, int]:
     return target_of(work.config, token=work.token, progress=progress), size
 
 
-def _candidates(work: Work, target: Target, spent: int) -> list[Candidate]:
+def _candidates(work: WorkerInput, target: Target, spent: int) -> list[Candidate]:
     from hf_sfda.scan import find_candidates
 
     work.sink({"event": "stage", "stage": "models"})
@@ -281,14 +283,14 @@ def no_candidates_message(candidates: list[Candidate]) -> str:
     return f"No model can be ranked ({reasons}{more}). Name others."
 
 
-def _planned(work: Work, target: Target, candidates: list[Candidate]) -> Plan:
+def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> JobPlan:
     from hf_sfda.extract.run import feature_key
     from hf_sfda.store import FeatureStore
 
     store, config = FeatureStore(), work.config
     here = [cached_model(candidate) is not None for candidate in candidates]
     loads = [
-        Load(
+        ModelLoad(
             params=candidate.params or 0,
             fetch=0 if cached else candidate.download_bytes or 0,
             extracted=store.has(feature_key(candidate, target, config)),
@@ -298,7 +300,7 @@ def _planned(work: Work, target: Target, candidates: list[Candidate]) -> Plan:
     ]
     device = work.device or _device()
     cores = len(os.sched_getaffinity(0))
-    return Plan(
+    return JobPlan(
         dataset=target.dataset_id,
         revision=target.revision,
         split=target.split,
@@ -329,7 +331,7 @@ def _planned(work: Work, target: Target, candidates: list[Candidate]) -> Plan:
     )
 
 
-def _check(planned: Plan, limits: Limits) -> None:
+def _check(planned: JobPlan, limits: Limits) -> None:
     """Check that the ranking can finish in time.
 
     Raises:
@@ -343,7 +345,7 @@ def _check(planned: Plan, limits: Limits) -> None:
         )
 
 
-def _fetched(work: Work, candidate: Candidate, progress: EventProgress) -> Candidate:
+def _fetched(work: WorkerInput, candidate: Candidate, progress: EventProgress) -> Candidate:
     """Download a candidate; return it with its folder, or with the reason of the failure."""
     from hf_sfda.hub import download_model
 
@@ -359,7 +361,7 @@ def _fetched(work: Work, candidate: Candidate, progress: EventProgress) -> Candi
     return replace(candidate, path=folder)
 
 
-def _progress(work: Work, spent: int) -> EventProgress:
+def _progress(work: WorkerInput, spent: int) -> EventProgress:
     return EventProgress(work.sink, limit=work.limits.download_bytes - spent)
 
 
@@ -371,7 +373,7 @@ def _device() -> Device:
 # -- the process
 
 
-_VERBS: Mapping[str, Callable[[Work], None]] = {
+_VERBS: Mapping[str, Callable[[WorkerInput], None]] = {
     "plan": plan,
     "fetch": fetch,
     "rank": rank,
@@ -392,7 +394,7 @@ def main() -> None:
     token = os.environ.get("HF_TOKEN") or None
     keep_secret(token)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    work = Work.from_message(message, token=token, sink=sink)
+    work = WorkerInput.from_message(message, token=token, sink=sink)
     limit_resources(work.limits)
     try:
         verb(work)
