@@ -86,7 +86,7 @@ def test_the_list_of_candidates_draws_names_as_they_are(terminal):
 
 
 def test_small_tables_draw_names_as_they_are(terminal):
-    terminal.print(terminal_table((("model", MARKUP), [(NAME, 1.0)]), words=("model",)))
+    terminal.print(terminal_table((("model", MARKUP), [(NAME, 1.0)]), text_columns=("model",)))
     assert "[/nothing]" in terminal.file.getvalue()
     harmless(terminal.file.getvalue())
 

@@ -69,7 +69,7 @@ def refused(call) -> str:
 def test_boards_tasks_models_metrics_and_keys_are_listed_shortly():
     abouts = [dict.fromkeys(ABOUT) | {"dataset": name} for name in NAMES]
     boards = [SimpleNamespace(about=about) for about in abouts]
-    results = SimpleNamespace(snapshot=lambda: SimpleNamespace(boards=boards))
+    results = SimpleNamespace(snapshot=lambda: SimpleNamespace(leaderboards=boards))
     ranking = make_ranking(dict.fromkeys(NAMES[:300], 0.5), extra_rows=())
     scores = dict.fromkeys(NAMES, 0.5)
     scored = replace(ranking, rows=tuple(replace(r, scores=scores) for r in ranking.rows[:2]))
