@@ -24,7 +24,7 @@ from tests import factories
 from tests.targets import make_target
 from tests.test_space_state import PLAN
 
-# -- the handover
+# -- the target on disk
 
 
 def same(one: object, other: object) -> None:
