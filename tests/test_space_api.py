@@ -111,7 +111,7 @@ def test_an_endpoint_states_its_types_and_explains_itself(client, name):
 
 def test_an_event_of_the_page_cannot_be_called_by_name(client):
     with pytest.raises(ValueError, match="Cannot find a function"):
-        client.predict("me/emoji", None, None, "a", "b", api_name="/judge")
+        client.predict("me/emoji", None, None, "a", "b", api_name="/compare_models")
 
 
 # -- leaderboard

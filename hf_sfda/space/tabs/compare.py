@@ -34,7 +34,7 @@ def build(page: Page) -> None:
             fragments.message(_HINT),
         ]
 
-    def compare(
+    def compare_models(
         dataset: str,
         metric: str,
         own: SessionRanking | None,
@@ -60,7 +60,7 @@ def build(page: Page) -> None:
 
     page.follows(list_models, first, second, result)
     go.click(
-        compare,
+        compare_models,
         [*page.choice, first, second],
         result,
         api_visibility="private",
