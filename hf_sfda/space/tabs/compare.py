@@ -47,8 +47,8 @@ def build(page: Page) -> None:
             return fragments.message("Choose two ranked models.")
         try:
             if view.leaderboard is None and own is not None:
-                comparison, images = own.job.compare(first, second, metric=metric)
-                return fragments.comparison(comparison, images)
+                comparison, sample_previews = own.job.compare(first, second, metric=metric)
+                return fragments.comparison(comparison, sample_previews)
             visitor = page.visitor(token)
             comparison, target = page.backend.compare(view, first, second, token=visitor)
         except SfdaError as error:
