@@ -4,7 +4,7 @@
 >>> ranking = hf_sfda.rank("me/plant-disease", models=["acme/vit", "acme/resnet"])  # doctest: +SKIP
 >>> hf_sfda.score(features, labels).value  # doctest: +SKIP
 
-The names below are imported when first used, so that ``import hf_sfda`` stays light.
+The names below are imported at their first use, so that ``import hf_sfda`` loads no heavy library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "rank": "hf_sfda.pipeline",
     "save_ranking": "hf_sfda.report",
     "score": "hf_sfda.scoring",
@@ -35,7 +35,7 @@ _HOMES = {
     "Target": "hf_sfda.types",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_MODULES]
 
 if TYPE_CHECKING:
     from hf_sfda.config import FinetuneConfig as FinetuneConfig
@@ -59,9 +59,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

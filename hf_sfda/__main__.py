@@ -1,4 +1,4 @@
-"""``python -m hf_sfda`` is ``hf-sfda``, so that ``accelerate launch -m hf_sfda rank`` works."""
+"""``python -m hf_sfda`` runs ``hf-sfda``; ``accelerate launch -m hf_sfda rank`` needs it."""
 
 from hf_sfda.cli import main
 

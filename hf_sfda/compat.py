@@ -1,10 +1,9 @@
-"""Makes a torchvision whose compiled operators do not load beside this torch importable.
+"""Make torchvision importable if its compiled operators do not match the installed torch.
 
-``pip`` brings a torchvision built for CUDA next to a CPU torch (and the other way round). Its
-extension then does not load, and ``import torchvision`` dies with ``operator torchvision::nms does
-not exist``; timm and the image processors of transformers import torchvision, so they die too.
-None of them needs these operators to resize and normalise a picture: they only have to be
-*declared*.
+``pip`` may install a torchvision built for CUDA beside a CPU torch, or the other way round. Then
+its extension does not load, and ``import torchvision`` fails with ``operator torchvision::nms does
+not exist``. timm and the image processors of transformers import torchvision, so they fail, too.
+They do not call these operators to resize and normalise an image; it is enough to *declare* them.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ import warnings
 
 _UNDECLARED = re.compile(r"operator (\w+::\w+) does not exist")
 
-# Of non-maximum suppression. For any other operator the arguments would be wrong, which is
-# harmless: without a kernel no call of it can succeed.
+# The schema of non-maximum suppression. Other operators have other arguments; that does no harm,
+# because an operator without a kernel cannot be called.
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
-# torchvision has two such operators; more than this many means that something else is wrong.
-_MOST_OPERATORS = 16
+# torchvision has two such operators; if there are many more, the cause is another one.
+_MAX_OPERATORS = 16
 
 
 def ensure_torchvision() -> tuple[str, ...]:
-    """Import torchvision if it is installed, declaring operators that its import misses.
+    """Import torchvision, if installed, and declare the operators that its import misses.
 
-    Must run before timm or transformers is imported, in every process. Safe to call again.
+    Call it in every process before timm or transformers is imported. It may be called again.
 
     Returns:
-        The operators that had to be declared; empty where torchvision is sound or absent.
+        The declared operators; empty if torchvision works or is not installed.
 
     Raises:
         RuntimeError: torchvision cannot be imported for another reason.
@@ -47,7 +46,7 @@ def ensure_torchvision() -> tuple[str, ...]:
         except RuntimeError as error:
             missing = _UNDECLARED.search(str(error))
             _forget("torchvision")
-            if missing is None or missing[1] in declared or len(declared) == _MOST_OPERATORS:
+            if missing is None or missing[1] in declared or len(declared) == _MAX_OPERATORS:
                 raise
             torch.library.define(missing[1], _SCHEMA)
             declared.append(missing[1])
@@ -58,7 +57,7 @@ def ensure_torchvision() -> tuple[str, ...]:
         warnings.warn(
             f"torchvision {version} does not fit torch {torch.__version__}: its compiled operators "
             f"do not load. {', '.join(declared)} were declared without code, which is enough to "
-            "read and resize pictures. To be rid of this, install the torchvision that belongs to "
+            "read and resize images. To be rid of this, install the torchvision that belongs to "
             "this torch.",
             RuntimeWarning,
             stacklevel=2,
@@ -67,7 +66,7 @@ def ensure_torchvision() -> tuple[str, ...]:
 
 
 def _forget(package: str) -> None:
-    """Drop a half-imported package, so that the next import starts afresh."""
+    """Remove a partly imported package, so that the next import starts again."""
     for name in list(sys.modules):
         if name == package or name.startswith(f"{package}."):
             del sys.modules[name]

@@ -1,51 +1,51 @@
-"""Every error this package raises on purpose.
+"""The errors that this package raises.
 
-The messages follow one rule: what was given, what is allowed, what to do next. A failure that
-belongs to one candidate never leaves :func:`hf_sfda.rank` as an exception: it becomes a row.
+Each message says what was given, what is allowed and what to do next. The failure of a single
+candidate is never raised by :func:`hf_sfda.rank`; it becomes a row of the ranking.
 """
 
 from __future__ import annotations
 
 
 class SfdaError(Exception):
-    """Base class; catch this one to catch everything raised on purpose."""
+    """Base class of all errors of this package."""
 
 
 class ConfigError(SfdaError):
-    """An option that does not exist or holds a value that is not allowed (exit code 2)."""
+    """An option does not exist or has a value that is not allowed (exit code 2)."""
 
 
 class ScanError(SfdaError):
-    """The candidates could not be listed at all (Hub unreachable, folder missing)."""
+    """The candidates cannot be listed, e.g. because the Hub is unreachable or a folder missing."""
 
 
 class TargetError(SfdaError):
-    """The dataset cannot serve as a target: unknown, wrong columns, too few classes or samples."""
+    """The dataset cannot be used: it does not exist, or has wrong columns or too few samples."""
 
 
 class ExtractionError(SfdaError):
-    """One checkpoint could not be opened or run; the message becomes the reason in its row."""
+    """A checkpoint cannot be loaded or run; the message becomes the reason in its row."""
 
 
 class FinetuneError(SfdaError):
-    """One checkpoint could not be fine-tuned; the message says why."""
+    """A checkpoint cannot be fine-tuned; the message says why."""
 
 
 class MetricError(SfdaError):
-    """Features and labels that a metric cannot score, or an unknown metric."""
+    """A metric cannot score these features and labels, or does not exist."""
 
 
 class StoreError(SfdaError):
-    """The feature store could not be read or written (disk full, no permission)."""
+    """The feature store cannot be read or written, e.g. disk full or no permission."""
 
 
 class PublishError(SfdaError):
-    """Results could not be published, or the plan was refused."""
+    """Results cannot be published, or the plan has changed."""
 
 
 class UploadError(SfdaError):
-    """A visitor's file cannot serve as a dataset; nothing of it was kept."""
+    """A visitor's file cannot be used as a dataset; its files were removed."""
 
 
 class JobError(SfdaError):
-    """A visitor's job ended without a result: cancelled, out of time, killed, or refused."""
+    """A visitor's job ended without a result: cancelled, out of time, crashed or refused."""

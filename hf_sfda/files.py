@@ -1,8 +1,9 @@
-"""Writing files so that nobody ever reads half of one, and telling pointers from files.
+"""Write files atomically, and recognise git-lfs pointers.
 
-A file is written beside its final name and renamed. The writer holds a lock on the temporary file,
-which the kernel drops when the process dies: a temporary file that nobody holds was left by a
-process that was killed, and the next writer removes it.
+A file is written to a temporary file beside its final path and then renamed, so a reader never sees
+a partial file. The writer holds a lock on the temporary file, which the kernel releases when the
+process dies. So an unlocked temporary file is the leftover of a killed process, and the next writer
+removes it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tempfile names them
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # the names that tempfile generates
 _POINTER_BEGINS = b"version https://git-lfs.github.com/spec/"
-_POINTER_BYTES = 1024  # the format allows no more
+_POINTER_BYTES = 1024  # maximum size of a pointer in the git-lfs specification
 
 LFS_POINTER = "is a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
-"""What to say about a file that `git clone` left behind without git-lfs."""
+"""The error clause for a file that `git clone` without git-lfs has left as a pointer."""
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is the small text that git-lfs keeps in the place of a large file."""
+    """Whether a file is a git-lfs pointer: a small text in place of a large file."""
     try:
         if not path.is_file() or path.stat().st_size > _POINTER_BYTES:
             return False  # to open a pipe would wait for ever
@@ -33,17 +34,17 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside ``path``, flush to the disk, and rename.
+    """Write a temporary file beside ``path``, flush it to the disk, and rename it.
 
-    What killed writers of this file left behind is removed.
+    This also removes temporary files of killed writers of the same path.
 
     Args:
-        path: Final name; its folder must exist.
-        content: The whole content.
+        path: The final path; its folder must exist.
+        content: The content of the file.
 
     Raises:
-        OSError: As the file system says; the old file, if any, is untouched and nothing is left
-            beside it.
+        OSError: Writing failed. The old file, if any, is unchanged, and the temporary file is
+            removed.
     """
     prefix = f".{path.name}."
     remove_leftovers(path.parent, prefix)
@@ -54,8 +55,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())
-            if os.name == "posix":  # elsewhere an open file cannot be renamed
-                temporary.replace(path)  # closing the file ends the lock
+            if os.name == "posix":  # other systems cannot rename an open file
+                temporary.replace(path)  # rename before closing, because closing ends the lock
         if os.name != "posix":
             temporary.replace(path)
     except BaseException:
@@ -64,20 +65,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path, prefix: str = ".") -> None:
-    """Remove temporary files that killed processes left; those of living ones stay.
+    """Remove the temporary files of killed processes; those of running processes stay.
 
     Args:
-        folder: Where to look, not below it.
-        prefix: How their names begin.
+        folder: The folder to search; its subfolders are not searched.
+        prefix: Start of the names of the temporary files.
     """
     with suppress(OSError):
         for path in list(folder.iterdir()):
             if path.name.startswith(prefix) and _TEMPORARY.fullmatch(path.name):
-                _remove_unheld(path)
+                _remove_unlocked(path)
 
 
-def _remove_unheld(path: Path) -> None:
-    with suppress(OSError):  # it is gone, somebody holds it, or this file system knows no locks
+def _remove_unlocked(path: Path) -> None:
+    # Fails if the file does not exist, is locked, or the file system does not support locks.
+    with suppress(OSError):
         descriptor = os.open(path, os.O_RDWR)
         try:
             _lock(descriptor, wait=False)
@@ -87,14 +89,14 @@ def _remove_unheld(path: Path) -> None:
 
 
 def _temporary_file(folder: Path, prefix: str) -> tuple[int, Path]:
-    """A new file that this process holds."""
+    """Create a temporary file and lock it; return its descriptor and path."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix)
-        with suppress(OSError):  # this file system knows no locks
+        with suppress(OSError):  # the file system does not support locks
             _lock(descriptor, wait=True)
         if os.fstat(descriptor).st_nlink:
             return descriptor, Path(name)
-        os.close(descriptor)  # another process took it for a leftover before it was locked
+        os.close(descriptor)  # another process removed it before it was locked, so try again
 
 
 def _lock(descriptor: int, *, wait: bool) -> None:
@@ -106,7 +108,7 @@ def _lock(descriptor: int, *, wait: bool) -> None:
 
 
 def _umask() -> int:
-    # mkstemp makes private files; results are meant to be as readable as any other file.
+    # mkstemp creates private files; give results the usual permissions instead.
     mask = os.umask(0)
     os.umask(mask)
     return mask

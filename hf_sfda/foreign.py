@@ -1,8 +1,8 @@
-"""Text that others wrote: read within bounds, and shown without characters that hide or move text.
+"""Read JSON, YAML and texts of other people with limits, and show them without hidden characters.
 
-``config.json`` files, model cards, pages of the Hub and results files may hold anything. What
-cannot be read raises :class:`ForeignError` and nothing else, so that the caller can turn it into a
-row or an error of its own. Importing this module loads the standard library only.
+``config.json`` files, model cards, pages of the Hub and results files may contain anything. All
+functions that read raise only :class:`ForeignError` for invalid content, so a caller can convert it
+to a row or to its own error. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 64_000_000
-"""The largest JSON text that is parsed. Indexes of the largest models have about 10 MB."""
+"""Largest JSON text in bytes. The shard indexes of the largest models have about 10 MB."""
 
 MAX_YAML_BYTES = 8_000_000
-"""The largest YAML text: the parser is slow. Cards with every result of MTEB have about 1 MB."""
+"""Largest YAML text in bytes; it is smaller, because the parser is slow. Model cards with all
+results of MTEB have about 1 MB."""
 
 MAX_DEPTH = 64
-"""Lists and objects inside each other. Real files have fewer than 12."""
+"""Largest nesting depth of lists and objects. Real files have fewer than 12 levels."""
 
 MAX_NODES = 5_000_000
-"""Values in a document, with every YAML alias counted as often as it is used: a few lines of
-aliases can stand for more values than memory holds."""
+"""Largest number of values in a document. A YAML alias counts as often as it is used, because a few
+lines of aliases can expand to more values than fit into memory."""
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -37,14 +38,14 @@ _HIDDEN = re.compile(
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that reverse the direction of text
     "\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f"
     "\u2028\u2029"  # separators of lines and paragraphs
-    "\ud800-\udfff]"  # halves of a character
+    "\ud800-\udfff]"  # surrogates: halves of a character
 )
-"""Characters that draw nothing but may harm. The joiners (U+200C, U+200D) are not among them: words
-of several scripts and many emoji need them."""
+"""Invisible characters that can hide or reorder text. The joiners (U+200C, U+200D) are allowed,
+because several scripts and many emoji need them."""
 
 
 class ForeignError(ValueError):
-    """A text that cannot be read; the message says why, in one short clause."""
+    """A text is invalid or over a limit; the message says why, in one short clause."""
 
 
 # -- reading
@@ -53,10 +54,10 @@ class ForeignError(ValueError):
 def read_json(content: str | bytes) -> Any:
     """Parse JSON of unknown origin.
 
-    Lone surrogates, which no file and no terminal can take, become U+FFFD.
+    Lone surrogates, which cannot be encoded as UTF-8, are replaced by U+FFFD.
 
     Raises:
-        ForeignError: It is no JSON, too large, or nested too deeply.
+        ForeignError: The text is not JSON, too large, or nested too deeply.
     """
     text = _text(content, MAX_BYTES)
     try:
@@ -72,17 +73,18 @@ def read_json_file(path: Path) -> Any:
     """Parse a JSON file of unknown origin.
 
     Raises:
-        ForeignError: As :func:`read_json`.
+        ForeignError: The text is not JSON, too large, or nested too deeply.
         OSError: The file cannot be read.
     """
     return read_json(_bytes(path, MAX_BYTES))
 
 
 def read_yaml(content: str | bytes) -> Any:
-    """Parse YAML of unknown origin, plain values only.
+    """Parse YAML of unknown origin; only plain values are allowed.
 
     Raises:
-        ForeignError: It is no YAML, too large, nested too deeply, or aliases make it too large.
+        ForeignError: The text is not YAML, too large, nested too deeply, or has too many values
+            when its aliases are expanded.
     """
     import yaml
 
@@ -98,35 +100,37 @@ def read_yaml(content: str | bytes) -> Any:
 
 
 def repeated_key(content: str | bytes) -> str | None:
-    """A key that a YAML text gives twice in one mapping; readers of YAML keep the last in silence.
+    """Find a key that occurs twice in one mapping of a YAML text; ``None`` if there is none.
+
+    YAML parsers silently use the last value of such a key.
 
     Args:
-        content: What :func:`read_yaml` has read.
+        content: A text that :func:`read_yaml` accepts.
     """
     import yaml
 
     nodes = [yaml.compose(_text(content, MAX_YAML_BYTES), Loader=yaml.SafeLoader)]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while nodes:
         node = nodes.pop()
-        if id(node) in seen:  # an alias
+        if id(node) in visited:  # an alias
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             nodes += node.value
         elif isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if twice := next((key for key in keys if keys.count(key) > 1), None):
-                return str(twice)
+            if repeated := next((key for key in keys if keys.count(key) > 1), None):
+                return str(repeated)
             nodes += [value for _, value in node.value]
     return None
 
 
 def read_front_matter(path: Path) -> dict[str, Any]:
-    """The metadata at the head of a model card; empty where there is none.
+    """Read the YAML metadata of a model card; empty if there is none.
 
     Raises:
-        ForeignError: As :func:`read_yaml`, or it is no mapping.
+        ForeignError: It is not YAML, over a limit, or not a mapping.
         OSError: The file cannot be read.
     """
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
@@ -141,7 +145,7 @@ def read_front_matter(path: Path) -> dict[str, Any]:
 
 
 def _bytes(path: Path, limit: int) -> bytes:
-    # In pieces: read(n) takes n bytes of memory before it looks at the file.
+    # Read in pieces, because read(n) allocates n bytes even for a small file.
     content = bytearray()
     with path.open("rb") as file:
         while len(content) <= limit and (piece := file.read(_PIECE)):
@@ -171,28 +175,32 @@ def _reason(error: Exception) -> str:
 
 def _checked(value: Any, text: str) -> Any:
     _count(value, 0, {})
-    # Only an escape can make a lone surrogate: the text itself was decoded, and holds none.
+    # In decoded text, a lone surrogate can only come from an escape sequence.
     return _without_surrogates(value) if "\\" in text or _SURROGATE.search(text) else value
 
 
 def _count(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """(height, number of values) of a document; aliases are visited once and counted each time."""
+    """(height, number of values) of a document; aliases are visited once and counted each time.
+
+    Raises:
+        ForeignError: The document is nested too deeply or has too many values.
+    """
     if not isinstance(value, (dict, list, tuple, set)):
         return 0, 1
-    if depth > MAX_DEPTH:  # an alias that holds itself ends here, too
+    if depth > MAX_DEPTH:  # also reached by an alias that contains itself
         raise ForeignError(_too_deep())
-    if (seen := known.get(id(value))) is None:
+    if (size := known.get(id(value))) is None:
         height, nodes = 0, 1
         children = [*value.keys(), *value.values()] if isinstance(value, dict) else value
         for child in children:
             below, count = _count(child, depth + 1, known)
             height, nodes = max(height, below + 1), nodes + count
-        seen = known[id(value)] = (height, nodes)
-    if depth + seen[0] > MAX_DEPTH + 1:
+        size = known[id(value)] = (height, nodes)
+    if depth + size[0] > MAX_DEPTH + 1:
         raise ForeignError(_too_deep())
-    if seen[1] > MAX_NODES:
+    if size[1] > MAX_NODES:
         raise ForeignError(f"more than {MAX_NODES:,} values")
-    return seen
+    return size
 
 
 def _without_surrogates(value: Any) -> Any:
@@ -209,30 +217,30 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def clean(text: str, *, keep: str = "", instead: str = REPLACEMENT) -> str:
-    r"""A stranger's text without hidden characters, fit for a terminal, a file and a page.
+    r"""Replace hidden characters, so that a text is safe in a terminal, a file and a page.
 
-    Hidden are controls, escapes, direction marks, zero-width marks, separators of lines, and lone
-    surrogates. Letters of any script stay.
+    Hidden characters are control characters, escapes, direction marks, zero-width marks, line
+    separators and lone surrogates. Letters of all scripts stay.
 
     Args:
         text: The text.
         keep: Hidden characters that may stay, such as line breaks.
-        instead: What stands in their place.
+        instead: The replacement for each hidden character.
 
     Example:
         >>> clean("naïve\x1b[31m")
         'naïve\ufffd[31m'
     """
-    return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else instead, text)
+    return _HIDDEN.sub(lambda match: match[0] if match[0] in keep else instead, text)
 
 
 def clean_lines(text: str) -> str:
-    """:func:`clean` for a text of several lines, tabs included."""
+    """Like :func:`clean`, but line breaks and tabs stay."""
     return clean(text.replace("\r\n", "\n"), keep="\n\t")
 
 
 def clean_all(value: Any) -> Any:
-    """:func:`clean_lines` for every text in plain values, keys included."""
+    """Apply :func:`clean_lines` to all texts in a JSON value, also to keys."""
     if isinstance(value, str):
         return clean_lines(value)
     if isinstance(value, dict):
@@ -243,29 +251,29 @@ def clean_all(value: Any) -> Any:
 
 
 def listing(names: Iterable[object], most: int = 10) -> str:
-    """Names for a message: the first ones, each on one line and short, and how many more there are.
+    """Join names for a message: the first ones, shortened, and the number of the others.
 
     Args:
-        names: Perhaps a stranger's, perhaps thousands.
-        most: How many are named.
+        names: The names; they may come from other people and may be thousands.
+        most: Number of names to list.
 
     Example:
         >>> listing(["a", "b", "c", "d"], most=2)
         'a, b and 2 more'
     """
     texts = [clean(str(name)) for name in names]
-    shown = [
+    listed = [
         text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
         for text in texts[:most]
     ]
-    more = len(texts) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+    more = len(texts) - len(listed)
+    return ", ".join(listed) + (f" and {more:,} more" if more else "")
 
 
 def bounded(text: str, limit: int = 2000) -> str:
-    """A message of at most about ``limit`` characters.
+    """Shorten a message to about ``limit`` characters.
 
-    The middle is left out: what was given stands at the beginning, and what to do at the end.
+    The middle is removed, because a message starts with what was given and ends with what to do.
 
     Example:
         >>> bounded("columns: " + "x, " * 1000 + "choose one", limit=30)
@@ -279,17 +287,17 @@ def bounded(text: str, limit: int = 2000) -> str:
 
 
 def visible_json(text: str) -> str:
-    r"""JSON text with hidden characters written as ``\uXXXX``: the same document, safe to show.
+    r"""Escape hidden characters in a JSON text as ``\uXXXX``; the document stays the same.
 
     Example:
         >>> visible_json('"a\u202eb"')
         '"a\\u202eb"'
     """
-    return _HIDDEN.sub(lambda found: _escaped(found[0]), text)
+    return _HIDDEN.sub(lambda match: _escaped(match[0]), text)
 
 
 def _escaped(character: str) -> str:
-    if character in "\n\t":  # between values; inside of one, JSON has escaped them already
+    if character in "\n\t":  # whitespace between values; inside a value it is escaped already
         return character
     units = character.encode("utf-16-be", errors="surrogatepass")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))

@@ -1,4 +1,4 @@
-"""``journal.jsonl`` in the run directory: what happened when, one line an event."""
+"""``journal.jsonl`` in the run directory: the events of a run, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _JOURNAL = "journal.jsonl"
 
 
 def prepare_directory(directory: Path | None, dataset: str | None = None) -> None:
-    """Make the run directory and see that it can be written, before any work is done.
+    """Create the run directory and check that it is writable, before any work is done.
 
     Args:
         directory: The run directory; ``None`` does nothing.
-        dataset: What is ranked on, for :func:`refuse_other_dataset`.
+        dataset: The dataset of the run, for :func:`refuse_other_dataset`.
 
     Raises:
-        ConfigError: It belongs to a run on another dataset.
-        StoreError: It cannot be written.
+        ConfigError: The directory contains a run on another dataset.
+        StoreError: The directory is not writable.
     """
     if directory is None:
         return
@@ -42,16 +42,16 @@ def prepare_directory(directory: Path | None, dataset: str | None = None) -> Non
 
 
 def refuse_other_dataset(directory: Path, dataset: str) -> None:
-    """See that a run directory is new, or holds a run on this dataset.
+    """Check that a run directory is new or contains a run on this dataset.
 
-    Two datasets in one directory would overwrite each other, and `hf-sfda publish` would publish
-    the wrong one.
+    Otherwise two runs would overwrite each other's files, and `hf-sfda publish` could publish the
+    wrong one.
 
     Raises:
-        ConfigError: It holds a run on another dataset.
+        ConfigError: The directory contains a run on another dataset.
     """
     other = _dataset_in(directory)
-    if other is None or other == clean_all(dataset) or _same_place(other, dataset):
+    if other is None or other == clean_all(dataset) or _is_same_path(other, dataset):
         return
     raise ConfigError(
         f"{directory} holds a run on {other}, and this one is on {dataset}. Choose another "
@@ -60,12 +60,12 @@ def refuse_other_dataset(directory: Path, dataset: str) -> None:
 
 
 def _dataset_in(directory: Path) -> str | None:
-    """What a run directory was ranked on; ``None`` if that is not known, as in a new one."""
+    """The dataset of a run directory; ``None`` if unknown, for example in a new directory."""
     try:
         ranking = read_json_file(directory / "ranking.json")
         return str(ranking["config"]["dataset"])
     except (OSError, ForeignError, KeyError, TypeError):
-        pass  # no finished run: the journal knows whether one has begun
+        pass  # there is no finished run, but the journal may show one that has started
     try:
         lines = (directory / _JOURNAL).read_bytes().splitlines()
     except OSError:
@@ -76,23 +76,23 @@ def _dataset_in(directory: Path) -> str | None:
             if event["event"] == "target":
                 return str(event["id"])
         except (ForeignError, KeyError, TypeError):
-            continue  # a process was killed in the middle of this line
+            continue  # a partial line of a killed process
     return None
 
 
-def _same_place(first: str, second: str) -> bool:
-    """Whether two spellings lead to one file or folder of this machine."""
+def _is_same_path(first: str, second: str) -> bool:
+    """Whether two paths refer to the same file or folder of this machine."""
     try:
         return Path(first).samefile(Path(second))
-    except (OSError, ValueError):  # one of them is no path here
+    except (OSError, ValueError):  # one of them is not an existing path
         return False
 
 
 class Journal:
-    """Appends events, a line at a time, so that a killed run leaves a readable file.
+    """Appends events line by line, so that a killed run leaves a readable file.
 
     Args:
-        directory: The run directory, already made; ``None`` keeps no journal.
+        directory: The existing run directory; ``None`` for no journal.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -100,7 +100,7 @@ class Journal:
         self._checked = False
 
     def write(self, event: str, **facts: Any) -> None:
-        """Append one event. A full disk silences the journal; it does not end the run."""
+        """Append one event. If writing fails, the journal stops but the run continues."""
         if self._path is None:
             return
         self._end_broken_line()
@@ -112,7 +112,7 @@ class Journal:
             self._path = None
 
     def _end_broken_line(self) -> None:
-        """End the line that a process was killed in, so that it spoils no other one."""
+        """Add the missing line break after a partial line, which a killed process has left."""
         if self._path is None or self._checked:
             return
         self._checked = True

@@ -56,8 +56,8 @@ def find_model(ranking: Ranking, name: str) -> ModelRow:
     base, at, commit = name.rpartition("@")
     for rows in _matches(ranking, name) + (_matches(ranking, base, commit) if at else []):
         if len(rows) > 1:
-            names = " or ".join(_listed(distinct_names(rows)))
-            raise ConfigError(f"{name} may be {names}. Give more of the name.")
+            options = " or ".join(_listed(distinct_names(rows)))
+            raise ConfigError(f"{name} may be {options}. Give more of the name.")
         if rows:
             return _ranked(rows[0])
     names = _listed([row.model_id for row in ranking.ranked])

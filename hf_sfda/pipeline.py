@@ -1,7 +1,7 @@
-"""The only orchestrator: target, scan, extract, score, rank; a failure becomes a row.
+"""Run all stages: target, scan, extract, score and rank. A candidate's failure becomes a row.
 
-Under ``accelerate launch`` every process runs this code. All of them extract; the main process
-alone asks the Hub, scores and speaks.
+Under ``accelerate launch`` every process runs this code. All processes extract features; only the
+main process queries the Hub, scores and logs.
 """
 
 from __future__ import annotations
@@ -46,20 +46,22 @@ def rank(
 
     Args:
         dataset: Hub id, ``id:config``, image folder, parquet/csv file or ``save_to_disk`` folder.
-        models: Hub ids, folders or text files with one a line; ``None`` asks the Hub.
-        token: Hub token; by default the one the Hub's own tools would use.
-        store: Where features are kept; by default the shared cache.
-        progress: Listens to the stages.
-        **options: Any other field of :class:`~hf_sfda.config.RankConfig`. With ``out``, the
-            ranking is also saved there.
+        models: Hub ids, folders, or text files with one of these per line; ``None`` queries the
+            Hub.
+        token: Hub token; ``None`` uses the current login.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress of the stages.
+        **options: More fields of :class:`~hf_sfda.config.RankConfig`. With ``out``, the ranking is
+            also saved to this directory.
 
     Returns:
-        A row for every candidate, best first, then the skipped and failed ones.
+        The ranking with one row per candidate: the ranked ones, best first, then the failed and
+        skipped ones.
 
     Raises:
-        ConfigError: An option is unknown or holds a value that is not allowed.
-        TargetError: The dataset cannot serve as a target.
-        ScanError: No candidates were named and the Hub could not be asked.
+        ConfigError: An option is unknown or has a value that is not allowed.
+        TargetError: The dataset cannot be loaded or cannot be ranked on.
+        ScanError: ``models`` is ``None`` and the query of the Hub failed.
     """
     from hf_sfda.report import save_ranking
 
@@ -68,7 +70,8 @@ def rank(
     directory = config.run_directory if config.out else None
     ranking = run(config, token=token, store=store, progress=progress, directory=directory)
     if directory is not None and is_main_process():
-        refuse_other_dataset(directory, config.dataset)  # another run may have been faster
+        # Check again: another run may have written to this directory in the meantime.
+        refuse_other_dataset(directory, config.dataset)
         save_ranking(ranking, directory)
     return ranking
 
@@ -79,31 +82,31 @@ def run(
     token: str | None = None,
     store: FeatureStore | None = None,
     progress: Progress | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     directory: Path | None = None,
     accelerator: Accelerator | None = None,
     candidates: Sequence[Candidate] | None = None,
     on_extracted: Callable[[Extraction], None] = lambda extraction: None,
 ) -> Ranking:
-    """Run every stage; :func:`rank` and the command line are thin fronts of this.
+    """Run all stages; :func:`rank` and the command line call this function.
 
     Args:
-        config: The settings.
+        config: The configuration.
         token: Hub token.
-        store: Where features are kept.
-        progress: Listens to the stages.
-        say: Takes a line a stage for a person to read.
-        directory: Run directory, for the journal.
-        accelerator: Made here if not given.
-        candidates: Found before, such as by a plan that was shown; by default they are looked for
-            as ``config.models`` says.
-        on_extracted: Told of every candidate once, as soon as it has features or cannot have them.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress of the stages.
+        log: Receives one line per stage, for people to read.
+        directory: Run directory for the journal; ``None`` for no journal.
+        accelerator: The processes; created if ``None``.
+        candidates: Candidates from an earlier scan; by default the scan runs here, with
+            ``config.models``.
+        on_extracted: Called once per candidate, as soon as its extraction has succeeded or failed.
 
     Returns:
-        The ranking. Processes other than the main one return the same ranking.
+        The ranking, in every process.
 
     Raises:
-        SfdaError: As :func:`rank` says, in every process alike.
+        SfdaError: The errors of :func:`rank`, in every process.
     """
     from hf_sfda.extract import extract_all, make_accelerator
     from hf_sfda.ranking import assemble
@@ -117,7 +120,7 @@ def run(
     main = accelerator.is_main_process
     store = store or FeatureStore()
     progress = (progress if main else None) or NoProgress()
-    say = say if main else (lambda line: None)
+    log = log if main else (lambda line: None)
     from_main(accelerator, lambda: prepare_directory(directory, config.dataset))
     journal = Journal(directory if main else None)
     journal.write(
@@ -129,7 +132,7 @@ def run(
     )
 
     target = main_first(accelerator, lambda: target_of(config, token=token, progress=progress))
-    say(describe_target(target))
+    log(describe_target(target))
     journal.write("target", **target.describe())
 
     if candidates is None:
@@ -143,11 +146,11 @@ def run(
                 token=token,
             ),
         )
-    say(describe_candidates(candidates))
+    log(describe_candidates(candidates))
     journal.write("scan", candidates=len(candidates))
 
     def extracted(extraction: Extraction) -> None:
-        _note(extraction, journal)
+        _write_to_journal(extraction, journal)
         on_extracted(extraction)
 
     extractions = extract_all(
@@ -161,7 +164,7 @@ def run(
         on_done=extracted,
     )
 
-    def finish() -> Ranking:
+    def finalize() -> Ranking:
         scored, failed = _score(extractions, target, config, store, progress)
         left_out = [
             ModelRow.of(c, c.status, reason=c.skip) for c in candidates if c.skip is not None
@@ -171,7 +174,7 @@ def run(
         rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]
         return make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
 
-    return from_main(accelerator, finish)
+    return from_main(accelerator, finalize)
 
 
 def measure(
@@ -183,19 +186,20 @@ def measure(
     token: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Scored], list[ModelRow]]:
-    """Extract and score in this process, for callers that keep what was measured and order it
-    later (:func:`hf_sfda.ranking.assemble`).
+    """Extract and score candidates in this process, without ranking them.
+
+    The caller stores the results and ranks them later with :func:`hf_sfda.ranking.assemble`.
 
     Args:
-        candidates: None of them left out by the scan.
+        candidates: Candidates that the scan did not skip.
         target: The samples.
-        config: The settings.
-        store: Where features are kept.
+        config: The configuration.
+        store: The store of extracted features; ``None`` uses the default store.
         token: Hub token.
-        progress: Listens to the stages.
+        progress: Receives the progress of the stages.
 
     Returns:
-        What was scored, and a row for each candidate that failed.
+        The scored candidates, and one row for each candidate that failed.
     """
     from hf_sfda.extract import extract_all
     from hf_sfda.store import FeatureStore
@@ -216,7 +220,7 @@ def make_ranking(
     agreement: Mapping[str, float],
     warnings: Sequence[str],
 ) -> Ranking:
-    """The document of a run: ordered rows, with how they were got and when."""
+    """Make the ranking of a run from its ordered rows; add configuration, versions and time."""
     ranking = Ranking(
         config=config.to_dict() | {"fingerprint": config.fingerprint()},
         dataset=target.describe(),
@@ -227,15 +231,15 @@ def make_ranking(
         versions=library_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    # A token pasted in the wrong place must not end in a file that gets published.
+    # Mask tokens that the user pasted into an option: the file may be published.
     return Ranking.from_dict(json.loads(redact(json.dumps(ranking.to_dict()))))
 
 
 def check_metrics(config: RankConfig) -> None:
-    """Find a mistyped metric before any work is done.
+    """Check the names of the metrics before any work is done.
 
     Raises:
-        ConfigError: There is no metric of that name.
+        ConfigError: A metric does not exist.
     """
     for name in config.metrics:
         try:
@@ -245,7 +249,7 @@ def check_metrics(config: RankConfig) -> None:
 
 
 def describe_target(target: Target) -> str:
-    """One line for a person: which samples of what."""
+    """Describe the dataset and its sample in one line."""
     revision = f" @ {target.revision[:7]}" if target.revision else ""
     lost = "".join(f" · {count:,} left out: {why}" for why, count in target.left_out.items())
     of = f" of {target.n_available:,}" if target.n_available > len(target) else ""
@@ -258,11 +262,11 @@ def describe_target(target: Target) -> str:
 
 
 def describe_candidates(candidates: Sequence[Candidate]) -> str:
-    """One line for a person: how many, how much to fetch."""
-    kept = [candidate for candidate in candidates if candidate.skip is None]
-    size = sum(candidate.download_bytes or 0 for candidate in kept)
-    left_out = len(candidates) - len(kept)
-    return f"Scan     {len(kept)} candidates · {size / 1e6:,.0f} MB of weights" + (
+    """Describe the number of candidates and the size of their weights in one line."""
+    usable = [candidate for candidate in candidates if candidate.skip is None]
+    size = sum(candidate.download_bytes or 0 for candidate in usable)
+    left_out = len(candidates) - len(usable)
+    return f"Scan     {len(usable)} candidates · {size / 1e6:,.0f} MB of weights" + (
         f" · {left_out} left out" if left_out else ""
     )
 
@@ -274,7 +278,7 @@ def _score(
     store: FeatureStore,
     progress: Progress,
 ) -> tuple[list[Scored], list[ModelRow]]:
-    """Score what was extracted, with one model's features in memory at a time."""
+    """Score the extracted candidates, with the features of one candidate in memory at a time."""
     scored: list[Scored] = []
     failed: list[ModelRow] = []
     with progress.task("score", "", total=len(extractions), unit="models") as advance:
@@ -305,7 +309,7 @@ def _score_one(
     )
 
 
-def _note(extraction: Extraction, journal: Journal) -> None:
+def _write_to_journal(extraction: Extraction, journal: Journal) -> None:
     name = extraction.candidate.model_id
     if extraction.error is None:
         journal.write("extracted", model=name, cached=extraction.cached)

@@ -1,4 +1,4 @@
-"""What one process does for all of them, without ever leaving the others waiting."""
+"""Run a function in the main process for all processes; an error is raised in all of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 def is_main_process() -> bool:
-    """Whether this process may speak and write; known before any process group is set up."""
+    """Whether this process may log and write files; works before the process group is set up."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def from_main(accelerator: Accelerator, make: Callable[[], T]) -> T:
-    """Call ``make`` in the main process; every process gets its result, or its exception.
+    """Call ``make`` in the main process; every process returns its result or raises its exception.
 
     Args:
-        accelerator: Knows the processes.
-        make: Its result and its exceptions must be picklable.
+        accelerator: The processes.
+        make: The function. Its result and its exceptions must be picklable.
     """
     if accelerator.num_processes == 1:
         return make()
@@ -42,16 +42,16 @@ def from_main(accelerator: Accelerator, make: Callable[[], T]) -> T:
 
 
 def main_first(accelerator: Accelerator, make: Callable[[], T]) -> T:
-    """Call ``make`` in every process, in the main one first, so that the others find its caches.
+    """Call ``make`` in the main process first and then in the others, which can use its caches.
 
-    If it fails in the main process it is not called in the others, and raises in all.
+    If it fails in the main process, all processes raise the error and the others do not call it.
     """
     if accelerator.num_processes == 1:
         return make()
-    own: list[T] = []
+    results: list[T] = []
 
-    def first() -> None:
-        own.append(make())
+    def call() -> None:
+        results.append(make())
 
-    from_main(accelerator, first)
-    return own[0] if own else make()
+    from_main(accelerator, call)
+    return results[0] if results else make()

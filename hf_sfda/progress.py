@@ -1,8 +1,8 @@
-"""How the long stages tell a listener how far they are, without knowing who listens.
+"""The interface by which stages report their progress.
 
 A stage writes ``with progress.task("extract", "acme/vit", total=1270, unit="img") as advance:``
-and calls ``advance(64)``. The command line draws bars from it; a library call listens with tqdm
-or not at all.
+and calls ``advance(64)`` after 64 images. The command line shows bars; callers of the library can
+pass :class:`TqdmProgress` or their own class.
 """
 
 from __future__ import annotations
@@ -18,30 +18,37 @@ Advance = Callable[[float], None]
 
 
 class Progress(Protocol):
-    """Whoever wants to know how far a stage is."""
+    """Receives the progress of the stages."""
 
     def task(
         self, kind: Kind, name: str, *, total: float | None, unit: str
     ) -> AbstractContextManager[Advance]:
-        """A unit of work; calling the yielded function says how much more of it is done."""
+        """Start a task; the context manager yields a function that reports an amount of it as done.
+
+        Args:
+            kind: The kind of work.
+            name: What is processed, for example a model id.
+            total: Total amount; ``None`` if unknown.
+            unit: Unit of the amounts, for example ``img`` or ``B``.
+        """
         ...
 
 
 class NoProgress:
-    """Listens to nothing."""
+    """Ignores all progress."""
 
     @contextmanager
     def task(self, kind: Kind, name: str, *, total: float | None, unit: str) -> Iterator[Advance]:
-        """Do nothing."""
+        """Ignore the task."""
         yield lambda amount: None
 
 
 class TqdmProgress:
-    """One tqdm bar a task, on stderr; works in notebooks and logs as tqdm does."""
+    """Shows one tqdm bar per task, in notebooks and on stderr."""
 
     @contextmanager
     def task(self, kind: Kind, name: str, *, total: float | None, unit: str) -> Iterator[Advance]:
-        """A bar that is removed when the task ends."""
+        """Show a bar for the task and remove it at the end."""
         from tqdm.auto import tqdm
 
         label = clean(f"{kind} {name}")

@@ -1,10 +1,10 @@
-"""Features on disk, by content: what was extracted once is never extracted again.
+"""Store extracted features on disk, under a key of everything that determines them.
 
-One entry is two files under ``root/ab/abcdef...``: ``.safetensors`` with the arrays and, written
-last, ``.json`` with the key, the size and the sha256 of the first. An entry without its ``.json``
-does not exist, so a process killed at any moment leaves either a whole entry or none. Both files
-are written beside their final name and renamed. Writers hold the entry's lock; the kernel drops
-it when a process dies.
+An entry is two files under ``root/ab/abcdef...``: ``.safetensors`` with the arrays, and ``.json``
+(the marker) with the key, and with the size and the sha256 of the first file. The marker is written
+last, and an entry without it does not exist. So a process that is killed at any time leaves either
+a complete entry or none. Both files are written to a temporary file and renamed. Writers hold the
+lock of the entry, which the kernel releases when a process dies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 STORE_SCHEMA = 1
-"""Part of every key: raising it abandons entries of an older layout instead of misreading them."""
+"""Version of the format. It is part of every key, so raising it makes older entries unreachable."""
 
 _LOGITS = "__source_logits__"
 
@@ -42,18 +42,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FeatureKey:
-    """Everything that decides what the features are.
+    """Everything that determines the features.
 
-    The preprocessing is part of the checkpoint's revision (its processor files), so it needs no
-    field of its own, and a key can be computed before anything is downloaded.
+    The preprocessing has no field of its own, because its files are part of the checkpoint's
+    revision. So a key can be computed before a download.
 
     Attributes:
-        model: Commit sha of a Hub model, ``sha256:...`` of a local one.
-        inputs: :attr:`~hf_sfda.types.Target.inputs_fingerprint`.
-        modality: ``image`` or ``text``; a dual encoder has a tower for each.
-        dtype: Of the forward pass.
-        max_length: Tokens kept of a text; ``None`` for pictures.
-        extractor: Version of the extraction code (stages, pooling).
+        model: Commit sha of a Hub model, or ``sha256:...`` of a local one.
+        inputs: Fingerprint of the inputs, :attr:`~hf_sfda.types.Target.inputs_fingerprint`.
+        modality: ``image`` or ``text``; a dual encoder has one tower for each.
+        dtype: Data type of the forward pass.
+        max_length: Largest number of tokens of a text; ``None`` for images.
+        extractor: Version of the extraction code (layers, pooling).
     """
 
     model: str
@@ -65,14 +65,22 @@ class FeatureKey:
 
     @property
     def digest(self) -> str:
-        """Name of the entry: 32 hex digits."""
+        """The name of the entry: 32 hexadecimal digits."""
         text = json.dumps({"schema": STORE_SCHEMA, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the store knows of one entry without reading its arrays."""
+    """An entry of the store, without its arrays.
+
+    Attributes:
+        digest: The name of the entry.
+        key: The fields of its :class:`FeatureKey`.
+        bytes: Size of the safetensors file.
+        n_samples: Number of samples.
+        path: Path of the safetensors file.
+    """
 
     digest: str
     key: dict[str, Any]
@@ -94,27 +102,29 @@ class FeatureStore:
         self._swept = False
 
     def has(self, key: FeatureKey) -> bool:
-        """Whether a whole entry is there, judged by its marker and size (no checksum)."""
+        """Whether the store has an entry. Checks the marker and the size but not the checksum."""
         marker = self._read_marker(key.digest)
         data = self._path(key.digest, ".safetensors")
         try:
             return marker is not None and data.stat().st_size == marker["bytes"]
-        except OSError:  # it is gone, perhaps since a moment ago
+        except OSError:  # the file does not exist; another process may have removed it
             return False
 
     def get(self, key: FeatureKey) -> Features | None:
-        """Read an entry and verify its checksum; returns and raises as :meth:`get_by_digest`."""
+        """Read the entry of a key, see :meth:`get_by_digest`."""
         return self.get_by_digest(key.digest)
 
     def get_by_digest(self, digest: str) -> Features | None:
-        """Read the entry of this name, as a ranking's rows have it in ``feature_key``.
+        """Read an entry by its name, which the rows of a ranking have as ``feature_key``.
+
+        The checksum is verified. A damaged entry is removed with a warning, so that the features
+        are extracted again.
 
         Returns:
-            The features, or ``None`` if there is no entry. A damaged entry is removed, with a
-            warning, and counts as none: it will be extracted again.
+            The features, or ``None`` if there is no intact entry.
 
         Raises:
-            StoreError: The file is there and cannot be read (permissions, input/output error).
+            StoreError: The file exists but cannot be read (permissions, input/output error).
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load
@@ -136,8 +146,8 @@ class FeatureStore:
         except SafetensorError as error:
             self._drop(digest, str(error))
             return None
-        if lost := [name for name in marker["stages"] if name not in arrays]:
-            self._drop(digest, f"it lacks {lost[0]}")
+        if missing := [name for name in marker["stages"] if name not in arrays]:
+            self._drop(digest, f"it lacks {missing[0]}")
             return None
         return Features(
             stages={name: arrays[name] for name in marker["stages"]},
@@ -148,7 +158,7 @@ class FeatureStore:
         )
 
     def put(self, key: FeatureKey, features: Features) -> None:
-        """Write an entry; whoever reads meanwhile sees the old state or the whole new one.
+        """Write an entry; concurrent readers see the old entry, none, or the complete new one.
 
         Raises:
             StoreError: The disk is full or the folder cannot be written.
@@ -181,7 +191,11 @@ class FeatureStore:
             raise StoreError(_os_message("write", self.root, error)) from error
 
     def lock(self, key: FeatureKey) -> FileLock:
-        """The entry's lock between processes; also between nodes that share the file system."""
+        """The lock of an entry, between processes and between nodes with a shared file system.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
         from filelock import FileLock
 
         folder = self.root / "locks"
@@ -192,27 +206,27 @@ class FeatureStore:
         return FileLock(folder / f"{key.digest}.lock")
 
     def entries(self) -> Iterator[Entry]:
-        """All whole entries, in no particular order."""
+        """All complete entries, in no particular order."""
         for path in self.root.glob("??/*.json"):
             if marker := self._read_marker(path.stem):
                 data = path.with_suffix(".safetensors")
                 yield Entry(path.stem, marker["key"], marker["bytes"], marker["n_samples"], data)
 
     def clear(self) -> int:
-        """Remove every entry and what interrupted writers left.
+        """Remove all entries and the leftovers of interrupted writers.
 
         Returns:
-            Bytes freed.
+            Number of bytes that were freed.
         """
         freed = 0
         for path in sorted(self.root.glob("??/*"), key=lambda path: path.suffix != ".json"):
-            with suppress(FileNotFoundError):  # another process was faster
+            with suppress(FileNotFoundError):  # another process removed it first
                 freed += path.stat().st_size
                 path.unlink()
         return freed
 
     def _sweep(self) -> None:
-        """Remove, once, what killed writers left anywhere in the store."""
+        """Remove the leftovers of killed writers in the whole store, once per object."""
         if not self._swept:
             self._swept = True
             for folder in self.root.glob("??"):
@@ -232,27 +246,27 @@ class FeatureStore:
 
     def _drop(self, digest: str, reason: str) -> None:
         logger.warning("Feature file %s is damaged (%s); it is made again.", digest, reason)
-        with suppress(OSError):  # a store that this user may only read
+        with suppress(OSError):  # the user may have no permission to write
             self._path(digest, ".json").unlink(missing_ok=True)
             self._path(digest, ".safetensors").unlink(missing_ok=True)
 
 
 def _is_marker(marker: Any) -> bool:
-    """Whether a marker holds all that is read from it later; a damaged one is no entry."""
+    """Whether a marker is valid: it has all fields, with the right types."""
     if not isinstance(marker, dict) or marker.get("schema") != STORE_SCHEMA:
         return False
-    whole = all(
+    complete = all(
         name in marker and isinstance(marker[name], kind) and not isinstance(marker[name], bool)
         for name, kind in _MARKER.items()
     )
-    return whole and "last" in marker["stages"] and all(type(n) is str for n in marker["stages"])
+    return complete and "last" in marker["stages"] and all(type(n) is str for n in marker["stages"])
 
 
 def default_root() -> Path:
-    """Where features live unless told otherwise.
+    """The default folder of the store, in the cache of huggingface_hub.
 
     Raises:
-        StoreError: The folder cannot be made.
+        StoreError: The folder cannot be created.
     """
     from huggingface_hub import cached_assets_path, constants
 

@@ -1,7 +1,7 @@
-"""Settings that people write: read from YAML, and checked key by key.
+"""Read settings files in YAML, and check the types of their values.
 
-One reader for every settings file, so that a wrong type, a date, a misspelt key or a file in
-another encoding gives the same kind of message everywhere.
+All settings files use these functions, so a wrong type, a misspelt key or a wrong encoding gives
+the same kind of message everywhere.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import ForeignError, clean, listing, read_yaml, repeated_key
 
 _LONGEST = 60  # characters of a value that a message shows
-_LARGEST = 2**63 - 1  # arrays and files count no further
+_LARGEST = 2**63 - 1  # larger integers do not fit into arrays and files
 
-# numpy has numbers of its own, which are as good.
+# The abstract types also accept numbers of numpy.
 _NUMBERS: Mapping[Any, type] = {int: Integral, float: Real}
 _WORDS: Mapping[Any, str] = {
     int: "a whole number",
@@ -31,14 +31,14 @@ _WORDS: Mapping[Any, str] = {
 
 
 def read_settings(content: str | bytes, name: str) -> dict[str, Any]:
-    """The keys and values of a YAML file; empty for an empty file.
+    """Parse the keys and values of a YAML file; an empty file gives an empty dictionary.
 
     Args:
-        content: The file.
-        name: What to call it in messages.
+        content: The content of the file.
+        name: The file's name in error messages.
 
     Raises:
-        ConfigError: It is not UTF-8, not YAML, or does not hold ``key: value`` lines.
+        ConfigError: The content is not UTF-8, not YAML, not a mapping, or has a key twice.
     """
     try:
         values = read_yaml(content)
@@ -48,19 +48,19 @@ def read_settings(content: str | bytes, name: str) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must hold `key: value` lines, not a {type(values).__name__}.")
-    if twice := repeated_key(content):
-        raise ConfigError(f"{name} holds {shown(twice)} twice in one place; keep one of them.")
+    if repeated := repeated_key(content):
+        raise ConfigError(f"{name} holds {shown(repeated)} twice in one place; keep one of them.")
     return {str(key): value for key, value in values.items()}
 
 
-def unknown_keys(given: Collection[Any], allowed: Collection[str]) -> str | None:
-    """What to say of keys that do not exist: the keys, the nearest allowed ones, all allowed ones.
+def unknown_keys(keys: Collection[Any], allowed: Collection[str]) -> str | None:
+    """A clause about keys that do not exist, with the allowed keys; ``None`` if all exist.
 
     Example:
         >>> unknown_keys({"sample"}, ["samples", "seed"])
         'sample. Allowed: samples, seed. Did you mean samples?'
     """
-    unknown = sorted(str(key) for key in given if key not in allowed)
+    unknown = sorted(str(key) for key in keys if key not in allowed)
     if not unknown:
         return None
     near = [key for name in unknown for key in difflib.get_close_matches(name, allowed, n=1)]
@@ -69,24 +69,24 @@ def unknown_keys(given: Collection[Any], allowed: Collection[str]) -> str | None
 
 
 def typed(value: Any, kind: Any, name: str) -> Any:
-    """The value as its kind, where nothing is lost by it.
+    """Check the type of a value, and convert it if that loses nothing.
 
     Args:
-        value: As somebody wrote it.
-        kind: ``int``, ``float``, ``str``, ``bool``, ``tuple[str, ...]``, a ``Literal``, or one of
-            these ``| None``.
-        name: The option, for the message.
+        value: The value.
+        kind: The type: ``int``, ``float``, ``str``, ``bool``, ``tuple[str, ...]``, a ``Literal``,
+            or one of these ``| None``.
+        name: Name of the option, for the message.
 
     Returns:
-        The value. A whole number may stand for a number, one text for a list of texts.
+        The value. An integer is accepted as a float, and one text as a list of texts.
 
     Raises:
-        ConfigError: It is of another kind.
+        ConfigError: The value has another type.
     """
     if get_origin(kind) in (Union, UnionType):
         if value is None:
             return None
-        kind = next(one for one in get_args(kind) if one is not NoneType)
+        kind = next(member for member in get_args(kind) if member is not NoneType)
     if get_origin(kind) is Literal:
         allowed = get_args(kind)
         if value in allowed and isinstance(value, str):
@@ -105,7 +105,7 @@ def typed(value: Any, kind: Any, name: str) -> Any:
 
 
 def _quotes(value: Any, kind: Any) -> str:
-    """Advice where YAML took a text for something else."""
+    """The advice to quote a text that YAML parses as another type."""
     if kind is not str:
         return ""
     if isinstance(value, bool):
@@ -116,10 +116,10 @@ def _quotes(value: Any, kind: Any) -> str:
 
 
 def _text(value: str, name: str) -> str:
-    # What an unset variable of a shell leaves behind. As a path it would be the current folder.
+    # An unset shell variable gives an empty text, which as a path means the current folder.
     if not value.strip():
         raise ConfigError(f"{name} is empty; give a value, or leave the option out.")
-    if "\0" in value:  # no path, no id and no column has it
+    if "\0" in value:  # never valid in a path, an id or a column name
         raise ConfigError(f"{name} is {shown(value)}; it must not hold a NUL character.")
     return value
 
@@ -133,15 +133,15 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
 
 
 def expanded(path: str | Path) -> Path:
-    """A path that somebody typed, with ``~`` replaced: shells leave ``--out=~/x`` as it is."""
+    """Replace ``~`` in a path that the user typed; shells do not expand ``--out=~/x``."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # there is no such user; a folder may be called so
+    except RuntimeError:  # no such user, so use the name as a path
         return Path(path)
 
 
 def shown(value: Any) -> str:
-    """A value in a message: on one line, and short. Texts are quoted, dates named as such."""
+    """Format a value for a message: one line, shortened; texts are quoted."""
     return _cut(f"the date {value}" if isinstance(value, date) else repr(value))
 
 

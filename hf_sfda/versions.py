@@ -1,4 +1,4 @@
-"""Versions of everything that takes part in a number, stored with it."""
+"""The versions of the libraries that affect the scores; they are stored with a ranking."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Name -> version of this package and of the installed libraries it scores with."""
+    """The versions of hf-sfda and of the installed libraries: name -> version."""
     return {"hf-sfda": __version__} | {
-        name: found for name in _LIBRARIES if (found := _version(name)) is not None
+        name: installed for name in _LIBRARIES if (installed := _version(name)) is not None
     }
 
 
-@cache  # finding it means parsing a text; a run asks for each several times
+@cache  # reading the metadata of a package is slow
 def _version(name: str) -> str | None:
     try:
         return version(name)

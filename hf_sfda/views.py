@@ -1,4 +1,4 @@
-"""Which of a checkpoint's features are scored: the last layer, or all of them."""
+"""Select the features to score: those of the last layer, or those of all layers."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from hf_sfda.errors import MetricError
 from hf_sfda.types import Features, IntArray, View
 
 _CONSTANT = 1e-12
-"""Variance below this share of the mean square is rounding, not variance."""
+"""A variance below this share of the mean square counts as a rounding error."""
 
 
 def view_features(features: Features, labels: IntArray, view: View) -> npt.NDArray[np.float32]:
-    r"""The (N, D) array that metrics see.
+    r"""Make the (N, D) array that the metrics score.
 
-    ``last`` is what a classification head would sit on, as stored. ``all`` is every stage side by
-    side, the last one included, each brought to the same footing: with stage s of width
+    ``last`` are the features of the last layer, the input of a classification head. ``all`` is the
+    concatenation of all layers, also the last one, each on the same scale: for layer s with width
     :math:`D_s`, mean :math:`\bar x_s` and pooled within-class scatter :math:`S_w^{(s)}`,
 
     .. math::
         \tilde x_s = \frac{x_s - \bar x_s}
                           {\sqrt{\mathrm{tr}\, S_w^{(s)} / D_s} \; \sqrt{D_s}},
 
-    that is, unit within-class variance a dimension, then every stage the same total variance, so
-    that no stage speaks louder for being wide or for the unit of its activations. The scale is one
-    number a stage and the labels enter through it alone.
+    The first factor gives each dimension a mean within-class variance of one; the second gives each
+    layer the same total variance. So neither the width of a layer nor the scale of its activations
+    matters. The labels only affect one scale factor per layer.
 
-    Why ``all``: fine-tuning changes every layer, so it can mend a last layer that has specialised
-    away from the target. On 1,270 emoji pictures with nine checkpoints, the weighted Kendall tau of
-    ``sfda_cv`` with fully fine-tuned accuracy was .727 for all stages and -.008 for the last (one
-    target, one seed: a lead, not a proof).
+    Why ``all`` is the default: fine-tuning changes all layers, so it can correct a last layer that
+    is too specialised on the source task. On 1,270 emoji images with nine checkpoints, the weighted
+    Kendall tau of ``sfda_cv`` with the accuracy after full fine-tuning was .727 for all layers and
+    -.008 for the last one (one target and one seed, so this is only an indication).
 
     Args:
-        features: Of N samples.
+        features: The features of N samples.
         labels: (N,) classes.
         view: ``"last"`` or ``"all"``.
 
     Returns:
-        (N, D) float32; ``last`` is the stored array itself, not a copy.
+        (N, D) float32; ``last`` returns the stored array itself, not a copy.
 
     Raises:
-        MetricError: There is no such view.
+        MetricError: ``view`` has another value.
     """
     if view == "last":
         return features.last
@@ -56,7 +56,7 @@ def view_features(features: Features, labels: IntArray, view: View) -> npt.NDArr
 def concatenate_stages(
     stages: Mapping[str, npt.NDArray[Any]], labels: IntArray
 ) -> npt.NDArray[np.float32]:
-    """(N, sum of widths) stages on a common footing; the formula is in :func:`view_features`."""
+    """Concatenate layers to (N, sum of widths) on the same scale, see :func:`view_features`."""
     widths = [stage.shape[1] for stage in stages.values()]
     out = np.empty((len(labels), sum(widths)), dtype=np.float32)
     start = 0
@@ -67,7 +67,7 @@ def concatenate_stages(
 
 
 def _balanced(X: npt.NDArray[np.float64], labels: IntArray) -> npt.NDArray[np.float64]:
-    """Centre, and divide by the square root of tr Sw."""
+    """Centre the features and divide them by the square root of tr Sw."""
     power = float(np.square(X).sum()) / len(X)
     X = X - X.mean(0)
     _, y = np.unique(labels, return_inverse=True)
@@ -77,8 +77,8 @@ def _balanced(X: npt.NDArray[np.float64], labels: IntArray) -> npt.NDArray[np.fl
     total = float(np.square(X).sum()) / len(X)
     within = total - float((np.square(sums).sum(1) / counts).sum()) / len(X)
     if total <= _CONSTANT * power:
-        return np.zeros_like(X)  # a constant stage says nothing, and must not say its rounding
-    # Classes without inner variance leave nothing to divide by; the total variance stands in.
+        return np.zeros_like(X)  # a constant layer: do not amplify its rounding errors
+    # If there is no variance within the classes, divide by the total variance instead.
     trace = within if within > _CONSTANT * total else total
     X /= np.sqrt(trace)
     return X

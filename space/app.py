@@ -1,11 +1,11 @@
-"""The Space: what the Hub runs."""
+"""The entry point of a deployed Space."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
-# Before anything that may load torch: on ZeroGPU this package takes CUDA's place. Elsewhere it does
-# nothing, and need not be installed.
+# Import this before torch: on ZeroGPU the package replaces CUDA. Elsewhere it does nothing and need
+# not be installed.
 with suppress(ImportError):
     import spaces  # noqa: F401
 

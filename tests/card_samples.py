@@ -16,21 +16,25 @@ def render_all(run_dir: str) -> dict[str, str]:
     """Template name -> text, of the run in ``run_dir``."""
     from hf_sfda.publish import access
     from hf_sfda.publish.access import Repo
-    from hf_sfda.publish.boards import make_boards
     from hf_sfda.publish.cards import card_names, render_card
+    from hf_sfda.publish.leaderboards import make_leaderboards
+    from hf_sfda.publish.model_result import make_model_result
     from hf_sfda.publish.plan import load_run
     from hf_sfda.publish.results_dataset import CONFIGS
-    from hf_sfda.publish.statement import make_statement
 
     here, access.hub_url = access.hub_url, lambda: HUB
     try:
         run, results = load_run(run_dir), Repo("me/results", "dataset")
-        statement = make_statement(run, "me/resnet", results)
+        result = make_model_result(run, "me/resnet", results)
         values = {
             "results_dataset": {"repo": results.id, "configs": CONFIGS},
-            "results_section": {"repo": results.id, "boards": make_boards(run.rows), "hub": HUB},
-            "model_section": {"statement": statement},
-            "pull_request": {"statement": statement, "results": results.id},
+            "results_section": {
+                "repo": results.id,
+                "leaderboards": make_leaderboards(run.rows),
+                "hub": HUB,
+            },
+            "model_section": {"result": result},
+            "pull_request": {"result": result, "results": results.id},
             "leaderboard.yaml": {
                 "datasets": ["me/plants", "me/birds:large"],
                 "models": [],

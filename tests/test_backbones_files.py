@@ -105,7 +105,7 @@ def test_a_shard_that_is_nowhere_is_named(hub, tmp_path):
         ('{"weight_map": {"a": "../b.safetensors"}}', "outside its folder"),
         ('{"weight_map": {"a": "/etc/b.safetensors"}}', "outside its folder"),
         ('{"weight_map": {"a": 3}}', "outside its folder"),
-        ('{"weight_map": {"a": "b.bin"}}', "no safetensors file"),
+        ('{"weight_map": {"a": "b.bin"}}', "not a safetensors file"),
     ],
 )
 def test_an_index_names_safetensors_of_its_own_folder(index, words):

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda.config import RankConfig
-from hf_sfda.finished import config_of
-from hf_sfda.publish.boards import history, make_boards
+from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.names import public_model
 from hf_sfda.publish.rows import make_run
+from hf_sfda.runs import config_of
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.uncertainty import agreement_with
 from tests.publishing import make_ranking, ok_row
@@ -27,7 +27,7 @@ def rows_of(*rankings: Ranking) -> list[dict]:
 
 
 def board_of(*rankings: Ranking):
-    (board,) = make_boards(rows_of(*rankings))
+    (board,) = make_leaderboards(rows_of(*rankings))
     return board
 
 
@@ -40,7 +40,7 @@ def test_a_run_comes_back_as_it_was_published():
     run = make_run(published)
     stored = pq.read_table(io.BytesIO(run.parquet())).to_pylist()
     for rows in (run.rows, stored):
-        (board,) = make_boards(rows)
+        (board,) = make_leaderboards(rows)
         back = board.ranking()
         assert back.rows == published.rows
         assert back.created_at == published.created_at
@@ -155,7 +155,7 @@ def test_history_is_the_board_as_it_stood_after_each_run():
         created_at="2026-03-01T00:00:00+00:00",
     )  # fmt: skip
     rows = rows_of(third, first, second)
-    (board,) = make_boards(rows)
+    (board,) = make_leaderboards(rows)
     updates = history(rows, board)
     assert [dict(update.places) for update in updates] == [
         {"a/a": 1, "b/b": 2},
@@ -184,7 +184,7 @@ def test_history_goes_on_over_a_change_of_samples_and_marks_it():
         at(1, {"b/b": 0.2}, metric="knn", seed=1),
     )
     board = next(
-        b for b in make_boards([r for r in rows if r["ranked_by"] == "sfda_cv"])
+        b for b in make_leaderboards([r for r in rows if r["ranked_by"] == "sfda_cv"])
         if b.about["dataset"] == "me/plants"
     )  # fmt: skip
     updates = history(rows, board)
@@ -213,7 +213,7 @@ def test_the_last_update_is_the_board(runs, random):
     ]
     rows = rows_of(*rankings)
     random.shuffle(rows)
-    (board,) = make_boards(rows)
+    (board,) = make_leaderboards(rows)
     updates = history(rows, board)
     assert len(updates) == len(runs)
     assert list(updates[-1].places) == [entry.row["model"] for entry in board.entries]

@@ -18,11 +18,11 @@ import yaml
 from jinja2 import UndefinedError
 
 from hf_sfda.publish.access import Repo
-from hf_sfda.publish.boards import make_boards
 from hf_sfda.publish.cards import card_names, cards_directory, cell, render_card, template_file
+from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.model_card import edit_card
+from hf_sfda.publish.model_result import make_model_result
 from hf_sfda.publish.rows import make_run
-from hf_sfda.publish.statement import make_statement
 from hf_sfda.space.deploy.tree import space_files
 from hf_sfda.types import ModelRow
 from tests.card_samples import HUB, render_all
@@ -90,8 +90,8 @@ def test_golden(name, tmp_path):
 
 def test_golden_model_card(monkeypatch):
     monkeypatch.setattr("hf_sfda.publish.access.hub_url", lambda: HUB)
-    statement = make_statement(make_run(TIED), "me/resnet", Repo("me/results", "dataset"))
-    compare("model_card.md", edit_card(AUTHOR.encode(), Repo("me/resnet"), statement).decode())
+    result = make_model_result(make_run(TIED), "me/resnet", Repo("me/results", "dataset"))
+    compare("model_card.md", edit_card(AUTHOR.encode(), Repo("me/resnet"), result).decode())
 
 
 def test_the_dataset_card_is_one_load_dataset_understands(tmp_path):
@@ -110,8 +110,8 @@ def test_text_from_outside_stays_text(tmp_path):
             ModelRow("acme/x", None, "failed", nasty),
         ),
     )
-    boards = make_boards(make_run(ranking).rows)
-    text = render_card("results_section", repo="me/r", boards=boards, hub=HUB)
+    leaderboards = make_leaderboards(make_run(ranking).rows)
+    text = render_card("results_section", repo="me/r", leaderboards=leaderboards, hub=HUB)
     assert "<!--" not in text
     assert "<script>" not in text
     table = [line for line in text.splitlines() if line.startswith("| 1 |")]
@@ -122,15 +122,17 @@ def test_text_from_outside_stays_text(tmp_path):
 
 def test_no_secret_in_a_card():
     ranking = make_ranking({}, extra_rows=(ok_row("a/b", 1, 0.5, license=SECRET),))
-    boards = make_boards(make_run(ranking).rows)
-    assert SECRET not in render_card("results_section", repo="me/r", boards=boards, hub=HUB)
+    leaderboards = make_leaderboards(make_run(ranking).rows)
+    assert SECRET not in render_card(
+        "results_section", repo="me/r", leaderboards=leaderboards, hub=HUB
+    )
 
 
 def test_nothing_measured_yet_and_nothing_ranked():
-    assert "No results yet." in render_card("results_section", repo="r", boards=[], hub=HUB)
+    assert "No results yet." in render_card("results_section", repo="r", leaderboards=[], hub=HUB)
     nobody = make_ranking({}, extra_rows=(ModelRow("a/b", None, "failed", "no"),))
-    boards = make_boards(make_run(nobody).rows)
-    text = render_card("results_section", repo="r", boards=boards, hub=HUB)
+    leaderboards = make_leaderboards(make_run(nobody).rows)
+    text = render_card("results_section", repo="r", leaderboards=leaderboards, hub=HUB)
     assert "No candidate could be ranked." in text
     assert "1 candidate without a score" in text
 
@@ -138,16 +140,18 @@ def test_nothing_measured_yet_and_nothing_ranked():
 def test_a_baseline_has_neither_interval_nor_floor():
     row = ok_row("a/b", 1, 0.5, scores={"params": 2.2e7}, intervals={}, p_best=None)
     run = make_run(make_ranking({}, extra_rows=(row,), metric="params"))
-    text = render_card("results_section", repo="r", boards=make_boards(run.rows), hub=HUB)
+    text = render_card(
+        "results_section", repo="r", leaderboards=make_leaderboards(run.rows), hub=HUB
+    )
     assert "| 22 M |  |  |" in text
-    statement = make_statement(run, "a/b", Repo("me/r", "dataset"))
-    assert "22 M, place 1 of 1" in render_card("pull_request", statement=statement, results="r")
+    result = make_model_result(run, "a/b", Repo("me/r", "dataset"))
+    assert "22 M, place 1 of 1" in render_card("pull_request", result=result, results="r")
 
 
 def test_a_missing_value_is_an_error():
     with pytest.raises(UndefinedError, match="hub"):
-        boards = make_boards(make_run(make_ranking()).rows)
-        render_card("results_section", repo="me/r", boards=boards)
+        leaderboards = make_leaderboards(make_run(make_ranking()).rows)
+        render_card("results_section", repo="me/r", leaderboards=leaderboards)
 
 
 def test_the_wheel_carries_the_cards_and_renders_each_elsewhere(tmp_path):

@@ -18,7 +18,7 @@ from rich.console import Console
 from hf_sfda.cli._errors import report_failure
 from hf_sfda.cli._options import choose_token
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import offer
+from hf_sfda.cli._plans import show_or_execute
 from hf_sfda.cli._progress import ConsoleProgress
 from hf_sfda.cli._tables import terminal_table
 from hf_sfda.cli.scan import _table
@@ -86,7 +86,7 @@ def test_the_list_of_candidates_draws_names_as_they_are(terminal):
 
 
 def test_small_tables_draw_names_as_they_are(terminal):
-    terminal.print(terminal_table((("model", MARKUP), [(NAME, 1.0)]), words=("model",)))
+    terminal.print(terminal_table((("model", MARKUP), [(NAME, 1.0)]), text_columns=("model",)))
     assert "[/nothing]" in terminal.file.getvalue()
     harmless(terminal.file.getvalue())
 
@@ -95,7 +95,7 @@ def test_small_tables_draw_names_as_they_are(terminal):
 def test_every_form_of_output_is_clean(mode, capsys, monkeypatch):
     ranking = hostile_ranking()
     output = Output(mode)
-    output.say(NAME)
+    output.log(NAME)
     output.warn(NAME)
     output.document(
         {**ranking.to_dict(), "extra": NAME},
@@ -117,8 +117,8 @@ def test_an_error_is_clean(capsys):
 
 
 def test_a_plan_is_clean(capsys):
-    plan = Plan(None, "me", (), settled=(NAME,), warnings=(NAME,), title=NAME)
-    offer(Output(Format.human), plan, yes=False, expect=None, token=None)
+    plan = Plan(None, "me", (), up_to_date=(NAME,), warnings=(NAME,), title=NAME)
+    show_or_execute(Output(Format.human), plan, yes=False, expect=None, token=None)
     captured = capsys.readouterr()
     harmless(captured.out + captured.err)
     assert "[/nothing]" in captured.out
@@ -205,7 +205,7 @@ def test_a_token_in_a_file_from_windows(tmp_path, encoding):
 
 def test_a_tilde_that_the_shell_left(tmp_path, monkeypatch):
     from hf_sfda.config import RankConfig
-    from hf_sfda.finished import read_ranking
+    from hf_sfda.runs import read_ranking
 
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "token").write_text(TOKEN)

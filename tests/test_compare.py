@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import bootstrap, norm
 
 from hf_sfda.compare import Comparison, compare_samples
-from hf_sfda.compare.classes import FEWEST, class_intervals
+from hf_sfda.compare.classes import MIN_CLASS_SIZE, class_intervals
 from hf_sfda.errors import ConfigError, MetricError
 from hf_sfda.uncertainty import degrees_of_freedom, paired_bootstrap, percentile_intervals
 
@@ -170,7 +170,7 @@ def test_all_classes_are_covered_as_often_as_promised():
 
 
 def test_small_classes_have_no_interval_and_absent_ones_no_line():
-    labels = np.array([0] * 20 + [2] * (FEWEST - 1))
+    labels = np.array([0] * 20 + [2] * (MIN_CLASS_SIZE - 1))
     rng = np.random.default_rng(0)
     first, second = rng.uniform(size=(2, len(labels)))
     found = compare(first, second, labels)

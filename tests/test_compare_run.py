@@ -17,9 +17,9 @@ import hf_sfda
 from hf_sfda.cli import app
 from hf_sfda.compare import compare_for_ranking, compare_for_run
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
-from hf_sfda.finished import read_ranking
 from hf_sfda.metrics import list_metrics
 from hf_sfda.ranking import rescore
+from hf_sfda.runs import read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.target import load_target
 from tests import factories
@@ -134,8 +134,8 @@ def test_a_tie_of_the_ranking_stays_one_for_who_picked_the_pair(run, monkeypatch
     lead = iter([5, 0] * 2)  # whether these two differ is up to the zoo; this makes sure
 
     def ahead(*arguments):
-        score, units = rescore(*arguments)
-        return score, units + next(lead)
+        score, contributions = rescore(*arguments)
+        return score, contributions + next(lead)
 
     monkeypatch.setattr("hf_sfda.compare.run.rescore", ahead)
     assert any("trust the tie" in w for w in compare_for_ranking(tied, A, B).warnings)

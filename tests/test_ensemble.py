@@ -19,8 +19,8 @@ from scipy.stats import multivariate_normal
 from hf_sfda import score, select_ensemble
 from hf_sfda.ensemble import Ensemble, Member, member_of, select
 from hf_sfda.ensemble.complementarity import complementarity, fisher_space
-from hf_sfda.ensemble.gain import juries_of
-from hf_sfda.ensemble.pool import Pool
+from hf_sfda.ensemble.gain import fold_weights
+from hf_sfda.ensemble.posteriors import CandidatePosteriors
 from hf_sfda.errors import ConfigError, MetricError
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.metrics.posteriors import calibrated, log_posteriors
@@ -149,7 +149,7 @@ def combined(parts: list[np.ndarray], pooling: str) -> np.ndarray:
 def test_verdicts_are_those_of_combining_one_set_at_a_time(pooling):
     made = posteriors([0, 1, 2, 1], seed=0)
     fold = stratified_folds(LABELS, 3, 0)
-    pool = Pool([np.log(P) for P in made], LABELS, juries_of(fold), pooling)
+    pool = CandidatePosteriors([np.log(P) for P in made], LABELS, fold_weights(fold), pooling)
     samples = [np.ones(N, bool), *(fold != k for k in range(3))]
 
     def expected(chosen: tuple[int, ...]) -> np.ndarray:  # (2, J)
@@ -157,11 +157,11 @@ def test_verdicts_are_those_of_combining_one_set_at_a_time(pooling):
         return np.array([[p[s].mean() for s in samples], [np.log(p[s]).mean() for s in samples]])
 
     for base in [(), (2,), (0, 2)]:
-        verdicts = pool.judge(base)
+        scores = pool.score_extensions(base)
         for m in set(range(4)) - set(base):
-            found = np.stack([verdicts.probability[m], verdicts.log_likelihood[m]])
+            found = np.stack([scores.probability[m], scores.log_likelihood[m]])
             assert found == pytest.approx(expected((*base, m)), abs=1e-12)
-    pairs = pool.judge_pairs()
+    pairs = pool.score_pairs()
     for a, b in itertools.permutations(range(4), 2):
         found = np.stack([pairs.probability[a, b], pairs.log_likelihood[a, b]])
         assert found == pytest.approx(expected((a, b)), abs=1e-12)

@@ -131,7 +131,7 @@ def read(run: Path) -> Ranking:
 def test_people_agents_and_scripts_read_the_same(run):
     document = json.loads(command(run, "--json").stdout)
     people = command(run, "--format", "human").stdout
-    for word in ("step", "gain", "T_ens", "acme/noise", "Correlation of mistakes"):
+    for word in ("step", "gain", "T_ens", "acme/noise", "Correlation of errors"):
         assert word in people
     assert " ".join(document["summary"].split()) in " ".join(people.split())
     steps, candidates, correlation, summary = (
@@ -173,7 +173,7 @@ def test_a_candidate_whose_features_are_gone_is_named(run, store):
     (store.root / row.feature_key[:2] / f"{row.feature_key}.json").unlink()
     result = command(run, "--json")
     assert set(json.loads(result.stdout)["singles"]) == {"acme/low", "acme/high"}
-    assert "1 ranked models took no part" in result.stderr
+    assert "1 ranked models were left out" in result.stderr
     assert "acme/noise" in result.stderr
     store.clear()
     with pytest.raises(StoreError, match=r"features of 3 of 3 .*rank --config .*config.yaml"):

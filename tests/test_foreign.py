@@ -13,7 +13,6 @@ from safetensors.numpy import save
 
 from hf_sfda.backbones.checkpoint import read_config, read_weights
 from hf_sfda.errors import ConfigError, PublishError, SfdaError
-from hf_sfda.finished import read_ranking
 from hf_sfda.foreign import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -34,6 +33,7 @@ from hf_sfda.publish.access import Repo
 from hf_sfda.publish.front_matter import parse_card
 from hf_sfda.publish.plan import load_run
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
+from hf_sfda.runs import read_ranking
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target
 from tests.publishing import make_ranking
 from tests.targets import make_target
@@ -301,7 +301,9 @@ def test_rows_whose_settings_cannot_be_read_are_refused(tmp_path, column, text):
     run = make_run(make_ranking())
     rows = [{**row, column: text} for row in run.rows]
     (tmp_path / "rows.parquet").write_bytes(dump_rows(rows))
-    with pytest.raises(PublishError, match=r"rows.parquet holds settings that are no JSON object"):
+    with pytest.raises(
+        PublishError, match=r"rows.parquet holds settings that are not a JSON object"
+    ):
         read_results(tmp_path / "rows.parquet", "rows.parquet")
 
 

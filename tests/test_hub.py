@@ -25,10 +25,10 @@ from hf_sfda.hub import (
     is_unreachable,
     keep_secret,
     model_files,
-    read,
     redact,
+    retry_read,
 )
-from hf_sfda.hub.api import asked_to_wait
+from hf_sfda.hub.api import requested_wait
 from hf_sfda.target import load_target
 from hf_sfda.types import Candidate
 from tests import factories
@@ -117,7 +117,7 @@ def test_a_token_passed_to_the_api_is_remembered(hub):
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_read_tries_again_after_a_passing_failure(hub, vit, waits, status):
     hub.faults.add(path_regex="/api/models/acme", status=status, times=2)
-    assert read(hub_api().model_info, vit.model_id).sha == vit.revision
+    assert retry_read(hub_api().model_info, vit.model_id).sha == vit.revision
     assert len(hub.seen("GET", "/api/models/acme")) == 3
     assert waits == ([1.0, 1.0] if status == 429 else [1.0, 2.0]), "RateLimit says t=0, plus one"
 
@@ -126,7 +126,7 @@ def test_read_waits_as_long_as_it_is_asked_to(hub, vit, waits):
     limit = {"RateLimit": '"api";r=0;t=55'}
     hub.faults.add(path_regex="/api/models/acme", status=429, headers=limit)
     hub.faults.add(path_regex="/api/models/acme", status=503, headers={"Retry-After": "7"})
-    read(hub_api().model_info, vit.model_id)
+    retry_read(hub_api().model_info, vit.model_id)
     assert waits == [56.0, 8.0]
 
 
@@ -134,20 +134,20 @@ def test_read_does_not_wait_for_hours(hub, vit, waits):
     headers = {"Retry-After": "7200"}
     hub.faults.add(path_regex="/api/models/acme", status=429, headers=headers, times=None)
     with pytest.raises(Exception, match="429"):
-        read(hub_api().model_info, vit.model_id)
+        retry_read(hub_api().model_info, vit.model_id)
     assert waits == []
 
 
 def test_read_gives_up_in_the_end(hub, vit, waits):
     hub.faults.add(path_regex="/api/models/acme", status=503, times=None)
     with pytest.raises(Exception, match="503"):
-        read(hub_api().model_info, vit.model_id)
+        retry_read(hub_api().model_info, vit.model_id)
     assert waits == [1.0, 2.0, 4.0]
 
 
 def test_read_tries_again_after_a_dropped_connection(hub, vit, waits):
     hub.faults.add(path_regex="/api/models/acme", action="drop", times=1)
-    assert read(hub_api().model_info, vit.model_id).sha == vit.revision
+    assert retry_read(hub_api().model_info, vit.model_id).sha == vit.revision
     assert waits == [1.0]
 
 
@@ -155,7 +155,7 @@ def test_read_tries_again_after_a_dropped_connection(hub, vit, waits):
 def test_read_does_not_repeat_what_will_not_change(hub, waits, repo):
     hub.put("acme/gated", {"config.json": "{}"}, gated="manual")
     with pytest.raises(Exception, match=r"40[134]"):
-        read(hub_api().auth_check, repo)
+        retry_read(hub_api().auth_check, repo)
     assert waits == [] and len(hub.requests) == 1
 
 
@@ -423,12 +423,12 @@ def test_a_candidate_without_a_revision_is_never_taken_from_the_cache(vit):
     ],
 )
 def test_how_long_an_answer_asks_to_wait(headers, seconds):
-    assert asked_to_wait(headers) == seconds
+    assert requested_wait(headers) == seconds
 
 
 def test_a_date_to_wait_for_is_understood():
     moment = datetime.now(UTC) + timedelta(seconds=100)
-    seconds = asked_to_wait({"Retry-After": format_datetime(moment, usegmt=True)})
+    seconds = requested_wait({"Retry-After": format_datetime(moment, usegmt=True)})
     assert seconds is not None and 90 < seconds <= 100
 
 

@@ -26,7 +26,7 @@ from hf_sfda.leaderboard import update as update_module
 from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.status import leaderboard_status
 from hf_sfda.leaderboard.update import plan_update
-from hf_sfda.publish import carry_out
+from hf_sfda.publish import execute
 from hf_sfda.publish.commit import Commit
 from hf_sfda.store import FeatureStore
 from tests import factories
@@ -74,7 +74,7 @@ class Board:
 
     def settings(self, **changes) -> None:
         values = {"datasets": ["me/shapes"], **SCORING, **changes}
-        carry_out(plan_init(BOARD, json.dumps(values)))
+        execute(plan_init(BOARD, json.dumps(values)))
 
     def store(self) -> FeatureStore:
         return FeatureStore(self._tmp / f"store-{next(self._numbers)}")
@@ -84,7 +84,7 @@ class Board:
 
     def update(self, store=None) -> list:
         self.hub.requests.clear()
-        return carry_out(self.plan(store))
+        return execute(self.plan(store))
 
     @property
     def commits(self) -> int:
@@ -153,7 +153,7 @@ def test_ten_updates_while_models_appear_change_vanish_and_fail(board, zoo, hub,
 
     before = board.commits
     assert board.update() == []  # 2: nothing new
-    assert board.plan().settled == ("me/shapes is up to date (2 models)",)
+    assert board.plan().up_to_date == ("me/shapes is up to date (2 models)",)
     assert (board.commits, board.downloaded()) == (before, set())
 
     hub.put("acme/other", zoo["vit1"], downloads=60)
@@ -247,9 +247,9 @@ def test_a_crash_between_ranking_and_commit_changes_nothing(board, zoo, hub, mon
     store, before = board.store(), board.commits
     plan = board.plan(store)
     with monkeypatch.context() as patch:
-        patch.setattr(Commit, "carry_out", lambda self, api: (_ for _ in ()).throw(MemoryError))
+        patch.setattr(Commit, "execute", lambda self, api: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
-            carry_out(plan)
+            execute(plan)
     assert board.commits == before
     assert list(store.entries())
     board.update(store)
@@ -264,7 +264,7 @@ def test_a_hub_that_dies_at_the_commit_leaves_nothing_half_published(board, zoo,
     plan = board.plan(store)
     hub.faults.add(path_regex=COMMIT_PATH, method="POST", status=503, times=1)
     with pytest.raises(PublishError, match="same command does the rest"):
-        carry_out(plan)
+        execute(plan)
     assert board.commits == before
     board.update(store)
     assert (board.commits, board.ranked()) == (before + 1, {"acme/vit"})
@@ -277,20 +277,24 @@ def test_two_updates_at_once_are_both_in(board, zoo, hub, tmp_path, monkeypatch)
     early = board.plan()
     hub.put("acme/b", zoo["vit1"])
     late = board.plan()
-    meet, real, calls = threading.Barrier(2, timeout=60), update_module.compose, itertools.count()
+    meet, real, calls = (
+        threading.Barrier(2, timeout=60),
+        update_module.build_commit,
+        itertools.count(),
+    )
 
-    def compose(*arguments):
+    def build_commit(*arguments):
         commit = real(*arguments)
         if next(calls) < 2:
             meet.wait()
         return commit
 
-    monkeypatch.setattr(update_module, "compose", compose)
+    monkeypatch.setattr(update_module, "build_commit", build_commit)
     errors: list[BaseException] = []
 
     def run(plan):
         try:
-            carry_out(plan)
+            execute(plan)
         except BaseException as error:
             errors.append(error)
 
@@ -303,7 +307,7 @@ def test_two_updates_at_once_are_both_in(board, zoo, hub, tmp_path, monkeypatch)
     assert board.ranked() == {"acme/a", "acme/b"}
     measured = [one["model"] for event in board.log() for one in event["measured"]]
     assert sorted(measured) == ["acme/a", "acme/b"], "each is written once"
-    monkeypatch.setattr(update_module, "compose", real)
+    monkeypatch.setattr(update_module, "build_commit", real)
     assert board.plan().steps == ()
     assert_as_if_ranked_at_once(board, tmp_path, ["acme/a", "acme/b"])
 
@@ -315,8 +319,8 @@ def test_who_comes_late_with_old_knowledge_takes_nobody_out(board, zoo, hub):
     hub.put("acme/b", zoo["vit1"])
     board.update()
     before = board.commits
-    (done,) = carry_out(early)
-    assert "nothing is left to write" in done.what
+    (done,) = execute(early)
+    assert "nothing is left to write" in done.description
     assert (board.commits, board.ranked()) == (before, {"acme/a", "acme/b"})
 
 
@@ -332,7 +336,7 @@ def test_settings_changed_while_an_update_ran(board, zoo, hub):
     plan = board.plan()
     board.settings(samples=20)
     with pytest.raises(PublishError, match=r"leaderboard\.yaml of me/board was changed"):
-        carry_out(plan)
+        execute(plan)
     assert board.log() == []
 
 
@@ -397,8 +401,8 @@ def test_weights_that_never_arrived_say_nothing_about_the_model(board, zoo, hub,
     hub.faults.add(path_regex=r"/acme/a/resolve/.*/model\.safetensors", status=503, times=50)
     plan = board.plan()
     with caplog.at_level(logging.WARNING, "hf_sfda"):
-        (done,) = carry_out(plan)
-    assert "nothing is left to write" in done.what
+        (done,) = execute(plan)
+    assert "nothing is left to write" in done.description
     assert board.log() == []
     hub.faults.clear()
     board.update()
@@ -433,7 +437,7 @@ def test_one_dataset_of_two_is_gone(board, zoo, hub):
     board.settings(datasets=["me/none", "me/shapes"])
     plan = board.plan()
     assert "me/none is left as it is" in plan.warnings[0]
-    carry_out(plan)
+    execute(plan)
     assert board.ranked() == {"acme/a"}
     hub.delete("me/shapes", "dataset")
     with pytest.raises(TargetError):

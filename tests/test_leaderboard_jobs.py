@@ -90,7 +90,7 @@ def test_init_shows_the_files_and_writes_them_once(hub, hf_sfda):
 def test_init_keeps_away_from_other_data_and_other_people(hub, hf_sfda):
     hub.put("me/photos", {"cat.png": b"x"}, repo_type="dataset")
     _, err = hf_sfda("init", "me/photos", "-d", "me/shapes", "--yes", code=1)
-    assert "is no results dataset" in err
+    assert "is not a results dataset" in err
     _, err = hf_sfda("init", "acme/board", "-d", "me/shapes", "--yes", code=1)
     assert "belongs to acme" in err
     _, err = hf_sfda("init", "me/board", code=2)
@@ -135,6 +135,7 @@ def test_update_and_status_from_the_command_line(hub, board, tmp_path):
     assert "pending: acme/vit" in out
     out, _ = board("update", BOARD, "--yes", "--json")
     (done,) = json.loads(out)["done"]
+    assert set(done) == {"what", "url", "commit"}
     assert done["commit"] == hub.repo(BOARD).head.sha
     out, _ = board("status", BOARD, "--json")
     (one,) = json.loads(out)["datasets"]

@@ -11,16 +11,16 @@ import pytest
 from hf_sfda.compare import compare_for_ranking
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError, TargetError
-from hf_sfda.finished import config_of, same_target
 from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.record import dump_scored
-from hf_sfda.leaderboard.samples import compare_kept, kept_samples
+from hf_sfda.leaderboard.samples import compare_measured, load_measurement
 from hf_sfda.leaderboard.update import plan_update
-from hf_sfda.publish import carry_out
+from hf_sfda.publish import execute
 from hf_sfda.publish.access import Repo, find_head
-from hf_sfda.publish.boards import make_boards
+from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import make_run
+from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.store import FeatureStore
 from tests import factories
 from tests.publishing import make_ranking
@@ -41,11 +41,11 @@ class World:
     """A leaderboard, what is published there, and the machine that measured."""
 
     def __init__(self, api, store, **changes):
-        carry_out(plan_init(REPO.id, json.dumps(SETTINGS | changes)))
-        carry_out(plan_update(REPO.id, store=store))
+        execute(plan_init(REPO.id, json.dumps(SETTINGS | changes)))
+        execute(plan_update(REPO.id, store=store))
         self.api, self.store = api, store
         self.rows = load_rows(api, REPO, find_head(api, REPO))
-        (board,) = make_boards(self.rows)
+        (board,) = make_leaderboards(self.rows)
         self.ranking = board.ranking()
 
     @property
@@ -57,7 +57,7 @@ class World:
 
     def compare(self, first=FIRST, second=SECOND, *, target=None, rows=None, **options):
         rows = self.rows if rows is None else rows
-        return compare_kept(
+        return compare_measured(
             self.api, REPO, self.ranking, rows, first, second, target=target, **options
         )
 
@@ -84,9 +84,9 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     config = config_of(world.ranking)
     assert config.fingerprint() == world.ranking.config["fingerprint"]
     assert isinstance(config, RankConfig)
-    target = same_target(world.ranking)
+    target = load_ranked_target(world.ranking)
 
-    scored = kept_samples(api, REPO, world.run, FIRST, world.revision(FIRST))
+    scored = load_measurement(api, REPO, world.run, FIRST, world.revision(FIRST))
     assert scored.candidate.model_id == FIRST
     assert scored.scores["knn"].per_sample.shape == (36,)
 
@@ -112,9 +112,9 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     assert world.compare(metric="logme", target=target) is None
     assert world.compare(metric="sfda_cv", target=target) is None
     assert world.compare(rows=[]) is None
-    assert kept_samples(api, REPO, "0" * 16, FIRST, world.revision(FIRST)) is None
-    assert kept_samples(api, REPO, world.run, FIRST, "0" * 40) is None
-    assert kept_samples(api, Repo("me/nowhere", "dataset"), world.run, FIRST, "0" * 40) is None
+    assert load_measurement(api, REPO, "0" * 16, FIRST, world.revision(FIRST)) is None
+    assert load_measurement(api, REPO, world.run, FIRST, "0" * 40) is None
+    assert load_measurement(api, Repo("me/nowhere", "dataset"), world.run, FIRST, "0" * 40) is None
     with pytest.raises(StoreError, match="features of acme/vit and acme/resnet are not stored"):
         compare_for_ranking(
             world.ranking, FIRST, SECOND, store=FeatureStore(tmp_path / "empty"), target=target
@@ -128,7 +128,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
 
     # Files that somebody changed by hand.
     (path,) = [p for p in hub.files(REPO.id, "dataset") if "acme--vit" in p]
-    record = kept_samples(api, REPO, world.run, FIRST, world.revision(FIRST))
+    record = load_measurement(api, REPO, world.run, FIRST, world.revision(FIRST))
     short = {
         name: dataclasses.replace(score, per_sample=np.ones(3))
         for name, score in record.scores.items()
@@ -144,7 +144,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
 
 def test_a_board_ranked_by_a_metric_of_groups(filled, api):
     world = World(api, filled, metric="logme")
-    target = same_target(world.ranking)
+    target = load_ranked_target(world.ranking)
     kept = world.compare(target=target)
     from_features = compare_for_ranking(world.ranking, FIRST, SECOND, store=filled, target=target)
     assert kept.to_dict() == from_features.to_dict()
@@ -160,9 +160,9 @@ def test_a_results_dataset_that_is_no_leaderboard_keeps_none(hub, api):
         {run.path: run.parquet(), "README.md": "# Results\n"},
         repo_type="dataset",
     )
-    (board,) = make_boards(run.rows)
+    (board,) = make_leaderboards(run.rows)
     ranking = board.ranking()
-    assert compare_kept(
+    assert compare_measured(
         api, REPO, ranking, run.rows, "acme/vit", "me/resnet", target=None
     ) is None  # fmt: skip
-    assert kept_samples(api, REPO, run.digest, "acme/vit", "0" * 40) is None
+    assert load_measurement(api, REPO, run.digest, "acme/vit", "0" * 40) is None

@@ -8,10 +8,10 @@ import yaml
 
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.leaderboard import Budget, RefusedWebhookError, check_signature, parse_settings
-from hf_sfda.leaderboard.decide import afford, decide
+from hf_sfda.leaderboard.decide import decide, within_budget
 from hf_sfda.leaderboard.init import settings_text
 from hf_sfda.leaderboard.record import (
-    Known,
+    Measurement,
     dump_failure,
     dump_scored,
     load_failure,
@@ -75,10 +75,10 @@ def test_who_is_ranked_does_not_decide_what_may_be_compared():
         ("datasets: [{id: me/a, name: b}]", "unknown key name. Allowed: id, revision, split"),
         ("metric: knn", "names no datasets"),
         ("datasets: []", "names no datasets"),
-        ("datasets: [./folder]", "'./folder' is no dataset on the Hub"),
-        ("datasets: [{split: train}]", "None is no dataset on the Hub"),
+        ("datasets: [./folder]", "'./folder' is not a dataset on the Hub"),
+        ("datasets: [{split: train}]", "None is not a dataset on the Hub"),
         ("datasets: [me/a, me/a]", "twice"),
-        ("datasets: [me/a]\nmodels: [./x]", "'./x' is no model on the Hub"),
+        ("datasets: [me/a]\nmodels: [./x]", "'./x' is not a model on the Hub"),
         ("datasets: [me/a]\nmodels: [a/b]\nquery: {top: 3}", "both `models` and `query`"),
         ("datasets: [me/a]\nsamples: many", "samples is 'many'; it must be a whole number"),
         ("datasets: [me/a]\nsamples: true", "samples is True; it must be a whole number"),
@@ -126,9 +126,9 @@ def candidate(name: str, sha: str | None = A, **fields) -> Candidate:
     return Candidate(f"acme/{name}", revision=sha, **fields)
 
 
-def known(name: str, sha: str = A, *, ok: bool = True) -> Known:
+def known(name: str, sha: str = A, *, ok: bool = True) -> Measurement:
     path = record_path(POOL, f"acme/{name}", sha, ok=ok)
-    return Known(POOL, f"acme/{name}", sha, ok, path)
+    return Measurement(POOL, f"acme/{name}", sha, ok, path)
 
 
 def test_a_decision_answers_for_everybody():
@@ -157,7 +157,7 @@ def test_a_decision_answers_for_everybody():
         ("acme/same", A),
     ]
     assert [one.model for one in decision.failed] == ["acme/failed"]
-    assert [c.model_id for c in decision.out] == ["acme/closed", "acme/left"]
+    assert [c.model_id for c in decision.excluded] == ["acme/closed", "acme/left"]
 
 
 def test_a_checkpoint_that_stopped_working_leaves_the_pool():
@@ -168,17 +168,17 @@ def test_a_checkpoint_that_stopped_working_leaves_the_pool():
         named=False,
     )
     assert (decision.pool, decision.pending) == ((), ())
-    assert decision.standings == {("acme/x", B, "failed")}
+    assert decision.statuses == {("acme/x", B, "failed")}
 
 
 def test_a_budget_passes_over_what_it_cannot_pay():
     wanted = [candidate(name, params=params) for name, params in (("a", 6), ("b", 5), ("c", 4))]
-    taken, rest = afford(wanted, Budget(candidates=9, params=10))
+    taken, rest = within_budget(wanted, Budget(candidates=9, params=10))
     assert [c.model_id for c in taken] == ["acme/a", "acme/c"]
     assert rest is None
-    taken, rest = afford(wanted, Budget(candidates=2))
+    taken, rest = within_budget(wanted, Budget(candidates=2))
     assert ([c.model_id for c in taken], rest) == (["acme/a", "acme/b"], None)
-    assert afford(wanted, Budget(candidates=5))[1] == Budget(candidates=2)
+    assert within_budget(wanted, Budget(candidates=5))[1] == Budget(candidates=2)
 
 
 # -- records
@@ -216,8 +216,9 @@ def test_a_record_comes_back_to_the_bit():
     np.testing.assert_array_equal(back.scores["knn"].per_sample, one.scores["knn"].per_sample)
     np.testing.assert_array_equal(back.contributions, one.contributions)
     assert (back.floor, back.feature_dim, back.warnings) == (1 / 3, 16, ("w",))
-    without = load_scored(dump_scored(scored(contributions=None, floor=None)), "x")
-    assert without.contributions is None
+    assert (
+        load_scored(dump_scored(scored(contributions=None, floor=None)), "x").contributions is None
+    )
 
 
 def test_no_secret_in_a_record():
@@ -239,7 +240,7 @@ def test_a_damaged_record_is_an_error_that_says_what_to_do(content):
 def test_a_path_says_what_it_holds():
     for ok in (True, False):
         path = record_path(POOL, "acme/vit-b", A, ok=ok)
-        assert read_path(path) == Known(POOL, "acme/vit-b", A, ok, path)
+        assert read_path(path) == Measurement(POOL, "acme/vit-b", A, ok, path)
     for other in ("README.md", "leaderboard/log.jsonl", "data/me--x/0123456789abcdef.parquet"):
         assert read_path(other) is None
 

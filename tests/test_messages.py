@@ -13,8 +13,8 @@ from hf_sfda.foreign import bounded, listing
 from hf_sfda.hub import explain
 from hf_sfda.publish.access import Repo
 from hf_sfda.publish.eval_results import _choose
+from hf_sfda.publish.model_result import make_model_result
 from hf_sfda.publish.rows import make_run
-from hf_sfda.publish.statement import make_statement
 from hf_sfda.report import sorted_by
 from hf_sfda.space.backend import Backend
 from hf_sfda.typed import unknown_keys
@@ -69,14 +69,16 @@ def refused(call) -> str:
 def test_boards_tasks_models_metrics_and_keys_are_listed_shortly():
     abouts = [dict.fromkeys(ABOUT) | {"dataset": name} for name in NAMES]
     boards = [SimpleNamespace(about=about) for about in abouts]
-    results = SimpleNamespace(snapshot=lambda: SimpleNamespace(boards=boards))
+    results = SimpleNamespace(snapshot=lambda: SimpleNamespace(leaderboards=boards))
     ranking = make_ranking(dict.fromkeys(NAMES[:300], 0.5), extra_rows=())
     scores = dict.fromkeys(NAMES, 0.5)
     scored = replace(ranking, rows=tuple(replace(r, scores=scores) for r in ranking.rows[:2]))
     messages = [
         refused(lambda: Backend.require_view(SimpleNamespace(results=results), "none")),
         refused(lambda: _choose(Repo("me/benchmark", "dataset"), NAMES, "none")),
-        refused(lambda: make_statement(make_run(ranking), "none", Repo("me/results", "dataset"))),
+        refused(
+            lambda: make_model_result(make_run(ranking), "none", Repo("me/results", "dataset"))
+        ),
         refused(lambda: sorted_by(scored, "none")),
         unknown_keys(NAMES, ["known"]) or "",
     ]

@@ -152,7 +152,7 @@ def test_importing_the_command_loads_nothing_heavy():
 
 
 def test_no_token_in_any_log_whatever_its_level(hub, runs, caplog, monkeypatch):
-    from hf_sfda.publish import carry_out, plan_publication
+    from hf_sfda.publish import execute, plan_publication
     from hf_sfda.space.deploy import plan_deploy
     from hf_sfda.space.deploy.options import make_options
 
@@ -161,8 +161,8 @@ def test_no_token_in_any_log_whatever_its_level(hub, runs, caplog, monkeypatch):
     caplog.set_level(0)
     hub.faults.add(path_regex="/api/whoami-v2", status=429, times=1)
     hub.faults.add(path_regex="/api/datasets/me/results$", action="drop", times=1)
-    carry_out(plan_publication(runs, to="me/results", cards=["me/resnet"], create_pr="acme/vit"))
-    carry_out(plan_deploy("me/b", "me/results", make_options("me/results", secrets=["MY_SECRET"])))
+    execute(plan_publication(runs, to="me/results", cards=["me/resnet"], create_pr="acme/vit"))
+    execute(plan_deploy("me/b", "me/results", make_options("me/results", secrets=["MY_SECRET"])))
     assert hub.repo("me/b", "space").space["secrets"]["MY_SECRET"]["value"] == SECRET
     assert "trying again" in caplog.text, "something is logged"
     for secret in (hub.token, SECRET):

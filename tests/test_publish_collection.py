@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import carry_out, plan_publication
+from hf_sfda.publish import execute, plan_publication
 from tests.publishing import make_ranking, ok_row, save_run
 
 TO, TITLE = "me/results", "For plants"
@@ -35,7 +35,7 @@ def run(tmp_path):
 
 def publish(run, **options):
     plan = plan_publication(run, to=TO, **{"collection": TITLE, **options})
-    return plan, carry_out(plan)
+    return plan, execute(plan)
 
 
 def contents(api: HfApi, title: str = TITLE) -> list[tuple[str, str | None]]:
@@ -107,7 +107,7 @@ def test_interrupted_half_way_it_is_finished_by_repeating(models, run, api):
         publish(run)
     assert ids(api) == ["acme/vit"]
     _, done = publish(run)
-    assert [one.what for one in done] == [f"collection {TITLE!r}"]
+    assert [one.description for one in done] == [f"collection {TITLE!r}"]
     assert ids(api) == ["acme/vit", "me/resnet", "acme/mid", "me/noise"]
     assert publish(run)[0].steps == ()
 
@@ -118,15 +118,15 @@ def test_a_collection_that_moved_is_refused(models, run, api):
     (slug,) = [c.slug for c in api.list_collections(owner="me")]
     api.add_collection_item(slug, "acme/other", "model")
     with pytest.raises(PublishError, match="'For plants' was changed by somebody else"):
-        carry_out(plan)
+        execute(plan)
     assert ids(api) == ["acme/vit", "acme/other"]
 
 
 def test_two_plans_make_one_collection(models, run, api):
     plans = [plan_publication(run, to=TO, collection=TITLE) for _ in range(2)]
-    carry_out(plans[0])
+    execute(plans[0])
     with pytest.raises(PublishError, match="changed by somebody else"):
-        carry_out(plans[1])
+        execute(plans[1])
     assert len(list(api.list_collections(owner="me"))) == 1
 
 

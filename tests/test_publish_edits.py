@@ -18,9 +18,9 @@ from hf_sfda.publish.access import Repo
 from hf_sfda.publish.front_matter import add_key, parse_card
 from hf_sfda.publish.model_card import edit_card
 from hf_sfda.publish.model_index import SOURCE, TASK_TYPE, eval_result, put_result
+from hf_sfda.publish.model_result import ModelResult, make_model_result
 from hf_sfda.publish.rows import make_run
 from hf_sfda.publish.section import put_section, section_key
-from hf_sfda.publish.statement import Statement, make_statement
 from tests.publishing import DATASET_SHA, make_ranking
 
 RESULTS = Repo("me/results", "dataset")
@@ -65,13 +65,13 @@ Trailing spaces stay.  \nSo do tabs\t.
 
 
 @cache
-def statement(value: float = 0.5, **options: Any) -> Statement:
+def model_result(value: float = 0.5, **options: Any) -> ModelResult:
     scores = {"acme/vit": 0.58, "me/resnet": value, "me/noise": 0.12}
-    return make_statement(make_run(make_ranking(scores, **options)), "me/resnet", RESULTS)
+    return make_model_result(make_run(make_ranking(scores, **options)), "me/resnet", RESULTS)
 
 
-def edited(text: str, said: Statement | None = None) -> str:
-    return edit_card(text.encode(), MODEL, said or statement()).decode()
+def edited(text: str, other: ModelResult | None = None) -> str:
+    return edit_card(text.encode(), MODEL, other or model_result()).decode()
 
 
 def lost_lines(before: str, after: str) -> list[str]:
@@ -112,7 +112,7 @@ def test_our_row_says_what_is_needed_to_check_it():
     assert ours.source_url == f"{RESULTS.url}/blob/main/{run.path}#row-3"
     assert run.rows[3]["model"] == "me/resnet"
     assert run.rows[3]["metric"] == "sfda_cv"
-    assert ours == eval_result(statement())
+    assert ours == eval_result(model_result())
 
 
 def test_other_tools_do_not_mix_up_our_row_and_the_authors():
@@ -150,16 +150,16 @@ def test_saying_it_twice_changes_nothing_and_a_new_score_replaces_the_old_one_in
         "# the end",
         "    - task: {type: x}\n      dataset: {type: y, name: y}\n      metrics: []\n# the end",
     )
-    again = edited(follower, statement(0.45, dataset_sha="c" * 40))
+    again = edited(follower, model_result(0.45, dataset_sha="c" * 40))
     assert len(results_of(again)) == len(results_of(follower))
     assert "revision: " + "c" * 40 in again
     assert again.index("# measured by a friend") < again.index("c" * 40) < again.index("{type: y,")
     assert edited(again).count("<!-- hf-sfda:begin") == 1
-    assert edited(again, statement()) == follower
+    assert edited(again, model_result()) == follower
 
 
 def test_another_dataset_gets_a_row_and_a_section_of_its_own():
-    both = edited(edited(AUTHOR), statement(0.3, dataset="me/birds"))
+    both = edited(edited(AUTHOR), model_result(0.3, dataset="me/birds"))
     assert [row.dataset_type for row in results_of(both)][-2:] == ["me/plants", "me/birds"]
     assert both.count("<!-- hf-sfda:begin me/plants:train -->") == 1
     assert both.count("<!-- hf-sfda:begin me/birds:train -->") == 1
@@ -224,7 +224,7 @@ def test_cards_of_every_style(name):
     assert {**card.data, "model-index": 0} == {**was.data, "model-index": 0}
     assert was.body.strip("\ufeff") in card.body
     assert edited(after) == after, "a second time changes nothing"
-    changed = edited(after, statement(0.45))
+    changed = edited(after, model_result(0.45))
     assert len(parse_card(changed.encode(), "").data["model-index"][0]["results"]) == len(now)
     assert edited(changed) == after, "and back"
     if "\r\n" in before:
@@ -292,7 +292,7 @@ def test_a_card_that_cannot_be_read_is_left_alone_and_the_place_is_named(name):
 
 def test_not_utf8_is_left_alone():
     with pytest.raises(PublishError, match=r"not UTF-8 text \(byte 2\)"):
-        edit_card(b"# \xff\xfe", MODEL, statement())
+        edit_card(b"# \xff\xfe", MODEL, model_result())
 
 
 scalars = st.one_of(
@@ -338,7 +338,7 @@ def test_any_yaml_a_dumper_writes_keeps_its_meaning_or_is_refused(
     card = parse_card(f"---\n{text}---\n# Hi\n".encode(), "card")
     if card.data != data:
         return  # a `---` inside a text: the Hub itself would cut it there
-    ours = eval_result(statement())
+    ours = eval_result(model_result())
     if rows and flow is True and card.yaml.lstrip().startswith("{"):
         assert put_result(card, "x", ours).data["model-index"][0]["results"][:-1] == rows
         return
@@ -381,9 +381,9 @@ def test_a_key_is_added_at_the_end_and_never_to_braces():
 def test_no_statement_about_what_nobody_can_check():
     run = make_run(make_ranking())
     with pytest.raises(PublishError, match=r"acme/nan was failed .* \(layer.3.weight holds NaN\)"):
-        make_statement(run, "acme/nan", RESULTS)
+        make_model_result(run, "acme/nan", RESULTS)
     with pytest.raises(PublishError, match=r"me/other is not among .* acme/vit, me/resnet"):
-        make_statement(run, "me/other", RESULTS)
+        make_model_result(run, "me/other", RESULTS)
     local = make_run(make_ranking(dataset="/data/plants", dataset_sha=None))
     with pytest.raises(PublishError, match="dataset plants is a local one"):
-        make_statement(local, "me/resnet", RESULTS)
+        make_model_result(local, "me/resnet", RESULTS)

@@ -6,7 +6,7 @@ import pytest
 
 from hf_sfda.errors import PublishError
 from hf_sfda.publish.front_matter import parse_card
-from hf_sfda.publish.keys import include, set_key
+from hf_sfda.publish.keys import extend_list, set_key
 
 CARD = """---
 # mine
@@ -71,14 +71,14 @@ def test_text_that_looks_like_a_number_stays_text():
     ],
 )
 def test_a_list_is_made_to_hold_something(key, values, new):
-    after = include(card(), key, values)
+    after = extend_list(card(), key, values)
     assert lines(CARD, str(after))[1] == new
     assert set(after.data[key]) == {*(card().data.get(key) or []), *values}
-    assert include(after, key, values) == after
+    assert extend_list(after, key, values) == after
 
 
 def test_a_single_value_becomes_a_list():
-    after = include(card("---\ntags: a\nb: 1\n---\n"), "tags", ["c"])
+    after = extend_list(card("---\ntags: a\nb: 1\n---\n"), "tags", ["c"])
     assert after.data == {"tags": ["a", "c"], "b": 1}
 
 
@@ -98,7 +98,7 @@ def test_every_style_is_edited_rightly_or_refused(text):
     before = card(text)
     for change in (
         lambda: set_key(before, "sdk", "gradio"),
-        lambda: include(before, "tags", ["z"]),
+        lambda: extend_list(before, "tags", ["z"]),
     ):
         try:
             after = change()

@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, HfApi, ModelCard
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import carry_out, plan_publication
+from hf_sfda.publish import execute, plan_publication
 from hf_sfda.publish.model_index import SOURCE, TASK_TYPE
 from hf_sfda.publish.pull_request import MARKER
 from tests.factories import model_files
@@ -41,7 +41,7 @@ def models(hub):
 
 def publish(run, **options):
     plan = plan_publication(run, to=TO, **options)
-    return plan, carry_out(plan, options.get("token"))
+    return plan, execute(plan, options.get("token"))
 
 
 def heads(hub) -> dict[str, str]:
@@ -65,7 +65,7 @@ def test_no_card_is_touched_that_was_not_named(models, run):
 def test_an_own_card_gets_row_and_section_and_the_hub_reads_them(models, run, api: HfApi):
     before = models.files("me/resnet")
     _, done = publish(run, cards=["me/resnet"])
-    assert [one.what for one in done] == ["dataset me/results", "model me/resnet"]
+    assert [one.description for one in done] == ["dataset me/results", "model me/resnet"]
     after = models.files("me/resnet")
     assert {p: c for p, c in after.items() if p != "README.md"} == {
         p: c for p, c in before.items() if p != "README.md"
@@ -133,12 +133,14 @@ def test_a_card_that_moved_after_the_plan_is_refused_not_overwritten(models, run
     models.put("me/resnet", {"README.md": CARD + "The author was here.\n"})
     before = readme(models, "me/resnet")
     with pytest.raises(PublishError, match=r"changed by somebody else .* \(Step 2 of 3") as caught:
-        carry_out(plan)
+        execute(plan)
     assert "done before it: dataset me/results" in str(caught.value)
     assert readme(models, "me/resnet") == before
     assert readme(models, "me/noise") == CARD
     _, done = publish(run, cards=["me/resnet", "me/noise"])
-    assert [one.what for one in done] == ["model me/resnet", "model me/noise"], "only the rest"
+    assert [one.description for one in done] == ["model me/resnet", "model me/noise"], (
+        "only the rest"
+    )
     assert "The author was here.\n\n<!-- hf-sfda:begin" in readme(models, "me/resnet")
 
 
@@ -149,7 +151,7 @@ def test_a_hub_that_goes_down_half_way_is_resumed(models, run, action):
         publish(run, cards=["me/resnet", "me/noise"])
     assert readme(models, "me/noise") == CARD
     _, done = publish(run, cards=["me/resnet", "me/noise"])
-    assert [one.what for one in done] == ["model me/noise"]
+    assert [one.description for one in done] == ["model me/noise"]
 
 
 def test_a_lost_answer_on_a_card_is_recognised(models, run):
@@ -190,7 +192,7 @@ def test_a_stranger_gets_one_pull_request_that_is_found_and_updated(models, run,
     save_run(run, make_ranking({"acme/vit": 0.7, "me/resnet": 0.5}, created_at="2026-11-21"))
     plan, done = publish(run, create_pr="acme/vit")
     assert "one commit to your open pull request 1" in plan.render()
-    assert done[1].what == "model acme/vit: pull request 1"
+    assert done[1].description == "model acme/vit: pull request 1"
     assert len(models.repo("acme/vit").discussions) == 1
     assert "value: 0.7" in readme(models, "acme/vit", "refs/pr/1")
     assert readme(models, "acme/vit", "refs/pr/1").count("hf-sfda:begin") == 1
@@ -255,9 +257,9 @@ def test_a_failed_one_is_not_opened(models, run):
 
 def test_two_plans_open_one(models, run):
     plans = [plan_publication(run, to=TO, create_pr="acme/vit") for _ in range(2)]
-    carry_out(plans[0])
+    execute(plans[0])
     with pytest.raises(PublishError, match="pull request 1 on model acme/vit was opened after"):
-        carry_out(plans[1])
+        execute(plans[1])
     assert len(models.repo("acme/vit").discussions) == 1
 
 
@@ -265,7 +267,7 @@ def test_a_pull_request_on_a_card_that_moved_is_refused(models, run):
     plan = plan_publication(run, to=TO, create_pr="acme/vit")
     models.put("acme/vit", {"README.md": CARD + "More.\n"})
     with pytest.raises(PublishError, match="changed by somebody else"):
-        carry_out(plan)
+        execute(plan)
     assert models.repo("acme/vit").discussions == []
 
 

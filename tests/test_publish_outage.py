@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import Plan, carry_out, plan_publication
+from hf_sfda.publish import Plan, execute, plan_publication
 from hf_sfda.space.deploy import plan_deploy
 from hf_sfda.space.deploy.options import make_options
 from tests.publishing import make_ranking, save_run
@@ -39,7 +39,7 @@ def publication(hub, tmp_path):
         hub.reset()
         for name in ("acme/vit", "me/resnet", "me/noise"):
             hub.put(name, {"README.md": CARD})
-        carry_out(plan_publication(first, to=RESULTS))
+        execute(plan_publication(first, to=RESULTS))
 
     def plan() -> Plan:
         return plan_publication(
@@ -63,7 +63,7 @@ def first_deployment(hub, tmp_path):
 
     def start() -> None:
         hub.reset()
-        carry_out(plan_publication(run, to=RESULTS))
+        execute(plan_publication(run, to=RESULTS))
 
     options = {"variables": ["HF_SFDA_JOBS=2"], "hardware": "t4-small"}
     return start, lambda: plan_deploy(SPACE, RESULTS, make_options(RESULTS, **options))
@@ -76,8 +76,8 @@ def update_of_a_space(hub, tmp_path):
 
     def start() -> None:
         hub.reset()
-        carry_out(plan_publication(run, to=RESULTS))
-        carry_out(plan_deploy(SPACE, RESULTS, make_options(RESULTS, hardware="zero-a10g")))
+        execute(plan_publication(run, to=RESULTS))
+        execute(plan_deploy(SPACE, RESULTS, make_options(RESULTS, hardware="zero-a10g")))
         old = {"hf_sfda/gone.py": "X = 1\n", "hf_sfda/scoring.py": "# old\n", "mine.md": "Hi"}
         hub.put(SPACE, old, repo_type="space")
 
@@ -123,7 +123,7 @@ def check_outages(hub, start: Callable[[], None], plan: Callable[[], Plan], acti
     start()
     before, planned = state(hub), plan()
     hub.requests.clear()
-    carry_out(planned)
+    execute(planned)
     count, after = len(hub.requests), state(hub)
     assert plan().steps == ()
     for request in range(count):
@@ -133,14 +133,14 @@ def check_outages(hub, start: Callable[[], None], plan: Callable[[], Plan], acti
         hub.faults.add(action=action, times=1, skip=request)
         hub.faults.add(action="drop", times=None, skip=request)
         try:
-            carry_out(planned)
+            execute(planned)
         except PublishError as error:
             told = "The same command does the rest" in str(error)
             assert told or str(error).startswith("Cannot publish"), request
             assert hub.token not in str(error)
         hub.faults.clear()
         check_all_or_nothing(state(hub), before, after)
-        carry_out(plan())
+        execute(plan())
         assert state(hub) == after, f"outage at request {request} of {count}"
         assert plan().steps == ()
     return count
@@ -176,7 +176,7 @@ def test_a_repository_that_vanishes_after_the_plan(hub, publication, update_of_a
     kind, repo_id = name.split("/", 1)
     hub.delete(repo_id, kind)
     with pytest.raises(PublishError, match=f"{repo_id}.* is not on the Hub.*same command"):
-        carry_out(planned)
+        execute(planned)
     assert (kind, repo_id) not in hub.state.repos, "nothing is made that the plan did not say"
     if kind == "models":
         with pytest.raises(PublishError, match=f"{repo_id} is no longer on the Hub"):

@@ -14,8 +14,8 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import carry_out, plan_publication
-from hf_sfda.publish.boards import make_boards
+from hf_sfda.publish import execute, plan_publication
+from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.results_dataset import ResultsCommit
 from hf_sfda.publish.rows import SCHEMA_VERSION, make_run, read_results, schema
 from hf_sfda.types import ModelRow
@@ -39,7 +39,7 @@ def run(tmp_path):
 
 def publish(run, to=REPO, **options):
     plan = plan_publication(run, to=to, **options)
-    return plan, carry_out(plan, options.get("token"))
+    return plan, execute(plan, options.get("token"))
 
 
 def data_files(hub) -> dict[str, bytes]:
@@ -191,7 +191,7 @@ def test_publishing_twice_changes_nothing_to_the_byte(hub, run):
     hub.requests.clear()
     plan, done = publish(run)
     assert (plan.steps, done) == ((), [])
-    assert plan.settled == ("dataset me/results holds this run already",)
+    assert plan.up_to_date == ("dataset me/results holds this run already",)
     assert writes(hub) == []
     assert (hub.repo(REPO).head.sha, hub.files(REPO, "dataset")) == (head, files)
 
@@ -234,7 +234,7 @@ def test_ten_writers_at_once_lose_nothing(hub, tmp_path):
 
     def write(plan):
         try:
-            carry_out(plan)
+            execute(plan)
         except Exception as error:
             failures.append(error)
 
@@ -256,8 +256,8 @@ def test_ten_writers_at_once_lose_nothing(hub, tmp_path):
 
 def test_two_writers_of_the_same_run_write_it_once(hub, run):
     plans = [plan_publication(run, to=REPO), plan_publication(run, to=REPO)]
-    first, second = (carry_out(plan)[0] for plan in plans)
-    assert "already" in second.what
+    first, second = (execute(plan)[0] for plan in plans)
+    assert "already" in second.description
     assert hub.repo(REPO).head.sha == first.commit
 
 
@@ -273,11 +273,11 @@ def test_who_never_gets_a_turn_gives_up_and_says_so(hub, run, monkeypatch):
     monkeypatch.setattr(ResultsCommit, "_commit", faster_than_us)
     monkeypatch.setattr("hf_sfda.publish.results_dataset._TRIES", 3)
     with pytest.raises(PublishError, match=r"changed 3 times .* Nothing was written there"):
-        carry_out(plan)
+        execute(plan)
     assert len(data_files(hub)) == 1
 
 
-# -- boards
+# -- leaderboards
 
 
 def test_only_what_is_comparable_stands_in_one_table():
@@ -286,7 +286,7 @@ def test_only_what_is_comparable_stands_in_one_table():
 
     old = make_ranking({"a/a": 0.5, "b/b": 0.4}, created_at="2026-01-01T00:00:00+00:00")
     new = make_ranking({"b/b": 0.6, "c/c": 0.3}, created_at="2026-02-01T00:00:00+00:00")
-    (board,) = make_boards(rows(new, old))
+    (board,) = make_leaderboards(rows(new, old))
     assert [(e.place, e.row["model"], e.row["value"]) for e in board.entries] == [
         ("1", "b/b", 0.6),
         ("2", "a/a", 0.5),
@@ -295,24 +295,24 @@ def test_only_what_is_comparable_stands_in_one_table():
     assert (board.n_runs, board.n_earlier) == (2, 0)
     assert [row["model"] for row in board.left_out] == ["acme/nan", "acme/big"]
     other = make_ranking({"a/a": 0.9}, created_at="2026-03-01T00:00:00+00:00", seed=1)
-    (board,) = make_boards(rows(new, other, old))
+    (board,) = make_leaderboards(rows(new, other, old))
     assert [e.row["model"] for e in board.entries] == ["a/a"]
     assert board.n_earlier == 2
     assert board.settings["seed"] == 1
     moved = make_ranking({"a/a": 0.9}, created_at="2026-04-01T00:00:00+00:00", dataset_sha="c" * 40)
-    assert make_boards(rows(old, moved))[0].n_earlier == 1
-    assert len(make_boards(rows(old, make_ranking(dataset="me/x")))) == 2
+    assert make_leaderboards(rows(old, moved))[0].n_earlier == 1
+    assert len(make_leaderboards(rows(old, make_ranking(dataset="me/x")))) == 2
 
 
 def test_ties_are_shown_as_spans_and_a_later_failure_replaces_a_score():
     tied = tuple(ok_row(f"a/{i}", i, 0.6 - i / 100, tie_group=1 + (i > 3)) for i in range(1, 5))
-    (board,) = make_boards(make_run(make_ranking({}, extra_rows=tied)).rows)
+    (board,) = make_leaderboards(make_run(make_ranking({}, extra_rows=tied)).rows)
     assert [entry.place for entry in board.entries] == ["1-3", "1-3", "1-3", "4"]
     failed = make_ranking(
         {}, extra_rows=(ModelRow("a/1", "x", "failed", "gone"),), created_at="2027-01-01"
     )
     rows = [*make_run(make_ranking({}, extra_rows=tied)).rows, *make_run(failed).rows]
-    (board,) = make_boards(rows)
+    (board,) = make_leaderboards(rows)
     assert [entry.row["model"] for entry in board.entries] == ["a/2", "a/3", "a/4"]
     assert [row["model"] for row in board.left_out] == ["a/1"]
 
@@ -340,8 +340,11 @@ def test_a_newer_schema_is_refused_and_nothing_written(hub, run, tmp_path):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"data/train-00000-of-00001.parquet": other_table()}, "is no results dataset: it holds"),
-        ({"train.csv": "a,b"}, "is no results dataset: it holds train.csv"),
+        (
+            {"data/train-00000-of-00001.parquet": other_table()},
+            "is not a results dataset: it holds",
+        ),
+        ({"train.csv": "a,b"}, "is not a results dataset: it holds train.csv"),
         ({"data/x/0123456789abcdef.parquet": other_table()}, "was not written by hf-sfda"),
         ({"data/x/0123456789abcdef.parquet": b"PAR1"}, "cannot be read as parquet"),
         (
@@ -415,7 +418,7 @@ def test_a_wrong_token_and_none(hub, run, monkeypatch):
 def test_a_plan_is_not_carried_out_by_another_account(hub, run):
     plan = plan_publication(run, to=REPO)
     with pytest.raises(PublishError, match="made by me, but this token is ann's"):
-        carry_out(plan, hub.account("ann"))
+        execute(plan, hub.account("ann"))
     assert writes(hub) == []
 
 
@@ -492,7 +495,7 @@ def test_what_is_private_does_not_become_public_without_a_word(hub, run):
     ]
     assert "--private" in plan.warnings[0]
     assert plan_publication(run, to=REPO, private=True).warnings == ()
-    carry_out(plan_publication(run, to=REPO, private=True))
+    execute(plan_publication(run, to=REPO, private=True))
     save_run(run, make_ranking(created_at="2026-11-21"))
     assert plan_publication(run, to=REPO).warnings == (), "the dataset there is private"
 
@@ -503,7 +506,7 @@ def test_writers_who_all_make_the_repository_lose_nothing(hub, tmp_path):
         for i in range(4)
     ]
     plans = [plan_publication(run, to=REPO) for run in runs]
-    threads = [threading.Thread(target=carry_out, args=(plan,)) for plan in plans]
+    threads = [threading.Thread(target=execute, args=(plan,)) for plan in plans]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -111,7 +111,7 @@ def test_an_endpoint_states_its_types_and_explains_itself(client, name):
 
 def test_an_event_of_the_page_cannot_be_called_by_name(client):
     with pytest.raises(ValueError, match="Cannot find a function"):
-        client.predict("me/emoji", None, None, "a", "b", api_name="/judge")
+        client.predict("me/emoji", None, None, "a", "b", api_name="/compare_models")
 
 
 # -- leaderboard
@@ -165,7 +165,7 @@ def test_names_of_strangers_come_as_they_are(ask):
 
 def test_what_there_is_not_is_answered_with_what_there_is(ask):
     said = refusal(ask, "/leaderboard", board="me/nothing")
-    assert "There is no board 'me/nothing'." in said
+    assert "There is no leaderboard 'me/nothing'." in said
     assert "me/emoji, me/reviews, me/shapes, me/thousand" in said
     said = refusal(ask, "/leaderboard", board="me/emoji", metric="accuracy")
     assert said.startswith("me/emoji has no metric 'accuracy'. Metrics: sfda_cv, ")
@@ -203,9 +203,9 @@ def test_compare_says_what_the_command_line_says(ask, space):
 
 
 def test_compare_by_another_metric(ask):
-    board = Ranking.from_dict(ask("/leaderboard", board="me/shapes", metric="knn"))
+    leaderboard = Ranking.from_dict(ask("/leaderboard", board="me/shapes", metric="knn"))
     found = ask("/compare", board="me/shapes", first=MODELS[0], second=MODELS[1], metric="knn")
-    scores = {row.model_id: row.scores["knn"] for row in board.ranked}
+    scores = {row.model_id: row.scores["knn"] for row in leaderboard.ranked}
     assert found["metric"] == "knn"
     assert found["values"] == pytest.approx([scores[name] for name in MODELS])
     assert found["difference"] == pytest.approx(scores[MODELS[0]] - scores[MODELS[1]])
@@ -333,11 +333,14 @@ def test_nobody_waits_for_another_ranking_to_look_at_a_board(called):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"dataset": "/etc"}, "The dataset '/etc' is no Hub id."),
-        ({"dataset": "../runs/shapes"}, "The dataset '../runs/shapes' is no Hub id."),
-        ({"dataset": "./shapes"}, "is no Hub id"),
-        ({"dataset": ""}, "The dataset '' is no Hub id."),
-        ({"dataset": "me/shapes", "models": "/root/model"}, "The model '/root/model' is no Hub id"),
+        ({"dataset": "/etc"}, "The dataset '/etc' is not a Hub id."),
+        ({"dataset": "../runs/shapes"}, "The dataset '../runs/shapes' is not a Hub id."),
+        ({"dataset": "./shapes"}, "is not a Hub id"),
+        ({"dataset": ""}, "The dataset '' is not a Hub id."),
+        (
+            {"dataset": "me/shapes", "models": "/root/model"},
+            "The model '/root/model' is not a Hub id",
+        ),
         ({"dataset": "me/shapes", "samples": 100_000}, "100,000 samples are asked for"),
         ({"dataset": "me/shapes", "top": 1_000}, "1,000 candidates to ask the Hub for"),
         ({"dataset": "me/shapes", "samples": -1}, "-1 samples are asked for"),
@@ -479,4 +482,4 @@ def test_agents_are_told_what_went_wrong(tools):
     result = call(tools, "leaderboard", board="me/nothing")
     assert result.isError
     (content,) = result.content
-    assert "There is no board 'me/nothing'. Boards: " in content.text
+    assert "There is no leaderboard 'me/nothing'. Leaderboards: " in content.text

@@ -62,7 +62,9 @@ def visitor(profile, space):
     troubles: list[str] = []
     pages = []
 
-    def open_page(query: str = "", *, width: int = 1280, theme: str = "light", board: bool = True):
+    def open_page(
+        query: str = "", *, width: int = 1280, theme: str = "light", leaderboard: bool = True
+    ):
         page = profile.new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": 900})
@@ -71,7 +73,7 @@ def visitor(profile, space):
         page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
         page.on("request", lambda r: troubles.append(r.url) if _foreign(r.url, space) else None)
         page.goto(f"{space.url}?__theme={theme}&{query}")
-        if board:
+        if leaderboard:
             page.wait_for_selector("#board .sfda[data-ready]", state="attached")
         return page
 
@@ -86,8 +88,8 @@ def _foreign(url: str, space: SpaceServer) -> bool:
     return not url.startswith((space.url, "data:", "blob:"))
 
 
-def names(page, board: str = "#board") -> list[str]:
-    rows = page.locator(f"{board} .ranking tbody tr:not([hidden]) .name .id")
+def names(page, leaderboard: str = "#board") -> list[str]:
+    rows = page.locator(f"{leaderboard} .ranking tbody tr:not([hidden]) .name .id")
     return rows.all_inner_texts()
 
 
@@ -446,7 +448,7 @@ def test_a_dataset_is_planned_ranked_shown_and_compared(visitor, space):
     ask_for(page, "me/shapes", "acme/vit-a", "acme/resnet", "acme/gone")
     page.wait_for_selector("#plan .plan")
     plan = page.inner_text("#plan")
-    assert "48 pictures" in plan
+    assert "48 images" in plan
     assert "2 models to rank" in plan
     assert "acme/gone" in plan
     page.click("#start-button")
@@ -474,8 +476,8 @@ def test_a_dataset_is_planned_ranked_shown_and_compared(visitor, space):
 
 
 def test_an_upload_is_ranked_and_leaves_nothing(visitor, space, tmp_path):
-    folder = factories.image_folder(tmp_path / "pictures", n_per_class=8, classes=2)
-    archive = tmp_path / "my pictures.zip"
+    folder = factories.image_folder(tmp_path / "images", n_per_class=8, classes=2)
+    archive = tmp_path / "my images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(folder.rglob("*.*")):
             file.write(path, path.relative_to(folder))
@@ -483,12 +485,12 @@ def test_an_upload_is_ranked_and_leaves_nothing(visitor, space, tmp_path):
     page.get_by_role("tab", name="Rank my dataset").click()
     page.get_by_label("Upload").check()
     page.set_input_files("#upload input[type=file]", archive)
-    page.wait_for_selector("#upload >> text=my pictures")
+    page.wait_for_selector("#upload >> text=my images")
     page.get_by_text("These models").click()
     page.fill("#model-ids textarea", "acme/vit-a\nacme/vit-b")
     page.click("#plan-button")
     page.wait_for_selector("#plan .plan")
-    assert "16 pictures" in page.inner_text("#plan")
+    assert "16 images" in page.inner_text("#plan")
     page.click("#start-button")
     page.wait_for_selector("#own-board .board")
     assert len(names(page, "#own-board")) == 2
@@ -504,7 +506,7 @@ def test_a_bad_upload_is_refused_and_leaves_nothing(visitor, space, tmp_path, ki
         archive.write_bytes(b"not at all" * 100)
     else:
         with zipfile.ZipFile(archive, "w") as file:
-            folder = factories.image_folder(tmp_path / "pictures", n_per_class=4, classes=2)
+            folder = factories.image_folder(tmp_path / "images", n_per_class=4, classes=2)
             for path in sorted(folder.rglob("*.*")):
                 inside = path.relative_to(folder)
                 if kind == "slip":

@@ -54,12 +54,12 @@ def test_what_it_is_told_and_what_it_says(start):
     child = start(
         "import sys, os, json\n"
         "text = json.loads(sys.stdin.readline())['text']\n"
-        "print(json.dumps({'event': 'say', 'text': text * 2}))\n"
+        "print(json.dumps({'event': 'log', 'text': text * 2}))\n"
         "print('no event')\n"
         "print('oops', os.environ['HF_TOKEN'], 'hf_' + 'a' * 30, file=sys.stderr)\n",
         text="é",
     )
-    assert heard(child) == [{"event": "say", "text": "éé"}]
+    assert heard(child) == [{"event": "log", "text": "éé"}]
     assert child.wait() == 0
     assert child.stderr_tail == "oops <redacted> <redacted>"
     assert not child.timed_out
@@ -87,7 +87,7 @@ import os, signal, time
 pid = os.fork()
 if pid == 0:
     time.sleep(100)
-print('{"event": "say", "text": "%d"}' % pid, flush=True)
+print('{"event": "log", "text": "%d"}' % pid, flush=True)
 ENDS
 """
 

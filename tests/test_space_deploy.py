@@ -21,7 +21,7 @@ from huggingface_hub import HfApi
 
 from hf_sfda.cli import main
 from hf_sfda.errors import ConfigError, PublishError
-from hf_sfda.publish import Plan, carry_out, plan_publication
+from hf_sfda.publish import Plan, execute, plan_publication
 from hf_sfda.space.deploy import plan_deploy
 from hf_sfda.space.deploy.options import make_options
 from hf_sfda.space.deploy.tree import space_files
@@ -41,7 +41,7 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def results(hub, tmp_path):
     """A Hub with results of ours."""
-    carry_out(plan_publication(save_run(tmp_path / "run"), to=RESULTS))
+    execute(plan_publication(save_run(tmp_path / "run"), to=RESULTS))
     hub.requests.clear()
     return hub
 
@@ -52,7 +52,7 @@ def plan_it(space: str = SPACE, *, results: str = RESULTS, token=None, **options
 
 def deploy(space: str = SPACE, **options):
     plan = plan_it(space, **options)
-    return plan, carry_out(plan, options.get("token"))
+    return plan, execute(plan, options.get("token"))
 
 
 def settings(hub, space: str = SPACE) -> dict[str, dict[str, str]]:
@@ -180,7 +180,7 @@ def test_the_plan_names_every_file_and_writes_nothing(results):
 
 def test_a_space_is_made_with_its_settings_and_then_filled(results, api: HfApi):
     _, done = deploy(hardware="zero-a10g", sleep=600, variables=["HF_SFDA_MAX_SAMPLES=500"])
-    assert [one.what for one in done] == ["space me/board: made", "space me/board"]
+    assert [one.description for one in done] == ["space me/board: made", "space me/board"]
     assert done[1].commit == results.repo(SPACE, "space").head.sha
     made, *rest = writes(results)
     assert made == "POST /api/repos/create"
@@ -208,7 +208,7 @@ def test_deploying_twice_changes_nothing(results):
     results.requests.clear()
     plan, done = deploy(**options)
     assert (plan.steps, done) == ((), [])
-    assert plan.settled == ("space me/board is deployed like this already",)
+    assert plan.up_to_date == ("space me/board is deployed like this already",)
     assert writes(results) == []
     assert deploy()[0].steps == (), "what is not named is left as it is"
     assert hardware(results) == ("zero-a10g", 600)
@@ -229,7 +229,7 @@ def test_an_organisation_of_ours_is_ours(results):
 def test_results_of_somebody_else_may_be_shown(results, tmp_path):
     theirs = results.account("acme")
     run = save_run(tmp_path / "theirs")
-    carry_out(plan_publication(run, to="acme/results", token=theirs), theirs)
+    execute(plan_publication(run, to="acme/results", token=theirs), theirs)
     deploy(results="acme/results")
     assert settings(results)["variables"]["HF_SFDA_RESULTS"] == "acme/results"
 
@@ -304,7 +304,7 @@ def test_only_what_changed_is_fetched(older):
 
 def test_other_results_change_the_variable_and_the_card(results, tmp_path):
     deploy()
-    carry_out(plan_publication(save_run(tmp_path / "other"), to="me/other"))
+    execute(plan_publication(save_run(tmp_path / "other"), to="me/other"))
     plan, _ = deploy(results="me/other")
     assert "- variable HF_SFDA_RESULTS=me/results\n+ variable HF_SFDA_RESULTS=me/other\n" in (
         plan.render()
@@ -598,7 +598,7 @@ def test_a_space_that_moved_after_the_plan_is_refused(older):
     plan = plan_it()
     older.put(SPACE, {"notes/mine.md": "newer"}, repo_type="space")
     with pytest.raises(PublishError, match="changed by somebody else after the plan was made"):
-        carry_out(plan)
+        execute(plan)
     assert files(older)["hf_sfda/gone.py"] == b"X = 1\n"
     deploy()
     assert files(older)["notes/mine.md"] == b"newer"
@@ -609,7 +609,7 @@ def test_a_space_that_somebody_else_makes_in_between(results, api: HfApi):
     api.create_repo(SPACE, repo_type="space", space_sdk="docker")
     results.put(SPACE, {"Dockerfile": "x"}, repo_type="space")
     with pytest.raises(PublishError, match=r"Cannot make space me/board: .*already created"):
-        carry_out(plan)
+        execute(plan)
     assert "app.py" not in files(results)
 
 

@@ -18,14 +18,14 @@ from hf_sfda.compare import ClassDifference, Comparison
 from hf_sfda.compare.result import SampleDifference
 from hf_sfda.foreign import clean
 from hf_sfda.publish.access import Repo, hub_url
-from hf_sfda.publish.boards import history, make_boards
+from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import View, view_of
-from hf_sfda.space.exhibits import Exhibit
-from hf_sfda.space.plan import Plan, PlannedModel
-from hf_sfda.space.results import Snapshot, board_name
+from hf_sfda.space.plan import JobPlan, PlannedModel
+from hf_sfda.space.previews import Preview
+from hf_sfda.space.results import Snapshot, leaderboard_name
 from hf_sfda.space.state import CandidateState, JobState
 from hf_sfda.types import ModelRow, Ranking, Update
 from tests.publishing import make_ranking
@@ -169,9 +169,9 @@ def ranking_of(name: str) -> Ranking:
     return replace(ranking, rows=rows, warnings=(name,), tool_version=name)
 
 
-def view(ranking: Ranking, *, metric: str | None = None, board: bool = True) -> View:
-    found = make_boards(make_run(ranking).rows)[0] if board else None
-    return view_of(ranking, str(ranking.dataset["id"]), metric, board=found)
+def view(ranking: Ranking, *, metric: str | None = None, leaderboard: bool = True) -> View:
+    found = make_leaderboards(make_run(ranking).rows)[0] if leaderboard else None
+    return view_of(ranking, str(ranking.dataset["id"]), metric, leaderboard=found)
 
 
 def comparison_of(name: str) -> Comparison:
@@ -190,11 +190,11 @@ def comparison_of(name: str) -> Comparison:
     )  # fmt: skip
 
 
-EXHIBITS = {0: Exhibit(image=PICTURE, text=None)}
+EXHIBITS = {0: Preview(image=PICTURE, text=None)}
 
 
-def exhibits_of(name: str) -> dict[int, Exhibit]:
-    return {**EXHIBITS, 1: Exhibit(image=None, text=name)}
+def previews_of(name: str) -> dict[int, Preview]:
+    return {**EXHIBITS, 1: Preview(image=None, text=name)}
 
 
 def ensemble_of(name: str, **given: Any) -> dict[str, Any]:
@@ -226,8 +226,8 @@ def ensemble_of(name: str, **given: Any) -> dict[str, Any]:
     }
 
 
-def plan_of(name: str) -> Plan:
-    return Plan(
+def plan_of(name: str) -> JobPlan:
+    return JobPlan(
         name, SHA, name, "image", name, name, 100, 200, (name, "b"), {name: 3},
         (
             PlannedModel(name, SHA, 1_000_000, 4_000_000, False, None),
@@ -257,13 +257,17 @@ def updates_of(name: str) -> tuple[Update, ...]:
 
 PIECES: dict[str, Callable[[str], str]] = {
     "status": lambda name: fragments.status(snapshot(problem=name)),
-    "board": lambda name: fragments.board(view(ranking_of(name)), snapshot()),
-    "own board": lambda name: fragments.board(view(ranking_of(name), board=False), snapshot()),
-    "sorted board": lambda name: fragments.board(view(ranking_of(name), metric="knn"), snapshot()),
-    "empty": lambda name: fragments.board(None, snapshot(problem=name)),
+    "board": lambda name: fragments.leaderboard(view(ranking_of(name)), snapshot()),
+    "own board": lambda name: fragments.leaderboard(
+        view(ranking_of(name), leaderboard=False), snapshot()
+    ),
+    "sorted board": lambda name: fragments.leaderboard(
+        view(ranking_of(name), metric="knn"), snapshot()
+    ),
+    "empty": lambda name: fragments.leaderboard(None, snapshot(problem=name)),
     "plots": lambda name: fragments.plots(view(ranking_of(name)), updates_of(name)),
     "comparison": lambda name: fragments.comparison(
-        comparison_of(name), exhibits_of(name), note=name
+        comparison_of(name), previews_of(name), note=name
     ),
     "ensemble": lambda name: fragments.ensemble(ensemble_of(name)),
     "plan": lambda name: fragments.plan(plan_of(name)),
@@ -330,13 +334,13 @@ def every_piece() -> dict[str, str]:
     ordinary = example_ranking()
     pieces = {name: make(PLAIN) for name, make in PIECES.items()}
     pieces |= {
-        "example": fragments.board(view(ordinary), snapshot()),
-        "example by logme": fragments.board(view(ordinary, metric="logme"), snapshot()),
+        "example": fragments.leaderboard(view(ordinary), snapshot()),
+        "example by logme": fragments.leaderboard(view(ordinary, metric="logme"), snapshot()),
         "example plots": fragments.plots(view(ordinary), updates_of("a/a")),
-        "nothing ranked": fragments.board(view(make_ranking({})), snapshot()),
-        "no board": fragments.board(None, snapshot()),
-        "bare": fragments.board(view_of(bare_ranking(), "bare"), snapshot()),
-        "no vote": fragments.board(view_of(voteless_ranking(), "no vote"), snapshot()),
+        "nothing ranked": fragments.leaderboard(view(make_ranking({})), snapshot()),
+        "no board": fragments.leaderboard(None, snapshot()),
+        "bare": fragments.leaderboard(view_of(bare_ranking(), "bare"), snapshot()),
+        "no vote": fragments.leaderboard(view_of(voteless_ranking(), "no vote"), snapshot()),
         "bare comparison": fragments.comparison(bare_comparison(), EXHIBITS),
         "bare ensemble": fragments.ensemble(bare_ensemble()),
     }
@@ -465,7 +469,7 @@ def words(source: str) -> str:
 
 
 def test_the_board_begins_with_the_answer():
-    root = parse(fragments.board(view(example_ranking()), snapshot()))
+    root = parse(fragments.leaderboard(view(example_ranking()), snapshot()))
     (answer,) = [e for e in root.all("p") if e.attributes.get("class") == "answer"]
     assert answer.words.startswith(
         "To fine-tune on me/emoji, start with acme/vit-small-patch16-224: tied for first with 2"
@@ -478,7 +482,7 @@ def test_the_board_begins_with_the_answer():
 
 
 def test_menus_offer_what_there_is_with_how_many():
-    root = parse(fragments.board(view(example_ranking()), snapshot()))
+    root = parse(fragments.leaderboard(view(example_ranking()), snapshot()))
     menus = {e.attributes["data-filter"]: e for e in root.all("details") if "data-filter" in
              e.attributes}  # fmt: skip
     assert set(menus) == {"licence", "library"}
@@ -487,21 +491,21 @@ def test_menus_offer_what_there_is_with_how_many():
     assert "not stated 1" in labels
     assert sum(int(label.split()[-1]) for label in labels) == 20
     alike = replace(example_ranking(), rows=example_ranking().rows[:1])
-    root = parse(fragments.board(view(alike), snapshot()))
+    root = parse(fragments.leaderboard(view(alike), snapshot()))
     assert [e for e in root.all("details") if "data-filter" in e.attributes] == []
 
 
 def test_a_board_that_ranked_nobody_says_so_and_has_nothing_to_filter():
-    root = parse(fragments.board(view(make_ranking({})), snapshot()))
-    assert "Nothing could be ranked on me/plants; the reasons stand below." in root.words
+    root = parse(fragments.leaderboard(view(make_ranking({})), snapshot()))
+    assert "Nothing could be ranked on me/plants; the reasons are below." in root.words
     assert "layer.3.weight holds NaN" in root.words
     assert list(root.all("input", "select")) == []
     assert "Click a heading" not in root.words
 
 
 def test_a_board_of_ones_own_has_no_link_to_share():
-    shared = parse(fragments.board(view(example_ranking()), snapshot()))
-    own = parse(fragments.board(view(example_ranking(), board=False), snapshot()))
+    shared = parse(fragments.leaderboard(view(example_ranking()), snapshot()))
+    own = parse(fragments.leaderboard(view(example_ranking(), leaderboard=False), snapshot()))
     assert "Copy link" in shared.words
     assert "Copy link" not in own.words
 
@@ -510,9 +514,9 @@ def test_a_board_of_ones_own_has_no_link_to_share():
 def test_runs_that_cannot_be_compared_are_mentioned(n, said):
     runs = [make_ranking(dataset_sha=str(i) * 40, created_at=f"2026-01-0{i + 1}") for i in
             range(n + 1)]  # fmt: skip
-    (board,) = make_boards([row for run in runs for row in make_run(run).rows])
-    shown = view_of(board.ranking(), board_name(board), board=board)
-    assert said in words(fragments.board(shown, snapshot()))
+    (leaderboard,) = make_leaderboards([row for run in runs for row in make_run(run).rows])
+    shown = view_of(leaderboard.ranking(), leaderboard_name(leaderboard), leaderboard=leaderboard)
+    assert said in words(fragments.leaderboard(shown, snapshot()))
 
 
 def joined() -> View:
@@ -521,8 +525,8 @@ def joined() -> View:
         make_ranking({"a/a": 0.5, "b/b": 0.4}, created_at="2026-01-01T00:00:00+00:00"),
         make_ranking({"c/c": 0.45}, created_at="2026-02-01T00:00:00+00:00"),
     )
-    (board,) = make_boards([row for run in runs for row in make_run(run).rows])
-    return view_of(board.ranking(), board_name(board), board=board)
+    (leaderboard,) = make_leaderboards([row for run in runs for row in make_run(run).rows])
+    return view_of(leaderboard.ranking(), leaderboard_name(leaderboard), leaderboard=leaderboard)
 
 
 @pytest.mark.parametrize(
@@ -536,7 +540,7 @@ def joined() -> View:
     ids=["one run", "another metric", "a metric without intervals", "two runs"],
 )
 def test_ties_are_spoken_of_where_they_are_known(shown, known, barred):
-    root, plots = parse(fragments.board(shown, snapshot())), words(fragments.plots(shown))
+    root, plots = parse(fragments.leaderboard(shown, snapshot())), words(fragments.plots(shown))
     assert ("Models in one band tie with the first of the band." in root.words) == known
     assert ("Which of these models tie is not known in this order." in root.words) != known
     assert ("The bands are what holds." in plots) == known
@@ -551,12 +555,12 @@ def test_plots_of_nothing_and_of_little_say_so():
     nobody = view(make_ranking({}))
     assert words(fragments.plots(nobody)) == "No model was ranked, so there is nothing to plot."
     once = make_ranking()
-    updates = history(make_run(once).rows, make_boards(make_run(once).rows)[0])
+    updates = history(make_run(once).rows, make_leaderboards(make_run(once).rows)[0])
     assert len(updates) == 1
     assert "from the second update on; there has been one so far." in words(
         fragments.plots(view(once), updates)
     )
-    own = words(fragments.plots(view(once, board=False)))
+    own = words(fragments.plots(view(once, leaderboard=False)))
     assert "update" not in own, "a ranking of one's own has no history"
 
 
@@ -570,7 +574,7 @@ def test_a_plot_of_many_shows_the_first():
 
 
 def test_a_comparison_shows_the_samples_of_either_side_and_what_is_there_of_them():
-    root = parse(fragments.comparison(comparison_of("acme/x"), exhibits_of("a text")))
+    root = parse(fragments.comparison(comparison_of("acme/x"), previews_of("a text")))
     sides = [e for e in root.all("ul") if e.attributes.get("class") == "samples"]
     assert [len(list(side.all("li"))) for side in sides] == [2, 1]
     assert len(list(sides[0].all("img"))) == 1
@@ -668,10 +672,10 @@ def test_the_age_of_results_in_words(age, said):
 
 
 def test_without_results_the_page_says_how_to_publish_some():
-    told = words(fragments.board(None, snapshot()))
+    told = words(fragments.leaderboard(None, snapshot()))
     assert "hf-sfda publish runs/NAME --to me/results --yes" in told
     assert "Rank my dataset" in told
-    problem = words(fragments.board(None, snapshot(problem="The Hub is down.")))
+    problem = words(fragments.leaderboard(None, snapshot(problem="The Hub is down.")))
     assert "The Hub is down." in problem
     assert "publish" not in problem, "who cannot read them need not publish"
 

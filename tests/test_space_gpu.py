@@ -15,7 +15,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import JobError
 from hf_sfda.extract.run import feature_key
 from hf_sfda.space import gpu
-from hf_sfda.space.handover import read_handover, write_handover
+from hf_sfda.space.target_io import read_target, write_target
 from hf_sfda.space.worker import read_candidates, write_candidates
 from hf_sfda.store import FeatureStore
 from hf_sfda.target import load_target, pictures
@@ -24,7 +24,7 @@ from tests import factories
 from tests.targets import make_target
 from tests.test_space_state import PLAN
 
-# -- the handover
+# -- the target on disk
 
 
 def same(one: object, other: object) -> None:
@@ -44,8 +44,8 @@ def test_pictures_are_handed_over_pixel_by_pixel(tmp_path, monkeypatch, in_memor
     shutil.copy(next(folder.rglob("*.png")), folder / "kind_00" / "wide.png")
     target = load_target(str(folder))
     assert isinstance(target.samples, tuple) == in_memory
-    write_handover(target, tmp_path)
-    again = read_handover(tmp_path)
+    write_target(target, tmp_path)
+    again = read_target(tmp_path)
     same(target, again)
     assert isinstance(again.samples, pictures.LazyPictures) != in_memory
     for one, other in zip(target.samples, again.samples, strict=True):
@@ -54,9 +54,9 @@ def test_pictures_are_handed_over_pixel_by_pixel(tmp_path, monkeypatch, in_memor
 
 def test_texts_are_handed_over(tmp_path):
     target = make_target(["a text", "naïve 😀 花", "x\ny"], "text")
-    write_handover(target, tmp_path)
-    same(target, read_handover(tmp_path))
-    assert list(read_handover(tmp_path).samples) == list(target.samples)
+    write_target(target, tmp_path)
+    same(target, read_target(tmp_path))
+    assert list(read_target(tmp_path).samples) == list(target.samples)
 
 
 # -- the step itself, without a fork
@@ -74,7 +74,7 @@ def fetched(tmp_path):
         for i, folder in enumerate(folders)
     ]
     candidates.append(Candidate("a/skipped", skip="too large"))
-    write_handover(target, tmp_path)
+    write_target(target, tmp_path)
     write_candidates(tmp_path, candidates)
     return tmp_path, target
 
@@ -220,9 +220,9 @@ def test_it_asks_for_what_the_models_need_within_bounds():
         model = replace(PLAN.models[0], params=params, download_bytes=10**12)
         return replace(PLAN, models=(model,) * n, n_samples=2000)
 
-    assert gpu.ask_for(plan(1000, 1)) == gpu._SHORTEST
-    assert gpu.ask_for(plan(10**12, 12)) == gpu._LONGEST
-    some, more = gpu.ask_for(plan(100_000_000, 2)), gpu.ask_for(plan(300_000_000, 2))
+    assert gpu.gpu_seconds(plan(1000, 1)) == gpu._SHORTEST
+    assert gpu.gpu_seconds(plan(10**12, 12)) == gpu._LONGEST
+    some, more = gpu.gpu_seconds(plan(100_000_000, 2)), gpu.gpu_seconds(plan(300_000_000, 2))
     assert gpu._SHORTEST < some < more < gpu._LONGEST
 
 

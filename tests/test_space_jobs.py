@@ -123,7 +123,7 @@ def test_a_hub_dataset_is_planned_and_ranked(zoo, jobs):
     assert [row.model_id for row in last.ranking.ranked] != []
     assert {row.model_id for row in last.ranking.rows} == {"acme/one", "acme/two", "acme/gone"}
     assert last.ranking.dataset["id"] == "me/shapes"
-    assert last.said[0].startswith("Target   me/shapes")
+    assert last.log[0].startswith("Target   me/shapes")
     assert {"starting", "models"} <= {state.stage for state in states}, "others may be too short"
     assert [s.seconds for s in states] == sorted(s.seconds for s in states)
     saved = json.loads((job.run_directory / "ranking.json").read_text())
@@ -310,7 +310,7 @@ def test_a_path_is_never_a_dataset_or_a_model(hub, jobs, name, tmp_path):
             job.plan()
         return
     for request in (RankRequest(dataset=name), RankRequest(dataset="a/b", models=(name,))):
-        with pytest.raises(ConfigError, match="no Hub id"):
+        with pytest.raises(ConfigError, match="not a Hub id"):
             jobs.open(request)
     assert not list((jobs._home).iterdir())
 
@@ -391,12 +391,12 @@ print(heavy, file=sys.stderr)
 
 
 def test_a_plan_loads_neither_torch_nor_transformers(zoo, hub_env, tmp_path):
-    from hf_sfda.space.worker import Work
+    from hf_sfda.space.worker import WorkerInput
 
     push_shapes("me/shapes")
     (tmp_path / "job" / "work").mkdir(parents=True)
     request = RankRequest(dataset="me/shapes", models=("acme/one",))
-    work = Work(request, Limits(), tmp_path / "job", None, None, print)
+    work = WorkerInput(request, Limits(), tmp_path / "job", None, None, print)
     done = subprocess.run(
         [sys.executable, "-c", _LOADED, "plan"], input=json.dumps(work.message()) + "\n",
         env=hub_env, cwd=tmp_path / "job" / "work", capture_output=True, text=True, timeout=120,

@@ -24,9 +24,9 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_place_is_neither_a_dataset_nor_a_model(path):
-    with pytest.raises(ConfigError, match="no Hub id"):
+    with pytest.raises(ConfigError, match="not a Hub id"):
         RankRequest(dataset=path).validate(LIMITS)
-    with pytest.raises(ConfigError, match="no Hub id"):
+    with pytest.raises(ConfigError, match="not a Hub id"):
         RankRequest(dataset="me/data", models=(path,)).validate(LIMITS)
 
 

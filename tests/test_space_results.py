@@ -20,7 +20,7 @@ from hf_sfda.errors import ConfigError
 from hf_sfda.publish.rows import SCHEMA_VERSION, make_run
 from hf_sfda.report.files import to_document
 from hf_sfda.space.limits import Limits
-from hf_sfda.space.results import Results, Snapshot, board_name, modality_of
+from hf_sfda.space.results import Results, Snapshot, leaderboard_name, modality_of
 from hf_sfda.space.settings import Settings, refresh_seconds
 from tests.publishing import make_ranking
 
@@ -56,11 +56,11 @@ def publish(hub, *rankings, **settings) -> str:
 
 
 def names(snapshot: Snapshot) -> list[str]:
-    return [board_name(board) for board in snapshot.boards]
+    return [leaderboard_name(leaderboard) for leaderboard in snapshot.leaderboards]
 
 
 def documents(snapshot: Snapshot) -> list[dict]:
-    return [to_document(board.ranking()) for board in snapshot.boards]
+    return [to_document(leaderboard.ranking()) for leaderboard in snapshot.leaderboards]
 
 
 def until(met) -> None:
@@ -86,7 +86,10 @@ def test_the_first_look_reads_the_hub_and_the_next_ones_do_not(hub, clock):
     assert (snapshot.sha, snapshot.problem) == (sha, None)
     assert snapshot.read_at is not None
     assert names(snapshot) == ["me/birds", "me/plants"]
-    assert [board.ranking().rows for board in snapshot.boards] == [BIRDS.rows, PLANTS.rows]
+    assert [leaderboard.ranking().rows for leaderboard in snapshot.leaderboards] == [
+        BIRDS.rows,
+        PLANTS.rows,
+    ]
     asked = len(hub.requests)
     clock.now += 59
     assert results.snapshot() is snapshot
@@ -117,7 +120,7 @@ def test_an_unchanged_dataset_costs_one_question(hub, clock):
     began = len(hub.requests)
     again = results.refresh()
     assert len(hub.requests) - began == 1
-    assert again.boards is first.boards, "boards are not made anew"
+    assert again.leaderboards is first.leaderboards, "boards are not made anew"
     assert again.read_at is not None
     assert again.read_at >= first.read_at
 
@@ -162,7 +165,7 @@ def test_while_the_hub_is_down_the_last_results_stay_and_it_is_said(hub, clock):
     first = results.snapshot()
     hub.stop()
     down = results.refresh()
-    assert down.boards is first.boards
+    assert down.leaderboards is first.leaderboards
     assert (down.sha, down.read_at) == (first.sha, first.read_at)
     assert down.problem is not None
     assert "Cannot read dataset me/results" in down.problem
@@ -179,7 +182,7 @@ def test_a_hub_that_was_down_from_the_start_is_asked_again(hub, clock):
     hub.stop()
     results = Results(REPO, clock=clock)
     empty = results.snapshot()
-    assert (empty.sha, empty.boards, empty.read_at) == (None, (), None)
+    assert (empty.sha, empty.leaderboards, empty.read_at) == (None, (), None)
     assert empty.problem
     hub.start()
     clock.now += 61
@@ -197,7 +200,7 @@ def test_a_restart_while_the_hub_is_down_shows_the_copy_on_disk(hub, clock, tmp_
     assert documents(again) == documents(first)
     assert again.problem
     # Another dataset's copy is another file.
-    assert Results("me/other", folder=tmp_path, clock=clock).snapshot().boards == ()
+    assert Results("me/other", folder=tmp_path, clock=clock).snapshot().leaderboards == ()
 
 
 def test_the_copy_on_disk_spares_reading_what_has_not_changed(hub, tmp_path):
@@ -245,7 +248,7 @@ def test_a_damaged_copy_is_no_copy(hub, tmp_path, ruin):
     ruin(copy, copy.with_suffix(".json"))
     hub.stop()
     lost = Results(REPO, folder=tmp_path).snapshot()
-    assert (lost.sha, lost.boards) == (None, ())
+    assert (lost.sha, lost.leaderboards) == (None, ())
     assert lost.problem
     hub.start()
     found = Results(REPO, folder=tmp_path).snapshot()
@@ -264,7 +267,7 @@ def test_a_folder_that_cannot_be_written_costs_the_copy_and_nothing_else(hub, tm
 
 def test_a_dataset_that_was_never_there(hub):
     snapshot = Results(REPO).snapshot()
-    assert (snapshot.sha, snapshot.boards) == (None, ())
+    assert (snapshot.sha, snapshot.leaderboards) == (None, ())
     assert "There is no dataset me/results, or this Space may not read it." in snapshot.problem
     assert "hf-sfda publish RUN --to me/results" in snapshot.problem
 
@@ -272,7 +275,7 @@ def test_a_dataset_that_was_never_there(hub):
 def test_a_dataset_without_results_is_no_problem(hub):
     sha = publish(hub)
     snapshot = Results(REPO).snapshot()
-    assert (snapshot.sha, snapshot.boards, snapshot.problem) == (sha, (), None)
+    assert (snapshot.sha, snapshot.leaderboards, snapshot.problem) == (sha, (), None)
 
 
 def close(hub) -> None:
@@ -298,7 +301,7 @@ def test_what_was_read_outlives_a_dataset_that_goes_away(hub, happens, said):
     first = results.snapshot()
     happens(hub)
     gone = results.refresh()
-    assert gone.boards is first.boards
+    assert gone.leaderboards is first.leaderboards
     assert said in gone.problem
 
 
@@ -317,7 +320,7 @@ def test_results_of_a_newer_schema_are_not_guessed_at(hub):
     first = results.snapshot()
     hub.put(REPO, newer_schema(BIRDS), repo_type="dataset")
     newer = results.refresh()
-    assert (newer.sha, newer.boards) == (first.sha, first.boards)
+    assert (newer.sha, newer.leaderboards) == (first.sha, first.leaderboards)
     assert f"has schema version {SCHEMA_VERSION + 1}" in newer.problem
 
 
@@ -344,7 +347,7 @@ def test_a_wrong_token_is_said_and_not_shown(hub):
     publish(hub, PLANTS)
     wrong = "hf_wrongwrongwrongwrongwrongwrong12"
     snapshot = Results(REPO, token=wrong).snapshot()
-    assert snapshot.boards == ()
+    assert snapshot.leaderboards == ()
     assert "token" in snapshot.problem
     assert wrong not in snapshot.problem
 
@@ -369,14 +372,17 @@ def test_boards_are_called_by_dataset_config_and_split(hub):
         "me/plants @validation",
         "me/plants:large @test",
     ]
-    kinds = {board_name(board): modality_of(board) for board in snapshot.boards}
+    kinds = {
+        leaderboard_name(leaderboard): modality_of(leaderboard)
+        for leaderboard in snapshot.leaderboards
+    }
     assert kinds["me/plants"] == "images"
     assert kinds["me/plants:large @test"] == "texts"
-    large = snapshot.board("me/plants:large @test")
+    large = snapshot.leaderboard("me/plants:large @test")
     assert large is not None
     assert large.about["dataset_config"] == "large"
-    assert snapshot.board("nobody/nothing") is snapshot.boards[0]
-    assert Snapshot(snapshot.repo).board("me/plants") is None
+    assert snapshot.leaderboard("nobody/nothing") is snapshot.leaderboards[0]
+    assert Snapshot(snapshot.repo).leaderboard("me/plants") is None
 
 
 # -- settings

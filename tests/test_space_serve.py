@@ -262,10 +262,10 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
 
 def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, serve):
     """Private results, shown with a token of one's own."""
-    from hf_sfda.publish import carry_out, plan_publication
+    from hf_sfda.publish import execute, plan_publication
 
     run_directory = save_run(tmp_path / "run")
-    carry_out(plan_publication(run_directory, to=REPO, private=True))
+    execute(plan_publication(run_directory, to=REPO, private=True))
     served = serve(*SERVE, "--as-me", "--allow-host", "board.example.org")
     url = served.address()
     assert "All visitors of this page read the Hub with your token." in served.said

@@ -10,7 +10,14 @@ import pytest
 
 from hf_sfda.hub import keep_secret
 from hf_sfda.space.events import DownloadLimitError, EventProgress, json_lines
-from hf_sfda.space.plan import Load, Plan, PlannedModel, about, estimate, within_budget
+from hf_sfda.space.plan import (
+    JobPlan,
+    ModelLoad,
+    PlannedModel,
+    about,
+    estimate,
+    skip_large_downloads,
+)
 from hf_sfda.space.state import JobState, apply
 from hf_sfda.types import Candidate
 from tests.report_fixture import example_ranking
@@ -91,7 +98,7 @@ def test_the_ranking_has_the_last_word():
 def test_the_end_is_the_end():
     failed = after(LISTED, {"event": "failed", "message": "No."})
     assert (failed.stage, failed.error, failed.cancelled) == ("failed", "No.", False)
-    assert apply(failed, {"event": "say", "text": "more"}) == failed
+    assert apply(failed, {"event": "log", "text": "more"}) == failed
     cancelled = after(LISTED, {"event": "cancelled"})
     assert (cancelled.stage, cancelled.error, cancelled.cancelled) == ("cancelled", None, True)
 
@@ -99,8 +106,8 @@ def test_the_end_is_the_end():
 def test_unknown_events_change_nothing_and_old_states_stay():
     state = after(LISTED)
     assert apply(state, {"event": "of a later version"}) is state
-    said = apply(state, {"event": "say", "text": "Target"})
-    assert (state.said, said.said) == ((), ("Target",))
+    said = apply(state, {"event": "log", "text": "Target"})
+    assert (state.log, said.log) == ((), ("Target",))
 
 
 # -- what a process says
@@ -145,7 +152,7 @@ def test_an_event_is_a_line_without_secrets():
     keep_secret("s3cret-token")
     out = io.StringIO()
     text = "line\nbreak hf_oauth_eyJhbGciOiJFZERTQSJ9.eyJzY29wZSI6WyJ.x-y_z s3cret-token"
-    json_lines(out)({"event": "say", "text": text})
+    json_lines(out)({"event": "log", "text": text})
     (line,) = out.getvalue().splitlines()
     said = json.loads(line)["text"]
     assert said == "line\nbreak <redacted> <redacted>"
@@ -153,7 +160,7 @@ def test_an_event_is_a_line_without_secrets():
 
 # -- the plan
 
-PLAN = Plan(
+PLAN = JobPlan(
     dataset="me/shapes", revision="abc", split="train", modality="image", input_column="image",
     label_column="label", n_samples=1000, n_available=50_000, class_names=("a", "b"),
     left_out={"no label": 3},
@@ -167,7 +174,7 @@ PLAN = Plan(
 
 def test_a_plan_in_words():
     assert PLAN.sentences == (
-        "me/shapes: 1,000 of 50,000 pictures of the split train, 2 classes (column label: a, b); "
+        "me/shapes: 1,000 of 50,000 images of the split train, 2 classes (column label: a, b); "
         "3 left out: no label.",
         "1 model to rank; 1 left out, with the reason in the table.",
         "1.2 GB of weights to download.",
@@ -179,7 +186,7 @@ def test_a_plan_in_words():
 
 
 def test_a_plan_survives_json():
-    assert Plan.from_dict(json.loads(json.dumps(PLAN.to_dict()))) == PLAN
+    assert JobPlan.from_dict(json.loads(json.dumps(PLAN.to_dict()))) == PLAN
 
 
 @pytest.mark.parametrize(
@@ -198,7 +205,7 @@ def test_time_in_words(low, high, said):
 
 def test_the_guess_grows_with_what_costs_and_holds_what_was_measured():
     def guess(params=86_000_000, fetch=0, samples=1000, modality="image", cores=1, **more):
-        loads = [Load(params, fetch, **more)]
+        loads = [ModelLoad(params, fetch, **more)]
         return estimate(loads, samples=samples, modality=modality, device="cpu", cores=cores)
 
     base = guess()
@@ -222,7 +229,7 @@ def test_what_would_go_over_the_budget_is_left_out_and_the_rest_stays():
         Candidate("a/30", download_bytes=30),
     ]
     here = [False, False, True, False, False]
-    kept = within_budget(candidates, here, limit=100, spent=5)
+    kept = skip_large_downloads(candidates, here, limit=100, spent=5)
     assert [c.skip is None for c in kept] == [True, False, True, False, True]
     assert kept[1].skip == "50 B of weights: over the 100 B a job may download"
     assert kept[3].skip == "gated"

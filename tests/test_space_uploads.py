@@ -149,11 +149,11 @@ def test_pictures_below_class_folders_belong_to_them(tmp_path):
 
 
 def test_what_only_claims_to_be_a_picture_is_counted_by_the_target(tmp_path):
-    files = two_classes(**{"daisy/broken.jpg": b"no picture at all", "rose/no-suffix": png(9)})
+    files = two_classes(**{"daisy/broken.jpg": b"no image at all", "rose/no-suffix": png(9)})
     place = unpack(make_zip(tmp_path / "x.zip", files), tmp_path / "into", LIMITS)
     target = load_target(str(place))
     assert target.left_out == {"broken picture": 1}
-    assert len(target) == 7, "a picture without a suffix is one"
+    assert len(target) == 7, "an image without a suffix is one"
 
 
 def test_class_names_of_any_script_stay_and_harmful_parts_go(tmp_path):
@@ -309,13 +309,13 @@ def test_ten_gigabytes_are_refused_unread(tmp_path):
         (b"hello, world", "x.zip", "neither a zip nor a table"),
         (b"hello, world", "x.exe", "neither a zip nor a table"),
         (b"\x1f\x8b\x08abc", "x.csv", "a gzip archive"),
-        (PICTURE, "x.png", "a single picture"),
+        (PICTURE, "x.png", "a single image"),
         (b"%PDF-1.7", "x.csv", "a PDF"),
         (b"PAR1....", "x.parquet", "a parquet file"),
         (END + bytes(18), "x.zip", "is empty"),
         (b"PK\x03\x04" + bytes(100), "x.zip", "cut off"),
         (b"text,label\n\xff\xfe\n", "x.csv", "not UTF-8 after line 1"),
-        ("text,label\nä,b\n".encode("utf-16"), "x.csv", "no UTF-8 text"),
+        ("text,label\nä,b\n".encode("utf-16"), "x.csv", "not UTF-8 text"),
         (b"text,label\na\0,b\n", "x.csv", "a NUL byte after line 1"),
         (b"text,label\n\xc3", "x.csv", "half a letter"),
         (b"text\na\nb\n", "x.csv", "one column"),
@@ -346,8 +346,8 @@ def test_a_cut_zip(tmp_path):
     ("files", "said"),
     [
         ({f"daisy/{i}.png": PICTURE for i in range(3)}, "one class folder ('daisy')"),
-        ({"1.png": PICTURE, "2.png": PICTURE}, "2 of 2 pictures lie outside"),
-        (two_classes(**{"stray.png": PICTURE}), "1 of 7 pictures lie outside"),
+        ({"1.png": PICTURE, "2.png": PICTURE}, "2 of 2 images lie outside"),
+        (two_classes(**{"stray.png": PICTURE}), "1 of 7 images lie outside"),
         ({"train/a/1.png": PICTURE, "train/1.png": PICTURE, "val/b/2.png": PICTURE}, "outside"),
         ({"a/1.txt": b"x", "b/2.exe": b"MZ"}, "None of the 2 files"),
         ({"a/1.jpg": b"MZ", "b/2.jpg": b"x"}, "None of the 2 files"),

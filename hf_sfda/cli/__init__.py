@@ -1,4 +1,4 @@
-"""The ``hf-sfda`` command: one file per verb, nothing heavy imported before it is needed."""
+"""The ``hf-sfda`` command, one file per subcommand. Heavy libraries are imported when needed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"hf-sfda {__version__}")
         raise typer.Exit
 
@@ -41,10 +41,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Options that belong to no subcommand."""
 
 
 rank.add_to(app)
@@ -60,11 +63,11 @@ env.add_to(app)
 
 
 def main() -> None:
-    """Entry point of the console script; exits with 0, 1, 2 or 130 (see the README)."""
+    """Entry point of the console script; exit codes are 0, 1, 2 and 130 (see the README)."""
     try:
         app()
     except SystemExit as end:
-        # The framework turns Ctrl-C into exit code 130 without a word.
+        # typer converts Ctrl-C to exit code 130 without a message.
         if end.code == INTERRUPTED:
             report_failure(KeyboardInterrupt())
         raise

@@ -1,4 +1,4 @@
-"""A comparison as people and programs read it."""
+"""Render the comparison of two models as terminal tables and as tab-separated text."""
 
 from __future__ import annotations
 
@@ -15,80 +15,82 @@ if TYPE_CHECKING:
 
     from hf_sfda.compare import ClassDifference, Comparison
 
-_SHOWN = 20
-"""Classes that a terminal shows; the other formats have all of them."""
+_MAX_CLASSES = 20
+"""Number of classes in the terminal table; the other formats have all classes."""
 
-_WORDS = ("model", "class", "sample")
+_TEXT_COLUMNS = ("model", "class", "sample")
 
 
-def render_tables(found: Comparison) -> RenderableType:
-    """Scores, classes, samples and the answer in words, for a terminal."""
+def render_tables(comparison: Comparison) -> RenderableType:
+    """Render scores, classes, samples and the summary for a terminal."""
     from rich.console import Group
     from rich.text import Text
 
-    found, folder = _with_short_names(found)
-    level = f"{found.confidence * 100:g}%"
-    blocks: list[RenderableType] = [terminal_table(_scores(found), words=_WORDS)]
-    if found.classes:
-        largest = sorted(found.classes, key=lambda one: -abs(one.difference))[:_SHOWN]
-        shown = [one for one in found.classes if one in largest]
-        left_out = len(found.classes) - len(shown)
-        told = f"By class; the limits hold for all classes together at {level}"
+    comparison, folder = _with_short_names(comparison)
+    level = f"{comparison.confidence * 100:g}%"
+    blocks: list[RenderableType] = [terminal_table(_scores(comparison), text_columns=_TEXT_COLUMNS)]
+    if comparison.classes:
+        largest = sorted(comparison.classes, key=lambda c: -abs(c.difference))[:_MAX_CLASSES]
+        classes = [c for c in comparison.classes if c in largest]
+        left_out = len(comparison.classes) - len(classes)
+        title = f"By class; the limits hold for all classes together at {level}"
         blocks += [
             Text(),
-            Text(told + (f"; {left_out} that differ less are left out" if left_out else "")),
-            terminal_table(_classes(shown), words=_WORDS),
+            Text(title + (f"; {left_out} that differ less are left out" if left_out else "")),
+            terminal_table(_classes(classes), text_columns=_TEXT_COLUMNS),
         ]
-    if found.samples:
+    if comparison.samples:
         blocks += [
             Text(),
             Text("Where they differ most"),
-            terminal_table(_samples(found), words=_WORDS),
+            terminal_table(_samples(comparison), text_columns=_TEXT_COLUMNS),
         ]
-    blocks += [Text(), Text(found.summary, style="bold")]
+    blocks += [Text(), Text(comparison.summary, style="bold")]
     if folder:
         blocks.append(Text(f"Local models are in {folder}."))
     return Group(*blocks)
 
 
-def render_plain(found: Comparison) -> str:
-    """The same, tab-separated, with empty lines between and nothing shortened or rounded."""
-    tables = [_scores(found), _classes(found.classes), _samples(found)]
-    return "\n\n".join([*(tabbed(table) for table in tables if table[1]), f"# {found.summary}"])
+def render_plain(comparison: Comparison) -> str:
+    """Render the same tables as tab-separated text, with full names and numbers."""
+    tables = [_scores(comparison), _classes(comparison.classes), _samples(comparison)]
+    return "\n\n".join(
+        [*(tabbed(table) for table in tables if table[1]), f"# {comparison.summary}"]
+    )
 
 
-def _scores(found: Comparison) -> Cells:
-    first, second = found.models
-    header = ("model", found.metric, "low", "high", "P(better)")
-    share = found.p_first_better
+def _scores(comparison: Comparison) -> Cells:
+    first, second = comparison.models
+    header = ("model", comparison.metric, "low", "high", "P(better)")
+    share = comparison.p_first_better
     return header, (
-        (first, found.values[0], None, None, share),
-        (second, found.values[1], None, None, round(1 - share, 12)),
-        ("difference", found.difference, *found.interval, None),
+        (first, comparison.values[0], None, None, share),
+        (second, comparison.values[1], None, None, round(1 - share, 12)),
+        ("difference", comparison.difference, *comparison.interval, None),
     )
 
 
 def _classes(classes: Sequence[ClassDifference]) -> Cells:
     header = ("class", "n", "first", "second", "difference", "low", "high")
     rows = [
-        (one.name, one.n, one.first, one.second, one.difference, *(one.interval or (None, None)))
-        for one in classes
+        (c.name, c.n, c.first, c.second, c.difference, *(c.interval or (None, None)))
+        for c in classes
     ]
     return header, rows
 
 
-def _samples(found: Comparison) -> Cells:
+def _samples(comparison: Comparison) -> Cells:
     header = ("sample", "class", "first", "second", "difference")
     rows = [
-        (one.sample_id or one.index, one.class_name, one.first, one.second, one.difference)
-        for one in found.samples
+        (s.sample_id or s.index, s.class_name, s.first, s.second, s.difference)
+        for s in comparison.samples
     ]
     return header, rows
 
 
-def _with_short_names(found: Comparison) -> tuple[Comparison, str | None]:
-    """A copy for display, and the folder that was left off the names of local models."""
-    rows = tuple(ModelRow(name, None, "ok") for name in found.models)
+def _with_short_names(comparison: Comparison) -> tuple[Comparison, str | None]:
+    """A copy with short model names, and the folder that was removed from local names."""
+    rows = tuple(ModelRow(name, None, "ok") for name in comparison.models)
     short, folder = with_short_names(Ranking({}, {}, rows))
     first, second = (row.model_id for row in short.rows)
-    return replace(found, models=(first, second)), folder
+    return replace(comparison, models=(first, second)), folder

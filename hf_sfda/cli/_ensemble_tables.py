@@ -1,4 +1,4 @@
-"""An ensemble as people and programs read it."""
+"""Render an ensemble as terminal tables and as tab-separated text."""
 
 from __future__ import annotations
 
@@ -14,42 +14,46 @@ if TYPE_CHECKING:
 
     from hf_sfda.ensemble import Ensemble
 
-_SHOWN = 10
-"""Columns of the correlation table that fit a terminal; the other formats have all of them."""
+_MAX_COLUMNS = 10
+"""Number of columns of the correlation table in a terminal; the other formats have all columns."""
 
-_WORDS = ("model", "candidate", "paper")
+_TEXT_COLUMNS = ("model", "candidate", "paper")
 
 
-def render_tables(chosen: Ensemble) -> RenderableType:
-    """Steps, candidates, correlations and the answer in words, for a terminal."""
+def render_tables(ensemble: Ensemble) -> RenderableType:
+    """Render steps, candidates, correlations and the summary for a terminal."""
     from rich.console import Group
     from rich.text import Text
 
-    chosen, folder = _with_short_names(chosen)
-    unit = chosen.criterion.replace("_", "-")
+    ensemble, folder = _with_short_names(ensemble)
+    unit = ensemble.criterion.replace("_", "-")
     return Group(
-        Text(f"Held out; gain in {unit} over the best single model, judged on samples"),
-        Text(f"that chose neither of them, with limits at {chosen.confidence:.0%}"),
-        terminal_table(_steps(chosen), words=_WORDS),
+        Text(f"Held-out quality; gain in {unit} over the best single model, measured on samples"),
+        Text(f"not used for the selection, with {ensemble.confidence:.0%} intervals"),
+        terminal_table(_steps(ensemble), text_columns=_TEXT_COLUMNS),
         Text(),
-        Text("Candidates by themselves, and the paper's T_ens = 0.5 sfda_cv + 0.5 T_com"),
-        terminal_table(_candidates(chosen), words=_WORDS),
+        Text("Single candidates, and the paper's T_ens = 0.5 sfda_cv + 0.5 T_com"),
+        terminal_table(_candidates(ensemble), text_columns=_TEXT_COLUMNS),
         Text(),
-        Text("Correlation of mistakes; the lower, the more two models make up for each other"),
-        terminal_table(_correlations(chosen, _SHOWN), words=_WORDS),
+        Text("Correlation of errors; models with a low correlation complement each other"),
+        terminal_table(_correlations(ensemble, _MAX_COLUMNS), text_columns=_TEXT_COLUMNS),
         Text(),
-        Text(chosen.summary, style="bold"),
+        Text(ensemble.summary, style="bold"),
         *([Text(f"Local models are in {folder}.")] if folder else []),
     )
 
 
-def render_plain(chosen: Ensemble) -> str:
-    """The same, tab-separated, with empty lines between and nothing shortened or rounded."""
-    tables = (_steps(chosen), _candidates(chosen), _correlations(chosen, len(chosen.singles)))
-    return "\n\n".join([*(tabbed(table) for table in tables), f"# {chosen.summary}"])
+def render_plain(ensemble: Ensemble) -> str:
+    """Render the same tables as tab-separated text, with full names and numbers."""
+    tables = (
+        _steps(ensemble),
+        _candidates(ensemble),
+        _correlations(ensemble, len(ensemble.singles)),
+    )
+    return "\n\n".join([*(tabbed(table) for table in tables), f"# {ensemble.summary}"])
 
 
-def _steps(chosen: Ensemble) -> Cells:
+def _steps(ensemble: Ensemble) -> Cells:
     header = ("step", "model", "probability", "log-lik", "accuracy", "gain", "low", "high")
     rows = [
         (
@@ -60,16 +64,16 @@ def _steps(chosen: Ensemble) -> Cells:
             step.quality.accuracy,
             *((step.gain, *step.interval) if len(step.models) > 1 else (None, None, None)),
         )
-        for step in chosen.steps
+        for step in ensemble.steps
     ]
     return header, rows
 
 
-def _candidates(chosen: Ensemble) -> Cells:
+def _candidates(ensemble: Ensemble) -> Cells:
     header = ("candidate", "probability", "accuracy", "sfda_cv", "T_com", "T_ens", "paper")
     rows = []
-    for name in _by_quality(chosen):
-        single, paper = chosen.singles[name], chosen.paper[name]
+    for name in _by_quality(ensemble):
+        single, paper = ensemble.singles[name], ensemble.paper[name]
         rows.append(
             (
                 name,
@@ -78,47 +82,48 @@ def _candidates(chosen: Ensemble) -> Cells:
                 paper.sfda,
                 paper.complementarity,
                 paper.combined,
-                "chosen" if name in chosen.paper_choice else "",
+                "chosen" if name in ensemble.paper_choice else "",
             )
         )
     return header, rows
 
 
-def _correlations(chosen: Ensemble, shown: int) -> Cells:
-    names = list(chosen.singles)
-    # The chosen ones must not fall off the end of a table that is cut.
-    others = [name for name in _by_quality(chosen) if name not in chosen.models]
-    places = [names.index(name) for name in [*chosen.models, *others][:shown]]
+def _correlations(ensemble: Ensemble, n_columns: int) -> Cells:
+    names = list(ensemble.singles)
+    # The selected models come first, so that a narrow table always has them.
+    others = [name for name in _by_quality(ensemble) if name not in ensemble.models]
+    places = [names.index(name) for name in [*ensemble.models, *others][:n_columns]]
     rows = [
-        (f"{number} {names[i]}", *(float(chosen.error_correlation[i, j]) for j in places))
+        (f"{number} {names[i]}", *(float(ensemble.error_correlation[i, j]) for j in places))
         for number, i in enumerate(places, start=1)
     ]
     return ("candidate", *(str(number) for number in range(1, len(places) + 1))), rows
 
 
-def _by_quality(chosen: Ensemble) -> list[str]:
-    singles = chosen.singles
-    return sorted(singles, key=lambda name: (-getattr(singles[name], chosen.criterion), name))
+def _by_quality(ensemble: Ensemble) -> list[str]:
+    singles = ensemble.singles
+    return sorted(singles, key=lambda name: (-getattr(singles[name], ensemble.criterion), name))
 
 
-def _with_short_names(chosen: Ensemble) -> tuple[Ensemble, str | None]:
-    """A copy for display, and the folder that was left off the names of local models."""
-    rows = tuple(ModelRow(name, None, "ok") for name in chosen.singles)
+def _with_short_names(ensemble: Ensemble) -> tuple[Ensemble, str | None]:
+    """A copy with short model names, and the folder that was removed from local names."""
+    rows = tuple(ModelRow(name, None, "ok") for name in ensemble.singles)
     short, folder = with_short_names(Ranking({}, {}, rows))
-    of = dict(zip(chosen.singles, (row.model_id for row in short.rows), strict=True))
+    of = dict(zip(ensemble.singles, (row.model_id for row in short.rows), strict=True))
 
     def all_of(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(of[name] for name in names)
 
     renamed = replace(
-        chosen,
-        models=all_of(chosen.models),
+        ensemble,
+        models=all_of(ensemble.models),
         steps=tuple(
             replace(step, models=all_of(step.models), added=all_of(step.added))
-            for step in chosen.steps
+            for step in ensemble.steps
         ),
-        refused=chosen.refused and replace(chosen.refused, models=all_of(chosen.refused.models)),
-        singles={of[name]: single for name, single in chosen.singles.items()},
-        paper={of[name]: paper for name, paper in chosen.paper.items()},
+        refused=ensemble.refused
+        and replace(ensemble.refused, models=all_of(ensemble.refused.models)),
+        singles={of[name]: single for name, single in ensemble.singles.items()},
+        paper={of[name]: paper for name, paper in ensemble.paper.items()},
     )
     return renamed, folder

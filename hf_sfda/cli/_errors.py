@@ -1,4 +1,4 @@
-"""One place that turns an exception into a message and an exit code."""
+"""Convert an exception to a message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ NOTHING_RANKED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 
 
 def report_failure(error: BaseException) -> int:
-    """Say what went wrong on stderr, without tokens.
+    """Write the message of an error to stderr, without tokens.
+
+    Args:
+        error: The error.
 
     Returns:
         The exit code.
     """
     if isinstance(error, KeyboardInterrupt):
-        _complain(
+        _write_error(
             "Interrupted. The features extracted so far are stored. Run the same command to resume."
         )
         return INTERRUPTED
     if isinstance(error, SfdaError):
-        _complain(bounded(f"Error: {error}"))
+        _write_error(bounded(f"Error: {error}"))
         return BAD_USAGE if isinstance(error, ConfigError) else NOTHING_RANKED
-    _complain(bounded(f"Error: {type(error).__name__}: {error}"))
+    _write_error(bounded(f"Error: {type(error).__name__}: {error}"))
     if os.environ.get("HF_DEBUG"):
-        _complain("".join(traceback.format_exception(error)))
+        _write_error("".join(traceback.format_exception(error)))
     else:
-        _complain(
+        _write_error(
             "This is a bug in hf-sfda. Set HF_DEBUG=1 for the traceback, and please report it."
         )
     return NOTHING_RANKED
 
 
-def _complain(message: str) -> None:
+def _write_error(message: str) -> None:
     if not is_main_process():
         return
     sys.stderr.write(clean_lines(redact(message)).rstrip("\n") + "\n")

@@ -1,4 +1,4 @@
-"""Our own warnings reach the person; the libraries' chatter does not."""
+"""Show our own warnings to the user and hide those of the libraries."""
 
 from __future__ import annotations
 
@@ -8,32 +8,36 @@ from collections.abc import Callable
 
 
 class _Handler(logging.Handler):
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, log: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._say = say
+        self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._say(record.getMessage())
+        self._log(record.getMessage())
 
 
 class _WarningHandler(_Handler):
-    """`file:line: Category: text` -> the text alone."""
+    """Removes ``file:line: Category:`` from the message of a Python warning."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._say(record.getMessage().split("Warning: ", 1)[-1].splitlines()[0])
+        self._log(record.getMessage().split("Warning: ", 1)[-1].splitlines()[0])
 
 
-def send_warnings_to(say: Callable[[str], None] | None) -> None:
-    """Pass warnings of ``hf_sfda`` to ``say``, if anyone, and keep the stack's to errors."""
+def send_warnings_to(log: Callable[[str], None] | None) -> None:
+    """Send our warnings to ``log``, and show only errors of the libraries.
+
+    Args:
+        log: Receives the text of each warning; ``None`` drops them.
+    """
     ours = logging.getLogger("hf_sfda")
-    ours.handlers = [_Handler(say) if say else logging.NullHandler()]
+    ours.handlers = [_Handler(log) if log else logging.NullHandler()]
     ours.propagate = False
     for name in ("transformers", "datasets", "huggingface_hub", "timm", "accelerate", "torch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # What we raise with warnings.warn (for callers of the library) becomes a line, once.
+    # Show our own `warnings.warn` messages once each; they are meant for users of the library.
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore")
     warnings.filterwarnings("once", module=r"hf_sfda\.")
-    noted = logging.getLogger("py.warnings")
-    noted.handlers = [_WarningHandler(say) if say else logging.NullHandler()]
-    noted.propagate = False
+    python_warnings = logging.getLogger("py.warnings")
+    python_warnings.handlers = [_WarningHandler(log) if log else logging.NullHandler()]
+    python_warnings.propagate = False

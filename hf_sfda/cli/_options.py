@@ -1,4 +1,4 @@
-"""Options that several commands share, worded once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _LONGEST_TOKEN = 10_000  # bytes; a file with more holds something else
 
 
 def choose_token(token: str | None, token_file: Path | None) -> str | None:
-    """The Hub token that was given, if any; ``None`` takes HF_TOKEN or the login.
+    """Read the Hub token from the options; ``None`` means HF_TOKEN or the current login.
 
     Raises:
-        ConfigError: It was given twice, or the file does not hold one.
+        ConfigError: Both options are set, or the value or the file is not a token.
     """
     from hf_sfda.errors import ConfigError
     from hf_sfda.hub import keep_secret
@@ -47,7 +47,9 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
     from hf_sfda.typed import expanded
 
     if token is not None and token_file is not None:
-        raise ConfigError("Both --token and --token-file are given; keep one, best --token-file.")
+        raise ConfigError(
+            "Both --token and --token-file are given; keep one, preferably --token-file."
+        )
     if token is not None:
         keep_secret(token)
         if not _is_token(token):
@@ -64,7 +66,7 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
     try:
         with expanded(token_file).open("rb") as file:
             content = file.read(_LONGEST_TOKEN)
-        # Windows puts a mark in front, and PowerShell writes UTF-16.
+        # Windows programs write a byte order mark, and PowerShell writes UTF-16.
         text = content.decode("utf-16" if content[:2] in _UTF16 else "utf-8-sig").strip()
     except OSError as error:
         raise ConfigError(f"Cannot read --token-file {token_file}: {error.strerror}.") from error
@@ -82,23 +84,23 @@ def _is_token(text: str) -> bool:
 
 
 def choose_format(format_: Format, json_: bool, quiet: bool) -> Format:
-    """What the three ways of saying it amount to; the short flags win."""
+    """The output format; --json and --quiet override --format."""
     if json_:
         return Format.json
     return Format.quiet if quiet else format_
 
 
-def hub_id(what: str, text: str, kind: str, example: str) -> str:
-    """An id of the Hub that somebody typed, with or without ``datasets/`` before it.
+def hub_id(option: str, text: str, kind: str, example: str) -> str:
+    """Check a Hub id that the user typed, and remove a prefix such as ``datasets/``.
 
     Args:
-        what: The argument's name, for the message.
-        text: What was typed.
+        option: Name of the option or argument, for the message.
+        text: The id as typed.
         kind: ``dataset`` or ``space``.
-        example: A good one.
+        example: A valid id, for the message.
 
     Raises:
-        ConfigError: It is no ``OWNER/NAME``.
+        ConfigError: The text does not have the form ``OWNER/NAME``.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -107,9 +109,9 @@ def hub_id(what: str, text: str, kind: str, example: str) -> str:
 
     repo_id = text.removeprefix(f"{kind}s/")
     try:
-        validate_repo_id(repo_id)  # it also ends in shell commands that we write
+        validate_repo_id(repo_id)  # we also write the id into shell commands
     except HFValidationError:
         repo_id = ""
     if "/" not in repo_id:
-        raise ConfigError(f"{what} is {text!r}; give a {kind} as OWNER/NAME, such as {example}.")
+        raise ConfigError(f"{option} is {text!r}; give a {kind} as OWNER/NAME, such as {example}.")
     return repo_id

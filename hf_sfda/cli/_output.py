@@ -1,4 +1,7 @@
-"""Where words go: data on stdout, talk on stderr, in the modes that ``hf`` has."""
+"""The output of a command: results on stdout, progress and logs on stderr.
+
+The formats are those of the command ``hf``.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What ``--format`` takes."""
+    """The values of ``--format``."""
 
     auto = "auto"
     human = "human"
@@ -27,10 +30,11 @@ class Format(StrEnum):
 
 
 class Output:
-    """One per command.
+    """Writes the result and the messages of a command.
 
     Args:
-        mode: As asked for; ``auto`` becomes ``agent`` inside a coding agent, else ``human``.
+        mode: The requested format. ``auto`` becomes ``agent`` if a coding agent runs the command,
+            else ``human``.
     """
 
     def __init__(self, mode: Format) -> None:
@@ -41,13 +45,13 @@ class Output:
         return _console(stderr=False)
 
     @cached_property
-    def talk(self) -> Console:
+    def stderr(self) -> Console:
         """The console on stderr."""
         return _console(stderr=True)
 
     @property
     def human(self) -> bool:
-        """Whether a person reads this."""
+        """Whether the output is for a person."""
         return self.mode is Format.human
 
     def document(
@@ -58,13 +62,13 @@ class Output:
         agent: Callable[[], str],
         quiet: Callable[[], str],
     ) -> None:
-        """Print the command's result on stdout, in the one shape the mode asks for.
+        """Print the command's result on stdout, in the requested format.
 
         Args:
-            data: What ``--json`` prints.
-            human: Terminal width -> something rich can draw.
-            agent: Tab-separated text.
-            quiet: Ids only, one a line.
+            data: The JSON document.
+            human: Function from the terminal's width to a renderable of rich.
+            agent: Function that returns tab-separated text.
+            quiet: Function that returns ids, one per line.
         """
         if self.mode is Format.json:
             text = redact(json.dumps(data, ensure_ascii=False, indent=2))
@@ -76,14 +80,14 @@ class Output:
             sys.stdout.write(clean_lines(redact(text)).rstrip("\n") + "\n" if text else "")
         sys.stdout.flush()
 
-    def say(self, message: str) -> None:
-        """A line about what is going on; only people see it."""
+    def log(self, message: str) -> None:
+        """Print a progress message on stderr; only in the format ``human``."""
         if self.human:
-            self.talk.print(clean_lines(redact(message)), markup=False, soft_wrap=True)
+            self.stderr.print(clean_lines(redact(message)), markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
-        """A line nobody should miss; on stderr in every mode."""
-        self.talk.print(
+        """Print a warning on stderr, in every format."""
+        self.stderr.print(
             f"Warning: {clean_lines(redact(message))}",
             markup=False,
             highlight=False,

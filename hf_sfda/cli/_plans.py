@@ -1,4 +1,4 @@
-"""Show a plan; with ``--yes``, carry exactly that out."""
+"""Show a plan, or execute it with ``--yes``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hf_sfda.foreign import clean_lines
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from hf_sfda.publish import Done, Plan
+    from hf_sfda.publish import Plan, StepResult
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Carry the plan out.")]
 ExpectOption = Annotated[
@@ -33,15 +33,25 @@ AddressesOption = Annotated[
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
-def offer(
+def show_or_execute(
     output: Output, plan: Plan, *, yes: bool, expect: str | None, token: str | None
-) -> list[Done]:
-    """Print a plan and what it needs to be carried out, or carry it out and print what was done.
+) -> list[StepResult]:
+    """Print a plan and how to execute it; with ``yes``, execute it and print the results.
+
+    Args:
+        output: Where to print.
+        plan: The plan.
+        yes: Whether to execute the plan.
+        expect: Digest of the plan that the user has seen; any other plan is refused.
+        token: Hub token.
+
+    Returns:
+        The results of the executed steps.
 
     Raises:
-        PublishError: It is no longer the plan that was shown, or a step could not be done.
+        PublishError: The plan has another digest, or a step failed.
     """
-    from hf_sfda.publish import carry_out
+    from hf_sfda.publish import execute
 
     for warning in plan.warnings:
         output.warn(warning)
@@ -53,29 +63,27 @@ def offer(
     if not yes:
         _show(output, plan, [])
         if plan.steps:
-            output.say(f"Nothing was written. Carry it out: add --yes --expect {plan.digest}")
+            output.log(f"Nothing was written. Carry it out: add --yes --expect {plan.digest}")
         return []
-    if output.human:  # before anything happens; the other forms are one document at the end
+    if output.human:  # show the plan first; the other formats print one document at the end
         _show(output, plan, [])
-    done = carry_out(plan, token)
+    results = execute(plan, token)
     if not output.human:
-        _show(output, plan, done)
-    for one in done:
-        output.say(f"Done  {one.what}  {one.url}")
-    return done
+        _show(output, plan, results)
+    for result in results:
+        output.log(f"Done  {result.description}  {result.url}")
+    return results
 
 
-def _show(output: Output, plan: Plan, done: list[Done]) -> None:
+def _show(output: Output, plan: Plan, results: list[StepResult]) -> None:
     if output.human and not sys.stdout.isatty():
-        sys.stdout.write(
-            clean_lines(plan.render())
-        )  # a diff must not be wrapped at some width on its way
+        sys.stdout.write(clean_lines(plan.render()))  # without wrapping: the diff may be piped
         return
     output.document(
-        {**plan.to_dict(), "done": [vars(one) for one in done]},
+        {**plan.to_dict(), "done": [result.to_dict() for result in results]},
         human=lambda width: _coloured(clean_lines(plan.render())),
-        agent=lambda: plan.render() + "".join(f"done\t{one.what}\t{one.url}\n" for one in done),
-        quiet=lambda: "\n".join(one.url for one in done),
+        agent=lambda: plan.render() + "".join(f"done\t{r.description}\t{r.url}\n" for r in results),
+        quiet=lambda: "\n".join(result.url for result in results),
     )
 
 

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars where a person watches, a line per finished task in a log."""
+"""Progress bars on stderr, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TITLES: dict[Kind, str] = {
 
 
 class ConsoleProgress:
-    """Draws a bar per running task; several may run at once (the next model downloads).
+    """Draws one bar per running task. Several tasks may run at once, such as a download.
 
-    Use it as a context manager: the bars live between entering and leaving.
+    Use it as a context manager; the bars disappear at the end of the block.
 
     Args:
-        console: On stderr; nothing is drawn if it is ``None`` or no terminal.
+        console: The console on stderr; nothing is drawn if it is ``None`` or not a terminal.
     """
 
     def __init__(self, console: Console | None) -> None:
@@ -50,7 +50,7 @@ class ConsoleProgress:
 
     @contextmanager
     def task(self, kind: Kind, name: str, *, total: float | None, unit: str) -> Iterator[Advance]:
-        """A bar that goes away when the task ends."""
+        """Draw a bar for a task and remove it when the task ends."""
         bars = self._bars
         if bars is None:
             yield lambda amount: None
@@ -78,7 +78,7 @@ def _bars(console: Console) -> Bars:
                 return Text(f"{task.speed / 1e6:,.1f} MB/s", style="cyan")
             return Text(f"{task.speed:,.0f} {task.fields['unit']}/s", style="cyan")
 
-    class Done(ProgressColumn):
+    class Amount(ProgressColumn):
         """`640/1,270` or `12/91 MB`."""
 
         def render(self, task: Task) -> Text:
@@ -89,7 +89,7 @@ def _bars(console: Console) -> Bars:
     return Progress(
         TextColumn("{task.description:<8}", style="bold", markup=False),
         BarColumn(bar_width=20),
-        Done(),
+        Amount(),
         Speed(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[title]}", style="dim", markup=False),

@@ -1,4 +1,4 @@
-"""Small tables of plain values, for a terminal and for pipes."""
+"""Render small tables for a terminal and as tab-separated text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Cells = tuple[Sequence[str], Sequence[Sequence[Any]]]
-"""A header, and rows of plain values."""
+"""The header of a table and its rows."""
 
 
-def terminal_table(cells: Cells, *, words: Collection[str]) -> Table:
-    """The table for people: three decimals, words to the left and numbers to the right.
+def terminal_table(cells: Cells, *, text_columns: Collection[str]) -> Table:
+    """Render a table for people: three decimals, text left-aligned, numbers right-aligned.
 
     Args:
         cells: Header and rows.
-        words: Headings of the columns that hold words.
+        text_columns: Headings of the columns with text.
     """
     from rich.table import Table
     from rich.text import Text
@@ -29,11 +29,11 @@ def terminal_table(cells: Cells, *, words: Collection[str]) -> Table:
     header, rows = cells
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
-        of_words = name in words
+        is_text = name in text_columns
         table.add_column(
             Text(name),
-            justify="left" if of_words else "right",
-            no_wrap=not of_words,
+            justify="left" if is_text else "right",
+            no_wrap=not is_text,
             overflow="fold",
         )
     for row in rows:
@@ -42,7 +42,7 @@ def terminal_table(cells: Cells, *, words: Collection[str]) -> Table:
 
 
 def tabbed(cells: Cells) -> str:
-    """The table for programs: tab-separated, nothing shortened or rounded."""
+    """Render a table for programs: tab-separated, with full names and numbers."""
     header, rows = cells
     return "\n".join("\t".join(map(_line, row)) for row in (header, *rows))
 

@@ -1,4 +1,4 @@
-"""``hf-sfda cache``: the stored features."""
+"""``hf-sfda cache``: list or remove the stored features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``hf-sfda compare``: two models of a run on the same samples."""
+"""``hf-sfda compare``: compare two models of a run on the same samples."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def compare(
     from hf_sfda.compare import compare_for_run
 
     send_warnings_to(output.warn)
-    with ConsoleProgress(output.talk if output.human else None) as progress:
-        found = compare_for_run(
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
+        comparison = compare_for_run(
             run, model_a, model_b, metric=metric, token=token, progress=progress, top=top
         )
     output.document(
-        found.to_dict(),
-        human=lambda width: render_tables(found),
-        agent=lambda: render_plain(found),
-        quiet=lambda: "\n".join([found.better] if found.better else found.models),
+        comparison.to_dict(),
+        human=lambda width: render_tables(comparison),
+        agent=lambda: render_plain(comparison),
+        quiet=lambda: "\n".join([comparison.better] if comparison.better else comparison.models),
     )
-    for warning in found.warnings:
+    for warning in comparison.warnings:
         output.warn(warning)

@@ -1,4 +1,4 @@
-"""``hf-sfda ensemble``: several models of a run that are better together."""
+"""``hf-sfda ensemble``: select models of a run that complement each other."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def ensemble(
     from hf_sfda.ensemble import select_for_run
 
     send_warnings_to(output.warn)
-    with ConsoleProgress(output.talk if output.human else None) as progress:
-        chosen = select_for_run(
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
+        selection = select_for_run(
             run,
             models=tuple(models or ()),
             size=size,
@@ -80,10 +80,10 @@ def ensemble(
             progress=progress,
         )
     output.document(
-        chosen.to_dict(),
-        human=lambda width: render_tables(chosen),
-        agent=lambda: render_plain(chosen),
-        quiet=lambda: "\n".join(chosen.models),
+        selection.to_dict(),
+        human=lambda width: render_tables(selection),
+        agent=lambda: render_plain(selection),
+        quiet=lambda: "\n".join(selection.models),
     )
-    for warning in chosen.warnings:
+    for warning in selection.warnings:
         output.warn(warning)

@@ -1,4 +1,4 @@
-"""``hf-sfda env``: what to paste into a bug report."""
+"""``hf-sfda env``: print the environment, for bug reports."""
 
 from __future__ import annotations
 

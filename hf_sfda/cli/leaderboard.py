@@ -1,4 +1,4 @@
-"""``hf-sfda leaderboard``: a results dataset that keeps itself up to date."""
+"""``hf-sfda leaderboard``: a results dataset that is updated automatically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hf_sfda.cli._options import (
     hub_id,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
+from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
 from hf_sfda.config import RankConfig
 from hf_sfda.foreign import clean
 
@@ -83,7 +83,7 @@ RenewOption = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(
-        help="A results dataset that keeps itself up to date.", no_args_is_help=True
+        help="A results dataset that is updated automatically.", no_args_is_help=True
     )
     group.command("init", epilog=_INIT)(init)
     group.command("update")(update)
@@ -143,14 +143,14 @@ def init(
     if config is not None:
         text = _read(config)
     elif not (dataset or models or more_models):
-        text = None  # as it is there
+        text = None  # keep the existing settings
     else:
-        named = [*(models or ()), *(more_models or ())]
+        all_models = [*(models or ()), *(more_models or ())]
         text = settings_text(
-            list(dataset or ()), models=named, metric=metric, samples=samples, top=top
+            list(dataset or ()), models=all_models, metric=metric, samples=samples, top=top
         )
     plan = plan_init(_id(repo), text, private=private, token=token)
-    offer(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
 
 
 def update(
@@ -169,9 +169,9 @@ def update(
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.leaderboard.update import plan_update
 
-    with ConsoleProgress(output.talk if output.human else None) as progress:
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
         plan = plan_update(_id(repo), token=token, progress=progress)
-        offer(output, plan, yes=yes, expect=expect, token=token)
+        show_or_execute(output, plan, yes=yes, expect=expect, token=token)
 
 
 def schedule(
@@ -221,7 +221,7 @@ def schedule(
             timeout=timeout,
             requirement=requirement,
         )
-    offer(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
 
 
 def webhook(
@@ -269,7 +269,7 @@ def webhook(
         timeout=timeout,
         requirement=requirement,
     )
-    offer(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
 
 
 def status(
@@ -290,9 +290,9 @@ def status(
         output.warn(warning)
     output.document(
         facts,
-        human=lambda width: _words(facts),
-        agent=lambda: "".join(_lines(one) for one in facts["datasets"]),
-        quiet=lambda: "\n".join(m["model"] for one in facts["datasets"] for m in one["pool"]),
+        human=lambda width: _status_text(facts),
+        agent=lambda: "".join(_lines(dataset) for dataset in facts["datasets"]),
+        quiet=lambda: "\n".join(m["model"] for d in facts["datasets"] for m in d["pool"]),
     )
 
 
@@ -317,33 +317,37 @@ def _read(path: Path) -> str:
         raise ConfigError(f"Cannot read {path}: {error}.") from error
 
 
-def _words(facts: dict[str, Any]) -> Text:
+def _status_text(facts: dict[str, Any]) -> Text:
     from rich.text import Text
 
-    lines = (clean(line) for one in facts["datasets"] for line in _paragraph(one))
+    lines = (clean(line) for dataset in facts["datasets"] for line in _paragraph(dataset))
     return Text("\n".join(lines))
 
 
-def _paragraph(one: dict[str, Any]) -> list[str]:
-    when = f"last update {one['last_update']}" if one["last_update"] else "never updated"
-    lines = [f"{one['dataset']} @ {(one['revision'] or '')[:7]}, by {one['metric']}, {when}"]
+def _paragraph(status: dict[str, Any]) -> list[str]:
+    """The status of one dataset as lines for a person."""
+    when = f"last update {status['last_update']}" if status["last_update"] else "never updated"
+    revision = (status["revision"] or "")[:7]
+    lines = [f"{status['dataset']} @ {revision}, by {status['metric']}, {when}"]
     lines += [
         f"  {m['rank']:>3}  {m['value']:.4f}  tie group {m['tie_group']}  {m['model']}"
-        for m in one["pool"]
+        for m in status["pool"]
     ]
-    lines += [f"    -  {model}: {reason}" for model, reason in one["without_score"].items()]
-    waiting = len(one["changed"]) + len(one["new"])
-    if waiting:
-        lines.append(f"  pending: {', '.join([*one['changed'], *one['new']])}")
-        lines.append(f"  the next update measures {len(one['next_update_measures'])} of {waiting}")
+    lines += [f"    -  {model}: {reason}" for model, reason in status["without_score"].items()]
+    pending = [*status["changed"], *status["new"]]
+    if pending:
+        next_update = len(status["next_update_measures"])
+        lines.append(f"  pending: {', '.join(pending)}")
+        lines.append(f"  the next update measures {next_update} of {len(pending)}")
     else:
         lines.append("  nothing is pending")
     return lines
 
 
-def _lines(one: dict[str, Any]) -> str:
-    name = one["dataset"]
-    lines = [f"{name}\tranked\t{m['rank']}\t{m['model']}\t{m['value']}\n" for m in one["pool"]]
-    lines += [f"{name}\twithout score\t\t{m}\t{why}\n" for m, why in one["without_score"].items()]
-    lines += [f"{name}\tpending\t\t{model}\t\n" for model in (*one["changed"], *one["new"])]
+def _lines(status: dict[str, Any]) -> str:
+    """The status of one dataset as tab-separated text."""
+    name, reasons = status["dataset"], status["without_score"]
+    lines = [f"{name}\tranked\t{m['rank']}\t{m['model']}\t{m['value']}\n" for m in status["pool"]]
+    lines += [f"{name}\twithout score\t\t{m}\t{reason}\n" for m, reason in reasons.items()]
+    lines += [f"{name}\tpending\t\t{model}\t\n" for model in (*status["changed"], *status["new"])]
     return "".join(lines)

@@ -1,4 +1,4 @@
-"""``hf-sfda metrics``: what can be typed after ``--metric``."""
+"""``hf-sfda metrics``: list the values of ``--metric``."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def metrics(
     """List the metrics: what they need, what they cost, where they come from."""
     from hf_sfda.metrics import list_metrics
 
-    known = list_metrics()
-    rows = [_row(metric) for metric in known]
+    registered = list_metrics()
+    rows = [_row(metric) for metric in registered]
     Output(choose_format(format_, json_, quiet)).document(
         rows,
         human=lambda width: _table(rows, width),
         agent=lambda: "\n".join(
             ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
         ),
-        quiet=lambda: "\n".join(metric.name for metric in known),
+        quiet=lambda: "\n".join(metric.name for metric in registered),
     )
 
 
@@ -54,18 +54,18 @@ def _row(metric: Metric) -> dict[str, str | bool]:
 
 
 def _table(rows: list[dict[str, str | bool]], width: int) -> Table:
-    """What fits; `--json` has the rest."""
+    """The table with the columns that fit the terminal; ``--json`` has all columns."""
     from rich.table import Table
     from rich.text import Text
 
-    shown = ["name", "summary", "tasks", "needs"]
-    shown += ["cost"] * (width >= _WIDE) + ["reference"] * (width >= _VERY_WIDE)
+    columns = ["name", "summary", "tasks", "needs"]
+    columns += ["cost"] * (width >= _WIDE) + ["reference"] * (width >= _VERY_WIDE)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in shown:
+    for name in columns:
         table.add_column(name, no_wrap=name in ("name", "needs"), overflow="fold")
-    every = ", ".join(sorted(get_args(LabelKind)))
+    all_tasks = ", ".join(sorted(get_args(LabelKind)))
     for row in rows:
-        cells = {name: str(row[name]) for name in shown}
-        cells["tasks"] = "any" if cells["tasks"] == every else cells["tasks"]
+        cells = {name: str(row[name]) for name in columns}
+        cells["tasks"] = "any" if cells["tasks"] == all_tasks else cells["tasks"]
         table.add_row(*map(Text, cells.values()))
     return table

@@ -1,4 +1,4 @@
-"""``hf-sfda publish``: show what would change on the Hub; with ``--yes``, change exactly that."""
+"""``hf-sfda publish``: show what would change on the Hub, or change it with ``--yes``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hf_sfda.cli._options import (
     choose_token,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
+from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
 
 _EXAMPLES = """
 **Examples**
@@ -113,4 +113,4 @@ def publish(
         private=private,
         token=token,
     )
-    offer(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, yes=yes, expect=expect, token=token)

@@ -1,4 +1,4 @@
-"""``hf-sfda rank``: the main job."""
+"""``hf-sfda rank``: rank checkpoints for a dataset."""
 
 from __future__ import annotations
 
@@ -190,11 +190,12 @@ def rank(
 
     ranking = _run(settings, token, output)
     if is_main_process():
-        output.say("")
+        output.log("")
         _show(ranking, output)
-        refuse_other_dataset(settings.run_directory, settings.dataset)  # another run was faster
+        # Check again: another run may have written to this directory in the meantime.
+        refuse_other_dataset(settings.run_directory, settings.dataset)
         save_ranking(ranking, settings.run_directory)
-        output.say(f"Report  {settings.run_directory / 'report.html'}")
+        output.log(f"Report  {settings.run_directory / 'report.html'}")
     if not ranking.ranked:
         raise typer.Exit(NOTHING_RANKED)
 
@@ -205,12 +206,12 @@ def _run(settings: RankConfig, token: str | None, output: Output) -> Ranking:
     from hf_sfda.pipeline import run
 
     send_warnings_to(output.warn if is_main_process() else None)
-    with ConsoleProgress(output.talk if output.human else None) as progress:
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
         return run(
             settings,
             token=token,
             progress=progress,
-            say=output.say,
+            log=output.log,
             directory=settings.run_directory,
         )
 
@@ -230,7 +231,7 @@ def _show(ranking: Ranking, output: Output) -> None:
 
 
 def _settings(context: typer.Context, config: Path | None, values: dict[str, Any]) -> RankConfig:
-    """The run's configuration: a file, if given, under what was typed."""
+    """The run's configuration: the file of --config, if any, overridden by the other options."""
     if config is None:
         return RankConfig(**values)
     typed = {
@@ -242,7 +243,7 @@ def _settings(context: typer.Context, config: Path | None, values: dict[str, Any
 
 
 def _models(first: list[str] | None, more: list[str] | None) -> tuple[str, ...]:
-    """Allow both ``--models a --models b`` and ``--models a b``."""
+    """Join the models of ``--models a --models b`` and of ``--models a b``."""
     if more and not first:
         raise ConfigError(
             f"Unexpected argument {more[0]!r}. Datasets follow --dataset, candidates --models."
@@ -251,7 +252,11 @@ def _models(first: list[str] | None, more: list[str] | None) -> tuple[str, ...]:
 
 
 def parse_count(text: str | None) -> int | None:
-    """``300M`` -> 300,000,000."""
+    """Parse a number such as ``300M`` or ``7B``.
+
+    Raises:
+        ConfigError: The text is not a number.
+    """
     if text is None:
         return None
     scale = {"K": 10**3, "M": 10**6, "B": 10**9}.get(text[-1:].upper(), 1)

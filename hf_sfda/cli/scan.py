@@ -1,4 +1,4 @@
-"""``hf-sfda scan``: who would be ranked, without running anything."""
+"""``hf-sfda scan``: list the candidates of a ranking, without running them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def scan(
         raise ConfigError(
             "Name models, or choose what to query the Hub for: --modality image|text."
         )
-    found = find_candidates(
+    candidates = find_candidates(
         tuple(models or ()),
         modality=modality,
         top=top,
@@ -75,12 +75,12 @@ def scan(
         token=token,
     )
     Output(choose_format(format_, json_, quiet)).document(
-        [asdict(c) | {"path": str(c.path) if c.path else None} for c in found],
-        human=lambda width: _table(found),
-        agent=lambda: "\n".join("\t".join(_cells(c)) for c in found),
-        quiet=lambda: "\n".join(c.model_id for c in found if c.skip is None),
+        [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates],
+        human=lambda width: _table(candidates),
+        agent=lambda: "\n".join("\t".join(_cells(c)) for c in candidates),
+        quiet=lambda: "\n".join(c.model_id for c in candidates if c.skip is None),
     )
-    if not any(candidate.skip is None for candidate in found):
+    if not any(candidate.skip is None for candidate in candidates):
         raise typer.Exit(NOTHING_RANKED)
 
 
@@ -96,7 +96,7 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
     )
 
 
-def _table(found: list[Candidate]) -> Table:
+def _table(candidates: list[Candidate]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -104,6 +104,6 @@ def _table(found: list[Candidate]) -> Table:
     for name in ("model", "params", "size", "downloads", "licence", "status"):
         numeric = name in ("params", "size", "downloads")
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for candidate in found:
+    for candidate in candidates:
         table.add_row(*map(Text, _cells(candidate)), style="dim" if candidate.skip else "")
     return table

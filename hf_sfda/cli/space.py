@@ -1,4 +1,4 @@
-"""``hf-sfda space``: the leaderboard as an app."""
+"""``hf-sfda space``: serve the leaderboard as an app, or deploy it as a Space."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_sfda.cli._options import (
     hub_id,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, offer
+from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
 
 _DEPLOY = """
 **Examples**
@@ -106,7 +106,7 @@ def serve(
         token=token,
         as_me=as_me,
         allow_hosts=allow_host or (),
-        say=lambda line: typer.echo(line),
+        log=lambda line: typer.echo(line),
     )
 
 
@@ -185,4 +185,4 @@ def deploy(
     )
     space_id = hub_id("SPACE", space, "space", "me/leaderboard")
     plan = plan_deploy(space_id, results_id, options, token=token)
-    offer(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, yes=yes, expect=expect, token=token)

@@ -1,11 +1,11 @@
-"""Two models on the same samples: which is ahead, by how much, and where."""
+"""Compare two models on the same samples: overall, by class and by sample."""
 
 from __future__ import annotations
 
 from hf_sfda.compare.paired import compare_samples
 from hf_sfda.compare.result import ClassDifference, Comparison, SampleDifference
 from hf_sfda.compare.run import (
-    beside_ranking,
+    add_ranking_warnings,
     check_comparable,
     compare_for_ranking,
     compare_for_run,
@@ -16,7 +16,7 @@ __all__ = [
     "ClassDifference",
     "Comparison",
     "SampleDifference",
-    "beside_ranking",
+    "add_ranking_warnings",
     "check_comparable",
     "compare_for_ranking",
     "compare_for_run",

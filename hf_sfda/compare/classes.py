@@ -1,4 +1,4 @@
-"""Where two models differ, class by class, at a level that holds for all classes at once."""
+"""Simultaneous confidence intervals for the difference of two models in each class."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hf_sfda.types import IntArray
 
 FloatArray = npt.NDArray[np.float64]
 
-FEWEST = 10
-"""Samples that a class needs for an interval. What samples contribute is bounded and skewed; below
-this, Student's t promises more than it keeps."""
+MIN_CLASS_SIZE = 10
+"""Smallest number of samples for which a class gets an interval. Contributions are bounded and
+skewed; with fewer samples, the coverage of Student's t interval is too low."""
 
 
 def class_intervals(
@@ -26,28 +26,30 @@ def class_intervals(
 
     over the C classes that are large enough, with :math:`\gamma` the confidence.
 
-    The level is Sidak's: the sample was drawn class by class, so the classes' means are
-    independent, and there it is exact. A max-t over classes has no correlation to make use of, and
-    one critical value for all would let the smallest class, whose standard error is the least
-    sure, widen every other. The standard error is what the stratified bootstrap
-    (:func:`hf_sfda.uncertainty.paired_bootstrap`) tends to; it is written out here because the
-    tails of a hundred classes together lie beyond what a thousand resamples can show.
+    This is the Sidak correction. It is exact here, because the sample was drawn class by class, so
+    the means of the classes are independent. A max-t method has no correlation to exploit. It would
+    also use one critical value for all classes, so that the smallest class, whose standard error is
+    the least certain, would widen all other intervals.
+
+    The standard error is the limit of the stratified bootstrap
+    (:func:`hf_sfda.uncertainty.paired_bootstrap`). The formula is used instead of the bootstrap,
+    because a thousand resamples cannot estimate the extreme quantiles that many classes need.
 
     Args:
-        differences: (N,) difference of two models on each sample.
-        labels: (N,) in ``0..C-1``.
+        differences: (N,) difference of the two models on each sample.
+        labels: (N,) classes in ``0..C-1``.
         n_classes: C.
-        confidence: That all intervals cover what they are for.
+        confidence: Joint confidence of all intervals.
 
     Returns:
-        Class -> (low, high); classes of fewer than :data:`FEWEST` samples are absent.
+        Class -> (low, high). Classes with fewer than :data:`MIN_CLASS_SIZE` samples are missing.
     """
     sizes = np.bincount(labels, minlength=n_classes)
-    large = np.flatnonzero(sizes >= FEWEST)
-    each = confidence ** (1 / max(len(large), 1))
-    found = {}
+    large = np.flatnonzero(sizes >= MIN_CLASS_SIZE)
+    level = confidence ** (1 / max(len(large), 1))
+    intervals = {}
     for c in large.tolist():
         d = differences[labels == c]
-        reach = t.ppf((1 + each) / 2, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d))
-        found[c] = (float(d.mean() - reach), float(d.mean() + reach))
-    return found
+        margin = t.ppf((1 + level) / 2, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d))
+        intervals[c] = (float(d.mean() - margin), float(d.mean() + margin))
+    return intervals

@@ -1,4 +1,4 @@
-"""From what samples contribute to two scores to what tells the two apart: pure functions."""
+"""Test the difference of two scores from the contributions of the samples: pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.compare.classes import FEWEST, class_intervals
+from hf_sfda.compare.classes import MIN_CLASS_SIZE, class_intervals
 from hf_sfda.compare.result import ClassDifference, Comparison, SampleDifference
 from hf_sfda.errors import ConfigError, MetricError
 from hf_sfda.types import IntArray
@@ -39,35 +39,35 @@ def compare_samples(
 ) -> Comparison:
     """Compare two models on the same samples by a paired, stratified bootstrap.
 
-    What one sample contributes to both models is resampled together: models err on the same
-    samples, so their difference is known better than either score. The interval is for these two
-    models alone; the tie groups of a ranking hold for all its comparisons at once and are wider.
+    A sample's contributions to both models are resampled together. Models err on the same samples,
+    so the difference has a smaller variance than either score. The interval holds for this pair
+    alone. The tie groups of a ranking hold for all pairs jointly, so they are wider.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> easy, y = rng.uniform(size=200), np.arange(200) % 2
-    >>> found = compare_samples(easy + 0.1, easy, y, ("cat", "dog"), metric="sfda_cv")
-    >>> found.summary
+    >>> comparison = compare_samples(easy + 0.1, easy, y, ("cat", "dog"), metric="sfda_cv")
+    >>> comparison.summary
     'a is ahead of b in sfda_cv by 0.1000 (0.1000 to 0.1000 at 95%).'
 
     Args:
-        first: (N,) contributions of the samples to the first model's score, whose mean it is; or
+        first: (N,) contributions of the samples to the first model's score, which is their mean; or
             (G,) jackknife pseudo-values, see :func:`hf_sfda.uncertainty.group_jackknife`.
-        second: The same of the second model, in the same order.
-        labels: (N,) in ``0..C-1``, the strata; ``None`` takes all as one, and tells of no classes
-            and no samples.
-        class_names: (C,) names.
+        second: The same for the second model, in the same order.
+        labels: (N,) classes in ``0..C-1``, the strata. With ``None`` all samples form one stratum,
+            and the comparison has no classes and no samples.
+        class_names: (C,) names of the classes.
         sample_ids: (N,) names of the samples.
-        names: Of the models.
+        names: Names of the two models.
         metric: Name of the score.
-        values: The two scores; by default the means.
-        resamples: Bootstrap resamples.
-        confidence: Of the interval of the difference, and of all classes' intervals together.
-        seed: Of the resamples.
-        top: How many samples to name that favour either model.
+        values: The two scores; by default the means of the contributions.
+        resamples: Number of bootstrap resamples.
+        confidence: Level of the difference's interval, and joint level of the classes' intervals.
+        seed: Random seed of the bootstrap.
+        top: How many samples to list that favour either model.
 
     Raises:
-        MetricError: Shapes do not fit, or a contribution is not finite.
+        MetricError: Shapes do not match, or a contribution is not finite.
         ConfigError: An option is out of range.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
@@ -135,7 +135,7 @@ def _check_options(resamples: int, confidence: float, top: int) -> None:
 
 
 def _share_ahead(resampled: FloatArray, scale: float) -> float:
-    """Share of resamples above zero; those that are zero but for rounding count half."""
+    """Share of resamples above zero; a resample that is zero up to rounding counts half."""
     smallest = ROUNDING * max(1.0, scale)
     ahead, behind = resampled > smallest, resampled < -smallest
     return float((1 + ahead.mean() - behind.mean()) / 2)
@@ -145,31 +145,31 @@ def _classes(
     a: FloatArray, b: FloatArray, labels: IntArray, names: Sequence[str], confidence: float
 ) -> tuple[tuple[ClassDifference, ...], tuple[str, ...]]:
     intervals = class_intervals(a - b, labels, len(names), confidence)
-    found = []
+    classes = []
     for c, name in enumerate(names):
-        of_class = labels == c
-        if not of_class.any():
+        in_class = labels == c
+        if not in_class.any():
             continue
-        first, second = float(a[of_class].mean()), float(b[of_class].mean())
-        found.append(
+        first, second = float(a[in_class].mean()), float(b[in_class].mean())
+        classes.append(
             ClassDifference(
                 name=str(name),
-                n=int(of_class.sum()),
+                n=int(in_class.sum()),
                 first=first,
                 second=second,
                 difference=first - second,
                 interval=intervals.get(c),
             )
         )
-    small = sum(one.interval is None for one in found)
-    if not small:
-        return tuple(found), ()
-    have = "has" if small == 1 else "have"
+    n_small = sum(item.interval is None for item in classes)
+    if not n_small:
+        return tuple(classes), ()
+    have = "has" if n_small == 1 else "have"
     warning = (
-        f"{small} of {len(found)} classes {have} fewer than {FEWEST} samples, too few for an "
-        "interval."
+        f"{n_small} of {len(classes)} classes {have} fewer than {MIN_CLASS_SIZE} samples, too few "
+        "for an interval."
     )
-    return tuple(found), (warning,)
+    return tuple(classes), (warning,)
 
 
 def _samples(

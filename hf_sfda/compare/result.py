@@ -1,4 +1,4 @@
-"""The answer: who is ahead, and the evidence."""
+"""The result of a comparison of two models."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ClassDifference:
-    """Two models on the samples of one class.
+    """The difference of two models in one class.
 
     Attributes:
-        name: Of the class.
-        n: Its samples.
+        name: Name of the class.
+        n: Number of its samples.
         first: Mean contribution of its samples to the first model's score.
-        second: To the second model's.
+        second: Mean contribution of its samples to the second model's score.
         difference: ``first - second``.
-        interval: (low, high), at a level that holds for the intervals of all classes together;
-            ``None`` for a class too small to have one.
+        interval: (low, high) of the difference. The level holds for all classes jointly. ``None``
+            if the class has too few samples.
     """
 
     name: str
@@ -31,14 +31,14 @@ class ClassDifference:
 
 @dataclass(frozen=True, slots=True)
 class SampleDifference:
-    """Two models on one sample.
+    """The difference of two models on one sample.
 
     Attributes:
-        index: Into the target's samples.
-        sample_id: The target's name for it; ``None`` where that is not known.
-        class_name: Its true class.
+        index: Index of the sample in the target.
+        sample_id: Name of the sample; ``None`` if unknown.
+        class_name: True class of the sample.
         first: Its contribution to the first model's score.
-        second: To the second model's.
+        second: Its contribution to the second model's score.
         difference: ``first - second``.
     """
 
@@ -52,22 +52,22 @@ class SampleDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What tells two models apart.
+    """The comparison of two models.
 
     Attributes:
-        models: Their names.
-        metric: What is compared; higher is better.
-        values: Their scores.
+        models: Names of the two models.
+        metric: Name of the compared metric; higher is better.
+        values: The two scores.
         difference: ``values[0] - values[1]``.
         interval: (low, high) of the difference, for this pair alone.
-        confidence: Of the interval, and of all classes' intervals together.
-        p_first_better: Share of resamples in which the first is ahead; a draw counts half.
-        n_samples: How many samples both were scored on.
-        classes: In the order of the target's classes; empty where contributions are not those of
-            samples.
-        samples: Those that favour the first most, then those that favour the second most, by
-            falling difference. Empty where ``classes`` is.
-        warnings: What to know before trusting it.
+        confidence: Level of ``interval``, and joint level of the classes' intervals.
+        p_first_better: Share of resamples in which the first model is ahead; a draw counts half.
+        n_samples: Number of samples that both models were scored on.
+        classes: The differences by class, in the target's order; empty if the score is not a mean
+            over samples.
+        samples: The samples that favour the first model most, then those that favour the second
+            most, sorted by difference, largest first. Empty if ``classes`` is empty.
+        warnings: Reasons to be careful with this result.
     """
 
     models: tuple[str, str]
@@ -84,13 +84,13 @@ class Comparison:
 
     @property
     def better(self) -> str | None:
-        """The model that is ahead; ``None`` if the two cannot be told apart."""
+        """The model that is significantly better; ``None`` if the interval contains 0."""
         low, high = self.interval
         return self.models[0] if low > 0 else self.models[1] if high < 0 else None
 
     @property
     def summary(self) -> str:
-        """The answer in words."""
+        """The result as one sentence."""
         first, second = self.models
         low, high = self.interval
         level = f"{self.confidence * 100:g}%"
@@ -110,7 +110,7 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """The comparison as a JSON document."""
         return {
             "models": list(self.models),
             "summary": self.summary,
@@ -123,22 +123,22 @@ class Comparison:
             "p_first_better": self.p_first_better,
             "n_samples": self.n_samples,
             "classes": [
-                asdict(one) | {"interval": None if one.interval is None else list(one.interval)}
-                for one in self.classes
+                asdict(item) | {"interval": None if item.interval is None else list(item.interval)}
+                for item in self.classes
             ],
-            "samples": [asdict(one) for one in self.samples],
+            "samples": [asdict(sample) for sample in self.samples],
             "warnings": list(self.warnings),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
-        """Read back what :meth:`to_dict` wrote."""
-        given = {field.name: values[field.name] for field in fields(cls)}
+        """Parse a document that :meth:`to_dict` wrote."""
+        arguments = {field.name: values[field.name] for field in fields(cls)}
         for name in ("models", "values", "interval", "warnings"):
-            given[name] = tuple(given[name])
-        given["classes"] = tuple(
-            ClassDifference(**{**one, "interval": one["interval"] and tuple(one["interval"])})
-            for one in given["classes"]
+            arguments[name] = tuple(arguments[name])
+        arguments["classes"] = tuple(
+            ClassDifference(**{**item, "interval": item["interval"] and tuple(item["interval"])})
+            for item in arguments["classes"]
         )
-        given["samples"] = tuple(SampleDifference(**one) for one in given["samples"])
-        return cls(**given)
+        arguments["samples"] = tuple(SampleDifference(**item) for item in arguments["samples"])
+        return cls(**arguments)

@@ -1,4 +1,4 @@
-"""Two models of a finished run, from the features that it stored."""
+"""Compare two models of a finished run, from the features that the run stored."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hf_sfda.compare.paired import compare_samples
 from hf_sfda.compare.result import Comparison
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
-from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
 from hf_sfda.metrics import get_metric
 from hf_sfda.names import distinct_names, find_model, identity
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import FloatArray, rescore
+from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Features, ModelRow, Ranking, Score, Target
 
 _SAME = 1e-6
-"""How far, relatively, a score may lie from the one in the ranking: another machine or another
-version of a library rounds otherwise."""
+"""Largest relative difference to the score in the ranking that counts as rounding. Other machines
+and other library versions round differently."""
 
 
 def compare_for_run(
@@ -37,20 +37,20 @@ def compare_for_run(
     """Compare two ranked models of a run directory.
 
     Args:
-        directory: What ``hf-sfda rank`` wrote.
-        first: As in :func:`compare_for_ranking`, and so are the others.
-        second: A model.
-        metric: What to compare.
+        directory: The directory that ``hf-sfda rank`` wrote.
+        first: Name of a model, see :func:`~hf_sfda.names.find_model`.
+        second: Name of another model.
+        metric: The metric to compare; by default the one that the run ranked by.
         token: Hub token.
-        store: Where the features are.
-        progress: Listens.
-        top: How many samples to name.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress.
+        top: How many samples to list that favour either model.
 
     Raises:
-        ConfigError: This is no run directory; or as :func:`compare_for_ranking`.
-        TargetError: As :func:`compare_for_ranking`.
-        StoreError: As :func:`compare_for_ranking`.
-        MetricError: As :func:`compare_for_ranking`.
+        ConfigError: This is not a run directory, a model is not ranked there, or both are the same.
+        TargetError: The samples cannot be loaded, or are not those of the run.
+        StoreError: The features of a model are not stored here.
+        MetricError: The metric does not use features, or cannot be computed.
     """
     ranking = read_ranking(directory)
     return compare_for_ranking(
@@ -72,47 +72,48 @@ def compare_for_ranking(
 ) -> Comparison:
     """Compare two ranked models on the samples that both were ranked on.
 
-    Their stored features are scored again, with the run's folds and seed, for what each sample
-    contributes. No model is downloaded or run. A metric that is no mean over samples is compared
-    by a jackknife over groups of samples, which tells of no classes and no samples.
+    The stored features are scored again, with the run's folds and seed, to get the contribution of
+    each sample. No model is downloaded or run. A metric that is not a mean over samples is compared
+    by a jackknife over groups of samples; then there are no results by class or by sample.
 
     Args:
-        ranking: Its rows say where their features are.
-        first: Model id as in the ranking, or as :func:`~hf_sfda.names.find_model` takes it.
-        second: Another one.
-        metric: What to compare, whether or not the run computed it; by default what it ranked by.
+        ranking: The ranking; its rows have the keys of the stored features.
+        first: Name of a model, see :func:`~hf_sfda.names.find_model`.
+        second: Name of another model.
+        metric: The metric to compare; the run need not have computed it. By default the metric
+            that the run ranked by.
         token: Hub token.
-        store: Where the features are.
-        progress: Listens.
-        target: What was ranked on, for callers that have it; loaded if not given.
-        top: How many samples to name that favour either model.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress.
+        target: The ranked samples, if the caller has them; otherwise they are loaded again.
+        top: How many samples to list that favour either model.
 
     Raises:
-        ConfigError: A model is not ranked here, or both are the same.
-        TargetError: The target is not the one that was ranked.
-        StoreError: Features of one are gone.
-        MetricError: The metric looks at no features, or cannot be computed.
+        ConfigError: A model is not in the ranking, or both are the same.
+        TargetError: The samples cannot be loaded, or are not those that were ranked.
+        StoreError: The features of a model are not stored here.
+        MetricError: The metric does not use features, or cannot be computed.
     """
     metric = metric or ranking.metric
     rows = ranked_pair(ranking, first, second)
     check_comparable(metric)
     config = config_of(ranking)
     progress = progress or NoProgress()
-    target = same_target(ranking, target=target, token=token, progress=progress)
+    target = load_ranked_target(ranking, target=target, token=token, progress=progress)
     features = _stored(rows, target, store or FeatureStore())
     names = distinct_names(rows)
     scores: list[Score] = []
-    units: list[FloatArray] = []
+    contributions: list[FloatArray] = []
     with progress.task("score", metric, total=2, unit="models") as advance:
-        for of_model in features:
-            score, shares = _shares(of_model, target, metric, config)
+        for model_features in features:
+            score, model_contributions = _score(model_features, target, metric, config)
             scores.append(score)
-            units.append(shares)
+            contributions.append(model_contributions)
             advance(1)
     by_sample = all(score.per_sample is not None for score in scores)
     comparison = compare_samples(
-        units[0],
-        units[1],
+        contributions[0],
+        contributions[1],
         target.labels if by_sample else None,
         target.class_names,
         sample_ids=target.sample_ids,
@@ -125,14 +126,14 @@ def compare_for_ranking(
         top=top,
     )
     comparison = replace(comparison, n_samples=len(target))
-    return beside_ranking(comparison, rows, ranking)
+    return add_ranking_warnings(comparison, rows, ranking)
 
 
 def ranked_pair(ranking: Ranking, first: str, second: str) -> tuple[ModelRow, ModelRow]:
-    """The rows of two models.
+    """Find the rows of two models.
 
     Raises:
-        ConfigError: One is not ranked here, or both are the same.
+        ConfigError: A model is not in the ranking, or both are the same.
     """
     rows = find_model(ranking, first), find_model(ranking, second)
     if identity(rows[0]) == identity(rows[1]):
@@ -141,10 +142,11 @@ def ranked_pair(ranking: Ranking, first: str, second: str) -> tuple[ModelRow, Mo
 
 
 def check_comparable(metric: str) -> None:
-    """See that samples have a share in a metric.
+    """Check that samples contribute to a metric, so that two models can be compared by it.
 
     Raises:
-        MetricError: They have none, or there is no such metric.
+        MetricError: The metric does not use features, compares all candidates of a run, or does
+            not exist.
     """
     entry = get_metric(metric)
     if entry.needs == "candidate":
@@ -159,10 +161,16 @@ def check_comparable(metric: str) -> None:
         )
 
 
-def beside_ranking(
+def add_ranking_warnings(
     comparison: Comparison, rows: tuple[ModelRow, ModelRow], ranking: Ranking
 ) -> Comparison:
-    """With a warning wherever it says something else than the ranking that the pair comes from."""
+    """Add a warning for each contradiction between a comparison and the ranking of the two models.
+
+    Args:
+        comparison: The comparison.
+        rows: The rows of the two models in the ranking.
+        ranking: The ranking.
+    """
     metric = comparison.metric
     warnings = [
         f"{name} has a {metric} of {value:.6g} here and of {row.scores[metric]:.6g} in the "
@@ -184,24 +192,31 @@ def beside_ranking(
 def _stored(
     rows: tuple[ModelRow, ModelRow], target: Target, store: FeatureStore
 ) -> tuple[Features, Features]:
-    found = [store.get_by_digest(row.feature_key) if row.feature_key else None for row in rows]
-    whole = [one for one in found if one is not None and len(one) == len(target)]
-    if len(whole) < len(rows):
-        lost = [
-            row.model_id
-            for row, one in zip(rows, found, strict=True)
-            if one is None or len(one) != len(target)
-        ]
+    """Load the features of two models.
+
+    Raises:
+        StoreError: The features of a model are missing or have another number of samples.
+    """
+    stored: list[Features] = []
+    missing: list[str] = []
+    for row in rows:
+        features = store.get_by_digest(row.feature_key) if row.feature_key else None
+        if features is None or len(features) != len(target):
+            missing.append(row.model_id)
+        else:
+            stored.append(features)
+    if missing:
         raise StoreError(
-            f"The features of {' and '.join(lost)} are not stored here, or no longer. {RESTORE}"
+            f"The features of {' and '.join(missing)} are not stored here, or no longer. {RESTORE}"
         )
-    return whole[0], whole[1]
+    return stored[0], stored[1]
 
 
-def _shares(
+def _score(
     features: Features, target: Target, metric: str, config: RankConfig
 ) -> tuple[Score, FloatArray]:
-    score, units = rescore(features, target.labels, metric, config)
-    if units is None:  # check_comparable has refused all that have none
+    """The score of a model, and the contributions of the samples to it."""
+    score, contributions = rescore(features, target.labels, metric, config)
+    if contributions is None:  # check_comparable refuses all metrics without contributions
         raise MetricError(f"{metric} gave nothing to resample.")
-    return score, units
+    return score, contributions

@@ -1,9 +1,9 @@
-"""Choosing several checkpoints that are better together than the best one alone."""
+"""Select several models whose combined prediction is better than that of the best single model."""
 
 from __future__ import annotations
 
 from hf_sfda.ensemble.member import Member, member_of
-from hf_sfda.ensemble.result import Ensemble, PaperScore, Quality, Refused, Step
+from hf_sfda.ensemble.result import Ensemble, PaperScore, Quality, RejectedSet, Step
 from hf_sfda.ensemble.run import select_for_ranking, select_for_run
 from hf_sfda.ensemble.select import select_ensemble
 
@@ -12,7 +12,7 @@ __all__ = [
     "Member",
     "PaperScore",
     "Quality",
-    "Refused",
+    "RejectedSet",
     "Step",
     "member_of",
     "select_ensemble",

@@ -1,4 +1,4 @@
-"""The paper's score for ensembles: own transferability and complementarity, half and half."""
+"""The ensemble score of the SFDA paper: the mean of a model's own score and its complementarity."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ FloatArray = npt.NDArray[np.float64]
 Layout = Literal["rows", "columns"]
 
 _RANK = 1e-10
-"""Directions whose within-class variance is a smaller share of the total are rounding."""
+"""Directions whose share of the variance within classes is below this are rounding errors."""
 _FINITE = np.log(np.finfo(np.float64).tiny)
 
 
 def fisher_space(log_posteriors: FloatArray, labels: IntArray) -> FloatArray:
-    r"""(N, C) held-out features in Fisher space, of rank C - 1.
+    r"""Compute a model's (N, C) held-out features in Fisher space; their rank is C - 1.
 
-    Fisher's space is where the within-class scatter is the identity and only the C - 1 directions
-    between classes are left. A posterior's centred logarithms *are* these directions:
-    :math:`\log P_c - \overline{\log P} = z^\top(\nu_c - \bar\nu) + \ldots` for samples z and class
-    means :math:`\nu_c` there. So they need only be centred and divided by the square root of their
-    pooled within-class scatter. The symmetric root keeps column c on the side of class c. Axes from
-    an eigen-solver have arbitrary signs and order, differ from fold to fold, and could not be
-    compared between models.
+    In Fisher space the within-class scatter is the identity, and only the C - 1 directions between
+    the classes remain. The centred log-posteriors already span these directions:
+    :math:`\log P_c - \overline{\log P} = z^\top(\nu_c - \bar\nu) + \ldots` for a sample z and the
+    class means :math:`\nu_c` in Fisher space. So it is enough to centre them and to divide by the
+    square root of their within-class scatter. The root is symmetric, so column c still belongs to
+    class c. The axes of an eigenvalue solver would have arbitrary signs and an arbitrary order in
+    each fold, so models could not be compared.
 
-    In the paper the projection is fitted and used on the same samples; with N near D it then maps
-    every model onto the labels and all models look alike.
+    The paper fits the projection on the same samples that it projects. If N is close to D, this
+    maps the features of every model onto the labels, and all models look the same.
 
     Args:
-        log_posteriors: (N, C) held out.
-        labels: (N,) in ``0..C-1``.
+        log_posteriors: (N, C) held-out log-posteriors.
+        labels: (N,) classes in ``0..C-1``.
     """
     logs = np.maximum(log_posteriors, _FINITE)
     F = logs - logs.mean(1, keepdims=True)
@@ -44,36 +44,38 @@ def fisher_space(log_posteriors: FloatArray, labels: IntArray) -> FloatArray:
     sums = one_hot.T @ F
     within = scatter - sums.T @ (sums / one_hot.sum(0)[:, None])
     values, vectors = np.linalg.eigh(within / len(F))
-    kept = values > _RANK * max(float(scatter.trace()) / len(F), np.finfo(np.float64).tiny)
-    vectors = vectors[:, kept]
-    whitened: FloatArray = F @ (vectors / np.sqrt(values[kept])) @ vectors.T
+    nonzero = values > _RANK * max(float(scatter.trace()) / len(F), np.finfo(np.float64).tiny)
+    vectors = vectors[:, nonzero]
+    whitened: FloatArray = F @ (vectors / np.sqrt(values[nonzero])) @ vectors.T
     return whitened
 
 
 def complementarity(spaces: Sequence[FloatArray], layout: Layout = "rows") -> FloatArray:
-    r"""(M,) what the nuclear norm of all models' Fisher features loses without each of them.
+    r"""Compute the (M,) complementarity of each model: the loss of nuclear norm without it.
 
-    :math:`T_{com}(m) = \lVert F_{ens} \rVert_* - \lVert F_{ens} \setminus m \rVert_*`, by singular
-    values of small Gram matrices: M + 1 of size M for ``rows``, of size M C for ``columns``.
+    :math:`T_{com}(m) = \lVert F_{ens} \rVert_* - \lVert F_{ens} \setminus m \rVert_*`. The norms
+    come from the eigenvalues of M + 1 small Gram matrices, of size M for ``rows`` and of size M C
+    for ``columns``.
 
-    What the paper leaves open, and what is done here:
+    The paper does not specify these two points:
 
-    - *Shape.* ``rows``: row m of :math:`F_{ens}` holds the features of model m, of all samples, one
-      after the other; :math:`\setminus m` sets it to zero. ``columns``: the models side by side,
-      (N, M C). Rows of one sample at a time, averaged, would degenerate with two classes, where the
-      norm of a single column is its length whatever complements what.
-    - *Normalisation.* Fisher space has the unit of the within-class scatter, so a model's own unit
-      does not matter and separation does. The whole is divided by the largest norm of a single
-      model, so that the result lies in [0, 1], as SFDA does: 1 for the strongest model if nothing
-      resembles it, sqrt(2) - 1 for one of two copies of it.
+    - *Shape.* With ``rows``, row m of :math:`F_{ens}` is the flattened (N C) features of model m,
+      and :math:`\setminus m` sets it to zero. With ``columns``, the features of all models are
+      concatenated to (N, M C). A third choice, one matrix per sample, does not work for two
+      classes: the norm of a single column does not depend on how the models complement each other.
+    - *Normalisation.* In Fisher space the within-class scatter is the identity, so the scale of a
+      model's features has no effect, but its class separation has. The result is divided by the
+      largest norm of a single model, so it lies in [0, 1], as SFDA does. The strongest model gets 1
+      if it is orthogonal to all others, and sqrt(2) - 1 if there is one copy of it.
 
-    Trap: noise complements everything. A useless model gets a fair share, and only the other half
-    of the score speaks against it: among the demo's four text encoders, one with random weights
-    came second on film reviews. So this score is shown, and does not choose.
+    Trap: noise is complementary to every model. A useless model gets a high complementarity, and
+    only the other half of the paper's score counts against it. Among the demo's four text encoders,
+    one with random weights came second on film reviews. So the score is reported but not used to
+    select models.
 
     Args:
         spaces: M arrays (N, C) from :func:`fisher_space`.
-        layout: See above.
+        layout: ``"rows"`` or ``"columns"``, see above.
     """
     if layout == "rows":
         F = np.stack([space.ravel() for space in spaces])  # (M, N C)
@@ -86,9 +88,9 @@ def complementarity(spaces: Sequence[FloatArray], layout: Layout = "rows") -> Fl
         alone = np.array([_nuclear_norm(block) for block in blocks])
     if not alone.max() > 0:
         return np.zeros(len(spaces))
-    whole, owner = _nuclear_norm(gram), np.arange(len(gram)) // width
+    total, owner = _nuclear_norm(gram), np.arange(len(gram)) // width
     without = [_nuclear_norm(gram[np.ix_(owner != m, owner != m)]) for m in range(len(spaces))]
-    losses: FloatArray = np.maximum(whole - np.array(without), 0) / alone.max()
+    losses: FloatArray = np.maximum(total - np.array(without), 0) / alone.max()
     return losses
 
 
@@ -100,9 +102,9 @@ def _nuclear_norm(gram: FloatArray) -> float:
 
 
 def paper_score(sfda: float, complement: float, weight: float = 0.5) -> float:
-    """``r T_SFDA + (1 - r) T_com`` with the paper's r = 0.5 (arXiv:2207.03036, eq. 8 and 9).
+    """Compute ``r T_SFDA + (1 - r) T_com``; the paper uses r = 0.5 (arXiv:2207.03036, eq. 8, 9).
 
-    T_SFDA is the cross-fitted score here, for the released one is near 1 for every model as soon as
-    N is not much larger than D.
+    Here T_SFDA is the cross-fitted score ``sfda_cv``. The original score is near 1 for every model
+    unless N is much larger than D.
     """
     return weight * sfda + (1 - weight) * complement

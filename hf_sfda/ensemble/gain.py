@@ -1,4 +1,4 @@
-"""What an ensemble gains over the best single model, on samples that had no part in the choice."""
+"""The gain of an ensemble over the best single model, on samples not used for the selection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache, partial
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.ensemble.pool import Pool
+from hf_sfda.ensemble.posteriors import CandidatePosteriors
 from hf_sfda.ensemble.search import Criterion, Path
 from hf_sfda.types import IntArray
 from hf_sfda.uncertainty import degrees_of_freedom, paired_bootstrap, percentile_intervals
@@ -16,49 +16,54 @@ from hf_sfda.uncertainty import degrees_of_freedom, paired_bootstrap, percentile
 FloatArray = npt.NDArray[np.float64]
 
 
-def juries_of(folds: IntArray) -> FloatArray:
-    """(1 + K, N) weights: all samples, then all but those of fold k."""
-    kept = np.vstack([np.ones(len(folds)), folds != np.arange(folds.max() + 1)[:, None]])
-    weights: FloatArray = kept / kept.sum(1, keepdims=True)
+def fold_weights(folds: IntArray) -> FloatArray:
+    """The (1 + K, N) weights of 1 + K subsets: all samples, then all samples outside fold k."""
+    subsets = np.vstack([np.ones(len(folds)), folds != np.arange(folds.max() + 1)[:, None]])
+    weights: FloatArray = subsets / subsets.sum(1, keepdims=True)
     return weights
 
 
 def crossfitted_gains(
-    pool: Pool, folds: IntArray, paths: Sequence[Path], sizes: int, criterion: Criterion
+    posteriors: CandidatePosteriors,
+    folds: IntArray,
+    paths: Sequence[Path],
+    sizes: int,
+    criterion: Criterion,
 ) -> FloatArray:
-    """(S, N) gain of each sample by the procedure "choose up to s models", s = 1 ... S.
+    """Compute the (S, N) gains: of each sample, if up to s models are selected, s = 1 ... S.
 
-    The largest of many estimates is too large: the set that was chosen looks better than it is on
-    the samples that chose it, and so does the single model that it is compared with. Here both are
-    chosen on the other folds. The members' fits on those folds have seen this one, as is usual in
-    stacking; what cannot leak is which set suits these very samples.
+    The maximum of many estimates is biased upwards: a selected set looks better than it is on the
+    samples that it was selected on, and so does the best single model. So for each fold, both are
+    selected on the other folds and compared on this one. The members' discriminants for the other
+    folds were fitted on this fold, too, as is usual in stacking; but the selection does not use it.
 
     Args:
-        pool: The candidates.
+        posteriors: The candidates' posteriors.
         folds: (N,) fold of each sample.
-        paths: (K,) what was found without each fold.
+        paths: (K,) result of the search without each fold.
         sizes: S.
-        criterion: In what the gain is measured.
+        criterion: The unit of the gain.
     """
-    shares = cache(partial(_shares, pool, criterion=criterion))  # folds often agree
+    # Cached, because the folds often select the same sets.
+    contributions = cache(partial(_contributions, posteriors, criterion=criterion))
     gains = np.zeros((sizes, len(folds)))
     for k, path in enumerate(paths):
         held_out = folds == k
-        single = shares(path.sets[0])[held_out]
+        single = contributions(path.sets[0])[held_out]
         for s in range(1, sizes):
             chosen = path.sets[min(s, len(path.sets) - 1)]
-            gains[s, held_out] = shares(chosen)[held_out] - single
+            gains[s, held_out] = contributions(chosen)[held_out] - single
     return gains
 
 
 def intervals(
     gains: FloatArray, labels: IntArray, *, n_resamples: int, confidence: float, seed: int
 ) -> FloatArray:
-    """(S, 2) intervals of the mean gains, by the bootstrap over samples.
+    """Compute (S, 2) bootstrap intervals of the mean gains.
 
-    Both sides of each difference are resampled together. The choices stay as they are.
+    The ensemble and the single model are resampled together. The selection is not repeated.
     """
-    # Strata are drawn in the order of their codes: by first appearance, names do not matter.
+    # Number the strata by first appearance, so that the class names do not affect the resamples.
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     strata = np.argsort(np.argsort(first))[inverse]
     resampled = paired_bootstrap(gains, strata, n_resamples=n_resamples, seed=seed)
@@ -67,7 +72,9 @@ def intervals(
     )
 
 
-def _shares(pool: Pool, members: tuple[int, ...], criterion: Criterion) -> FloatArray:
-    """(N,) what each sample adds to the criterion of a set."""
-    true = pool.true_probability(members)
+def _contributions(
+    posteriors: CandidatePosteriors, members: tuple[int, ...], criterion: Criterion
+) -> FloatArray:
+    """The (N,) contributions of the samples to the criterion of a set."""
+    true = posteriors.true_probability(members)
     return true if criterion == "probability" else np.log(true)

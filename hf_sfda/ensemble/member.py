@@ -1,4 +1,4 @@
-"""What choosing an ensemble needs of one candidate; far smaller than its features."""
+"""Reduce a candidate's features to its held-out posteriors, which the ensemble selection needs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Member:
     """One candidate for an ensemble.
 
     Attributes:
-        log_posteriors: (N, C) logarithm of what it predicts for samples that it was not fitted on.
-            Column c is the c-th of the sorted distinct labels.
-        sfda: Its score by itself, for the paper's combination; ``None`` if unknown.
+        log_posteriors: (N, C) log-probabilities predicted for held-out samples. Column c belongs to
+            the c-th of the sorted distinct labels.
+        sfda: The candidate's own ``sfda_cv`` score, for the paper's score; ``None`` if unknown.
     """
 
     log_posteriors: FloatArray
@@ -33,19 +33,19 @@ class Member:
 
     @classmethod
     def of_posteriors(cls, posteriors: Any, *, sfda: float | None = None) -> Member:
-        """Wrap probabilities that were held out elsewhere.
+        """Make a member from held-out probabilities.
 
         Args:
-            posteriors: (N, C), rows add up to one.
-            sfda: As in :class:`Member`.
+            posteriors: (N, C) probabilities; each row sums to one.
+            sfda: The candidate's own ``sfda_cv`` score, if known.
 
         Raises:
-            MetricError: These are no probabilities.
+            MetricError: The values are not probabilities.
         """
         P = np.asarray(posteriors, dtype=np.float64)
         if P.ndim != 2 or P.shape[1] < 2:
             raise MetricError(f"Posteriors have shape {P.shape}; they must be (N, C), C > 1.")
-        # Written so that NaN fails it too.
+        # Written as "not (a and b)", so that NaN is refused, too.
         if not (P.min() >= 0 and np.abs(P.sum(1) - 1).max() <= _SUM_TOLERANCE):
             raise MetricError("Posteriors must be at least 0 and add up to 1 in every row.")
         with np.errstate(divide="ignore"):
@@ -60,14 +60,14 @@ def member_of(
     seed: int = 0,
     sfda: float | None = None,
 ) -> Member:
-    """Reduce one candidate's features to what an ensemble is chosen by.
+    """Compute a candidate's held-out posteriors from its features.
 
     Args:
         features: (N, D) array or tensor.
         labels: (N,) ints or strings.
         folds: K of the cross-fit.
-        seed: Of the folds; the same for all members, or they cannot be combined.
-        sfda: Its ``sfda_cv`` score, where that is known already.
+        seed: Random seed of the folds. All members must have the same seed.
+        sfda: The candidate's ``sfda_cv`` score, if known; otherwise it is computed.
 
     Raises:
         MetricError: The input cannot be scored, see :func:`hf_sfda.score`.
@@ -86,22 +86,28 @@ def member_of(
 def as_members(
     candidates: Mapping[str, Any], labels: Any, *, folds: int, seed: int
 ) -> dict[str, Member]:
-    """Members by name, in the order of the names: who was named first must not matter.
+    """Convert candidates to members, sorted by name so that their order has no effect.
+
+    Args:
+        candidates: name -> (N, D) features or a :class:`Member`.
+        labels: (N,) labels.
+        folds: K of the cross-fit.
+        seed: Random seed of the folds.
 
     Raises:
-        MetricError: There are fewer than two, or one of them does not fit the labels.
+        MetricError: There are fewer than two candidates, or one does not match the labels.
     """
     if len(candidates) < 2:
         raise MetricError(f"There are {len(candidates)} candidates; an ensemble needs at least 2.")
     n, n_classes = len(labels), len(np.unique(labels))
     members = {}
     for name in sorted(candidates):
-        given = candidates[name]
+        candidate = candidates[name]
         try:
             member = (
-                given
-                if isinstance(given, Member)
-                else member_of(given, labels, folds=folds, seed=seed)
+                candidate
+                if isinstance(candidate, Member)
+                else member_of(candidate, labels, folds=folds, seed=seed)
             )
         except MetricError as error:
             raise MetricError(f"{name}: {error}") from error

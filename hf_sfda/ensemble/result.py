@@ -1,4 +1,4 @@
-"""The answer: which models, what they gain, and the evidence."""
+"""The result of an ensemble selection."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.ensemble.pool import Pooling
+from hf_sfda.ensemble.posteriors import Pooling
 from hf_sfda.ensemble.search import Criterion
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How well one model or one set predicts samples that it was not fitted on.
+    """The quality of the held-out predictions of one model or one set.
 
     Attributes:
         probability: Mean probability of the true class.
-        log_likelihood: Mean of its logarithm.
+        log_likelihood: Mean log-probability of the true class.
         accuracy: Share of samples whose most probable class is the true one.
     """
 
@@ -34,12 +34,13 @@ class Step:
     """The best set of one size.
 
     Attributes:
-        models: Its members.
-        added: Those that the set before it did not have.
-        quality: Of the combined posterior, on the samples that chose the set.
-        apparent_gain: In the criterion, over the best single model, on those same samples.
-        gain: The same on samples that had no part in the choice: the figure to believe. It belongs
-            to the procedure "choose up to that many", which may choose otherwise in some folds.
+        models: The members of the set.
+        added: The members that the previous set does not have.
+        quality: Quality of the combined posterior, on the samples used for the selection.
+        apparent_gain: Gain in the criterion over the best single model, on the same samples. It is
+            biased upwards.
+        gain: Gain on samples that were not used for the selection. It is the gain of selecting up
+            to this many models; some folds may select other models than this set.
         interval: (low, high) of ``gain``.
     """
 
@@ -52,8 +53,13 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The set that would have come next, and is no better than the one before it."""
+class RejectedSet:
+    """The next larger set, which was not selected because it is no better.
+
+    Attributes:
+        models: The members of the set.
+        quality: Quality of the combined posterior.
+    """
 
     models: tuple[str, ...]
     quality: Quality
@@ -61,12 +67,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class PaperScore:
-    """The paper's figures for one candidate, see :mod:`hf_sfda.ensemble.complementarity`.
+    """The paper's scores of one candidate, see :mod:`hf_sfda.ensemble.complementarity`.
 
     Attributes:
-        sfda: T_SFDA; ``None`` where only posteriors were given.
+        sfda: T_SFDA; ``None`` if unknown, because the candidate was given as posteriors.
         complementarity: T_com among all candidates.
-        combined: T_ens, what the paper sorts by; ``None`` where ``sfda`` is.
+        combined: T_ens, which the paper sorts by; ``None`` if ``sfda`` is ``None``.
     """
 
     sfda: float | None
@@ -76,27 +82,28 @@ class PaperScore:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """What was chosen and why.
+    """The selected ensemble, and how it was selected.
 
     Attributes:
-        models: The chosen ones; a single name if nothing helps.
-        steps: The best single model, the best pair, ... up to the chosen set.
-        refused: Why it ends there; ``None`` if the size was reached or no candidate was left.
-        singles: Every candidate by itself.
-        error_correlation: (M, M) Pearson correlation of the candidates' mistakes (0 or 1 a sample),
-            in the order of ``singles``; NaN where a candidate makes none, or nothing else.
+        models: The selected models; only the best single model if no pair is better.
+        steps: The best single model, the best pair, and so on up to the selected set.
+        refused: The next larger set, which is no better; ``None`` if the search ended because the
+            size was reached or no candidate was left.
+        singles: The quality of every candidate alone.
+        error_correlation: (M, M) Pearson correlation of the candidates' errors (0 or 1 per sample),
+            in the order of ``singles``; NaN if a candidate is always right or always wrong.
         paper: The paper's score of every candidate.
-        criterion: What "better" means.
+        criterion: The quality that the selection maximizes.
         pooling: How posteriors are combined.
-        confidence: Of the intervals.
-        size: The most that were to be chosen.
+        confidence: Level of the intervals.
+        size: The largest number of models to select.
         n_samples: N.
-        warnings: What to know before trusting it.
+        warnings: Reasons to be careful with this result.
     """
 
     models: tuple[str, ...]
     steps: tuple[Step, ...]
-    refused: Refused | None
+    refused: RejectedSet | None
     singles: Mapping[str, Quality]
     error_correlation: npt.NDArray[np.float64]
     paper: Mapping[str, PaperScore]
@@ -109,7 +116,7 @@ class Ensemble:
 
     @property
     def paper_choice(self) -> tuple[str, ...]:
-        """The ``size`` best by the paper's score; empty where that is not known."""
+        """The ``size`` best models by the paper's score; empty if a score is unknown."""
         scores = {
             name: score.combined for name, score in self.paper.items() if score.combined is not None
         }
@@ -119,7 +126,7 @@ class Ensemble:
 
     @property
     def summary(self) -> str:
-        """The answer in words."""
+        """The result as one sentence."""
         best, last = self.steps[0], self.steps[-1]
         alone = f"{best.models[0]} ({self._figure(best.quality)})"
         unit = f"held-out {self.criterion.replace('_', '-')}"
@@ -149,7 +156,7 @@ class Ensemble:
         return f"{getattr(quality, self.criterion):.4f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """The ensemble as a JSON document."""
         return {
             "models": list(self.models),
             "summary": self.summary,

@@ -1,4 +1,4 @@
-"""Ensembles for a finished run: what was ranked, from the features it stored."""
+"""Select an ensemble among the models of a finished run, from the features that the run stored."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hf_sfda.ensemble.member import Member, member_of
 from hf_sfda.ensemble.result import Ensemble
 from hf_sfda.ensemble.select import select_ensemble
 from hf_sfda.errors import MetricError, StoreError
-from hf_sfda.finished import RESTORE, config_of, read_ranking, same_target
 from hf_sfda.names import distinct_names, find_model, identity
 from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target
 from hf_sfda.views import view_features
@@ -30,23 +30,23 @@ def select_for_run(
     progress: Progress | None = None,
     **options: Any,
 ) -> Ensemble:
-    """Choose an ensemble among the ranked models of a run directory.
+    """Select an ensemble among the ranked models of a run directory.
 
     Args:
-        directory: What ``hf-sfda rank`` wrote.
-        models: Choose among these ranked models only, named as
-            :func:`~hf_sfda.names.find_model` takes it; by default among all.
-        size: As in :func:`select_for_ranking`, and so are the others.
+        directory: The directory that ``hf-sfda rank`` wrote.
+        models: Select only among these models, named as in :func:`~hf_sfda.names.find_model`; by
+            default among all ranked models.
+        size: The largest number of models to select.
         token: Hub token.
-        store: Where the features are.
-        progress: Listens.
-        options: As in :func:`select_for_ranking`.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress.
+        options: More options of :func:`select_for_ranking`.
 
     Raises:
-        ConfigError: This is no run directory, or an option is not allowed.
-        TargetError: As :func:`select_for_ranking`.
-        StoreError: As :func:`select_for_ranking`.
-        MetricError: As :func:`select_for_ranking`.
+        ConfigError: This is not a run directory, or an option is not allowed.
+        TargetError: The samples cannot be loaded, or are not those of the run.
+        StoreError: The features of fewer than two models are stored here.
+        MetricError: Fewer than two models were ranked, or the task is not single-label.
     """
     ranking = read_ranking(directory)
     if models:
@@ -68,27 +68,27 @@ def select_for_ranking(
     target: Target | None = None,
     **options: Any,
 ) -> Ensemble:
-    """Choose an ensemble among the ranked models of a ranking.
+    """Select an ensemble among the ranked models of a ranking.
 
-    The labels are not part of a ranking: the target is loaded again, at the revision that was
+    A ranking does not contain the labels. So the samples are loaded again, at the revision that was
     ranked, and must have the same fingerprint. No model is downloaded or run.
 
     Args:
-        ranking: Its rows say where their features are.
-        size: The most models to choose.
+        ranking: The ranking; its rows have the keys of the stored features.
+        size: The largest number of models to select.
         token: Hub token.
-        store: Where the features are.
-        progress: Listens.
-        target: What was ranked on, for callers that have it; loaded if not given.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress.
+        target: The ranked samples, if the caller has them; otherwise they are loaded again.
         options: ``criterion``, ``pooling``, ``layout`` and ``weight`` of
-            :func:`~hf_sfda.ensemble.select_ensemble`; folds, resamples, confidence and seed are the
-            run's own.
+            :func:`~hf_sfda.ensemble.select_ensemble`. Folds, resamples, confidence and seed are
+            those of the run.
 
     Raises:
         ConfigError: An option is not allowed.
-        TargetError: The target is not the one that was ranked.
-        StoreError: The features of fewer than two models are left.
-        MetricError: Fewer than two models were ranked, or on no single-label target.
+        TargetError: The samples cannot be loaded, or are not those that were ranked.
+        StoreError: The features of fewer than two models are stored here.
+        MetricError: Fewer than two models were ranked, or the task is not single-label.
     """
     config = config_of(ranking)
     if len(ranking.ranked) < 2:
@@ -97,7 +97,7 @@ def select_for_ranking(
             "needs at least 2."
         )
     progress = progress or NoProgress()
-    target = same_target(ranking, target=target, token=token, progress=progress)
+    target = load_ranked_target(ranking, target=target, token=token, progress=progress)
     members, lost = _members(ranking, target, config, store or FeatureStore(), progress)
     if len(members) < 2:
         raise StoreError(
@@ -120,7 +120,11 @@ def select_for_ranking(
 def _members(
     ranking: Ranking, target: Target, config: RankConfig, store: FeatureStore, progress: Progress
 ) -> tuple[dict[str, Member], list[str]]:
-    """Members by name, and the models whose features are gone; one model in memory at a time."""
+    """Make the members, with the features of one model in memory at a time.
+
+    Returns:
+        name -> member, and the models whose features are not stored here.
+    """
     members: dict[str, Member] = {}
     lost: list[str] = []
     with progress.task("score", "", total=len(ranking.ranked), unit="models") as advance:
@@ -146,8 +150,8 @@ def _member(
     if features is None or len(features) != len(target):
         return None
     X = view_features(features, target.labels, config.view)
-    known = row.scores.get("sfda_cv")
-    return member_of(X, target.labels, folds=config.folds, seed=config.seed, sfda=known)
+    sfda = row.scores.get("sfda_cv")
+    return member_of(X, target.labels, folds=config.folds, seed=config.seed, sfda=sfda)
 
 
 def _warnings(
@@ -156,15 +160,15 @@ def _warnings(
     warnings = []
     if lost:
         warnings.append(
-            f"{len(lost)} ranked models took no part, for their features are no longer stored: "
-            f"{', '.join(lost)}."
+            f"{len(lost)} ranked models were left out, because their features are no longer "
+            f"stored: {', '.join(lost)}."
         )
     first = next(name for _, name in _named(ranking) if name in members)
     best = ensemble.steps[0].models[0]
     if best != first:
         warnings.append(
-            f"The best single model here is {best}, while {first} leads the ranking: here a model "
-            f"is judged by its {ensemble.criterion.replace('_', '-')} before self-challenge, there "
-            f"by {ranking.metric}."
+            f"The best single model here is {best}, while {first} leads the ranking: here models "
+            f"are compared by their {ensemble.criterion.replace('_', '-')} before self-challenge, "
+            f"there by {ranking.metric}."
         )
     return warnings

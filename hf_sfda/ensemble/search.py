@@ -1,4 +1,4 @@
-"""Forward selection: the best one, the best pair, then one more while it helps."""
+"""Forward selection: the best single model, the best pair, then one model more while it helps."""
 
 from __future__ import annotations
 
@@ -7,72 +7,81 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.ensemble.pool import Pool, Verdicts
+from hf_sfda.ensemble.posteriors import CandidatePosteriors, SubsetScores
 
 Criterion = Literal["probability", "log_likelihood"]
 FloatArray = npt.NDArray[np.float64]
 
 _ROUNDING = 1e-9
-"""Differences below this are rounding: the same model twice must not count as a gain."""
+"""Smaller differences count as rounding errors, so that a copy of a model is not a gain."""
 
 
 class Path(NamedTuple):
-    """What one search found.
+    """The sets that a search selected, as tuples of candidate indices.
 
     Attributes:
-        sets: The best single, the best pair, ...; each better than the one before.
-        refused: The set that would have come next and is no better; ``None`` where the search ended
-            for want of candidates or because the size was reached.
+        sets: The best single model, the best pair, and so on; each better than the previous one.
+        refused: The next larger set, which is no better; ``None`` if the search ended because the
+            size was reached or no candidate was left.
     """
 
     sets: tuple[tuple[int, ...], ...]
     refused: tuple[int, ...] | None
 
 
-def search(pool: Pool, jury: int, size: int, criterion: Criterion) -> Path:
-    """Choose up to ``size`` members by what one jury says of them.
+def search(posteriors: CandidatePosteriors, subset: int, size: int, criterion: Criterion) -> Path:
+    """Select up to ``size`` candidates by their scores on one subset of the samples.
 
-    All pairs are tried, so "no pair helps" is meant literally, and two specialists are found
-    although a generalist beats either alone. From three on the search is greedy. Equal values are
-    decided by the other criterion, then by the order of the candidates.
+    All pairs are tried, so two specialists are found even if a generalist is better than each of
+    them. From three members on, the search is greedy. If the criterion is equal, the other
+    criterion decides, then the order of the candidates.
 
-    Cost: one product of N x M x C x M for all pairs, and N x M x C for each further member, both
-    for all juries together.
+    The cost is one product of N x M x C x M for all pairs, and N x M x C for each further member,
+    for all subsets together.
+
+    Args:
+        posteriors: The candidates' posteriors.
+        subset: Index of the subset.
+        size: The largest number of members.
+        criterion: The quality to maximize.
     """
-    singles = _values(pool.judge(()), jury, criterion)
-    best, value = _best([(m,) for m in range(len(pool))], singles)
+    singles = _values(posteriors.score_extensions(()), subset, criterion)
+    best, value = _best([(m,) for m in range(len(posteriors))], singles)
     sets = [best]
-    while len(best) < min(size, len(pool)):
+    while len(best) < min(size, len(posteriors)):
         candidates, values = (
-            _pairs(pool, jury, criterion)
+            _pairs(posteriors, subset, criterion)
             if len(best) == 1
-            else _extensions(pool, best, jury, criterion)
+            else _extensions(posteriors, best, subset, criterion)
         )
-        following, reached = _best(candidates, values)
-        if reached <= value + _ROUNDING:
-            return Path(tuple(sets), _in_order(following, singles))
-        best, value = _in_order(following, singles), reached
+        next_set, next_value = _best(candidates, values)
+        next_set = _sort_pair(next_set, singles)
+        if next_value <= value + _ROUNDING:
+            return Path(tuple(sets), next_set)
+        best, value = next_set, next_value
         sets.append(best)
     return Path(tuple(sets), None)
 
 
-def _pairs(pool: Pool, jury: int, criterion: Criterion) -> tuple[list[tuple[int, ...]], FloatArray]:
-    upper = np.triu_indices(len(pool), 1)
-    values = _values(pool.judge_pairs(), jury, criterion)[upper]
+def _pairs(
+    posteriors: CandidatePosteriors, subset: int, criterion: Criterion
+) -> tuple[list[tuple[int, ...]], FloatArray]:
+    upper = np.triu_indices(len(posteriors), 1)
+    values = _values(posteriors.score_pairs(), subset, criterion)[upper]
     return list(zip(*(index.tolist() for index in upper), strict=True)), values
 
 
 def _extensions(
-    pool: Pool, base: tuple[int, ...], jury: int, criterion: Criterion
+    posteriors: CandidatePosteriors, base: tuple[int, ...], subset: int, criterion: Criterion
 ) -> tuple[list[tuple[int, ...]], FloatArray]:
-    others = [m for m in range(len(pool)) if m not in base]
-    values = _values(pool.judge(tuple(sorted(base))), jury, criterion)
+    others = [m for m in range(len(posteriors)) if m not in base]
+    values = _values(posteriors.score_extensions(tuple(sorted(base))), subset, criterion)
     return [(*base, m) for m in others], values[others]
 
 
-def _values(verdicts: Verdicts, jury: int, criterion: Criterion) -> FloatArray:
-    """(..., 2) the criterion and, to decide ties, the other one."""
-    both = (verdicts.probability[..., jury], verdicts.log_likelihood[..., jury])
+def _values(scores: SubsetScores, subset: int, criterion: Criterion) -> FloatArray:
+    """The (..., 2) values of the criterion and, to break ties, of the other criterion."""
+    both = (scores.probability[..., subset], scores.log_likelihood[..., subset])
     return np.stack(both if criterion == "probability" else both[::-1], axis=-1)
 
 
@@ -83,8 +92,8 @@ def _best(candidates: list[tuple[int, ...]], values: FloatArray) -> tuple[tuple[
     return candidates[winner], float(values[winner, 0])
 
 
-def _in_order(members: tuple[int, ...], singles: FloatArray) -> tuple[int, ...]:
-    """A new pair with the better single first; later members stay behind."""
+def _sort_pair(members: tuple[int, ...], singles: FloatArray) -> tuple[int, ...]:
+    """Put the better single model of a pair first; a larger set stays in order of selection."""
     if len(members) > 2:
         return members
     return tuple(sorted(members, key=lambda m: (-singles[m, 0], m)))

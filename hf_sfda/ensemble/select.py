@@ -1,4 +1,4 @@
-"""From candidates to an ensemble: pure functions of arrays."""
+"""Select an ensemble from the candidates' features or posteriors: pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hf_sfda.ensemble.complementarity import (
     paper_score,
 )
 from hf_sfda.ensemble.member import Member, as_members
-from hf_sfda.ensemble.pool import Pool, Pooling
-from hf_sfda.ensemble.result import Ensemble, PaperScore, Quality, Refused, Step
+from hf_sfda.ensemble.posteriors import CandidatePosteriors, Pooling
+from hf_sfda.ensemble.result import Ensemble, PaperScore, Quality, RejectedSet, Step
 from hf_sfda.ensemble.search import Criterion, Path, search
 from hf_sfda.errors import ConfigError
 from hf_sfda.metrics.folds import stratified_folds
@@ -40,50 +40,52 @@ def select_ensemble(
     layout: Layout = "rows",
     weight: float = 0.5,
 ) -> Ensemble:
-    """Choose models that are better together than the best one alone.
+    """Select models whose combined prediction is better than that of the best single model.
 
-    Every candidate predicts each sample by a cross-fitted Fisher discriminant (the first stage of
-    ``sfda_cv``), calibrated by one temperature. The best single model, the best of all pairs, then
-    one model more at a time are chosen by the held-out quality of their combined posterior, for as
-    long as it rises. The gain over the best single model is measured on samples that had no part in
-    choosing either.
+    Each candidate predicts all samples with a cross-fitted Fisher discriminant (the first stage of
+    ``sfda_cv``), calibrated by one temperature. The search selects the best single model, then the
+    best of all pairs, then adds one model at a time while the held-out quality of the combined
+    posterior rises. The gain over the best single model is measured on samples that were not used
+    to select the set or the single model.
 
-    The criterion is the mean probability of the true class, as for ``sfda_cv``: it is bounded, so a
-    few samples cannot decide alone. It is strict, too: where members disagree the pool is less sure
-    than each of them, so it must be right more often to break even. The log-likelihood, which
-    rewards that doubt where it is due, decides between equals and is there as an option. Posteriors
-    are pooled geometrically, because an average of probabilities never gains by mean probability.
+    The default criterion is the mean probability of the true class, as in ``sfda_cv``. It is
+    bounded, so a few samples cannot dominate it. It is also strict: where the members disagree, the
+    combined posterior is less confident than each of them, so it must be right more often to be
+    equally good. The log-likelihood, which rewards justified uncertainty, is an option, and it
+    breaks ties. The default pooling is geometric, because averaged probabilities can never improve
+    the mean probability.
 
-    What is predicted are linear discriminants on frozen features, not fine-tuned networks: take a
-    gain as a lead for which checkpoints to fine-tune together, not as a promise.
+    The predictions are those of linear discriminants on frozen features, not of fine-tuned models.
+    A gain suggests which checkpoints to fine-tune and combine; it does not guarantee the same gain
+    after fine-tuning.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(200) % 4
     >>> bits = np.stack([y % 2, y // 2], axis=1) * 3 + rng.normal(size=(200, 2))
-    >>> chosen = select_ensemble({"low bit": bits[:, :1], "high bit": bits[:, 1:]}, y)
-    >>> sorted(chosen.models), chosen.steps[1].interval[0] > 0
+    >>> ensemble = select_ensemble({"low bit": bits[:, :1], "high bit": bits[:, 1:]}, y)
+    >>> sorted(ensemble.models), ensemble.steps[1].interval[0] > 0
     (['high bit', 'low bit'], True)
 
     Args:
-        candidates: name -> (N, D) features, or a :class:`~hf_sfda.ensemble.Member` where posteriors
-            are at hand.
+        candidates: name -> (N, D) features, or a :class:`~hf_sfda.ensemble.Member` made from
+            posteriors.
         labels: (N,) ints or strings.
-        size: The most models to choose.
+        size: The largest number of models to select.
         criterion: ``probability`` or ``log_likelihood``.
         pooling: ``geometric`` or ``arithmetic``; the latter only with ``log_likelihood``.
-        folds: K, of the posteriors and of the choice.
-        resamples: Bootstrap resamples behind the intervals.
+        folds: K, for the posteriors and for the selection.
+        resamples: Number of bootstrap resamples.
         confidence: Level of the intervals.
-        seed: Of folds and resamples.
-        layout: How the paper's matrix is laid out, see
+        seed: Random seed of folds and bootstrap.
+        layout: Shape of the paper's matrix, see
             :func:`~hf_sfda.ensemble.complementarity.complementarity`.
         weight: r of the paper's score.
 
     Raises:
-        ConfigError: An option holds a value that is not allowed.
-        MetricError: Fewer than two candidates, features that cannot be scored, or posteriors that
-            do not fit the labels.
+        ConfigError: The value of an option is not allowed.
+        MetricError: There are fewer than two candidates, features cannot be scored, or posteriors
+            do not match the labels.
     """
     _check(size, criterion, pooling, layout, weight, confidence)
     labels = np.asarray(labels)
@@ -92,36 +94,36 @@ def select_ensemble(
     names = list(members)
 
     fold = stratified_folds(y, min(folds, len(y)), seed)
-    pool = Pool(
-        [member.log_posteriors for member in members.values()], y, gain.juries_of(fold), pooling
+    posteriors = CandidatePosteriors(
+        [member.log_posteriors for member in members.values()], y, gain.fold_weights(fold), pooling
     )
-    found, *without_fold = [
-        search(pool, jury, size, criterion) for jury in range(2 + int(fold.max()))
+    path, *paths_without_fold = [
+        search(posteriors, subset, size, criterion) for subset in range(2 + int(fold.max()))
     ]
-    gains = gain.crossfitted_gains(pool, fold, without_fold, len(found.sets), criterion)
+    gains = gain.crossfitted_gains(posteriors, fold, paths_without_fold, len(path.sets), criterion)
     limits = gain.intervals(gains, y, n_resamples=resamples, confidence=confidence, seed=seed)
-    chosen = [tuple(names[m] for m in some) for some in found.sets]
-    singles = _singles(pool, names)
-    # The first one as it stands in the table of singles, to the last bit.
-    qualities = [singles[chosen[0][0]], *(_quality(pool, some) for some in found.sets[1:])]
+    sets = [tuple(names[m] for m in members) for members in path.sets]
+    singles = _singles(posteriors, names)
+    # The first quality comes from ``singles``, so that both are equal to the last bit.
+    qualities = [singles[sets[0][0]], *(_quality(posteriors, s) for s in path.sets[1:])]
     best = getattr(qualities[0], criterion)
     steps = tuple(
         Step(
-            models=chosen[s],
-            added=tuple(name for name in chosen[s] if s == 0 or name not in chosen[s - 1]),
+            models=sets[s],
+            added=tuple(name for name in sets[s] if s == 0 or name not in sets[s - 1]),
             quality=qualities[s],
             apparent_gain=getattr(qualities[s], criterion) - best,
             gain=float(gains[s].mean()),
             interval=(float(limits[s, 0]), float(limits[s, 1])),
         )
-        for s in range(len(chosen))
+        for s in range(len(sets))
     )
     return Ensemble(
-        models=chosen[-1],
+        models=sets[-1],
         steps=steps,
-        refused=_refused(pool, names, found),
+        refused=_refused(posteriors, names, path),
         singles=singles,
-        error_correlation=_error_correlation(pool),
+        error_correlation=_error_correlation(posteriors),
         paper=_paper_scores(members, y, layout, weight),
         criterion=criterion,
         pooling=pooling,
@@ -151,37 +153,37 @@ def _check(
         raise ConfigError(f"confidence is {confidence}; it must lie in [0.5, 1).")
 
 
-def _quality(pool: Pool, members: tuple[int, ...]) -> Quality:
-    true = pool.true_probability(members)
-    guess = pool.posterior(members).argmax(1)
+def _quality(posteriors: CandidatePosteriors, members: tuple[int, ...]) -> Quality:
+    true = posteriors.true_probability(members)
+    guess = posteriors.posterior(members).argmax(1)
     return Quality(
         probability=float(true.mean()),
         log_likelihood=float(np.log(true).mean()),
-        accuracy=float((guess == pool.labels).double().mean()),
+        accuracy=float((guess == posteriors.labels).double().mean()),
     )
 
 
-def _singles(pool: Pool, names: list[str]) -> dict[str, Quality]:
-    verdicts, hits = pool.judge(()), pool.hits()
+def _singles(posteriors: CandidatePosteriors, names: list[str]) -> dict[str, Quality]:
+    scores, hits = posteriors.score_extensions(()), posteriors.hits()
     return {
         name: Quality(
-            probability=float(verdicts.probability[m, 0]),
-            log_likelihood=float(verdicts.log_likelihood[m, 0]),
+            probability=float(scores.probability[m, 0]),
+            log_likelihood=float(scores.log_likelihood[m, 0]),
             accuracy=float(hits[m].mean()),
         )
         for m, name in enumerate(names)
     }
 
 
-def _refused(pool: Pool, names: list[str], found: Path) -> Refused | None:
-    if found.refused is None:
+def _refused(posteriors: CandidatePosteriors, names: list[str], path: Path) -> RejectedSet | None:
+    if path.refused is None:
         return None
-    return Refused(tuple(names[m] for m in found.refused), _quality(pool, found.refused))
+    return RejectedSet(tuple(names[m] for m in path.refused), _quality(posteriors, path.refused))
 
 
-def _error_correlation(pool: Pool) -> FloatArray:
-    """(M, M) correlation of the candidates' mistakes; NaN where one never errs, or always."""
-    wrong = (~pool.hits()).astype(np.float64)
+def _error_correlation(posteriors: CandidatePosteriors) -> FloatArray:
+    """(M, M) correlation of the candidates' errors; NaN if one is always right or always wrong."""
+    wrong = (~posteriors.hits()).astype(np.float64)
     centred = wrong - wrong.mean(1, keepdims=True)
     length = np.linalg.norm(centred, axis=1)
     length[length == 0] = np.nan

@@ -1,12 +1,12 @@
-"""The only place that talks to the Hub, and it does so through huggingface_hub alone.
+"""All access to the Hub: the client, retries, downloads, error messages and redaction of secrets.
 
-Importing this package is light; huggingface_hub is loaded by the first call that needs it.
+Every request goes through huggingface_hub, which is imported by the first call that needs it.
 """
 
 from __future__ import annotations
 
-from hf_sfda.hub.api import fetch, hub_api, read
-from hf_sfda.hub.checksums import read_whole
+from hf_sfda.hub.api import hub_api, retry_download, retry_read
+from hf_sfda.hub.checksums import load_verified
 from hf_sfda.hub.download import cached_model, download_model
 from hf_sfda.hub.files import (
     MODEL_FILES,
@@ -29,13 +29,13 @@ __all__ = [
     "download_model",
     "explain",
     "explain_answer",
-    "fetch",
     "hub_api",
     "is_unreachable",
     "keep_secret",
+    "load_verified",
     "model_files",
-    "read",
-    "read_whole",
     "redact",
+    "retry_download",
+    "retry_read",
     "shard_names",
 ]

@@ -1,4 +1,4 @@
-"""Is a downloaded file what the Hub holds? The cache names files by their checksum."""
+"""Compare downloaded files with their checksums. The Hub cache uses the checksum as file name."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def matches(blob: Path) -> bool:
-    """Whether the content of a file in the cache is what its name there says.
+    """Whether the content of a file in the cache has the checksum that is its name.
 
-    The name is a checksum: sha256 for large files, that of git for others, and the plain sha1 from
-    some mirrors. A file with another name cannot be checked and counts as good.
+    The name is a sha256 for large files, a git blob hash for small files, and a plain sha1 for
+    files from some mirrors. A file with any other name cannot be checked and counts as intact.
     """
     if not _CHECKSUM.fullmatch(blob.name):
         return True
     with blob.open("rb") as file:
         if len(blob.name) == 64:
             return hashlib.file_digest(file, "sha256").hexdigest() == blob.name
-        content = file.read()  # a small one, or it would be kept by its sha256
+        content = file.read()  # small: large files are named by their sha256
     headers = (f"blob {len(content)}\0".encode(), b"")
     digests = (hashlib.sha1(header + content, usedforsecurity=False) for header in headers)
     return blob.name in {digest.hexdigest() for digest in digests}
 
 
-def read_whole(repo: str, load: Callable[[], T], forget: Callable[[], object]) -> T:
-    """Load a dataset; files that arrived damaged are removed and fetched once more.
+def load_verified(repo: str, load: Callable[[], T], forget: Callable[[], object]) -> T:
+    """Load a dataset and verify its files; delete damaged files and download them once more.
 
-    Nothing else would notice: damaged bytes would be read as data, or fail in every later run.
+    No other code checks this. Damaged bytes would be read as data, or fail in every later run.
 
     Args:
         repo: Dataset id.
-        load: Downloads and reads it.
-        forget: Removes what was made of the files.
+        load: Downloads the dataset and reads it.
+        forget: Removes what ``load`` derived from the files.
 
     Raises:
-        OSError: Files arrive damaged again.
-        Exception: Whatever ``load`` raises.
+        OSError: The files are damaged after the second download, too.
+        Exception: What ``load`` raises.
     """
     folder = _blobs(repo)
     for _ in range(2):
@@ -52,7 +52,7 @@ def read_whole(repo: str, load: Callable[[], T], forget: Callable[[], object]) -
             data = load()
         except Exception as error:
             failure = error
-        # After a failure a file that an earlier run left may be to blame.
+        # If loading failed, the cause may be a damaged file of an earlier run: check all files.
         suspects = _names(folder) - (before if failure is None else set())
         damaged = [name for name in sorted(suspects) if not matches(folder / name)]
         if not damaged:

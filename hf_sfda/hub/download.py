@@ -1,4 +1,4 @@
-"""Bring a checkpoint's files here, once."""
+"""Download a checkpoint, or find it in the cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_sfda.errors import ExtractionError
-from hf_sfda.hub.api import fetch, hub_api
+from hf_sfda.hub.api import hub_api, retry_download
 from hf_sfda.hub.checksums import matches
 from hf_sfda.hub.files import MODEL_FILES, WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.hub.reasons import explain_answer
@@ -20,18 +20,21 @@ from hf_sfda.types import Candidate
 def download_model(
     candidate: Candidate, *, token: str | None = None, progress: Progress | None = None
 ) -> Path:
-    """The folder with a candidate's files: its own, the cache's, or freshly downloaded.
+    """Return the folder with a candidate's files; download what the cache does not hold.
 
-    A download is pinned to ``candidate.revision``, resumes where an earlier one broke off, and is
-    not started at all where the cache holds every file of that commit: then no request is made.
+    A download is pinned to ``candidate.revision`` and resumes an interrupted one. If the cache
+    holds every file of that commit, no request is made.
 
     Args:
-        candidate: One that :func:`hf_sfda.scan.find_candidates` did not leave out.
-        token: User access token; ``None`` takes the login.
-        progress: Told the bytes as they arrive.
+        candidate: A candidate that :func:`hf_sfda.scan.find_candidates` did not skip.
+        token: User access token; ``None`` uses the current login.
+        progress: Receives the number of bytes as they arrive.
+
+    Returns:
+        ``candidate.path`` for a local candidate, else the snapshot folder in the cache.
 
     Raises:
-        ExtractionError: The files cannot be had; the message says why, in one sentence.
+        ExtractionError: The files are not available; the message says why, in one sentence.
     """
     if candidate.path is not None:
         return candidate.path
@@ -40,7 +43,7 @@ def download_model(
     listener = progress or NoProgress()
     task = listener.task("download", candidate.model_id, total=candidate.download_bytes, unit="B")
     with task as advance:
-        # The card is for the licence when offline.
+        # The model card has the licence, which offline runs show.
         folder = _download_whole(candidate, [*MODEL_FILES, "README.md"], token, advance)
         if missing := [name for name in _shards(folder) if not (folder / name).is_file()]:
             _download_whole(candidate, [glob.escape(name) for name in missing], token, advance)
@@ -54,7 +57,7 @@ def download_model(
 
 
 def cached_model(candidate: Candidate) -> Path | None:
-    """The cached snapshot of a Hub candidate if it is known to be complete; asks nobody."""
+    """The cached snapshot of a Hub candidate, or ``None`` unless it is complete; no request."""
     from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -65,26 +68,26 @@ def cached_model(candidate: Candidate) -> Path | None:
         listing = get_cached_repo_tree(repo, revision=sha)
     except CachedRepoTreeNotFoundError:
         return None
-    # A listing that a killed process left half written is none.
+    # A killed process may have left half of a listing.
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     needed = model_files(file.path for file in listing)
-    found = [try_to_load_from_cache(repo, name, revision=sha) for name in needed]
-    if "config.json" not in needed or not all(isinstance(path, str) for path in found):
+    paths = [try_to_load_from_cache(repo, name, revision=sha) for name in needed]
+    if "config.json" not in needed or not all(isinstance(path, str) for path in paths):
         return None
-    folder = Path(str(found[needed.index("config.json")])).parent
+    folder = Path(str(paths[needed.index("config.json")])).parent
     try:
         shards = _shards(folder)
     except ExtractionError:
-        return None  # the download says what is wrong
+        return None  # the download that follows reports the error
     return folder if all((folder / name).is_file() for name in shards) else None
 
 
 def _shards(folder: Path) -> list[str]:
-    """The shards that the index in a snapshot names; none if there is a file with all weights.
+    """The shards that the index in a snapshot lists; empty if one file holds all weights.
 
     Raises:
-        ExtractionError: The index is none.
+        ExtractionError: The index is invalid.
     """
     if (folder / WEIGHTS).is_file() or not (folder / WEIGHTS_INDEX).is_file():
         return []
@@ -97,7 +100,11 @@ def _shards(folder: Path) -> list[str]:
 def _download_whole(
     candidate: Candidate, patterns: list[str], token: str | None, advance: Advance
 ) -> Path:
-    """Download files and hold them against their checksums; once more where they differ."""
+    """Download files and verify their checksums; download damaged files once more.
+
+    Raises:
+        ExtractionError: The download fails, or a file is damaged after the second attempt.
+    """
     for _ in range(2):
         folder = _download(candidate, patterns, token, advance)
         damaged = _remove_damaged(folder, patterns)
@@ -113,25 +120,25 @@ def _download(
     candidate: Candidate, patterns: list[str], token: str | None, advance: Advance
 ) -> Path:
     try:
-        folder = fetch(
+        folder = retry_download(
             hub_api(token).snapshot_download,
             candidate.model_id,
             revision=candidate.revision,
             allow_patterns=patterns,
             tqdm_class=_reporting(advance),
         )
-    # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError): whatever it is, it
-    # belongs to this candidate alone.
+    # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError). Catch them all: one
+    # candidate's failure must not stop the run.
     except Exception as error:
         raise ExtractionError(explain_answer(error)) from error
     return Path(folder)
 
 
 def _remove_damaged(folder: Path, patterns: list[str]) -> list[str]:
-    """Remove downloaded files whose content is not what their name in the cache says.
+    """Delete downloaded files whose content does not have their checksum.
 
     Returns:
-        Their names.
+        The names of the deleted files, relative to ``folder``.
     """
     damaged = []
     for path in sorted(folder.rglob("*")):
@@ -147,16 +154,16 @@ def _remove_damaged(folder: Path, patterns: list[str]) -> list[str]:
 
 
 def _reporting(advance: Advance) -> type[Any]:
-    """A bar for ``snapshot_download`` that draws nothing and passes the bytes written on."""
+    """A progress bar class for ``snapshot_download``: draws nothing, calls ``advance(bytes)``."""
     from huggingface_hub import utils
 
-    bar: type[Any] = utils.tqdm  # type: ignore[attr-defined]  # it is public, but not typed so
+    bar: type[Any] = utils.tqdm  # type: ignore[attr-defined]  # public, but without a type stub
     lock = threading.Lock()  # files are fetched by several threads
 
     class Reporting(bar):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # There are three bars: files done, bytes received, bytes written. One is enough, and
-            # only the last one also counts what an earlier, interrupted download left behind.
+            # huggingface_hub makes three bars: files, bytes received, bytes written. Only the last
+            # one also counts the bytes of an earlier, interrupted download, so use that one.
             name = str(kwargs.get("name") or "")
             self._counts = kwargs.get("unit") == "B" and not name.endswith(".transfer")
             kwargs["disable"] = True

@@ -1,4 +1,4 @@
-"""Which files of a model repository we need."""
+"""Which files of a model repository are downloaded."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ MODEL_FILES = (
     WEIGHTS_INDEX,
     "model-*-of-*.safetensors",
 )
-"""Patterns of what is downloaded: configuration, preprocessing, and the safetensors that
-``from_pretrained`` reads. Exact names, so that pickles, half-precision variants and the copies in
-``onnx/``, ``openvino/`` or ``original/`` stay where they are. Shards may have other names than the
-usual ones: see :func:`shard_names`."""
+"""Patterns of the files to download: configuration, preprocessing, and the safetensors that
+``from_pretrained`` reads. They are exact names, so that pickles, half-precision variants and the
+copies in ``onnx/``, ``openvino/`` or ``original/`` are not downloaded. Shards may have other names;
+see :func:`shard_names`."""
 
 
 def model_files(names: Iterable[str]) -> list[str]:
-    """Those of ``names`` (paths relative to the repository) that we need, sorted.
+    """Return those of ``names`` (paths in the repository) that match :data:`MODEL_FILES`, sorted.
 
     Example:
         >>> model_files(["model.safetensors", "pytorch_model.bin", "onnx/config.json"])
@@ -72,14 +72,14 @@ def model_files(names: Iterable[str]) -> list[str]:
 
 
 def shard_names(index: str) -> list[str]:
-    """The files that an index of shards names, sorted.
+    """Return the file names in an index of shards, sorted.
 
     Args:
         index: Content of :data:`WEIGHTS_INDEX`.
 
     Raises:
-        ValueError: It is no index, or names anything but safetensors in its own folder. The message
-            continues a sentence that begins with the name of the file.
+        ValueError: The text is not an index, or lists a file that is not safetensors or lies
+            outside the folder. The message continues a sentence that starts with the file's name.
 
     Example:
         >>> shard_names('{"weight_map": {"a": "part-b.safetensors", "c": "part-a.safetensors"}}')
@@ -93,7 +93,7 @@ def shard_names(index: str) -> list[str]:
         if not isinstance(name, str) or not _is_inside(name):
             raise ValueError("points outside its folder")
         if not name.endswith(".safetensors"):
-            raise ValueError(f"names {name}, which is no safetensors file")
+            raise ValueError(f"names {name}, which is not a safetensors file")
     return sorted(names)
 
 

@@ -1,4 +1,4 @@
-"""Any exception of the Hub stack, said in one plain clause."""
+"""Turn any exception of huggingface_hub and its HTTP stack into one plain clause."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from typing import Any
 from hf_sfda.foreign import bounded
 from hf_sfda.hub.secrets import redact
 
-Say = Callable[[Any], str]
+Describe = Callable[[Any], str]
 
-_LONGEST = 1000  # some libraries list every model type there is
+_LONGEST = 1000  # some libraries list every model type in their message
 
 ADVICE = "HF_SFDA_TOKEN_ADVICE"
-"""Variable with what to advise who needs a token: on a web page, nobody can pass an option."""
+"""Environment variable with the advice for users who need a token. The Space sets it, because its
+visitors cannot pass a command-line option."""
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong and what to do: one line, no secrets, fit to follow ``failed: ``.
+    """Say what went wrong and what to do, in one line without secrets, to follow ``failed: ``.
 
-    The libraries wrap each other's errors; the whole chain of causes is searched for the one that
-    says most. Errors that are not the Hub's give their own first line.
+    Libraries wrap each other's errors, so the whole chain of causes is searched for the most
+    specific one. For an error that does not come from the Hub, this is the error's first line.
 
     Example:
         >>> explain(ValueError("too small."))
         'ValueError: too small'
     """
     chain = list(_chain(error))
-    for kinds, say in _rules():
+    for kinds, describe in _rules():
         for link in chain:
             if isinstance(link, kinds):
-                return bounded(redact(" ".join(say(link).split())), _LONGEST)
+                return bounded(redact(" ".join(describe(link).split())), _LONGEST)
     if full := next((e for e in chain if isinstance(e, OSError) and _is_full(e)), None):
         where = f" while writing {full.filename}" if full.filename else ""
         return redact(f"the disk is full{where}; free some space and run again, downloads resume")
@@ -42,12 +43,12 @@ def explain(error: BaseException) -> str:
     if any(isinstance(link, RecursionError) for link in chain):
         return "what was read is nested too deeply"
     lines = str(error).strip().splitlines()
-    said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
-    return bounded(redact(said), _LONGEST)
+    name = type(error).__name__
+    return bounded(redact(f"{name}: {lines[0].rstrip('.')}" if lines else name), _LONGEST)
 
 
 def explain_answer(error: BaseException) -> str:
-    """:func:`explain` for what happened while the Hub was asked: its answer may be damaged, too.
+    """Like :func:`explain`, for errors of a request: the Hub's response may be malformed, too.
 
     Example:
         >>> explain_answer(RecursionError())
@@ -64,7 +65,7 @@ def explain_answer(error: BaseException) -> str:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether the Hub could not be talked to at all: offline mode, no route, no answer, cut off."""
+    """Whether no HTTP response arrived: offline mode, no route, a timeout or a lost connection."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -74,10 +75,10 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
+    visited: set[int] = set()
     link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
         yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
@@ -86,8 +87,11 @@ def _is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _rules() -> list[tuple[Any, Say]]:
-    """(error classes, what to say), the most telling first: a gated repo is also a missing one."""
+def _rules() -> list[tuple[Any, Describe]]:
+    """Pairs of (error classes, function that describes the error), the most specific first.
+
+    The order matters: ``GatedRepoError`` is a subclass of ``RepositoryNotFoundError``.
+    """
     from huggingface_hub import errors as e
 
     return [
@@ -135,7 +139,7 @@ def _advice() -> str:
 
 def _http(error: Any) -> str:
     status = error.response.status_code
-    said = error.server_message or "no reason given"
+    reason = error.server_message or "no reason given"
     if status == 429:
         return (
             "the Hub's rate limit is reached (429); wait five minutes and run again, or "
@@ -144,23 +148,23 @@ def _http(error: Any) -> str:
     if status in (401, 403):
         may = "write here" if _is_write(error.response.request) else "read this"
         return (
-            f"the Hub refuses access ({status}: {said}); "
+            f"the Hub refuses access ({status}: {reason}); "
             f"check that the token is valid and may {may}"
         )
     if status == 402:
         page = f"{_endpoint()}/settings/billing"
-        return f"payment required (402: {said}); see {page}"
+        return f"payment required (402: {reason}); see {page}"
     if status >= 500:
         return f"the Hub at {_endpoint()} fails ({status}); the fault is on its side, try later"
-    return f"the Hub answered {status}: {said}"
+    return f"the Hub answered {status}: {reason}"
 
 
 def _is_write(request: Any) -> bool:
-    """Whether a request changes something, or asks whether it might."""
+    """Whether a request changes something, or asks for the permission to do so."""
     path = request.url.path
     if path.endswith("/auth-check/write"):
         return True
-    # Which files there are is asked for with a POST: the list may be long.
+    # huggingface_hub asks for information on files with a POST, because the list may be long.
     return request.method not in ("GET", "HEAD") and "/paths-info/" not in path
 
 
@@ -171,7 +175,7 @@ def _endpoint() -> str:
 
 
 def _path(error: Any) -> str | None:
-    """``org/name``, with ``datasets/`` before it where it is one."""
+    """The repository's path on the Hub, e.g. ``org/name`` or ``datasets/org/name``."""
     if not getattr(error, "repo_id", None):
         return None
     kind = getattr(error, "repo_type", None)

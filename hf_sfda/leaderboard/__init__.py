@@ -1,19 +1,20 @@
-"""A leaderboard that keeps itself up to date, inside a results dataset.
+"""A leaderboard that is updated automatically, inside a results dataset.
 
-Three things in the repository make it one, beside the rows that every results dataset has:
+Beside the rows that every results dataset has, the repository of a leaderboard holds:
 
 ``leaderboard.yaml``
-    What is measured (:mod:`hf_sfda.leaderboard.settings`).
+    The settings: which models are measured on which datasets
+    (:mod:`hf_sfda.leaderboard.settings`).
 ``leaderboard/<dataset>/<pool>/<owner--model>/<sha>.safetensors``
-    One file a measurement, written once: all scores of a checkpoint, and its share of every sample
-    in them (:mod:`hf_sfda.leaderboard.record`). With these, ranks, ties and intervals over the
-    whole pool are recomputed to the bit without running a model again, on a machine that has
-    nothing.
+    One measurement, written once: all scores of a checkpoint, and the contribution of each sample
+    to them (:mod:`hf_sfda.leaderboard.record`). A *pool* is a set of comparable measurements: same
+    samples, same settings, same version. Ranks, ties and intervals of a pool are recomputed from
+    these files, bit by bit, without features and without running a model.
 ``leaderboard/log.jsonl``
-    A line an update.
+    The log, one line per dataset and update.
 
-The repository is the only memory: where two updates meet, both have the same facts. Importing this
-package loads nothing heavy.
+An update reads and writes nothing else, so two concurrent updates see the same facts. Importing
+this package loads no heavy library.
 """
 
 from __future__ import annotations

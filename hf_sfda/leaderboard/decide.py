@@ -1,127 +1,129 @@
-"""Who is measured now, who later, who makes up the pool, who is out: pure functions of lists."""
+"""Decide which candidates to measure and which measurements to rank: pure functions of lists."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from hf_sfda.leaderboard.record import Known
+from hf_sfda.leaderboard.record import Measurement
 from hf_sfda.leaderboard.settings import Budget
 from hf_sfda.types import Candidate
 
-Standing = tuple[str, str | None, str]
-"""(model, commit, status): what a published row says about a candidate."""
+PublishedStatus = tuple[str, str | None, str]
+"""(model, commit, status) of a candidate in a published ranking."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be made of the candidates of one dataset.
+    """What an update does with the candidates of one dataset.
 
     Attributes:
-        new: Never measured in this pool, in the order of the candidates.
-        changed: Measured at another commit than today's. Until they are measured again the pool
-            holds what was published of them.
-        pool: The measurements that are ranked, ordered by model.
-        failed: The candidates that were tried and did not work, ordered by model.
-        out: Once in the pool or named, and not to be measured: gone, gated, too large.
+        new: Candidates without a measurement in this pool, in their original order.
+        changed: Candidates that were measured at another commit than their current one. Until they
+            are measured again, their published measurement stays in the pool.
+        pool: The measurements to rank, sorted by model.
+        failed: The failed measurements, sorted by model.
+        excluded: Candidates that were in the pool, or are named in the settings, but cannot be
+            measured: deleted, gated or too large.
     """
 
     new: tuple[Candidate, ...]
     changed: tuple[Candidate, ...]
-    pool: tuple[Known, ...]
-    failed: tuple[Known, ...]
-    out: tuple[Candidate, ...]
+    pool: tuple[Measurement, ...]
+    failed: tuple[Measurement, ...]
+    excluded: tuple[Candidate, ...]
 
     @property
     def pending(self) -> tuple[Candidate, ...]:
-        """What there is to measure: first those whose published number is out of date."""
+        """The candidates to measure; those with an outdated published score come first."""
         return (*self.changed, *self.new)
 
     @property
-    def standings(self) -> frozenset[Standing]:
-        """What would be published of them."""
+    def statuses(self) -> frozenset[PublishedStatus]:
+        """The status that a ranking would publish for each candidate."""
         return frozenset(
-            [(one.model, one.sha, "ok") for one in self.pool]
-            + [(one.model, one.sha, "failed") for one in self.failed]
-            + [(one.model_id, one.revision, one.status) for one in self.out]
+            [(m.model, m.sha, "ok") for m in self.pool]
+            + [(m.model, m.sha, "failed") for m in self.failed]
+            + [(c.model_id, c.revision, c.status) for c in self.excluded]
         )
 
 
 def decide(
     candidates: Sequence[Candidate],
-    known: Iterable[Known],
-    published: Iterable[Standing],
+    measurements: Iterable[Measurement],
+    published: Iterable[PublishedStatus],
     *,
     named: bool,
 ) -> Decision:
-    """Hold today's candidates against what the repository knows of this pool.
+    """Compare the current candidates with the measurements of a pool.
 
     Args:
-        candidates: Of today, each model once.
-        known: The measurements of this pool.
-        published: The standings of the newest published ranking of this pool.
-        named: The settings name the candidates; each is then answered for, also those left out.
+        candidates: The current candidates, each model once.
+        measurements: The measurements of this pool.
+        published: The statuses in the newest published ranking of this pool.
+        named: Whether the settings name the candidates. Then every candidate appears in the
+            decision, also those that were skipped.
     """
-    records: dict[str, dict[str, Known]] = {}
-    for one in known:
-        records.setdefault(one.model, {})[one.sha] = one
-    before = {model: sha for model, sha, status in published if status == "ok" and sha}
-    today = {candidate.model_id for candidate in candidates}
-    gone = [
+    records: dict[str, dict[str, Measurement]] = {}
+    for measurement in measurements:
+        records.setdefault(measurement.model, {})[measurement.sha] = measurement
+    published_sha = {model: sha for model, sha, status in published if status == "ok" and sha}
+    current_models = {candidate.model_id for candidate in candidates}
+    excluded = [
         Candidate(model, skip="no longer named in leaderboard.yaml")
         for model in records
-        if model not in today
+        if model not in current_models
     ]
     new: list[Candidate] = []
     changed: list[Candidate] = []
-    out = list(gone)
-    pool: list[Known] = []
-    failed: list[Known] = []
+    pool: list[Measurement] = []
+    failed: list[Measurement] = []
     for candidate in candidates:
         measured = records.get(candidate.model_id, {})
         current = measured.get(candidate.revision or "")
         if candidate.skip is not None:
             if named or measured:
-                out.append(candidate)
+                excluded.append(candidate)
         elif current is not None:
             (pool if current.ok else failed).append(current)
         elif not measured:
             new.append(candidate)
         else:
             changed.append(candidate)
-            older = measured.get(before.get(candidate.model_id, ""))
+            older = measured.get(published_sha.get(candidate.model_id, ""))
             if older is not None and older.ok:
                 pool.append(older)
     return Decision(
         new=tuple(new),
         changed=tuple(changed),
-        pool=tuple(sorted(pool, key=lambda one: one.model)),
-        failed=tuple(sorted(failed, key=lambda one: one.model)),
-        out=tuple(sorted(out, key=lambda one: one.model_id)),
+        pool=tuple(sorted(pool, key=lambda m: m.model)),
+        failed=tuple(sorted(failed, key=lambda m: m.model)),
+        excluded=tuple(sorted(excluded, key=lambda c: c.model_id)),
     )
 
 
-def afford(
+def within_budget(
     pending: Sequence[Candidate], budget: Budget
 ) -> tuple[tuple[Candidate, ...], Budget | None]:
-    """The first of ``pending`` that a budget pays for, and what remains of it.
+    """Select the candidates that fit into a budget, in their order.
 
-    A model too large for what remains is passed over, and comes first in the next update.
+    A candidate with more parameters than the budget has left is skipped; the next update tries it
+    first.
 
     Returns:
-        The candidates; the rest of the budget, ``None`` if nothing is left.
+        The selected candidates, and the rest of the budget; ``None`` if nothing is left.
     """
-    taken: list[Candidate] = []
-    rest = budget.params
+    selected: list[Candidate] = []
+    params_left = budget.params
     for candidate in pending:
-        if len(taken) == budget.candidates:
+        if len(selected) == budget.candidates:
             break
         cost = candidate.params or 0
-        if rest is not None and cost > rest:
+        if params_left is not None and cost > params_left:
             continue
-        rest = None if rest is None else rest - cost
-        taken.append(candidate)
-    left = budget.candidates - len(taken)
-    if left < 1 or (rest is not None and rest < 1):
-        return tuple(taken), None
-    return tuple(taken), replace(budget, candidates=left, params=rest)
+        params_left = None if params_left is None else params_left - cost
+        selected.append(candidate)
+    candidates_left = budget.candidates - len(selected)
+    if candidates_left < 1 or (params_left is not None and params_left < 1):
+        return tuple(selected), None
+    return tuple(selected), replace(budget, candidates=candidates_left, params=params_left)

@@ -11,15 +11,15 @@ from hf_sfda.hub import hub_api
 from hf_sfda.leaderboard.package import changes_of_copy, copies_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
 from hf_sfda.pipeline import check_metrics
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file, who_am_i
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import diff_of
 from hf_sfda.publish.commit import Commit, place_of_commit
 from hf_sfda.publish.results_dataset import (
-    check_target,
+    check_results_repo,
     load_rows,
-    refuse_foreign,
+    require_results_dataset,
     results_card,
 )
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InitStep:
-    """Settings, card and the copy of hf-sfda, in one commit.
+    """One commit with the settings, the card and a copy of hf-sfda.
 
     Attributes:
         repo: The results dataset.
-        files: What changes.
-        parent: The commit the plan was made on; ``None`` if the repository will be made.
-        private: Whether a repository that is made is private.
+        files: The files that change.
+        parent: The commit that the plan was made on; ``None`` creates the repository.
+        private: Whether a new repository is private.
     """
 
     repo: Repo
@@ -44,66 +44,69 @@ class InitStep:
     private: bool = False
 
     def where(self) -> str:
-        """For a plan."""
+        """The repository and the parent commit, as one line of a plan."""
         return place_of_commit(self.repo, self.parent, private=self.private)
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """All changes as unified diffs."""
         return diff_of(self.files)
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Make the repository, if need be, and the commit.
+    def execute(self, api: HfApi) -> StepResult:
+        """Create the repository if it does not exist, then make the commit.
 
         Raises:
-            PublishError: The Hub refuses or fails, or somebody else was faster.
+            PublishError: The Hub refuses or fails, or somebody else committed first.
         """
-        done = Commit(
+        result = Commit(
             repo=self.repo,
-            parent=self.parent or self._make(api),
+            parent=self.parent or self._create_repo(api),
             files=self.files,
             message="Set up the leaderboard",
             description=f"Written by hf-sfda {__version__}.",
-        ).carry_out(api)
+        ).execute(api)
         if any(file.before is not None and copies_in([file.path]) for file in self.files):
-            what = f"{done.what}; Jobs use the new copy once they are scheduled again"
-            return replace(done, what=what)
-        return done
+            note = "Jobs use the new copy once they are scheduled again"
+            return replace(result, description=f"{result.description}; {note}")
+        return result
 
-    def _make(self, api: HfApi) -> str:
+    def _create_repo(self, api: HfApi) -> str:
+        """Create the repository and return its first commit."""
         with hub_errors(f"Cannot make {self.repo}"):
             api.create_repo(self.repo.id, repo_type=self.repo.kind, private=self.private)
         sha = find_head(api, self.repo)
         if sha is None:
-            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+            raise PublishError(
+                f"{self.repo} was created but is no longer there; run the same command."
+            )
         return sha
 
 
 def plan_init(
     repo_id: str, settings_text: str | None, *, private: bool = False, token: str | None = None
 ) -> Plan:
-    """Find out what setting up a leaderboard will change; writes nothing.
+    """Plan the set-up of a leaderboard; write nothing.
 
     Args:
-        repo_id: A results dataset of ours; it need not exist, and may hold results.
-        settings_text: The ``leaderboard.yaml``; ``None`` keeps the one that is there.
-        private: For a repository that is made.
+        repo_id: A results dataset that we own. It need not exist, and it may hold results already.
+        settings_text: The content of ``leaderboard.yaml``; ``None`` keeps the existing file.
+        private: Whether a new repository is private.
         token: Hub token with write access.
 
     Raises:
-        ConfigError: The settings are not in order, or there are none to keep.
-        PublishError: The repository belongs to somebody else, or holds something else.
+        ConfigError: The settings are invalid, or ``settings_text`` is ``None`` and no file exists.
+        PublishError: Somebody else owns the repository, or it is not a results dataset.
     """
     if settings_text is not None:
         _check(settings_text)
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
-    check_target(api, me, repo)
+    check_results_repo(api, me, repo)
     head = find_head(api, repo)
     paths = list_files(api, repo, head) if head else []
     readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
     before = read_file(api, repo, SETTINGS_FILE, head) if head and SETTINGS_FILE in paths else None
-    refuse_foreign(repo, paths, readme)
+    require_results_dataset(repo, paths, readme)
     settings = settings_text.encode() if settings_text is not None else before
     if settings is None:
         raise ConfigError(
@@ -118,8 +121,8 @@ def plan_init(
     files = tuple(FileChange(path, old, new) for path, old, new in texts if old != new)
     files += changes_of_copy(copies)
     steps = (InitStep(repo=repo, files=files, parent=head, private=private),) if files else ()
-    settled = () if files else (f"{repo} is set up like this already",)
-    return Plan(None, me.name, steps, settled, title=f"Set up leaderboard {repo_id}")
+    up_to_date = () if files else (f"{repo} is set up like this already",)
+    return Plan(None, me.name, steps, up_to_date, title=f"Set up leaderboard {repo_id}")
 
 
 def _check(settings: str | bytes) -> None:
@@ -130,10 +133,10 @@ def _check(settings: str | bytes) -> None:
 def settings_text(
     datasets: list[str], *, models: list[str], metric: str, samples: int, top: int, seed: int = 0
 ) -> str:
-    """A ``leaderboard.yaml`` with comments, out of the options of a command.
+    """The text of a ``leaderboard.yaml`` with comments, from the options of a command.
 
     Raises:
-        ConfigError: One of them is not allowed.
+        ConfigError: The value of an option is not allowed.
     """
     defaults = Settings(targets=())
     text = render_card(

@@ -1,7 +1,7 @@
-"""How an update runs on the Hub's own machines: one command, the same for schedule and webhook.
+"""The Hub Job that updates a leaderboard; schedule and webhook run the same command.
 
-The command downloads the copy of hf-sfda that lies in the leaderboard's repository and installs it.
-An index is used only if the owner names a requirement, and so knows of a release.
+The command downloads the copy of hf-sfda in the leaderboard's repository and installs it. It uses
+a package index only if the owner names a requirement, for example a release.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from huggingface_hub import JobSpec
 
 LABEL = "hf-sfda-leaderboard"
-"""Label of every Job of ours; its value names the leaderboard."""
+"""Label of all our Jobs; its value identifies the leaderboard."""
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
-"""Has uv and bash; huggingface_hub runs its own uv jobs in it."""
+"""Container image with uv and bash; huggingface_hub runs its own uv jobs in it."""
 
 DEFAULT_FLAVOR = "cpu-upgrade"
 DEFAULT_TIMEOUT = "6h"
@@ -36,11 +36,11 @@ class UpdateJob:
     """The Job that updates a leaderboard.
 
     Attributes:
-        repo: The leaderboard. The Job belongs to the repository's owner.
-        install: What is installed: a copy in the repository, or a requirement for an index.
-        flavor: Hardware.
-        timeout: Such as ``6h``.
-        token: The secret ``HF_TOKEN`` of the Job.
+        repo: The leaderboard. The Job belongs to the owner of this repository.
+        install: What the Job installs: the copy in the repository, or a pip requirement.
+        flavor: Name of the hardware.
+        timeout: Longest run time, for example ``6h``.
+        token: Value of the Job's secret ``HF_TOKEN``.
     """
 
     repo: Repo
@@ -62,12 +62,12 @@ class UpdateJob:
 
     @property
     def arguments(self) -> list[str]:
-        """What follows ``hf-sfda``."""
+        """The arguments of ``hf-sfda``."""
         return ["leaderboard", "update", self.repo.id, "--yes"]
 
     @property
     def command(self) -> list[str]:
-        """The whole command."""
+        """The Job's command: install hf-sfda, then update the leaderboard."""
         if isinstance(self.install, str):
             return ["uv", "run", "--with", self.install, "hf-sfda", *self.arguments]
         script = (
@@ -79,18 +79,18 @@ class UpdateJob:
 
     @property
     def label(self) -> str:
-        """Finds the Jobs of this leaderboard. Labels know no slash and no dot."""
+        """The label that identifies the Jobs of this leaderboard, without ``/`` and ``.``."""
         digest = hashlib.sha256(self.repo.id.encode()).hexdigest()[:8]
         return re.sub(r"[^A-Za-z0-9_-]", "-", self.repo.id)[:80] + f"-{digest}"
 
     @property
     def seconds(self) -> int:
-        """The timeout, as the Hub keeps it."""
+        """The timeout in seconds, the unit of the Hub."""
         unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(self.timeout[-1])
         return int(self.timeout[:-1]) * unit if unit else int(self.timeout)
 
     def options(self) -> dict[str, Any]:
-        """What both ``run_job`` and ``create_scheduled_job`` take."""
+        """Arguments for the client's ``run_job`` and ``create_scheduled_job``."""
         return {
             "image": IMAGE,
             "command": self.command,
@@ -102,13 +102,16 @@ class UpdateJob:
         }
 
     def is_like(self, spec: JobSpec) -> bool:
-        """Whether a Job on the Hub is this one (secrets cannot be read back)."""
+        """Whether a Job on the Hub has the same command, hardware and timeout as this one.
+
+        The secrets are not compared, because the Hub does not show them.
+        """
         return (spec.command, str(spec.flavor)) == (self.command, self.flavor) and (
             spec.timeout in (None, self.seconds)
         )
 
     def describe(self) -> str:
-        """For a plan; no secret in it."""
+        """The command and the hardware as lines of a plan, without secrets."""
         return (
             f"+ {shlex.join(self.command)}\n"
             f"+ on {self.flavor}, at most {self.timeout}, with your token as secret HF_TOKEN\n"
@@ -118,16 +121,16 @@ class UpdateJob:
 def make_job(
     install: PackageCopy | str, repo: Repo, token: str | None, options: Mapping[str, str | None]
 ) -> UpdateJob:
-    """The Job of a leaderboard.
+    """Make the Job of a leaderboard.
 
     Args:
         install: What the Job installs.
         repo: The leaderboard.
-        token: For the Job; by default the one the Hub's own tools would use.
+        token: The token that the Job gets; ``None`` uses the current login.
         options: ``flavor`` and ``timeout``; ``None`` keeps the default.
 
     Raises:
-        PublishError: An option is not allowed, or there is no token to give to the Job.
+        PublishError: An option is not allowed, or there is no token.
     """
     from huggingface_hub import get_token
 
@@ -138,5 +141,5 @@ def make_job(
             "`hf auth login`."
         )
     keep_secret(secret)
-    given = {key: value for key, value in options.items() if value is not None}
-    return UpdateJob(repo=repo, install=install, token=secret, **given)
+    set_options = {key: value for key, value in options.items() if value is not None}
+    return UpdateJob(repo=repo, install=install, token=secret, **set_options)

@@ -1,7 +1,7 @@
-"""The copy of hf-sfda in a leaderboard's repository: what its Jobs and its workflow install.
+"""The copy of hf-sfda in a leaderboard's repository, which its Jobs and its workflow install.
 
-No release on an index is needed, and an update runs exactly the version that planned it: the copy
-is installed at the commit that added it, whatever is written to the repository later.
+So no release on a package index is needed, and every update runs the version that set it up. The
+copy is installed from the commit that added it; later commits cannot change it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda import __version__
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish import FileChange
 from hf_sfda.publish.access import Repo, hub_errors
 from hf_sfda.publish.package import package_files
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FOLDER = "leaderboard/package"
 CLIENT = "huggingface_hub>=2.4,<3"
-"""Downloads the copy, with the token of whoever runs the update; the repository may be private."""
+"""Requirement of the client that downloads the copy; it can use a token, for a private repository.
+"""
 
 _NAME = f"hf_sfda-{__version__}"
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
@@ -36,12 +37,12 @@ _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class PackageCopy:
-    """A wheel in a repository.
+    """A wheel of hf-sfda in a repository.
 
     Attributes:
         repo: The leaderboard.
-        path: Of the wheel.
-        revision: The commit that added it.
+        path: Path of the wheel in the repository.
+        revision: The commit that added the wheel.
     """
 
     repo: Repo
@@ -50,7 +51,7 @@ class PackageCopy:
 
     @property
     def download(self) -> str:
-        """Shell command that puts the wheel below the working directory."""
+        """The shell command that downloads the wheel below the working directory."""
         return shlex.join(
             [
                 "hf", "download", self.repo.id, self.path, "--repo-type", self.repo.kind,
@@ -60,10 +61,10 @@ class PackageCopy:
 
 
 def build_wheel() -> bytes:
-    """A wheel of this very package; the same bytes wherever the same files are.
+    """Build a wheel of the running hf-sfda; the same files give the same bytes on every machine.
 
     Raises:
-        PublishError: The package was not installed, so that nobody knows what it depends on.
+        PublishError: hf-sfda is not installed, so its dependencies are unknown.
     """
     info = f"{_NAME}.dist-info"
     files = {
@@ -80,7 +81,7 @@ def build_wheel() -> bytes:
     )
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     out = io.BytesIO()
-    # Stored, not compressed: what a compressor writes depends on its version.
+    # Stored without compression, because compressed bytes depend on the version of zlib.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as wheel:
         for path, content in files.items():
             entry = zipfile.ZipInfo(path, _FIRST_DAY)
@@ -90,22 +91,22 @@ def build_wheel() -> bytes:
 
 
 def changes_of_copy(present: dict[str, bytes]) -> tuple[FileChange, ...]:
-    """What makes the copy in a repository this version.
+    """The changes that replace the copies in a repository by the running version.
 
     Args:
-        present: Path -> content of the wheels that are there.
+        present: The wheels in the repository: path -> content.
     """
     path, wheel = f"{FOLDER}/{_NAME}-py3-none-any.whl", build_wheel()
     old = [
-        FileChange(other, content, None, shown_before=_shown(content))
+        FileChange(other, content, None, preview_before=_preview(content))
         for other, content in present.items()
         if other != path
     ]
     before = present.get(path)
     if before == wheel:
         return tuple(old)
-    shown_before = None if before is None else _shown(before)
-    new = FileChange(path, before, wheel, shown=_shown(wheel), shown_before=shown_before)
+    preview_before = None if before is None else _preview(before)
+    new = FileChange(path, before, wheel, preview=_preview(wheel), preview_before=preview_before)
     return (new, *old)
 
 
@@ -115,16 +116,16 @@ def copies_in(paths: Sequence[str]) -> list[str]:
 
 
 def find_copy(api: HfApi, repo: Repo, paths: Sequence[str], head: str) -> PackageCopy:
-    """The copy in a leaderboard and the commit that added it.
+    """Find the copy in a leaderboard and the commit that added it.
 
     Args:
-        api: The client.
+        api: The Hub client.
         repo: The leaderboard.
-        paths: All its files.
+        paths: The paths of all its files.
         head: Its newest commit.
 
     Raises:
-        PublishError: There is none, or the Hub cannot be asked.
+        PublishError: The repository has no copy, or the request fails.
     """
     wheels = copies_in(paths)
     if not wheels:
@@ -133,7 +134,7 @@ def find_copy(api: HfApi, repo: Repo, paths: Sequence[str], head: str) -> Packag
             f"`hf-sfda leaderboard init {repo.id}`, or name what to install with --requirement."
         )
     with hub_errors(f"Cannot read {repo}"):
-        (file,) = read(
+        (file,) = retry_read(
             api.get_paths_info,
             repo.id,
             [wheels[-1]],
@@ -164,6 +165,6 @@ def _metadata() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shown(wheel: bytes) -> tuple[str, ...]:
+def _preview(wheel: bytes) -> tuple[str, ...]:
     digest = hashlib.sha256(wheel).hexdigest()[:12]
     return (f"a wheel of hf-sfda, {len(wheel):,} bytes, sha256 {digest}",)

@@ -1,4 +1,4 @@
-"""One measurement as one file: everything that ranking needs of a candidate, to the last bit."""
+"""Store one measurement as one file, without loss: all that the ranking needs of a candidate."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from hf_sfda.ranking import Scored
 from hf_sfda.types import Candidate, ModelRow, Score, Target
 
 RECORD_SCHEMA = 1
-"""Part of every pool's name: raising it starts new pools instead of misreading old records."""
+"""Version of the record files. It is part of the pool's name, so raising it starts new pools."""
 
 ROOT = "leaderboard"
 _KEY = "hf_sfda"
-_UNITS = "units"
+_CONTRIBUTIONS = "units"
 _PATH = re.compile(
     rf"{ROOT}/(?P<folder>[^/]+/[0-9a-f]{{16}})/(?P<model>[^/]+--[^/]+)/(?P<sha>[0-9a-f]{{40}})"
     r"\.(?P<kind>safetensors|json)"
@@ -34,15 +34,15 @@ _PATH = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A measurement the repository holds.
+class Measurement:
+    """The path of a measurement in the repository, taken apart.
 
     Attributes:
-        folder: Of the pool, ``<dataset>/<pool>``.
-        model: Hub id.
-        sha: Its commit.
-        ok: Whether it has scores; if not, the reason is in the file.
-        path: In the repository.
+        folder: The pool's folder, ``<dataset>/<pool>``.
+        model: The model's Hub id.
+        sha: The model's commit.
+        ok: Whether the file has scores; if not, it has the reason of the failure.
+        path: The path in the repository.
     """
 
     folder: str
@@ -53,10 +53,10 @@ class Known:
 
 
 def pool_folder(target: Target, config: RankConfig) -> str:
-    """Names the pool in which scores may be compared: same samples, same settings, same code.
+    """The folder of a pool: measurements with the same samples, settings and code version.
 
-    A new minor version of hf-sfda starts a new pool, because a score may mean something else
-    there; a patch release does not.
+    Only scores of the same pool are comparable. A new minor version of hf-sfda starts a new pool,
+    because its scores may differ; a patch release does not.
     """
     code = [RECORD_SCHEMA, EXTRACTOR_VERSION, __version__.split(".")[:2]]
     text = json.dumps([*code, target.fingerprint, config.fingerprint()])
@@ -65,32 +65,32 @@ def pool_folder(target: Target, config: RankConfig) -> str:
 
 
 def dataset_folder(config: RankConfig) -> str:
-    """The folder of all pools of a dataset, whichever samples and settings."""
+    """The folder that contains all pools of a dataset."""
     return slug(config.dataset.replace(":", "/"), config.split)
 
 
 def record_path(folder: str, model: str, sha: str, *, ok: bool) -> str:
-    """Where a measurement is kept. Hub ids hold no ``--``, so the id can be read back."""
+    """The path of a measurement. A Hub id contains no ``--``, so the path can be parsed again."""
     suffix = "safetensors" if ok else "json"
     return f"{ROOT}/{folder}/{model.replace('/', '--')}/{sha}.{suffix}"
 
 
-def read_path(path: str) -> Known | None:
-    """What a path says, or ``None`` if it is no measurement."""
+def read_path(path: str) -> Measurement | None:
+    """Parse the path of a measurement; ``None`` if the path is not one."""
     match = _PATH.fullmatch(path)
     if match is None:
         return None
     model = match["model"].replace("--", "/", 1)
-    return Known(match["folder"], model, match["sha"], match["kind"] == "safetensors", path)
+    return Measurement(match["folder"], model, match["sha"], match["kind"] == "safetensors", path)
 
 
-def known_in(paths: Iterable[str]) -> list[Known]:
+def measurements_in(paths: Iterable[str]) -> list[Measurement]:
     """The measurements among the files of a repository."""
-    return [known for path in paths if (known := read_path(path)) is not None]
+    return [parsed for path in paths if (parsed := read_path(path)) is not None]
 
 
 def dump_scored(scored: Scored) -> bytes:
-    """A measurement as safetensors: numbers of samples as float64, the rest as JSON beside them."""
+    """Write a measurement as safetensors: arrays as float64, all else as JSON in the header."""
     from safetensors.numpy import save
 
     arrays: dict[str, np.ndarray] = {
@@ -99,7 +99,7 @@ def dump_scored(scored: Scored) -> bytes:
         if score.per_sample is not None
     }
     if scored.contributions is not None:
-        arrays[_UNITS] = scored.contributions
+        arrays[_CONTRIBUTIONS] = scored.contributions
     about = {
         "candidate": asdict(scored.candidate) | {"path": None},
         "scores": {
@@ -114,20 +114,20 @@ def dump_scored(scored: Scored) -> bytes:
         "warnings": list(scored.warnings),
     }
     text = redact(json.dumps(about, sort_keys=True, default=float))
-    # A view or another byte order would be written as it lies in memory.
-    whole = {name: np.ascontiguousarray(a, dtype="<f8") for name, a in arrays.items()}
-    return bytes(save(whole, metadata={_KEY: text}))
+    # safetensors writes the memory as it is, so make each array contiguous and little-endian.
+    arrays = {name: np.ascontiguousarray(a, dtype="<f8") for name, a in arrays.items()}
+    return bytes(save(arrays, metadata={_KEY: text}))
 
 
 def load_scored(content: bytes, name: str) -> Scored:
-    """Read back what :func:`dump_scored` wrote.
+    """Read a measurement that :func:`dump_scored` wrote.
 
     Args:
-        content: The file.
-        name: What to call it in messages.
+        content: Content of the file.
+        name: The file's name in error messages.
 
     Raises:
-        PublishError: It is damaged.
+        PublishError: The file is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -150,7 +150,7 @@ def load_scored(content: bytes, name: str) -> Scored:
         return Scored(
             candidate=candidate,
             scores=scores,
-            contributions=arrays.get(_UNITS),
+            contributions=arrays.get(_CONTRIBUTIONS),
             warnings=warnings,
             **about,
         )
@@ -162,17 +162,23 @@ def load_scored(content: bytes, name: str) -> Scored:
 
 
 def dump_failure(row: ModelRow) -> bytes:
-    """Why a checkpoint could not be measured; the same one is not tried again."""
-    facts: dict[str, Any] = asdict(row)
-    kept = {key: facts[key] for key in ("model_id", "revision", "status", "reason", "library")}
-    return redact(json.dumps(kept, ensure_ascii=False, sort_keys=True)).encode()
+    """Write why a checkpoint could not be measured; later updates do not try this commit again."""
+    row_dict: dict[str, Any] = asdict(row)
+    failure = {
+        key: row_dict[key] for key in ("model_id", "revision", "status", "reason", "library")
+    }
+    return redact(json.dumps(failure, ensure_ascii=False, sort_keys=True)).encode()
 
 
 def load_failure(content: bytes, name: str) -> ModelRow:
-    """Read back what :func:`dump_failure` wrote.
+    """Read a failure that :func:`dump_failure` wrote.
+
+    Args:
+        content: Content of the file.
+        name: The file's name in error messages.
 
     Raises:
-        PublishError: It is damaged.
+        PublishError: The file is damaged.
     """
     try:
         return ModelRow(**read_json(content))
@@ -184,7 +190,7 @@ def load_failure(content: bytes, name: str) -> ModelRow:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """The text part of a safetensors header, which ``safetensors.numpy.load`` leaves out."""
+    """The metadata in a safetensors header, which ``safetensors.numpy.load`` does not return."""
     length = int.from_bytes(content[:8], "little")
     header: dict[str, Any] = read_json(content[8 : 8 + length])
     metadata: dict[str, str] = header["__metadata__"]

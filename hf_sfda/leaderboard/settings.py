@@ -1,4 +1,4 @@
-"""``leaderboard.yaml``: what is measured, checked once when it is read."""
+"""Parse and check ``leaderboard.yaml``, the settings of a leaderboard."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hf_sfda.typed import read_settings, typed, unknown_keys
 SETTINGS_FILE = "leaderboard.yaml"
 
 DEFAULT_CANDIDATES = 20
-"""Candidates measured in one update: about what a Job on a CPU does within an hour."""
+"""Candidates per update: about as many as a Job on a CPU measures in an hour."""
 
 _SCORING: Mapping[str, Any] = {
     "metric": str, "metrics": tuple[str, ...], "samples": int, "view": str, "folds": int,
     "resamples": int, "permutations": int, "confidence": float, "seed": int, "max_length": int,
     "dtype": str, "batch_size": int,
 }  # fmt: skip
-"""Options of ``hf-sfda rank`` that a leaderboard takes as they are."""
+"""Options of ``hf-sfda rank`` that ``leaderboard.yaml`` accepts, with their types."""
 
 _DATASET: Mapping[str, Any] = {
     "id": str, "revision": str, "split": str, "input_column": str, "label_column": str,
@@ -32,11 +32,12 @@ _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:[@:][^\s:@]+)?", re.ASCII)
 
 @dataclass(frozen=True)
 class Budget:
-    """What one update may cost; what is left waits for the next one.
+    """The limits of one update; other candidates wait for the next update.
 
     Attributes:
-        candidates: How many are measured.
-        params: Parameters of all measured ones together. Larger models are left out.
+        candidates: Largest number of candidates to measure.
+        params: Largest total number of parameters of these candidates. A single model above this
+            limit is skipped.
     """
 
     candidates: int = DEFAULT_CANDIDATES
@@ -45,15 +46,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Settings:
-    """A leaderboard.
+    """The settings of a leaderboard.
 
     Attributes:
-        targets: One configuration a dataset. They name no candidates and no size limit, so that
-            neither changes which scores may be compared.
-        models: Hub ids, ``org/name`` or ``org/name@revision``; empty asks the Hub.
-        top: How many candidates the Hub is asked for.
-        max_params: Larger models are left out.
-        budget: Of one update.
+        targets: One configuration per dataset. They contain neither candidates nor a size limit,
+            because these do not affect a score.
+        models: The candidates: ``org/name`` or ``org/name@revision``. If empty, the candidates come
+            from a query of the Hub.
+        top: How many candidates the query returns.
+        max_params: Models with more parameters are skipped.
+        budget: The limits of one update.
     """
 
     targets: tuple[RankConfig, ...]
@@ -64,20 +66,20 @@ class Settings:
 
     @property
     def largest(self) -> int | None:
-        """Parameters of the largest model that can ever be measured."""
+        """Parameters of the largest model that can be measured; ``None`` if there is no limit."""
         limits = [n for n in (self.max_params, self.budget.params) if n is not None]
         return min(limits, default=None)
 
 
 def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
-    """Read ``leaderboard.yaml``.
+    """Parse ``leaderboard.yaml``.
 
     Args:
-        text: The file.
-        name: What to call it in messages.
+        text: The content of the file.
+        name: The file's name in error messages.
 
     Raises:
-        ConfigError: It is not YAML, holds an unknown key or a value that is not allowed.
+        ConfigError: The text is not YAML, or it has an unknown key or a value that is not allowed.
     """
     values = _mapping(read_settings(text, name), _TOP_LEVEL, name)
     datasets = values.get("datasets")
@@ -86,7 +88,7 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
     scoring = {key: _typed(values, key, kind, name) for key, kind in _SCORING.items()}
     scoring = {key: value for key, value in scoring.items() if value is not None}
     targets = tuple(_target(entry, scoring, f"{name}, datasets") for entry in datasets)
-    if len({(one.dataset, one.split) for one in targets}) < len(targets):
+    if len({(target.dataset, target.split) for target in targets}) < len(targets):
         raise ConfigError(f"{name} names the same split of a dataset twice.")
     models = tuple(
         _model(entry, name) for entry in _typed(values, "models", tuple[str, ...], name) or ()
@@ -109,15 +111,15 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
 
 def _target(entry: Any, scoring: Mapping[str, Any], name: str) -> RankConfig:
     values = _mapping({"id": entry} if isinstance(entry, str) else entry, tuple(_DATASET), name)
-    given = {key: _typed(values, key, kind, name) for key, kind in _DATASET.items()}
-    dataset = given.pop("id")
+    options = {key: _typed(values, key, kind, name) for key, kind in _DATASET.items()}
+    dataset = options.pop("id")
     if dataset is None or not _HUB_ID.fullmatch(dataset) or "@" in dataset:
         raise ConfigError(
-            f"{name}: {dataset!r} is no dataset on the Hub. Write org/name or org/name:config; "
+            f"{name}: {dataset!r} is not a dataset on the Hub. Write org/name or org/name:config; "
             "what a Job measures must lie where the Job can get it."
         )
     try:
-        return RankConfig.from_dict({"dataset": dataset, **given, **scoring})
+        return RankConfig.from_dict({"dataset": dataset, **options, **scoring})
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 
@@ -125,7 +127,7 @@ def _target(entry: Any, scoring: Mapping[str, Any], name: str) -> RankConfig:
 def _model(entry: Any, name: str) -> str:
     if not isinstance(entry, str) or not _HUB_ID.fullmatch(entry) or ":" in entry:
         raise ConfigError(
-            f"{name}, models: {entry!r} is no model on the Hub. Write org/name or "
+            f"{name}, models: {entry!r} is not a model on the Hub. Write org/name or "
             "org/name@revision."
         )
     return entry
@@ -142,7 +144,7 @@ def _mapping(values: Any, allowed: tuple[str, ...], name: str) -> dict[str, Any]
 def _part(
     values: Mapping[str, Any], key: str, allowed: tuple[str, ...], name: str
 ) -> dict[str, Any]:
-    part = values.get(key)  # a key without a value is like none
+    part = values.get(key)  # a key without a value counts as absent
     return _mapping({} if part is None else part, allowed, f"{name}, {key}")
 
 

@@ -1,4 +1,4 @@
-"""Was this request sent by our webhook? For those who receive webhooks themselves."""
+"""Check that a request comes from our webhook, for users who run their own webhook server."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hmac
 from hf_sfda.errors import SfdaError
 
 HEADER = "X-Webhook-Secret"
-"""Where the Hub puts the secret of a webhook."""
+"""The header in which the Hub sends the secret of a webhook."""
 
 
 class RefusedWebhookError(SfdaError):
-    """A request that does not prove where it comes from.
+    """A request without the webhook's secret.
 
     Attributes:
-        status: What to answer: 401 if the header is absent, 403 if it is wrong.
+        status: The HTTP status to return: 401 if the header is missing, 403 if it is wrong.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -23,15 +23,16 @@ class RefusedWebhookError(SfdaError):
 
 
 def check_signature(header: str | None, secret: str) -> None:
-    """See that a request carries the webhook's secret.
+    """Check that a request has the webhook's secret. The comparison takes constant time.
 
     Args:
         header: Value of :data:`HEADER`; ``None`` if the request has none.
-        secret: The secret the webhook was made with. Compared in constant time.
+        secret: The secret that the webhook was created with.
 
     Raises:
-        RefusedWebhookError: It does not; answer with its ``status`` and do nothing else.
-        ValueError: ``secret`` is empty, which would let everybody in.
+        RefusedWebhookError: The secret is missing or wrong. Return the error's ``status`` and
+            ignore the request.
+        ValueError: ``secret`` is empty, so every request would be accepted.
     """
     if not secret:
         raise ValueError("The webhook has no secret to compare with; set WEBHOOK_SECRET.")

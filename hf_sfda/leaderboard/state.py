@@ -1,4 +1,4 @@
-"""What the repository says at one commit: settings, log, and which measurements there are."""
+"""The state of a leaderboard's repository at one commit: settings, log, rows, measurements."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import read_json
-from hf_sfda.leaderboard.decide import Standing
-from hf_sfda.leaderboard.record import Known, known_in
+from hf_sfda.leaderboard.decide import PublishedStatus
+from hf_sfda.leaderboard.record import Measurement, measurements_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file
 from hf_sfda.publish.results_dataset import load_rows
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 LOG_FILE = "leaderboard/log.jsonl"
 
 Event = dict[str, Any]
-"""A line of the log, see :func:`hf_sfda.leaderboard.compose.event_of`."""
+"""A line of the log, see :func:`hf_sfda.leaderboard.update_commit.log_event`."""
 
 
 @dataclass(frozen=True)
 class State:
-    """The leaderboard at a commit.
+    """A leaderboard at a commit.
 
     Attributes:
-        repo: Where it lives.
+        repo: The results dataset.
         head: The commit.
-        paths: All files.
-        settings: What is measured.
-        log: The log as it is, oldest line first; empty before the first update.
+        paths: The paths of all files.
+        settings: The parsed ``leaderboard.yaml``.
+        log: The content of the log, oldest line first; empty before the first update.
         readme: The card.
-        rows: Everything published so far.
+        rows: All published rows.
     """
 
     repo: Repo
@@ -47,21 +47,21 @@ class State:
     rows: tuple[Row, ...]
 
     @property
-    def known(self) -> list[Known]:
+    def measurements(self) -> list[Measurement]:
         """All measurements, of all pools."""
-        return known_in(self.paths)
+        return measurements_in(self.paths)
 
     @property
     def events(self) -> list[Event]:
-        """The log's lines."""
+        """The parsed lines of the log."""
         return parse_log(self.log, self.repo)
 
     def last_event(self, folder: str) -> Event | None:
-        """The newest line about a pool."""
+        """The newest line of the log about a pool, or ``None``."""
         return next((e for e in reversed(self.events) if e["pool"] == folder), None)
 
-    def published(self, folder: str) -> frozenset[Standing]:
-        """The standings of the pool's newest ranking; empty if it has none."""
+    def published(self, folder: str) -> frozenset[PublishedStatus]:
+        """The statuses in the newest published ranking of a pool; empty if there is none."""
         event = self.last_event(folder)
         run = event["run"] if event else None
         return frozenset(
@@ -72,18 +72,18 @@ class State:
 
 
 def read_state(api: HfApi, repo: Repo) -> State:
-    """Read a leaderboard.
+    """Read a leaderboard at its newest commit.
 
     Raises:
-        PublishError: There is none here, or it cannot be read.
-        ConfigError: Its ``leaderboard.yaml`` is not in order.
+        PublishError: The repository does not exist, is not a leaderboard, or cannot be read.
+        ConfigError: Its ``leaderboard.yaml`` is invalid.
     """
     head = find_head(api, repo)
     paths = tuple(list_files(api, repo, head)) if head else ()
     if head is None or SETTINGS_FILE not in paths:
-        what = "does not exist" if head is None else f"holds no {SETTINGS_FILE}"
+        problem = "does not exist" if head is None else f"holds no {SETTINGS_FILE}"
         raise PublishError(
-            f"{repo} {what}. Make a leaderboard first: "
+            f"{repo} {problem}. Make a leaderboard first: "
             f"hf-sfda leaderboard init {repo.id} --dataset ORG/NAME"
         )
     settings = parse_settings(
@@ -100,29 +100,29 @@ def read_state(api: HfApi, repo: Repo) -> State:
     )
 
 
-def read_records(api: HfApi, state: State, known: list[Known]) -> dict[str, bytes]:
-    """The contents of some measurements, by path.
+def read_records(api: HfApi, state: State, measurements: list[Measurement]) -> dict[str, bytes]:
+    """Download measurements; return path -> content.
 
     Raises:
-        PublishError: The Hub cannot be asked.
+        PublishError: The request fails.
     """
-    if not known:
+    if not measurements:
         return {}
     with hub_errors(f"Cannot read {state.repo}"):
         folder = api.snapshot_download(
             state.repo.id,
             repo_type=state.repo.kind,
             revision=state.head,
-            allow_patterns=[one.path for one in known],
+            allow_patterns=[m.path for m in measurements],
         )
-        return {one.path: (Path(folder) / one.path).read_bytes() for one in known}
+        return {m.path: (Path(folder) / m.path).read_bytes() for m in measurements}
 
 
 def parse_log(content: bytes, repo: Repo) -> list[Event]:
-    """The lines of a log.
+    """Parse the lines of a log.
 
     Raises:
-        PublishError: One is not JSON, or lacks what each of ours has.
+        PublishError: A line is not JSON or lacks a required key.
     """
     events: list[Event] = []
     for number, line in enumerate(content.splitlines(), 1):

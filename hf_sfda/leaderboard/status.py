@@ -1,4 +1,4 @@
-"""What a leaderboard knows, and what an update would do."""
+"""The status of a leaderboard: its pools, and what the next update would do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.hub import hub_api
 from hf_sfda.leaderboard.state import State, read_state
-from hf_sfda.leaderboard.update import Work, survey_all
+from hf_sfda.leaderboard.update import DatasetUpdate, plan_datasets
 from hf_sfda.publish.access import Repo, who_am_i
 
 if TYPE_CHECKING:
@@ -14,45 +14,45 @@ if TYPE_CHECKING:
 
 
 def leaderboard_status(repo_id: str, token: str | None = None) -> dict[str, Any]:
-    """Look at a leaderboard; reads only.
+    """Report the status of a leaderboard; write nothing.
 
     Args:
         repo_id: The results dataset.
         token: Hub token.
 
     Returns:
-        Plain values: the repository, and for each dataset the pool in order, who has no score and
-        why, who waits, and when it was last updated.
+        A JSON document: the repository, and for each dataset the ranked pool, the candidates
+        without a score and why, the candidates to measure, and the time of the last update.
 
     Raises:
-        PublishError: There is no leaderboard, or the Hub is ill.
-        ConfigError: ``leaderboard.yaml`` is not in order.
-        TargetError: None of the datasets can be had.
+        PublishError: There is no leaderboard, or a request fails.
+        ConfigError: ``leaderboard.yaml`` is invalid.
+        TargetError: None of the datasets can be loaded.
     """
     api = hub_api(token)
     state = read_state(api, Repo(repo_id, "dataset"))
-    works, warnings = survey_all(api, who_am_i(api), state, token)
+    updates, warnings = plan_datasets(api, who_am_i(api), state, token)
     return {
         "leaderboard": repo_id,
         "revision": state.head,
-        "datasets": [_dataset(state, work) for work in works],
+        "datasets": [_dataset(state, update) for update in updates],
         "updates": len({event.get("time") for event in state.events}),
         "warnings": warnings,
     }
 
 
-def _dataset(state: State, work: Work) -> dict[str, Any]:
-    survey, decision = work.survey, work.decision
-    event = state.last_event(survey.folder)
+def _dataset(state: State, update: DatasetUpdate) -> dict[str, Any]:
+    snapshot, decision = update.snapshot, update.decision
+    event = state.last_event(snapshot.folder)
     run = event["run"] if event else None
     rows: list[Row] = [
         row for row in state.rows if row["run"] == run and row["metric"] == row["ranked_by"]
     ]
     ranked = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: row["rank"])
     return {
-        "dataset": survey.config.dataset,
-        "revision": survey.target.revision,
-        "metric": survey.config.metric,
+        "dataset": snapshot.config.dataset,
+        "revision": snapshot.target.revision,
+        "metric": snapshot.config.metric,
         "last_update": event.get("time") if event else None,
         "pool": [
             {
@@ -67,5 +67,5 @@ def _dataset(state: State, work: Work) -> dict[str, Any]:
         "without_score": {row["model"]: row["reason"] for row in rows if row["status"] != "ok"},
         "changed": [candidate.model_id for candidate in decision.changed],
         "new": [candidate.model_id for candidate in decision.new],
-        "next_update_measures": [candidate.model_id for candidate in work.measure],
+        "next_update_measures": [candidate.model_id for candidate in update.measure],
     }

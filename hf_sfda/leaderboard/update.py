@@ -1,8 +1,7 @@
-"""One update: measure what is new or changed, rank the whole pool, commit once.
+"""Update a leaderboard: measure new and changed candidates, rank the whole pool, make one commit.
 
-Right whatever happens: a crash before the commit leaves the repository as it was (and the features
-in the local store); the commit is pinned to the commit that was read, and whoever loses a race
-merges what it measured with what the winner wrote.
+A crash before the commit leaves the repository unchanged; the features stay in the local store. If
+somebody else commits first, the update reads the new state, adds its measurements and tries again.
 """
 
 from __future__ import annotations
@@ -17,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.errors import PublishError, TargetError
 from hf_sfda.foreign import bounded
 from hf_sfda.hub import cached_model, hub_api
-from hf_sfda.leaderboard.compose import compose, decide_on
-from hf_sfda.leaderboard.decide import Decision, Standing, afford
+from hf_sfda.leaderboard.decide import Decision, PublishedStatus, within_budget
 from hf_sfda.leaderboard.record import dump_failure, dump_scored, record_path
+from hf_sfda.leaderboard.settings import Budget
+from hf_sfda.leaderboard.snapshot import DatasetSnapshot, check_hub_target, take_snapshot
 from hf_sfda.leaderboard.state import State, read_state
-from hf_sfda.leaderboard.survey import Survey, check_hub_target, make_survey
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.leaderboard.update_commit import build_commit, decide_for
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Account, Repo, who_am_i
 from hf_sfda.publish.commit import MovedError
-from hf_sfda.publish.results_dataset import check_target
+from hf_sfda.publish.results_dataset import check_results_repo
 from hf_sfda.types import Candidate
 
 if TYPE_CHECKING:
@@ -41,70 +41,79 @@ _LONGEST_PAUSE = 5.0  # seconds
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """What is to be done on one dataset."""
+class DatasetUpdate:
+    """The part of an update that concerns one dataset.
 
-    survey: Survey
+    Attributes:
+        snapshot: The dataset's current samples and candidates.
+        decision: What to do with the candidates.
+        measure: The candidates that this update measures: the pending ones within the budget.
+    """
+
+    snapshot: DatasetSnapshot
     decision: Decision
     measure: tuple[Candidate, ...]
 
     @property
     def later(self) -> int:
-        """How many wait for the next update."""
+        """Number of pending candidates that wait for the next update."""
         return len(self.decision.pending) - len(self.measure)
 
 
 @dataclass(frozen=True, eq=False)
 class UpdateStep:
-    """All datasets of a leaderboard, in one commit.
+    """Measure candidates on all datasets of a leaderboard, then make one commit.
 
     Attributes:
-        state: What the plan was made on.
-        works: One a dataset that can be measured.
+        state: The state of the leaderboard that the plan was made on.
+        updates: One update per dataset with changes.
+        token: Hub token with write access.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress of the measurements.
     """
 
     state: State
-    works: tuple[Work, ...]
+    updates: tuple[DatasetUpdate, ...]
     token: str | None = field(default=None, repr=False)
     store: FeatureStore | None = None
     progress: Progress | None = None
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """Not known before the models have run."""
+        """Always empty: the files are unknown until the models have run."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
-        n = sum(len(work.measure) for work in self.works)
+        """The repository and the number of candidates, as one line of a plan."""
+        n = sum(len(update.measure) for update in self.updates)
         candidates = "1 candidate" if n == 1 else f"{n} candidates"
         return f"{self.state.repo}: measure {candidates}, then one commit to main"
 
     def diff(self) -> str:
-        """Who comes, who changes, who leaves."""
+        """The models that the update adds, measures again or removes."""
         lines: list[str] = []
-        for work in self.works:
-            lines += _lines(work, self.state.published(work.survey.folder))
+        for update in self.updates:
+            lines += _lines(update, self.state.published(update.snapshot.folder))
         return "\n".join(lines) + "\n"
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Measure, rank and commit.
 
         Raises:
-            PublishError: The Hub refuses or fails, or others write without end.
+            PublishError: The Hub refuses or fails, or others committed first in every attempt.
         """
         fresh: dict[str, bytes] = {}
-        for work in self.works:
-            fresh |= _measure(work, self.token, self.store, self.progress)
-        state, surveys = self.state, [work.survey for work in self.works]
+        for update in self.updates:
+            fresh |= _measure(update, self.token, self.store, self.progress)
+        state, snapshots = self.state, [update.snapshot for update in self.updates]
         for attempt in range(_TRIES):
-            commit = compose(api, state, surveys, fresh)
+            commit = build_commit(api, state, snapshots, fresh)
             if commit is None:
-                return Done(f"{state.repo}: nothing is left to write", state.repo.url)
+                return StepResult(f"{state.repo}: nothing is left to write", state.repo.url)
             try:
-                return commit.carry_out(api)
+                return commit.execute(api)
             except MovedError:
-                # Writers must not stay in step with each other.
+                # A random pause, so that concurrent writers do not collide again.
                 time.sleep(random.uniform(0, min(0.1 * 2**attempt, _LONGEST_PAUSE)))
                 state = read_state(api, state.repo)
                 if state.settings != self.state.settings:
@@ -112,10 +121,11 @@ class UpdateStep:
                         f"leaderboard.yaml of {state.repo.id} was changed during this update. "
                         "Nothing was written; run the same command again (features are reused)."
                     ) from None
-                # The winner may know of models that came after our scan.
+                # The other writer may have added models that did not exist at our scan.
                 me = who_am_i(api)
-                surveys = [
-                    make_survey(api, me, state, survey.config, self.token) for survey in surveys
+                snapshots = [
+                    take_snapshot(api, me, state, snapshot.config, self.token)
+                    for snapshot in snapshots
                 ]
         raise PublishError(
             f"{state.repo} changed {_TRIES} times while this update was about to be written. "
@@ -130,110 +140,117 @@ def plan_update(
     store: FeatureStore | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Find out what an update has to do; measures and writes nothing.
+    """Plan an update; measure and write nothing.
 
     Args:
         repo_id: The results dataset with the ``leaderboard.yaml``.
         token: Hub token with write access.
-        store: Where features are kept.
-        progress: Listens to the stages, later.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress when the plan is executed.
 
     Raises:
-        PublishError: There is no leaderboard, it may not be written, or the Hub is ill.
-        ConfigError: ``leaderboard.yaml`` is not in order.
-        TargetError: None of the datasets can be had.
+        PublishError: There is no leaderboard, the token may not write, or a request fails.
+        ConfigError: ``leaderboard.yaml`` is invalid.
+        TargetError: None of the datasets can be loaded.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise PublishError("An update is one process; run it without a launcher.")
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
-    check_target(api, me, repo)
+    check_results_repo(api, me, repo)
     state = read_state(api, repo)
-    works, warnings = survey_all(api, me, state, token)
-    doing = tuple(
-        work
-        for work in works
-        if work.measure or work.decision.standings != state.published(work.survey.folder)
+    updates, warnings = plan_datasets(api, me, state, token)
+    needed = tuple(
+        update
+        for update in updates
+        if update.measure or update.decision.statuses != state.published(update.snapshot.folder)
     )
-    settled = tuple(
-        f"{work.survey.config.dataset} is up to date ({len(work.decision.pool)} models"
-        + (f", {work.later} over the budget)" if work.later else ")")
-        for work in works
-        if work not in doing
+    up_to_date = tuple(
+        f"{update.snapshot.config.dataset} is up to date ({len(update.decision.pool)} models"
+        + (f", {update.later} over the budget)" if update.later else ")")
+        for update in updates
+        if update not in needed
     )
-    steps = (UpdateStep(state, doing, token, store, progress),) if doing else ()
-    return Plan(None, me.name, steps, settled, tuple(warnings), f"Update leaderboard {repo_id}")
+    steps = (UpdateStep(state, needed, token, store, progress),) if needed else ()
+    return Plan(None, me.name, steps, up_to_date, tuple(warnings), f"Update leaderboard {repo_id}")
 
 
-def survey_all(
+def plan_datasets(
     api: HfApi, me: Account, state: State, token: str | None
-) -> tuple[list[Work], list[str]]:
-    """The work on every dataset, and a warning for each that cannot be had today.
+) -> tuple[list[DatasetUpdate], list[str]]:
+    """Plan the update of every dataset, within the budget.
+
+    Returns:
+        The updates, and a warning for each dataset that cannot be loaded.
 
     Raises:
-        TargetError: None can be had.
+        TargetError: None of the datasets can be loaded.
     """
     from hf_sfda.pipeline import check_metrics
 
-    works: list[Work] = []
+    updates: list[DatasetUpdate] = []
     warnings: list[str] = []
-    budget = rest = state.settings.budget
-    empty = False
+    budget: Budget | None = state.settings.budget
     for config in state.settings.targets:
         check_metrics(config)
         try:
-            survey = make_survey(api, me, state, config, token)
+            snapshot = take_snapshot(api, me, state, config, token)
         except TargetError as error:
             if len(state.settings.targets) == 1:
                 raise
             warnings.append(f"{config.dataset} is left as it is: {error}")
             continue
-        check_hub_target(survey.target)
-        decision = decide_on(state, survey, state.known)
+        check_hub_target(snapshot.target)
+        decision = decide_for(state, snapshot, state.measurements)
         measure: tuple[Candidate, ...] = ()
-        if not empty:
-            measure, left = afford(decision.pending, rest)
-            rest, empty = left or budget, left is None
-        works.append(Work(survey, decision, measure))
-    if not works:
+        if budget is not None:
+            measure, budget = within_budget(decision.pending, budget)
+        updates.append(DatasetUpdate(snapshot, decision, measure))
+    if not updates:
         raise TargetError(bounded(" ".join(warnings)))
-    return works, warnings
+    return updates, warnings
 
 
 def _measure(
-    work: Work, token: str | None, store: FeatureStore | None, progress: Progress | None
+    update: DatasetUpdate, token: str | None, store: FeatureStore | None, progress: Progress | None
 ) -> dict[str, bytes]:
-    """Run the candidates; path -> content of a record each."""
+    """Measure the candidates of one dataset; return the records as path -> content."""
     from hf_sfda.pipeline import measure
 
-    if not work.measure:
+    if not update.measure:
         return {}
-    survey = work.survey
+    snapshot = update.snapshot
     scored, failed = measure(
-        work.measure, survey.target, survey.config, store=store, token=token, progress=progress
+        update.measure,
+        snapshot.target,
+        snapshot.config,
+        store=store,
+        token=token,
+        progress=progress,
     )
     records: dict[str, bytes] = {}
-    for one in scored:
-        path = record_path(
-            survey.folder, one.candidate.model_id, str(one.candidate.revision), ok=True
-        )
-        records[path] = dump_scored(one)
-    candidates = {candidate.model_id: candidate for candidate in work.measure}
+    for model in scored:
+        candidate = model.candidate
+        path = record_path(snapshot.folder, candidate.model_id, str(candidate.revision), ok=True)
+        records[path] = dump_scored(model)
+    candidates = {candidate.model_id: candidate for candidate in update.measure}
     for row in failed:
         if cached_model(candidates[row.model_id]) is None:
-            # Its files never arrived: that says nothing about the checkpoint.
+            # The download failed, so the checkpoint itself may work: do not record a failure.
             logger.warning("%s is left for the next update: %s", row.model_id, row.reason)
             continue
-        path = record_path(survey.folder, row.model_id, str(row.revision), ok=False)
+        path = record_path(snapshot.folder, row.model_id, str(row.revision), ok=False)
         records[path] = dump_failure(row)
     return records
 
 
-def _lines(work: Work, published: frozenset[Standing]) -> list[str]:
-    decision, before = work.decision, {model: sha for model, sha, _ in published}
-    names = {candidate.model_id for candidate in work.measure}
-    lines = [f"{work.survey.config.dataset}: {len(decision.pool)} measured, {work.later} for later"]
+def _lines(update: DatasetUpdate, published: frozenset[PublishedStatus]) -> list[str]:
+    """The diff of one dataset: a line with ``+`` or ``-`` for each model that changes."""
+    decision, before = update.decision, {model: sha for model, sha, _ in published}
+    names = {candidate.model_id for candidate in update.measure}
+    dataset = update.snapshot.config.dataset
+    lines = [f"{dataset}: {len(decision.pool)} measured, {update.later} for later"]
     lines += [f"+ {c.model_id} @ {_short(c.revision)}" for c in decision.new if c.model_id in names]
     for candidate in decision.changed:
         if candidate.model_id in names:
@@ -241,16 +258,17 @@ def _lines(work: Work, published: frozenset[Standing]) -> list[str]:
             lines.append(
                 f"+ {candidate.model_id} @ {_short(candidate.revision)} (was {_short(old)})"
             )
-    stay = {model for model, _, _ in decision.standings} | names
-    standings = published - decision.standings
+    remaining = {model for model, _, _ in decision.statuses} | names
+    outdated = published - decision.statuses
     lines += [
         f"- {candidate.model_id}: {candidate.skip}"
-        for candidate in decision.out
+        for candidate in decision.excluded
         if (candidate.model_id, candidate.revision, candidate.status) not in published
     ]
-    lines += [f"- {model}" for model, _, _ in sorted(standings, key=str) if model not in stay]
-    back = {one.model for one in decision.pool} - {m for m, _, s in published if s == "ok"}
-    lines += [f"+ {model} (measured before)" for model in sorted(back) if published]
+    lines += [f"- {model}" for model, _, _ in sorted(outdated, key=str) if model not in remaining]
+    published_models = {model for model, _, status in published if status == "ok"}
+    restored = {m.model for m in decision.pool} - published_models
+    lines += [f"+ {model} (measured before)" for model in sorted(restored) if published]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A webhook of the Hub that starts an update when what the leaderboard measures changes."""
+"""The Hub webhook that starts an update when a dataset or a model of the leaderboard changes."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import hub_api, keep_secret, read
+from hf_sfda.hub import hub_api, keep_secret, retry_read
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.settings import Settings
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Repo, hub_errors, hub_url, who_am_i
-from hf_sfda.publish.results_dataset import check_target
+from hf_sfda.publish.results_dataset import check_results_repo
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, WebhookInfo
 
 SECRET_VARIABLE = "WEBHOOK_SECRET"
-"""Environment variable with the secret; huggingface_hub's ``WebhooksServer`` reads the same."""
+"""Environment variable with the secret; ``WebhooksServer`` of huggingface_hub uses the same one."""
 
 _KINDS = ("user", "org", "model", "dataset")
 
 Watched = tuple[str, str]
-"""(kind, name)."""
+"""(kind, name) of a repository or an account that a webhook watches."""
 
 
 @dataclass(frozen=True)
 class WebhookStep:
-    """One webhook, whatever there was before.
+    """Create or change the webhook, and delete the webhooks that it replaces.
 
     Attributes:
-        job: What it starts; not used where ``url`` is given.
-        watched: What it watches.
-        url: An address of one's own that receives it instead.
-        keep: Id of a webhook that does the right thing, maybe for other repositories.
-        remove: Ids of those that are replaced.
-        before: What the one that is kept watches now.
-        secret: Proves to ``url`` that the Hub is calling.
+        job: The Job that the webhook starts; not used if ``url`` is set.
+        watched: The repositories and accounts to watch.
+        url: The user's own server, which the webhook calls instead of starting a Job.
+        keep: Id of the existing webhook that has the same action, if there is one.
+        remove: Ids of the webhooks to delete.
+        before: What ``keep`` watches now.
+        secret: The secret that the Hub sends to ``url``.
     """
 
     job: UpdateJob
@@ -53,17 +53,17 @@ class WebhookStep:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None."""
+        """Always empty: a webhook changes no files."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
-        does = f"calls {self.url}" if self.url else "starts an update as a Job"
-        return f"webhook {self.keep}, which {does}" if self.keep else f"a webhook that {does}"
+        """The webhook and its action, as one line of a plan."""
+        action = f"calls {self.url}" if self.url else "starts an update as a Job"
+        return f"webhook {self.keep}, which {action}" if self.keep else f"a webhook that {action}"
 
     def diff(self) -> str:
-        """What changes, line by line."""
-        lines = [f"- webhook {one}\n" for one in self.remove]
+        """The removed webhooks, the new Job and what is watched, as lines with ``-`` and ``+``."""
+        lines = [f"- webhook {hook_id}\n" for hook_id in self.remove]
         if self.keep is None and self.url is None:
             lines.append(self.job.describe())
             lines.append("+ (run once now: the Hub's webhooks repeat a Job that has run)\n")
@@ -71,8 +71,8 @@ class WebhookStep:
         lines += [f"+ watches {k} {n}\n" for k, n in self.watched if (k, n) not in self.before]
         return "".join(lines)
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Make or change the webhook, then remove what it replaces.
+    def execute(self, api: HfApi) -> StepResult:
+        """Create or change the webhook, then delete the webhooks that it replaces.
 
         Raises:
             PublishError: The Hub refuses or fails.
@@ -87,7 +87,7 @@ class WebhookStep:
                 )
             else:
                 job = api.run_job(**self.job.options())
-                # A Job's secrets are not copied to the webhook that repeats it.
+                # The Hub does not copy a Job's secrets to its webhook, so pass them again.
                 hook = api.create_webhook(
                     job_id=job.id,
                     watched=watched,
@@ -96,7 +96,7 @@ class WebhookStep:
                 )
             for old in self.remove:
                 api.delete_webhook(old)
-        return Done(f"webhook {hook.id}", f"{hub_url()}/settings/webhooks")
+        return StepResult(f"webhook {hook.id}", f"{hub_url()}/settings/webhooks")
 
 
 def plan_webhook(
@@ -109,60 +109,66 @@ def plan_webhook(
     token: str | None = None,
     **options: str | None,
 ) -> Plan:
-    """Find out what setting up the webhook will change; writes nothing.
+    """Plan the webhook of a leaderboard; write nothing.
 
-    The datasets and the named models of ``leaderboard.yaml`` are watched. An update that finds
-    nothing new commits nothing, so that a watched owner of the leaderboard itself starts no loop.
+    The webhook watches the datasets and the named models of ``leaderboard.yaml``. If it also
+    watches the leaderboard's owner, each commit of an update starts another update. This does not
+    loop, because an update without changes makes no commit.
 
     Args:
         repo_id: The leaderboard.
         watch: More to watch: ``org:NAME``, ``user:NAME``, ``model:ID``, ``dataset:ID``.
-        url: Call this instead of starting a Job; the secret comes from ``WEBHOOK_SECRET``.
-        renew: Make it again, with today's token or secret.
-        requirement: What the Job installs from an index; by default the copy in the leaderboard.
+        url: Call this address instead of starting a Job. The secret is the value of the environment
+            variable ``WEBHOOK_SECRET``.
+        renew: Replace the webhook even if it is unchanged, to give it the current token or secret.
+        requirement: pip requirement that the Job installs; by default the copy in the leaderboard.
         token: Hub token with write access. The Job gets it as a secret.
         **options: ``flavor`` and ``timeout`` of the Job.
 
     Raises:
-        PublishError: No leaderboard, no permission, an option that is not allowed.
+        PublishError: There is no leaderboard, the token may not write, or an option is not allowed.
     """
     api = hub_api(token)
     me = who_am_i(api)
     repo = Repo(repo_id, "dataset")
-    check_target(api, me, repo)
+    check_results_repo(api, me, repo)
     state = read_state(api, repo)
-    # A receiver of one's own starts no Job, and nothing is installed.
+    # With a URL the webhook starts no Job, so nothing is installed.
     install = requirement or ("hf-sfda" if url else find_copy(api, repo, state.paths, state.head))
     job = make_job(install, repo, token, options)
     watched = watched_by(state.settings, watch)
     secret = _secret(url)
     with hub_errors("Cannot list the webhooks"):
-        hooks = read(api.list_webhooks)
-    found = sorted((hook for hook in hooks if _is_ours(hook, job, url)), key=lambda hook: hook.id)
-    right = next((hook for hook in found if not hook.disabled and _does(hook, job, url)), None)
-    keep = None if renew else right
+        hooks = retry_read(api.list_webhooks)
+    ours = sorted((hook for hook in hooks if _is_ours(hook, job, url)), key=lambda hook: hook.id)
+    same = next((h for h in ours if not h.disabled and _has_same_action(h, job, url)), None)
+    keep = None if renew else same
     before = tuple(sorted((item.type, item.name) for item in keep.watched)) if keep else ()
     step = WebhookStep(
         job=job,
         watched=watched,
         url=url,
         keep=keep.id if keep else None,
-        remove=tuple(hook.id for hook in found if keep is None or hook.id != keep.id),
+        remove=tuple(hook.id for hook in ours if keep is None or hook.id != keep.id),
         before=before,
         secret=secret,
     )
     title = f"Set up a webhook for leaderboard {repo_id}"
     if keep is not None and before == watched and not step.remove:
-        settled = f"webhook {keep.id} watches all of it already"
-        return Plan(None, me.name, (), (settled,), title=title)
+        up_to_date = f"webhook {keep.id} watches all of it already"
+        return Plan(None, me.name, (), (up_to_date,), title=title)
     return Plan(None, me.name, (step,), title=title)
 
 
 def watched_by(settings: Settings, more: Sequence[str] = ()) -> tuple[Watched, ...]:
-    """What a leaderboard depends on.
+    """The datasets and models of a leaderboard's settings, and what the user adds.
+
+    Args:
+        settings: The leaderboard's settings.
+        more: Texts of the form ``kind:name``.
 
     Raises:
-        PublishError: One of ``more`` is not ``kind:name``.
+        PublishError: An item of ``more`` does not have this form.
     """
     watched = {("dataset", config.dataset.split(":")[0]) for config in settings.targets}
     watched |= {("model", model.split("@")[0]) for model in settings.models}
@@ -201,5 +207,5 @@ def _is_ours(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
     return updates or (spec.labels or {}).get(LABEL) == job.label
 
 
-def _does(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
+def _has_same_action(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
     return url is not None or (hook.job is not None and job.is_like(hook.job))

@@ -1,4 +1,4 @@
-"""A GitHub Actions workflow, for those who would rather not use Hub Jobs."""
+"""A GitHub Actions workflow that updates a leaderboard, as an alternative to Hub Jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hf_sfda.files import write_atomically
 from hf_sfda.leaderboard.package import CLIENT, find_copy
 from hf_sfda.leaderboard.schedule import check_schedule, cron_of
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import Done, FileChange, Plan
+from hf_sfda.publish import FileChange, Plan, StepResult
 from hf_sfda.publish.access import Repo, hub_url, who_am_i
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.changes import diff_of
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _UNFIT = re.compile(r'["$`\\\x00-\x1f]|: | #')
-"""What YAML or the shell would not take as it is in the line that installs a requirement."""
+"""Characters that YAML or the shell would interpret in the line that installs a requirement."""
 
 _OURS = "# Written by hf-sfda"
 
 
 @dataclass(frozen=True)
 class WorkflowStep:
-    """One file on this machine.
+    """Write the workflow to a file on this machine.
 
     Attributes:
-        path: Where it goes.
-        file: Before and after.
+        path: Path of the file.
+        file: Its content before and after.
     """
 
     path: Path
@@ -40,29 +40,29 @@ class WorkflowStep:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """The workflow."""
+        """The workflow file."""
         return (self.file,)
 
     def where(self) -> str:
-        """For a plan."""
+        """The path, as one line of a plan."""
         return f"the local file {self.path}"
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """The change as a unified diff."""
         return diff_of(self.files)
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Write it.
+    def execute(self, api: HfApi) -> StepResult:
+        """Write the file.
 
         Raises:
-            PublishError: The folder cannot be written.
+            PublishError: The file cannot be written.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, self.file.after or b"")
         except OSError as error:
             raise PublishError(f"Cannot write {self.path}: {error.strerror}.") from error
-        return Done(f"wrote {self.path}; add the secret HF_TOKEN on GitHub", str(self.path))
+        return StepResult(f"wrote {self.path}; add the secret HF_TOKEN on GitHub", str(self.path))
 
 
 def plan_workflow(
@@ -73,19 +73,19 @@ def plan_workflow(
     requirement: str | None = None,
     token: str | None = None,
 ) -> Plan:
-    """Find out what writing the workflow will change.
+    """Plan the workflow file; write nothing.
 
     Args:
         repo_id: The leaderboard.
-        path: Of the workflow, by custom ``.github/workflows/leaderboard.yaml``.
-        every: As for a scheduled Job.
-        requirement: What the workflow installs from an index; by default the copy in the
+        path: Path of the workflow, usually ``.github/workflows/leaderboard.yaml``.
+        every: The schedule, as for a scheduled Job.
+        requirement: pip requirement that the workflow installs; by default the copy in the
             leaderboard.
-        token: Says who asks; it is not written anywhere.
+        token: Hub token to read the leaderboard with. It is not written to the file.
 
     Raises:
-        PublishError: The file there is somebody else's, the schedule is none, or there is no such
-            leaderboard.
+        PublishError: hf-sfda did not write the existing file, the schedule or the requirement is
+            invalid, or there is no such leaderboard.
     """
     from hf_sfda.hub import hub_api
 

@@ -1,11 +1,11 @@
-"""Results to the Hub: a plan first, then exactly that.
+"""Publish a run on the Hub: make a plan, show it, then execute exactly this plan.
 
-Importing this loads nothing heavy.
+Importing this package loads no heavy library.
 """
 
 from __future__ import annotations
 
-from hf_sfda.publish.changes import Done, FileChange
-from hf_sfda.publish.plan import Plan, carry_out, plan_publication
+from hf_sfda.publish.changes import FileChange, StepResult
+from hf_sfda.publish.plan import Plan, execute, plan_publication
 
-__all__ = ["Done", "FileChange", "Plan", "carry_out", "plan_publication"]
+__all__ = ["FileChange", "Plan", "StepResult", "execute", "plan_publication"]

@@ -1,4 +1,4 @@
-"""Who we are on the Hub, and what a repository holds right now."""
+"""The account behind the token, its rights, and the files of a repository at a commit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError, SfdaError
-from hf_sfda.hub import explain, explain_answer, read
+from hf_sfda.hub import explain, explain_answer, retry_read
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
 def hub_url() -> str:
-    """The Hub we talk to."""
+    """The address of the Hub."""
     from huggingface_hub import constants
 
     return constants.ENDPOINT
@@ -25,7 +25,7 @@ def hub_url() -> str:
 
 @dataclass(frozen=True)
 class Repo:
-    """A repository's name; ``kind`` is ``"model"``, ``"dataset"`` or ``"space"``."""
+    """A repository's id and kind: ``"model"``, ``"dataset"`` or ``"space"``."""
 
     id: str
     kind: str = "model"
@@ -35,12 +35,12 @@ class Repo:
 
     @property
     def namespace(self) -> str:
-        """The user or organisation it belongs to."""
+        """The user or organisation that owns the repository."""
         return self.id.split("/")[0]
 
     @property
     def url(self) -> str:
-        """Its page."""
+        """The address of its page on the Hub."""
         prefix = "" if self.kind == "model" else f"{self.kind}s/"
         return f"{hub_url()}/{prefix}{self.id}"
 
@@ -51,8 +51,8 @@ class Account:
 
     Attributes:
         name: User name.
-        namespaces: The user and the organisations it is in.
-        read_only: Whether the token says of itself that it cannot write.
+        namespaces: The user's name and the names of their organisations.
+        read_only: Whether the token's role is ``read``.
     """
 
     name: str
@@ -60,22 +60,26 @@ class Account:
     read_only: bool
 
     def owns(self, repo: Repo) -> bool:
-        """Whether the repository belongs to the user or to an organisation of theirs."""
+        """Whether the user or one of their organisations owns the repository."""
         return repo.namespace in self.namespaces
 
 
 @contextmanager
 def hub_errors(doing: str) -> Iterator[None]:
-    """Turn whatever the client raises into one sentence that begins with ``doing``."""
+    """Convert every exception of the client to a :class:`PublishError` of one sentence.
+
+    Args:
+        doing: How the sentence begins, for example ``"Cannot read dataset me/results"``.
+    """
     try:
         yield
     except SfdaError:
         raise
     except JSONDecodeError as error:
         raise PublishError(f"{doing}: {explain_answer(error)}.") from error
-    except ValueError as error:  # the Hub's verdict on a card's metadata spans several lines
-        said = explain(error) if hasattr(error, "response") else " ".join(str(error).split())
-        raise PublishError(f"{doing}: {said.rstrip('.')}.") from error
+    except ValueError as error:  # the Hub's errors about a card's metadata span several lines
+        reason = explain(error) if hasattr(error, "response") else " ".join(str(error).split())
+        raise PublishError(f"{doing}: {reason.rstrip('.')}.") from error
     except Exception as error:  # transport, HTTP and OS errors of three libraries
         raise PublishError(f"{doing}: {explain_answer(error)}.") from error
 
@@ -90,7 +94,7 @@ def who_am_i(api: HfApi) -> Account:
 
     try:
         with hub_errors("Cannot publish"):
-            facts = read(api.whoami)
+            facts = retry_read(api.whoami)
     except PublishError as error:
         if isinstance(error.__cause__, LocalTokenNotFoundError):
             raise PublishError(
@@ -109,10 +113,16 @@ def who_am_i(api: HfApi) -> Account:
 
 
 def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
-    """See that the token may change a repository, before anything is planned on it.
+    """Check that the token may write to a repository, before a change is planned there.
+
+    Args:
+        api: The Hub client.
+        me: The account behind the token.
+        repo: The repository to write to.
+        exists: Whether the repository exists; if not, only the token's role is checked.
 
     Raises:
-        PublishError: It may not.
+        PublishError: The token may not write there.
     """
     if me.read_only:
         raise PublishError(
@@ -121,20 +131,22 @@ def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
         )
     if exists:
         with hub_errors(f"Cannot write to {repo}"):
-            read(api.auth_check, repo.id, repo_type=repo.kind, write=True)
+            retry_read(api.auth_check, repo.id, repo_type=repo.kind, write=True)
 
 
 def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
-    """The commit a branch points at, or ``None`` if there is no such repository.
+    """The commit of a branch, or ``None`` if the repository does not exist.
 
     Raises:
-        PublishError: It is gated, disabled, or the Hub cannot be asked.
+        PublishError: The repository is gated or disabled, or the request fails.
     """
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     with hub_errors(f"Cannot read {repo}"):
         try:
-            return str(read(api.repo_info, repo.id, repo_type=repo.kind, revision=revision).sha)
+            return str(
+                retry_read(api.repo_info, repo.id, repo_type=repo.kind, revision=revision).sha
+            )
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
@@ -142,13 +154,13 @@ def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
 
 
 def read_file(api: HfApi, repo: Repo, path: str, sha: str) -> bytes | None:
-    """A file's content at a commit, or ``None`` if it is not there."""
+    """The content of a file at a commit, or ``None`` if the file does not exist."""
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     with hub_errors(f"Cannot read {path} of {repo}"):
         try:
-            # Errors while downloading make the client fall back on what it has; the commit is
-            # pinned, so that is the same content.
+            # If the download fails, the client returns the cached file. That is the same content,
+            # because the commit is pinned.
             local = api.hf_hub_download(repo.id, path, repo_type=repo.kind, revision=sha)
         except RemoteEntryNotFoundError:
             return None
@@ -156,6 +168,6 @@ def read_file(api: HfApi, repo: Repo, path: str, sha: str) -> bytes | None:
 
 
 def list_files(api: HfApi, repo: Repo, sha: str) -> list[str]:
-    """All paths at a commit."""
+    """The paths of all files at a commit, sorted."""
     with hub_errors(f"Cannot list {repo}"):
         return sorted(api.list_repo_files(repo.id, repo_type=repo.kind, revision=sha))

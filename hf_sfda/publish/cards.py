@@ -1,4 +1,4 @@
-"""The Jinja templates of every text we write on the Hub, and how numbers look in them."""
+"""Render the Jinja templates of all texts that we write on the Hub."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ SUFFIX = ".jinja"
 
 
 def cards_directory() -> Path:
-    """Where the templates lie: inside the installed package, or beside it in a checkout."""
+    """The folder of the templates: inside the installed package, or beside it in a checkout."""
     package = Path(hf_sfda.__file__).parent
     installed, checkout = package / "_cards", package.parent / "cards"
     return installed if installed.is_dir() else checkout
 
 
 def card_names() -> list[str]:
-    """The templates there are."""
+    """The names of all templates, sorted."""
     files = cards_directory().glob(f"*{SUFFIX}")
     return sorted(path.name.removesuffix(SUFFIX).removesuffix(".md") for path in files)
 
 
 def template_file(name: str) -> str:
-    """The file of a template; those that are no Markdown carry their suffix in their name."""
+    """The file name of a template; a name without a suffix is a Markdown template."""
     return f"{name}{SUFFIX}" if "." in name else f"{name}.md{SUFFIX}"
 
 
 def render_card(name: str, **values: Any) -> str:
-    """A card's text, without secrets, with one line break at the end.
+    """Render a template; mask secrets and end the text with one line break.
 
     Args:
         name: One of :func:`card_names`.
-        **values: What the template names; a missing one is an error.
+        **values: The template's variables; a missing one raises ``UndefinedError``.
     """
     template = _environment().get_template(template_file(name))
     return redact(template.render(**values)).rstrip("\n") + "\n"
@@ -70,7 +70,7 @@ def _environment() -> Environment:
 
 
 def cell(value: object) -> str:
-    r"""Text from outside as Markdown that is only text: one line; no table, tag or link of its own.
+    r"""Escape text from others for a Markdown table cell: one line, no markup of its own.
 
     Example:
         >>> cell("a|b <!-- x -->")

@@ -1,4 +1,4 @@
-"""What will become of a file, and how that is shown."""
+"""Changes of files, their diffs, and the result of a step."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ class FileChange:
     """A file of a repository before and after.
 
     Attributes:
-        path: In the repository.
-        before: Its content; ``None`` if it is new.
-        after: Its content then; ``None`` if it goes.
-        shown: What to show of its content then, where that is no text or says nothing.
-        shown_before: The same for its content now.
+        path: Path in the repository.
+        before: The content now; ``None`` if the file is new.
+        after: The content after the change; ``None`` if the file is deleted.
+        preview: Lines that the diff shows in place of ``after``, for a binary file.
+        preview_before: Lines that the diff shows in place of ``before``.
     """
 
     path: str
     before: bytes | None
     after: bytes | None
-    shown: tuple[str, ...] | None = None
-    shown_before: tuple[str, ...] | None = None
+    preview: tuple[str, ...] | None = None
+    preview_before: tuple[str, ...] | None = None
 
     @property
     def verb(self) -> str:
@@ -32,12 +32,12 @@ class FileChange:
         return "changed" if self.after is not None else "deleted"
 
     def diff(self) -> str:
-        """A unified diff."""
+        """The change as a unified diff; previews take the place of binary content."""
         old, new = _lines(self.before), _lines(self.after)
-        if self.shown is not None:
-            new = list(self.shown)
-        if self.shown_before is not None:
-            old = list(self.shown_before)
+        if self.preview is not None:
+            new = list(self.preview)
+        if self.preview_before is not None:
+            old = list(self.preview_before)
         before = "/dev/null" if self.before is None else f"a/{self.path}"
         after = "/dev/null" if self.after is None else f"b/{self.path}"
         lines = difflib.unified_diff(old, new, before, after, lineterm="")
@@ -45,7 +45,7 @@ class FileChange:
 
 
 def diff_of(files: tuple[FileChange, ...]) -> str:
-    """The diffs of several files."""
+    """The unified diffs of several files, joined."""
     return "\n".join(file.diff() for file in files)
 
 
@@ -59,15 +59,19 @@ def _lines(content: bytes | None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Done:
-    """One step that was carried out.
+class StepResult:
+    """The result of one executed step.
 
     Attributes:
-        what: In words.
-        url: Where to look at it.
-        commit: Sha of the commit, if it is one.
+        description: What was done, in words.
+        url: The page that shows it.
+        commit: Sha of the commit, if the step made one.
     """
 
-    what: str
+    description: str
     url: str
     commit: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The result as a JSON document."""
+        return {"what": self.description, "url": self.url, "commit": self.commit}

@@ -1,4 +1,4 @@
-"""A collection of the best models of a run, in order, beside whatever else its owner put there."""
+"""A Hub collection of the best models of a run. Other items of the collection stay."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write
-from hf_sfda.publish.boards import make_boards
-from hf_sfda.publish.changes import Done, FileChange
+from hf_sfda.publish.changes import FileChange, StepResult
 from hf_sfda.publish.commit import MovedError
+from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.rows import Run
 from hf_sfda.report import format as text
 
@@ -26,7 +26,7 @@ _LONGEST_NOTE = 500
 
 @dataclass(frozen=True)
 class Item:
-    """A model in the collection, with our note."""
+    """A model in the collection, with the note that we write."""
 
     model: str
     note: str
@@ -34,16 +34,17 @@ class Item:
 
 @dataclass(frozen=True)
 class CollectionUpdate:
-    """What a collection will hold.
+    """A change of a collection.
 
     Attributes:
-        title: Finds it among the owner's.
+        title: The title, which identifies the collection among those of its owner.
         namespace: The owner.
-        slug: Of the collection; ``None`` makes one.
-        wanted: Our models, best first; they come before everything else.
-        before: What it holds now: (model id, or type and id of anything else; note).
-        private: Whether a collection that is made is private.
-        gone: Models that would belong here and are no longer on the Hub.
+        slug: The collection's id; ``None`` creates a collection.
+        wanted: Our models, best first; they come before all other items.
+        before: The items now, each as (name, note). The name is a model id, or the type and the id
+            of another kind of item.
+        private: Whether a new collection is private.
+        gone: Models that would be in ``wanted`` but are no longer on the Hub.
     """
 
     title: str
@@ -56,40 +57,44 @@ class CollectionUpdate:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None: a collection is no repository."""
+        """Always empty, because a collection is not a repository and has no files."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
-        made = "a new collection" if self.slug is None else "collection"
+        """The collection and its owner, as one line of a plan."""
+        kind = "a new collection" if self.slug is None else "collection"
         gone = f" (no longer on the Hub: {', '.join(self.gone)})" if self.gone else ""
-        return f"{made} {self.title!r} of {self.namespace}{gone}"
+        return f"{kind} {self.title!r} of {self.namespace}{gone}"
 
     def after(self) -> list[tuple[str, str | None]]:
-        """What it will hold: the best first; of ours, those that fell out go; others stay."""
+        """The items after the change.
+
+        The wanted models come first. Items that others added stay. Models that we added earlier
+        and that are no longer wanted are removed.
+        """
         best = {item.model for item in self.wanted}
         others = [(i, note) for i, note in self.before if i not in best and not _is_ours(note)]
         return [*((item.model, self._note(item)) for item in self.wanted), *others]
 
     def _note(self, item: Item) -> str:
-        """A note that somebody else wrote stays."""
+        """The note of an item: our note, unless somebody else wrote one, which stays."""
         theirs = dict(self.before).get(item.model)
         return theirs if theirs and not _is_ours(theirs) else item.note
 
     def diff(self) -> str:
-        """Its items before and after."""
+        """The items before and after, as a unified diff."""
 
         def lines(items: list[tuple[str, str | None]]) -> list[str]:
             return [f"{name}  {note or ''}".rstrip() for name, note in items]
 
         name = f"collection {self.title}"
         old, new = lines(list(self.before)), lines(self.after())
-        # All lines are shown: the order is part of what changes.
+        # Show all lines as context, because the order is part of the change.
         diff = difflib.unified_diff(old, new, name, name, lineterm="", n=len(old) + len(new))
         return "\n".join(diff) + "\n"
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Make it so, item by item; what is right already is left alone.
+    def execute(self, api: HfApi) -> StepResult:
+        """Update the collection item by item; do not touch items that are right already.
 
         Raises:
             MovedError: Somebody changed the collection after the plan was made.
@@ -98,18 +103,18 @@ class CollectionUpdate:
         with hub_errors(f"Cannot update collection {self.title!r}"):
             current = self._open(api)
             _add_missing(api, current, self.wanted)
-            _remove_fallen(api, current, self.wanted)
+            _remove_unwanted(api, current, self.wanted)
             _put_in_order(api, current.slug, self.wanted)
-        return Done(f"collection {self.title!r}", current.url)
+        return StepResult(f"collection {self.title!r}", current.url)
 
     def _open(self, api: HfApi) -> Collection:
         if self.slug is None:
-            if find(api, self.namespace, self.title) is not None:
+            if find_slug(api, self.namespace, self.title) is not None:
                 raise self._moved()
             return api.create_collection(
                 self.title, namespace=self.namespace, private=self.private, exists_ok=False
             )
-        current = read(api.get_collection, self.slug)
+        current = retry_read(api.get_collection, self.slug)
         if _contents(current) != self.before:
             raise self._moved()
         return current
@@ -124,10 +129,11 @@ class CollectionUpdate:
 def plan_collection(
     api: HfApi, me: Account, run: Run, title: str, *, namespace: str, top: int, private: bool
 ) -> CollectionUpdate | None:
-    """What the top of a run changes in a collection; ``None`` if nothing.
+    """Plan the collection of the ``top`` best models of a run; ``None`` if it is up to date.
 
     Raises:
-        PublishError: The namespace is not ours, or the run ranked no model of the Hub.
+        PublishError: The title is empty or too long, the namespace is not ours, or the run ranked
+            no model that is on the Hub.
     """
     if not 1 <= len(title) <= _LONGEST_TITLE:
         raise PublishError(
@@ -141,24 +147,24 @@ def plan_collection(
     if not wanted:
         raise PublishError("None of the ranked models is on the Hub: nothing to collect.")
     with hub_errors(f"Cannot read collection {title!r}"):
-        slug = find(api, namespace, title)
-        before = _contents(read(api.get_collection, slug)) if slug else ()
+        slug = find_slug(api, namespace, title)
+        before = _contents(retry_read(api.get_collection, slug)) if slug else ()
     update = CollectionUpdate(title, namespace, slug, wanted, before, private, gone)
     return None if slug and update.after() == list(before) else update
 
 
-def find(api: HfApi, namespace: str, title: str) -> str | None:
-    """The slug of the owner's collection of this title."""
-    found = (c.slug for c in api.list_collections(owner=namespace) if c.title == title)
-    return next(found, None)
+def find_slug(api: HfApi, namespace: str, title: str) -> str | None:
+    """The id of the owner's collection with this title, or ``None``."""
+    slugs = (c.slug for c in api.list_collections(owner=namespace) if c.title == title)
+    return next(slugs, None)
 
 
 def _items(api: HfApi, run: Run, top: int) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """The best models that are still there, and the better ones that are not."""
-    (board,) = make_boards(run.rows)
+    """The best models that are on the Hub, and the models above them that are not."""
+    (leaderboard,) = make_leaderboards(run.rows)
     items: list[Item] = []
     gone: list[str] = []
-    for entry in board.entries:
+    for entry in leaderboard.entries:
         if len(items) == top:
             break
         if entry.row["model_source"] != "hub":
@@ -187,33 +193,34 @@ def _contents(collection: Collection) -> tuple[tuple[str, str | None], ...]:
 
 
 def _name(item: CollectionItem) -> str:
-    """A dataset may have the same id as a model."""
+    """The model id, or type and id of any other item: a dataset may have the id of a model."""
     return item.item_id if item.item_type == "model" else f"{item.item_type} {item.item_id}"
 
 
 def _add_missing(api: HfApi, current: Collection, wanted: tuple[Item, ...]) -> None:
-    there = {_name(item): item for item in current.items}
+    existing_items = {_name(item): item for item in current.items}
     for item in wanted:
-        known = there.get(item.model)
-        if known is None:
+        existing = existing_items.get(item.model)
+        if existing is None:
             api.add_collection_item(
                 current.slug, item.model, "model", note=item.note, exists_ok=True
             )
-        elif known.note != item.note and (not known.note or _is_ours(known.note)):
-            api.update_collection_item(current.slug, known.item_object_id, note=item.note)
+        elif existing.note != item.note and (not existing.note or _is_ours(existing.note)):
+            api.update_collection_item(current.slug, existing.item_object_id, note=item.note)
 
 
-def _remove_fallen(api: HfApi, current: Collection, wanted: tuple[Item, ...]) -> None:
-    kept = {item.model for item in wanted}
+def _remove_unwanted(api: HfApi, current: Collection, wanted: tuple[Item, ...]) -> None:
+    """Remove the models that we added earlier and that are no longer wanted."""
+    models = {item.model for item in wanted}
     for item in current.items:
-        if _name(item) not in kept and _is_ours(item.note):
+        if _name(item) not in models and _is_ours(item.note):
             api.delete_collection_item(current.slug, item.item_object_id, missing_ok=True)
 
 
 def _put_in_order(api: HfApi, slug: str, wanted: tuple[Item, ...]) -> None:
-    items = list(read(api.get_collection, slug).items)
+    items = list(retry_read(api.get_collection, slug).items)
     for position, item in enumerate(wanted):
-        at = next(i for i, known in enumerate(items) if _name(known) == item.model)
-        if at != position:
-            api.update_collection_item(slug, items[at].item_object_id, position=position)
-            items.insert(position, items.pop(at))
+        now = next(i for i, other in enumerate(items) if _name(other) == item.model)
+        if now != position:
+            api.update_collection_item(slug, items[now].item_object_id, position=position)
+            items.insert(position, items.pop(now))

@@ -1,4 +1,4 @@
-"""One atomic commit, pinned to the commit it was planned on."""
+"""One atomic commit to the Hub, which fails if the branch has moved since the plan was made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import is_unreachable
 from hf_sfda.publish.access import Repo, find_head, hub_errors, read_file
-from hf_sfda.publish.changes import Done, FileChange, diff_of
+from hf_sfda.publish.changes import FileChange, StepResult, diff_of
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
@@ -23,7 +23,7 @@ class MovedError(PublishError):
 def place_of_commit(
     repo: Repo, parent: str | None, *, private: bool, revision: str = "main"
 ) -> str:
-    """Where a planned commit goes, in words; ``parent`` is ``None`` if the repository is new."""
+    """Describe a planned commit in one line; ``parent`` is ``None`` if the repository is new."""
     if parent is None:
         kind = "private" if private else "public"
         return f"{repo}: a new {kind} repository, one commit to {revision}"
@@ -32,14 +32,14 @@ def place_of_commit(
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """Files that change together or not at all.
+    """A commit that changes several files: all of them, or none.
 
     Attributes:
-        repo: Where.
-        parent: The commit the plan was made on.
-        files: What changes.
-        message: First line.
-        description: The rest.
+        repo: The repository.
+        parent: The commit that the plan was made on.
+        files: The changes.
+        message: First line of the commit message.
+        description: The rest of the commit message.
         revision: The branch.
     """
 
@@ -51,31 +51,31 @@ class Commit:
     revision: str = "main"
 
     def where(self) -> str:
-        """For a plan."""
+        """The repository, the branch and the parent commit, as one line of a plan."""
         return place_of_commit(self.repo, self.parent, private=False, revision=self.revision)
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """All changes as unified diffs."""
         return diff_of(self.files)
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Make the commit.
 
         Raises:
-            MovedError: The branch is no longer where it was; nothing was written.
+            MovedError: The branch no longer points at ``parent``; nothing was written.
             PublishError: The Hub refuses or fails; nothing was written.
         """
         try:
             info = self.send(api)
         except PublishError as error:
-            sha = self._arrived(api, error)
+            sha = self._find_unconfirmed(api, error)
             if sha is None:
                 raise
-            return Done(str(self.repo), f"{self.repo.url}/commit/{sha}", sha)
-        return Done(str(self.repo), info.commit_url, info.oid)
+            return StepResult(str(self.repo), f"{self.repo.url}/commit/{sha}", sha)
+        return StepResult(str(self.repo), info.commit_url, info.oid)
 
     def send(self, api: HfApi, *, create_pr: bool = False) -> CommitInfo:
-        """Ask the Hub once. A lost answer is not asked for again: it would happen twice."""
+        """Send the commit, once. A retry after a lost response could make a second commit."""
         from huggingface_hub.errors import HfHubHTTPError
 
         with hub_errors(f"Cannot write to {self.repo}"):
@@ -99,11 +99,11 @@ class Commit:
                 raise
 
     def applied_at(self, api: HfApi, sha: str) -> bool:
-        """Whether a commit holds every file as planned."""
+        """Whether all files at a commit have their planned content."""
         return all(read_file(api, self.repo, file.path, sha) == file.after for file in self.files)
 
-    def _arrived(self, api: HfApi, error: PublishError) -> str | None:
-        """The head, if the commit was made and only the answer got lost."""
+    def _find_unconfirmed(self, api: HfApi, error: PublishError) -> str | None:
+        """The sha of our commit if the Hub made it but its response was lost, else ``None``."""
         if not _may_have_arrived(error.__cause__):
             return None
         sha = find_head(api, self.repo, self.revision)
@@ -119,7 +119,7 @@ def _operation(file: FileChange) -> CommitOperationAdd | CommitOperationDelete:
 
 
 def _may_have_arrived(error: BaseException | None) -> bool:
-    """Whether the Hub may have done what it did not confirm."""
+    """Whether the Hub may have made the commit although the request failed."""
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError):

@@ -1,8 +1,9 @@
-"""``.eval_results/*.yaml``: community results of a registered benchmark.
+"""``.eval_results/*.yaml``: results of a model on a registered benchmark.
 
-The Hub shows these on the model page and on the benchmark's leaderboard, and only for datasets
-that are registered as benchmarks. A transferability score is no accuracy on somebody's benchmark,
-so it goes only into a benchmark of one's own, under a task that the benchmark declares.
+The Hub shows them on the model page and on the benchmark's leaderboard, but only for datasets that
+are registered as benchmarks. A transferability score is not an accuracy, so it must not appear in
+somebody else's benchmark. We write it only for a benchmark that the user owns, under a task that
+the benchmark declares.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import ForeignError, listing, read_yaml
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, read_file
+from hf_sfda.publish.model_result import ModelResult
 from hf_sfda.publish.names import slug
-from hf_sfda.publish.statement import Statement
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -29,7 +30,7 @@ class EvalTask:
     Attributes:
         benchmark: Dataset id.
         task: Task id, declared in the benchmark's ``eval.yaml``.
-        revision: Commit of the benchmark.
+        revision: The benchmark's commit.
     """
 
     benchmark: str
@@ -41,7 +42,8 @@ def find_task(api: HfApi, me: Account, name: str) -> EvalTask:
     """Look up ``BENCHMARK`` or ``BENCHMARK:TASK``.
 
     Raises:
-        PublishError: It is not a registered benchmark of one's own, or does not declare the task.
+        PublishError: The user does not own it, or it is not a registered benchmark, or it does not
+            declare the task.
     """
     benchmark, _, wanted = name.partition(":")
     repo = Repo(benchmark, "dataset")
@@ -69,24 +71,24 @@ def find_task(api: HfApi, me: Account, name: str) -> EvalTask:
     return EvalTask(benchmark, _choose(repo, _declared(api, repo, sha), wanted), sha)
 
 
-def entry_file(task: EvalTask, statement: Statement) -> tuple[str, bytes]:
-    """The path and the content of our file in a model's repository."""
+def entry_file(task: EvalTask, result: ModelResult) -> tuple[str, bytes]:
+    """The path and the content of our result file in a model's repository."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
     from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # not typed so
 
-    row = statement.row
+    row = result.row
     created = row["created_at"]
-    place = f"place {statement.entry.place} of {len(statement.board.entries)}"
+    place = f"place {result.entry.place} of {len(result.leaderboard.entries)}"
     interval = "" if row["low"] is None else f", {row['low']:.4f} to {row['high']:.4f}"
     entry = EvalResultEntry(
         dataset_id=task.benchmark,
         task_id=task.task,
-        value=statement.value,
+        value=result.value,
         dataset_revision=task.revision,
         date=None if created is None else str(created),
-        source_url=statement.url,
+        source_url=result.url,
         source_name="hf-sfda",
-        notes=f"{row['metric']} on {statement.name} ({row['dataset_split']}), {place}{interval}",
+        notes=f"{row['metric']} on {result.name} ({row['dataset_split']}), {place}{interval}",
     )
     path = f".eval_results/hf-sfda--{slug(task.benchmark, task.task)}.yaml"
     text = yaml_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)

@@ -1,8 +1,8 @@
-"""A card cut into front matter and body, and edits that leave every other byte as it was.
+"""Split a card into YAML front matter and Markdown body, and edit it byte by byte.
 
-Loading a card's YAML and dumping it again loses the author's comments, order and quoting. So the
-text is edited in place: PyYAML says where each node begins and ends, new lines go between, and the
-outcome is parsed again and compared with what it had to become.
+Loading a card's YAML and dumping it again loses the author's comments, order and quoting. So we
+edit the text in place: PyYAML gives the position of each node, we insert or replace text there,
+then parse the new text and compare its data with the data we want.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BOM = "\ufeff"
 
 @dataclass(frozen=True)
 class Card:
-    """The pieces of a README; joined they are the text again.
+    """The parts of a README; joined, they are the original text.
 
     Attributes:
-        name: What to call it in messages, such as ``README.md of me/vit``.
-        opening: The first ``---`` and what precedes it; empty where there is no front matter.
-        yaml: The text between.
+        name: The card's name in error messages, such as ``README.md of me/vit``.
+        opening: The first ``---`` and all before it; empty if there is no front matter.
+        yaml: The text between the two ``---``.
         closing: The second ``---`` with the line breaks around it.
         body: The Markdown.
     """
@@ -41,7 +41,7 @@ class Card:
 
     @property
     def newline(self) -> str:
-        """The line break the author uses."""
+        """The author's line break: CRLF if the card has one, else LF."""
         text = str(self)
         return "\r\n" if "\r\n" in text else "\n"
 
@@ -50,12 +50,12 @@ class Card:
         """The metadata.
 
         Raises:
-            PublishError: It is not valid YAML, or no mapping; the message says where.
+            PublishError: It is not valid YAML or not a mapping; the message has the position.
         """
         return _load(self)
 
     def with_yaml(self, yaml_text: str) -> Card:
-        """Another front matter; made where there was none."""
+        """Return the card with another front matter; add one if the card has none."""
         if self.opening:
             return replace(self, yaml=yaml_text)
         nl, bom = self.newline, self.body[: self.body.startswith(_BOM)]
@@ -66,10 +66,10 @@ class Card:
 
 
 def parse_card(content: bytes, name: str) -> Card:
-    """Cut a README where the Hub cuts it.
+    """Split a README into its parts by the same rule as the Hub.
 
     Raises:
-        PublishError: It is not UTF-8, or its metadata is broken.
+        PublishError: The text is not UTF-8, or its metadata is invalid.
     """
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
@@ -86,15 +86,15 @@ def parse_card(content: bytes, name: str) -> Card:
     if match is None:
         return Card(name, "", "", "", bom + text)
     card = Card(name, bom + match[1], match[2], match[3], text[match.end() :])
-    _ = card.data  # broken metadata is found now, before anything is planned on it
+    _ = card.data  # raises now if the metadata is invalid, before a change is planned
     return card
 
 
 def add_key(card: Card, key: str, value: Any) -> Card:
-    """Add a key at the end of the front matter; the key must not be there yet.
+    """Add a key at the end of the front matter; the front matter must not contain the key.
 
     Raises:
-        PublishError: The metadata is written in a way that cannot be extended.
+        PublishError: The metadata has a YAML style that cannot be extended.
     """
     node = root(card)
     block, nl = to_yaml({key: value}, newline=card.newline), card.newline
@@ -111,7 +111,8 @@ def add_key(card: Card, key: str, value: Any) -> Card:
     except PublishError:
         if node is None:
             raise
-    # A text over several lines at the very end would gain a line break: go before the first key.
+    # If the last value is a block text, the added line break would change it. Insert the key before
+    # the first one instead.
     start = node.start_mark.index
     yaml_text = card.yaml[:start] + block + nl + card.yaml[start:]
     return checked(card, card.with_yaml(yaml_text), expected)
@@ -120,19 +121,19 @@ def add_key(card: Card, key: str, value: Any) -> Card:
 def checked(
     before: Card, after: Card, expected: Callable[[dict[str, Any]], Mapping[str, Any]]
 ) -> Card:
-    """``after``, if its metadata is what it had to become.
+    """Return ``after`` if an edit had the intended effect on the metadata.
 
     Args:
         before: The author's card.
         after: The edited card.
-        expected: The author's metadata -> the metadata wanted.
+        expected: Maps the author's metadata to the intended metadata.
 
     Raises:
-        PublishError: It is not: the YAML is written in a way the edit did not foresee.
+        PublishError: The metadata differs: the edit does not support the card's YAML style.
     """
     try:
         good = after.data == expected(copy.deepcopy(before.data))
-    except PublishError:  # what came out is no YAML
+    except PublishError:  # the edited text is not valid YAML
         good = False
     if not good:
         raise PublishError(
@@ -144,7 +145,7 @@ def checked(
 
 
 def to_yaml(value: Any, *, newline: str = "\n", indent: int = 0) -> str:
-    """Block YAML without the last line break, every line indented."""
+    """Dump a value as block-style YAML, indented, without the last line break."""
     from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # not typed so
 
     lines = yaml_dump(value, sort_keys=False, width=10**6).rstrip("\n").split("\n")
@@ -152,7 +153,7 @@ def to_yaml(value: Any, *, newline: str = "\n", indent: int = 0) -> str:
 
 
 def locate(card: Card, line: int, column: int) -> str:
-    """A place in the front matter as a place in the file, counted from 1."""
+    """A position in the front matter as line and column of the file, counted from 1."""
     return f"line {card.opening.count(chr(10)) + line + 1}, column {column + 1}"
 
 

@@ -1,4 +1,4 @@
-"""Single keys of a card's front matter: set to a value, or made to list something."""
+"""Set a key of a card's front matter, or add values to the list of a key."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_sfda.publish.front_matter import Card, add_key, checked, root, to_yaml
-from hf_sfda.publish.splice import apply, child, content_end, replace_items
+from hf_sfda.publish.splice import apply_edits, child, content_end, replace_items
 
 
 def set_key(card: Card, key: str, value: Any) -> Card:
-    """Give a key this value; where it has it already, the card stays as it is.
+    """Set a key to a value; return the card unchanged if the key has this value already.
 
     Raises:
-        PublishError: The metadata is written in a way that cannot be edited.
+        PublishError: The metadata has a YAML style that cannot be edited.
     """
     if key not in card.data:
         return add_key(card, key, value)
@@ -22,22 +22,22 @@ def set_key(card: Card, key: str, value: Any) -> Card:
     node = root(card)
     start, end = _span(card.yaml, node, key)
     block = to_yaml({key: value}, newline=card.newline)
-    after = card.with_yaml(apply(card.yaml, [(start, end, block)]))
+    after = card.with_yaml(apply_edits(card.yaml, [(start, end, block)]))
     return checked(card, after, lambda data: {**data, key: value})
 
 
-def include(card: Card, key: str, values: Sequence[str]) -> Card:
-    """Let the list at a key hold these values too; its owner's entries stay where they are.
+def extend_list(card: Card, key: str, values: Sequence[str]) -> Card:
+    """Append the values that the list of a key lacks; existing items keep their place.
 
     Raises:
-        PublishError: The metadata is written in a way that cannot be edited.
+        PublishError: The metadata has a YAML style that cannot be edited.
     """
-    now = card.data.get(key)
-    listed = [now] if isinstance(now, str) else list(now or [])
+    current = card.data.get(key)
+    listed = [current] if isinstance(current, str) else list(current or [])
     missing = [value for value in values if value not in listed]
     if not missing:
         return card
-    if not isinstance(now, list):
+    if not isinstance(current, list):
         return set_key(card, key, [*listed, *missing])
     node = root(card)
     text = replace_items(
@@ -47,6 +47,6 @@ def include(card: Card, key: str, values: Sequence[str]) -> Card:
 
 
 def _span(text: str, node: Any, key: str) -> tuple[int, int]:
-    """From the key to the end of what is written at it."""
+    """Start of a key and end of its value, as positions in the text."""
     name, value = next(pair for pair in reversed(node.value) if pair[0].value == key)
     return name.start_mark.index, max(content_end(text, value), name.end_mark.index + 1)

@@ -1,4 +1,4 @@
-"""What publishing changes in a model's repository: its card, and nothing the author wrote."""
+"""Add a model's result to its model card; the author's text does not change."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hf_sfda.publish.commit import Commit
 from hf_sfda.publish.eval_results import EvalTask, entry_file
 from hf_sfda.publish.front_matter import parse_card
 from hf_sfda.publish.model_index import eval_result, put_result
+from hf_sfda.publish.model_result import ModelResult, make_model_result
 from hf_sfda.publish.rows import Run
 from hf_sfda.publish.section import put_section, section_key
-from hf_sfda.publish.statement import Statement, make_statement
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CardPlanner:
-    """Knows a run and where it is published; plans what a model's repository will say of it.
+    """Plans commits that add the results of a run to model cards.
 
     Attributes:
-        api: The client.
-        me: Whose token it is.
+        api: The Hub client.
+        me: The account behind the token.
         run: The run.
-        results: The results dataset.
-        eval_task: Also write ``.eval_results`` for this benchmark task.
+        results: The results dataset that holds the run; the cards link to it.
+        eval_task: Also write an ``.eval_results`` file for this benchmark task.
     """
 
     api: HfApi
@@ -40,14 +40,14 @@ class CardPlanner:
     eval_task: EvalTask | None = None
 
     def plan(self, model: str) -> Commit | None:
-        """The commit to a model of one's own; ``None`` if it says all that already.
+        """Plan the commit to a model that we own; ``None`` if its card is up to date.
 
         Raises:
-            PublishError: It belongs to somebody else, is gone, cannot be written, or its card
-                cannot be extended.
+            PublishError: Somebody else owns the model, the model is not on the Hub, the token may
+                not write there, or the card has a YAML style that cannot be extended.
         """
         repo = Repo(model)
-        statement = make_statement(self.run, model, self.results)
+        result = make_model_result(self.run, model, self.results)
         if not self.me.owns(repo):
             raise PublishError(
                 f"{model} belongs to {repo.namespace}, and you are {self.me.name}. "
@@ -55,13 +55,13 @@ class CardPlanner:
             )
         head = self.head(repo)
         require_write(self.api, self.me, repo, exists=True)
-        return self.commit(repo, statement, head)
+        return self.commit(repo, result, head)
 
     def head(self, repo: Repo, revision: str = "main") -> str:
-        """The commit a branch points at.
+        """The commit of a branch.
 
         Raises:
-            PublishError: The repository is gone.
+            PublishError: The repository does not exist.
         """
         sha = find_head(self.api, repo, revision)
         if sha is None:
@@ -72,28 +72,28 @@ class CardPlanner:
         return sha
 
     def commit(
-        self, repo: Repo, statement: Statement, parent: str, revision: str = "main"
+        self, repo: Repo, result: ModelResult, parent: str, revision: str = "main"
     ) -> Commit | None:
-        """What changes on top of a commit; ``None`` if nothing does."""
-        files = tuple(self._files(repo, statement, parent))
+        """The commit on top of ``parent`` that adds a result; ``None`` if nothing changes."""
+        files = tuple(self._files(repo, result, parent))
         if not files:
             return None
-        row = statement.row
+        row = result.row
         return Commit(
             repo=repo,
             parent=parent,
             files=files,
             message=f"Add transferability to {row['dataset']}",
-            description=f"Place {statement.entry.place} of run {self.run.digest}: {statement.url}",
+            description=f"Place {result.entry.place} of run {self.run.digest}: {result.url}",
             revision=revision,
         )
 
-    def _files(self, repo: Repo, statement: Statement, sha: str) -> list[FileChange]:
+    def _files(self, repo: Repo, result: ModelResult, sha: str) -> list[FileChange]:
         readme = read_file(self.api, repo, "README.md", sha)
-        wanted = {"README.md": edit_card(readme, repo, statement)}
+        wanted = {"README.md": edit_card(readme, repo, result)}
         before = {"README.md": readme}
         if self.eval_task is not None:
-            path, content = entry_file(self.eval_task, statement)
+            path, content = entry_file(self.eval_task, result)
             wanted[path], before[path] = content, read_file(self.api, repo, path, sha)
         return [
             FileChange(path, before[path], after)
@@ -102,23 +102,23 @@ class CardPlanner:
         ]
 
 
-def edit_card(readme: bytes | None, repo: Repo, statement: Statement) -> bytes:
-    """A model card with our row in the metadata and our section in the body.
+def edit_card(readme: bytes | None, repo: Repo, result: ModelResult) -> bytes:
+    """Add our row to a model card's metadata and our section to its body.
 
     Args:
         readme: The author's card; ``None`` if there is none.
         repo: The model.
-        statement: What to say.
+        result: The model's result.
 
     Returns:
-        The new card. Every byte outside the row and the section is the author's.
+        The new card. All bytes outside our row and our section are as the author wrote them.
 
     Raises:
-        PublishError: The card's YAML is broken, or cannot be extended safely.
+        PublishError: The card's YAML is invalid or cannot be extended safely.
     """
     card = parse_card(readme or b"", f"README.md of {repo}")
-    row = statement.row
+    row = result.row
     key = section_key(row["dataset"], row["dataset_config"], row["dataset_split"])
-    body = put_section(card, key, render_card("model_section", statement=statement))
+    body = put_section(card, key, render_card("model_section", result=result))
     name = repo.id.split("/")[-1]
-    return str(put_result(replace(card, body=body), name, eval_result(statement))).encode()
+    return str(put_result(replace(card, body=body), name, eval_result(result))).encode()

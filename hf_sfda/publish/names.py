@@ -1,4 +1,4 @@
-"""Names that may be shown to the world: Hub ids as they are, local paths by their last part."""
+"""Names for publication: a Hub id stays as it is, of a local path only the last part remains."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 def is_local_model(row: ModelRow) -> bool:
-    """Whether a row is about a folder of the machine that ran it.
+    """Whether a row's model is a local folder and not a Hub repository.
 
-    Local checkpoints are keyed by their content; one that never got that far is known by its
-    name, as far as a path can be told from an id.
+    A local checkpoint has a hash of its content as its revision. A candidate that failed earlier
+    has no revision; then the name decides: it is local unless it has the form of a Hub id.
     """
     if row.revision is not None:
         return row.revision.startswith("sha256:")
@@ -24,12 +24,12 @@ def is_local_model(row: ModelRow) -> bool:
 
 
 def public_model(row: ModelRow) -> str:
-    """The Hub id, or the last part of the path."""
+    """The Hub id of a model, or the last part of its local path."""
     return _last_part(row.model_id) if is_local_model(row) else row.model_id
 
 
 def public_dataset(dataset: Mapping[str, Any]) -> str:
-    """The Hub id, or the last part of the path of a dataset without a revision."""
+    """The Hub id of a dataset, or the last part of its local path if it has no revision."""
     name = str(dataset["id"])
     return name if dataset.get("revision") else _last_part(name)
 

@@ -1,4 +1,4 @@
-"""The files of this very package, for repositories that run it without a release on an index."""
+"""The files of the installed hf_sfda package, to copy into a repository that runs it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _LEFTOVERS = (".pyc", ".pyo", ".orig", ".rej", ".swp", "~")
 
 
 def space_directory() -> Path:
-    """Where the Space's own files lie: inside the installed package, or beside it in a checkout."""
+    """The folder of the Space's own files: in the installed package, or beside it in a checkout."""
     package = Path(hf_sfda.__file__).parent
     installed, checkout = package / "_space", package.parent / "space"
     return installed if installed.is_dir() else checkout
 
 
 def package_files() -> dict[str, bytes]:
-    """Path -> content of all files of the package, as a wheel holds them."""
+    """All files of the package, with the paths they have in a wheel: path -> content."""
     files = {}
-    # The last two lie inside the first where hf_sfda is installed, and beside it in a checkout.
+    # An installed package contains the last two folders; in a checkout they are beside it.
     for folder, place in (
         (Path(hf_sfda.__file__).parent, PACKAGE),
         (cards_directory(), f"{PACKAGE}/_cards"),

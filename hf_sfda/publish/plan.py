@@ -1,4 +1,4 @@
-"""The plan: exactly what will change where, made before anything is written."""
+"""Plan all changes of a publication before anything is written, then execute the plan."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hf_sfda.foreign import read_json_file
 from hf_sfda.hub import hub_api, redact
 from hf_sfda.journal import Journal
 from hf_sfda.publish.access import Repo, who_am_i
-from hf_sfda.publish.changes import Done, FileChange
+from hf_sfda.publish.changes import FileChange, StepResult
 from hf_sfda.publish.collection import plan_collection
 from hf_sfda.publish.eval_results import find_task
 from hf_sfda.publish.model_card import CardPlanner
-from hf_sfda.publish.privacy import disclosures
+from hf_sfda.publish.privacy import privacy_warnings
 from hf_sfda.publish.pull_request import plan_pull_request
-from hf_sfda.publish.results_dataset import check_target, plan_results
+from hf_sfda.publish.results_dataset import check_results_repo, plan_results
 from hf_sfda.publish.rows import Run, make_run
 from hf_sfda.types import Ranking
 
@@ -27,49 +27,53 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 DEFAULT_TOP = 10
-"""Models in a collection: about as many as anybody looks at."""
+"""Number of models in a collection: few enough to read."""
 
 
 class Step(Protocol):
-    """One thing that happens as a whole or not at all (a collection: item by item)."""
+    """One change on the Hub. It is atomic, except for a collection, which changes item by item."""
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """The files that change; none for a collection."""
+        """The files that change; empty for a collection."""
 
     def where(self) -> str:
-        """Which repository, in which way."""
+        """What is written, in one line: the repository and the kind of change."""
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """The changes as unified diffs."""
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Do it, or raise ``PublishError``."""
+    def execute(self, api: HfApi) -> StepResult:
+        """Make the change.
+
+        Raises:
+            PublishError: The Hub refuses or fails.
+        """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done, in this order.
+    """The steps of a publication, in their order.
 
     Attributes:
-        run_dir: The run that is published, if it is one.
-        user: Whose account writes.
-        steps: The results come first, so that what links to them never points at nothing.
-        settled: What was asked for and is there already.
-        warnings: What to know before saying yes.
-        title: What is done, where it is not a run that is published.
+        run_dir: Directory of the published run; ``None`` if the plan is not about a run.
+        user: Name of the account that writes.
+        steps: The changes. The results come first, because the cards link to them.
+        up_to_date: One line for each request that needs no change.
+        warnings: What the user should know before they confirm.
+        title: First line of the plan; empty for the publication of a run.
     """
 
     run_dir: Path | None
     user: str
     steps: tuple[Step, ...]
-    settled: tuple[str, ...] = ()
+    up_to_date: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     title: str = ""
 
     @property
     def digest(self) -> str:
-        """Names the plan: two plans with the same digest change the same bytes."""
+        """A hash of all changes: two plans with the same digest write the same bytes."""
         content = self.user + self._steps()
         content += "".join(
             hashlib.sha256(file.after or b"").hexdigest()
@@ -79,13 +83,13 @@ class Plan:
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def render(self) -> str:
-        """The plan for a person: each step with its files and their diffs."""
+        """The plan as text for the user: each step with its files and their diffs."""
         head = f"{self.title or f'Publish {self.run_dir}'} as {self.user}\n"
-        tail = "".join(f"\nNothing to do: {what}\n" for what in self.settled)
+        tail = "".join(f"\nNothing to do: {line}\n" for line in self.up_to_date)
         return redact(head + self._steps() + tail)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan for a program."""
+        """The plan as a JSON document."""
         return {
             "run": None if self.run_dir is None else str(self.run_dir),
             "user": self.user,
@@ -98,7 +102,7 @@ class Plan:
                 }
                 for step in self.steps
             ],
-            "settled": list(self.settled),
+            "settled": list(self.up_to_date),
             "warnings": list(self.warnings),
         }
 
@@ -123,23 +127,23 @@ def plan_publication(
     private: bool = False,
     token: str | None = None,
 ) -> Plan:
-    """Find out what publishing a run will change; writes nothing.
+    """Plan the publication of a run; write nothing.
 
     Args:
         run_dir: The directory of a run, with its ``ranking.json``.
-        to: The results dataset, ``you/results``; made if it does not exist.
+        to: The results dataset, ``you/results``; created if it does not exist.
         cards: Models of your own whose cards get the scores.
-        create_pr: One model of somebody else, whose owner gets a pull request.
+        create_pr: A model of another owner, who gets a pull request.
         eval_results: A registered benchmark of your own, ``you/benchmark`` or
-            ``you/benchmark:task``; writes ``.eval_results/`` beside the cards.
+            ``you/benchmark:task``; also write ``.eval_results/`` into the model repositories.
         collection: Title of a collection of the best models.
-        top: How many models the collection holds.
-        private: Whether what is made is private.
-        token: Hub token with write access; by default the one the Hub's own tools would use. It
-            is no part of the plan.
+        top: Number of models in the collection.
+        private: Whether new repositories and collections are private.
+        token: Hub token with write access; ``None`` uses the current login. The plan does not
+            contain it.
 
     Raises:
-        PublishError: Anything that can be known beforehand to fail; nothing was written.
+        PublishError: The publication would fail; nothing was written.
     """
     run = load_run(run_dir)
     results = Repo(_repo_id(to), "dataset")
@@ -151,16 +155,16 @@ def plan_publication(
         raise PublishError(f"top is {top}; it must be at least 1.")
     api = hub_api(token)
     me = who_am_i(api)
-    check_target(api, me, results)
+    check_results_repo(api, me, results)
     task = find_task(api, me, eval_results) if eval_results else None
     planner = CardPlanner(api, me, run, results, task)
 
     steps: list[Step] = []
-    settled: list[str] = []
+    up_to_date: list[str] = []
 
-    def add(step: Step | None, what: str) -> None:
+    def add(step: Step | None, nothing_to_do: str) -> None:
         if step is None:
-            settled.append(what)
+            up_to_date.append(nothing_to_do)
         else:
             steps.append(step)
 
@@ -179,22 +183,22 @@ def plan_publication(
             ),
             f"collection {collection!r} is as it should be",
         )
-    warnings = disclosures(api, me, run, results, private=private) if steps else ()
-    return Plan(Path(run_dir), me.name, tuple(steps), tuple(settled), warnings)
+    warnings = privacy_warnings(api, me, run, results, private=private) if steps else ()
+    return Plan(Path(run_dir), me.name, tuple(steps), tuple(up_to_date), warnings)
 
 
-def carry_out(plan: Plan, token: str | None = None) -> list[Done]:
-    """Do what a plan says, step by step, and write it into the run's journal.
+def execute(plan: Plan, token: str | None = None) -> list[StepResult]:
+    """Execute the steps of a plan in order and record them in the run's journal.
 
-    Each step is atomic, and the plan of the same command afterwards holds only what is missing: a
-    publication that broke off is finished by repeating it.
+    If a step fails, the steps before it stay done. Repeat the same command to do the rest: its new
+    plan holds only the missing steps.
 
     Args:
         plan: From :func:`plan_publication`.
-        token: The same account's token.
+        token: A token of the account that made the plan.
 
     Raises:
-        PublishError: A step could not be done. The steps before it were; the message names them.
+        PublishError: A step failed; the message names the steps that were done before it.
     """
     api = hub_api(token)
     if (user := who_am_i(api).name) != plan.user:
@@ -202,26 +206,27 @@ def carry_out(plan: Plan, token: str | None = None) -> list[Done]:
             f"The plan was made by {plan.user}, but this token is {user}'s. Nothing was written."
         )
     journal = Journal(plan.run_dir)
-    done: list[Done] = []
+    results: list[StepResult] = []
     for number, step in enumerate(plan.steps, 1):
         try:
-            done.append(step.carry_out(api))
+            result = step.execute(api)
         except PublishError as error:
             journal.write("publishing failed", step=step.where(), reason=str(error))
-            finished = "; ".join(one.what for one in done) or "nothing"
+            finished = "; ".join(earlier.description for earlier in results) or "nothing"
             raise PublishError(
                 f"{error} (Step {number} of {len(plan.steps)}; done before it: {finished}. "
                 "The same command does the rest.)"
             ) from error
-        journal.write("published", what=done[-1].what, url=done[-1].url, commit=done[-1].commit)
-    return done
+        results.append(result)
+        journal.write("published", what=result.description, url=result.url, commit=result.commit)
+    return results
 
 
 def load_run(run_dir: str | Path) -> Run:
-    """The rows of a run directory.
+    """Load the ranking of a run directory and convert it to rows.
 
     Raises:
-        PublishError: It holds no ranking, or one of another version.
+        PublishError: The directory has no ``ranking.json``, or another version wrote it.
     """
     path = Path(run_dir) / "ranking.json"
     try:
@@ -234,8 +239,8 @@ def load_run(run_dir: str | Path) -> Run:
     except OSError as error:
         raise PublishError(f"Cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        said = str(error) if "schema version" in str(error) else "it is not what hf-sfda writes."
-        raise PublishError(f"Cannot publish {path}: {said}") from error
+        reason = str(error) if "schema version" in str(error) else "it is not what hf-sfda writes."
+        raise PublishError(f"Cannot publish {path}: {reason}") from error
 
 
 def _repo_id(text: str) -> str:

@@ -1,10 +1,10 @@
-"""What would become known to everybody that is private now."""
+"""Warn before a public results dataset reveals private repositories."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Account, Repo, hub_errors
 from hf_sfda.publish.names import is_local_model
 from hf_sfda.publish.rows import Run
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
-def disclosures(
+def privacy_warnings(
     api: HfApi, me: Account, run: Run, results: Repo, *, private: bool
 ) -> tuple[str, ...]:
-    """Warnings about private repositories whose names and scores a public dataset would show.
+    """One warning for each private repository whose name and scores would become public.
 
     Args:
-        api: The client.
-        me: Only repositories of ours can be private and in our runs; others are not asked for.
-        run: What is published.
-        results: Where.
+        api: The Hub client.
+        me: The account behind the token. Only its repositories are checked: a private repository of
+            somebody else cannot be in our run.
+        run: The run to publish.
+        results: The results dataset to publish to.
         private: Whether ``results`` will be private if it does not exist yet.
     """
     exists = is_private(api, results)
@@ -40,11 +41,11 @@ def disclosures(
 
 
 def is_private(api: HfApi, repo: Repo) -> bool | None:
-    """Whether nobody else can see a repository; ``None`` if there is no such one."""
+    """Whether a repository is private; ``None`` if it does not exist."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     with hub_errors(f"Cannot read {repo}"):
         try:
-            return bool(read(api.repo_info, repo.id, repo_type=repo.kind).private)
+            return bool(retry_read(api.repo_info, repo.id, repo_type=repo.kind).private)
         except RepositoryNotFoundError:
             return None

@@ -1,4 +1,4 @@
-"""The results dataset: everybody appends files of their own, the card is made of all of them."""
+"""The results dataset: each run is a file of its own; the card has the leaderboards of all runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from hf_sfda.publish.access import (
     read_file,
     require_write,
 )
-from hf_sfda.publish.boards import make_boards
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.changes import Done, FileChange, diff_of
+from hf_sfda.publish.changes import FileChange, StepResult, diff_of
 from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
 from hf_sfda.publish.front_matter import add_key, parse_card
+from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.rows import Row, Run, read_results
 from hf_sfda.publish.section import has_section, put_section
 
@@ -38,24 +38,24 @@ CONFIGS = [
     {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
 ]
 _SECTION = "results"
-# Whoever loses a race lost it to somebody who finished, so n writers need at most n tries.
+# Each failed attempt means that another writer succeeded, so n writers need at most n attempts.
 _TRIES = 20
 _LONGEST_PAUSE = 5.0  # seconds
 
-# What a repository may hold before the first results arrive. Anything else is somebody's data.
+# Files that a repository may hold before the first results. Any other file is somebody's data.
 _HARMLESS = re.compile(r"\..*|[^/]*(?:\.md|\.ya?ml)|LICEN[CS]E[^/]*|CITATION[^/]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsCommit:
-    """A run's rows and the card, in one commit.
+    """One commit that adds the rows of a run and updates the card.
 
     Attributes:
         repo: The results dataset.
-        run: What is added.
-        files: The rows and the card.
-        parent: The commit the plan was made on; ``None`` if the repository will be made.
-        private: Whether a repository that is made is private.
+        run: The run to add.
+        files: The file with the rows, and the card.
+        parent: The commit that the plan was made on; ``None`` creates the repository.
+        private: Whether a new repository is private.
     """
 
     repo: Repo
@@ -65,30 +65,30 @@ class ResultsCommit:
     private: bool = False
 
     def where(self) -> str:
-        """For a plan."""
+        """The repository and the parent commit, as one line of a plan."""
         return place_of_commit(self.repo, self.parent, private=self.private)
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """All changes as unified diffs."""
         return diff_of(self.files)
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Make the commit; where others were faster, merge with what they wrote and try again.
+    def execute(self, api: HfApi) -> StepResult:
+        """Make the commit. If somebody else committed first, plan again on top and retry.
 
-        Merging is safe here and nowhere else: the rows are in a file of their own, and the card
-        follows from all rows.
+        This is safe, because the rows are in a file of their own and the card is computed from all
+        rows. Other commits must not do this.
 
         Raises:
-            PublishError: The Hub refuses or fails, or others write without end.
+            PublishError: The Hub refuses or fails, or others committed first in every attempt.
         """
         step: ResultsCommit | None = self
         for attempt in range(_TRIES):
-            if step is None:  # a twin of this command was faster
-                return Done(f"{self.repo}: these rows are there already", self.repo.url)
+            if step is None:  # the same command ran elsewhere and finished first
+                return StepResult(f"{self.repo}: these rows are there already", self.repo.url)
             try:
-                return step._commit(api).carry_out(api)
+                return step._commit(api).execute(api)
             except MovedError:
-                # Writers must not stay in step with each other.
+                # A random pause, so that concurrent writers do not collide again.
                 time.sleep(random.uniform(0, min(0.1 * 2**attempt, _LONGEST_PAUSE)))
                 step = plan_results(api, self.repo, self.run, private=self.private)
         raise PublishError(
@@ -97,7 +97,7 @@ class ResultsCommit:
         )
 
     def _commit(self, api: HfApi) -> Commit:
-        parent = self.parent or self._make(api)
+        parent = self.parent or self._create_repo(api)
         datasets = self.run.rows[0]["dataset"]
         candidates = len(self.run.ranking.rows)
         return Commit(
@@ -108,24 +108,27 @@ class ResultsCommit:
             description=f"Run {self.run.digest}, written by hf-sfda {__version__}.",
         )
 
-    def _make(self, api: HfApi) -> str:
+    def _create_repo(self, api: HfApi) -> str:
+        """Create the repository and return its first commit."""
         with hub_errors(f"Cannot make {self.repo}"):
             api.create_repo(
                 self.repo.id, repo_type=self.repo.kind, private=self.private, exist_ok=True
             )
         sha = find_head(api, self.repo)
         if sha is None:
-            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+            raise PublishError(
+                f"{self.repo} was created but is no longer there; run the same command."
+            )
         if set(list_files(api, self.repo, sha)) - {".gitattributes"}:
             raise MovedError(f"{self.repo} was made by somebody else in the meantime.")
         return sha
 
 
-def check_target(api: HfApi, me: Account, repo: Repo) -> None:
-    """See that results may be written here.
+def check_results_repo(api: HfApi, me: Account, repo: Repo) -> None:
+    """Check that we own the results dataset and may write to it.
 
     Raises:
-        PublishError: It belongs to somebody else, or the token may not write.
+        PublishError: Somebody else owns it, or the token may not write.
     """
     if not me.owns(repo):
         raise PublishError(
@@ -138,28 +141,28 @@ def check_target(api: HfApi, me: Account, repo: Repo) -> None:
 def plan_results(
     api: HfApi, repo: Repo, run: Run, *, private: bool = False
 ) -> ResultsCommit | None:
-    """What adding a run will change, or ``None`` if it is there already.
+    """Plan the commit that adds a run, or return ``None`` if the dataset holds the run already.
 
     Args:
-        api: The client.
+        api: The Hub client.
         repo: The results dataset; it need not exist.
-        run: The rows.
-        private: For a repository that is made.
+        run: The run to add.
+        private: Whether a new repository is private.
 
     Raises:
-        PublishError: The repository holds something else, rows of a newer hf-sfda, or a card that
-            cannot be extended.
+        PublishError: The repository is not a results dataset, has rows of a newer hf-sfda, or its
+            card has a YAML style that cannot be extended.
     """
     head = find_head(api, repo)
     paths = list_files(api, repo, head) if head else []
     readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
-    refuse_foreign(repo, paths, readme)
-    known = load_rows(api, repo, head) if head else []
+    require_results_dataset(repo, paths, readme)
+    existing = load_rows(api, repo, head) if head else []
     new = run.path not in paths
-    after = results_card(repo, readme, [*known, *run.rows] if new else known)
+    after = results_card(repo, readme, [*existing, *run.rows] if new else existing)
     files = []
     if new:
-        files.append(FileChange(run.path, None, run.parquet(), shown=shown_rows(run)))
+        files.append(FileChange(run.path, None, run.parquet(), preview=preview_rows(run)))
     if after != readme:
         files.append(FileChange("README.md", readme, after))
     if not files:
@@ -168,10 +171,10 @@ def plan_results(
 
 
 def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
-    """All rows of a results dataset at a commit.
+    """Load all rows of a results dataset at a commit.
 
     Raises:
-        PublishError: A file is not ours, or was written by a newer hf-sfda.
+        PublishError: hf-sfda did not write one of the files, or a newer version did.
     """
     paths = [
         path
@@ -190,28 +193,39 @@ def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
     return rows
 
 
-def refuse_foreign(repo: Repo, paths: list[str], readme: bytes | None) -> None:
-    """Keep away from datasets that hold something else, such as the one that was ranked on."""
+def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) -> None:
+    """Check that a dataset is empty or holds results: never write into a dataset with other data.
+
+    Args:
+        repo: The dataset.
+        paths: The paths of its files.
+        readme: Its card.
+
+    Raises:
+        PublishError: It holds other files, for example the data that was ranked on.
+    """
     if readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION):
         return
     foreign = [p for p in paths if not _HARMLESS.fullmatch(p) and not _OURS.fullmatch(p)]
     if foreign:
         raise PublishError(
-            f"{repo} is no results dataset: it holds {foreign[0]}"
+            f"{repo} is not a results dataset: it holds {foreign[0]}"
             + (f" and {len(foreign) - 1} more files" if len(foreign) > 1 else "")
             + f". Publish to a repository of its own, such as --to {repo.namespace}/results"
         )
 
 
 def holds_results(api: HfApi, repo: Repo, sha: str) -> bool:
-    """Whether a dataset is one that we write results into; its card says so."""
+    """Whether a dataset is a results dataset: its card has our section."""
     readme = read_file(api, repo, "README.md", sha)
     return readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION)
 
 
 def results_card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
-    """The card with the leaderboards of all rows; what others wrote in it stays."""
-    section = render_card("results_section", repo=repo.id, boards=make_boards(rows), hub=hub_url())
+    """The card with the leaderboards of all rows; text of others in the card stays."""
+    section = render_card(
+        "results_section", repo=repo.id, leaderboards=make_leaderboards(rows), hub=hub_url()
+    )
     if readme is None or not readme.strip():
         front = render_card("results_dataset", repo=repo.id, configs=CONFIGS)
         readme = front.encode()
@@ -227,8 +241,8 @@ def results_card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
     return str(replace(card, body=body)).encode()
 
 
-def shown_rows(run: Run) -> tuple[str, ...]:
-    """The rows as a diff shows them; the file itself is binary."""
+def preview_rows(run: Run) -> tuple[str, ...]:
+    """The rows as lines of text, for the diff: the file itself is binary."""
     columns = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
     lines = ["\t".join(columns)]
     for row in run.rows:

@@ -1,8 +1,8 @@
-"""A ranking as flat rows, the form in which results are kept for ever.
+"""Convert a ranking to flat rows, the format of the results dataset.
 
-One row per (candidate, metric); a candidate that was skipped or failed has one row with the reason
-and no value. Rows are written once and never changed, so every one carries all that is needed to
-read it alone.
+There is one row per (candidate, metric). A candidate that was skipped or failed has one row, with
+the reason and without a value. Rows are written once and never changed, so each row contains all
+that a reader needs to understand it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SCHEMA_VERSION = 1
 
 _VERSION_KEY = b"hf_sfda.schema_version"
 
-# Where a run was done and who else took part decide nothing about what a score means.
-_UNSAID = {
+# Settings without an effect on a single score: the other candidates, the paths and the machine.
+_NOT_SCORING = {
     "dataset", "models", "out", "batch_size", "workers", "work", "top", "max_params", "fingerprint",
 }  # fmt: skip
 
@@ -45,57 +45,57 @@ def schema() -> pa.Schema:
     """The columns of the results dataset."""
     import pyarrow as pa
 
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
+    text, number, integer = pa.string(), pa.float64(), pa.int64()
     return pa.schema(
         {
             "run": text,
             "created_at": pa.timestamp("ms", tz="UTC"),
-            # who
+            # the model
             "model": text,
             "model_revision": text,
             "model_source": text,
             "status": text,
             "reason": text,
-            # on what
+            # the samples
             "dataset": text,
             "dataset_revision": text,
             "dataset_config": text,
             "dataset_split": text,
             "dataset_fingerprint": text,
             "task": text,
-            "n": whole,
-            "n_classes": whole,
-            # how good
+            "n": integer,
+            "n_classes": integer,
+            # the score
             "metric": text,
             "value": number,
             "low": number,
             "high": number,
             "confidence": number,
-            # place by the metric that sorts; set only where metric == ranked_by
+            # the place by the metric that sorts; set only if metric == ranked_by
             "ranked_by": text,
-            "rank": whole,
-            "rank_low": whole,
-            "rank_high": whole,
-            "tie_group": whole,
+            "rank": integer,
+            "rank_low": integer,
+            "rank_high": integer,
+            "tie_group": integer,
             "p_best": number,
             "noise_floor": number,
-            # how it was got
+            # how the score was computed
             "extractor": text,
             "view": text,
-            "feature_dim": whole,
+            "feature_dim": integer,
             "feature_key": text,
-            "seed": whole,
+            "seed": integer,
             "config_fingerprint": text,
             "config": text,
             "tool_version": text,
             "versions": text,
             "warnings": text,
-            # what it costs
-            "params": whole,
-            "download_bytes": whole,
+            # the model's cost
+            "params": integer,
+            "download_bytes": integer,
             "samples_per_second": number,
             "license": text,
-            "downloads": whole,
+            "downloads": integer,
         },
         metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
     )
@@ -103,13 +103,14 @@ def schema() -> pa.Schema:
 
 @dataclass(frozen=True)
 class Run:
-    """One run, ready to be added to a results dataset.
+    """One run as rows of the results dataset.
 
     Attributes:
-        digest: Of the content; the same run always has the same one.
-        path: File in the results dataset, named by the digest, so that nobody else writes it.
-        rows: As :func:`schema` says.
-        ranking: What the rows were made of, with names fit to be published.
+        digest: Hash of the content; the same run always has the same digest.
+        path: Path of the file in the results dataset. It contains the digest, so no other run has
+            the same path.
+        rows: One dictionary per row, with the columns of :func:`schema`.
+        ranking: The ranking that the rows were made from.
     """
 
     digest: str
@@ -118,22 +119,22 @@ class Run:
     ranking: Ranking
 
     def parquet(self) -> bytes:
-        """The content of the file."""
+        """The content of the parquet file."""
         return dump_rows(self.rows)
 
     def row_number(self, model_id: str) -> int:
-        """Position in the file of a model's row with the metric that sorts."""
+        """The index in the file of a model's row with the metric that sorts."""
         return next(i for i, row in enumerate(self.rows) if row["model"] == model_id)
 
 
 def make_run(ranking: Ranking) -> Run:
-    """The rows of a ranking, and the name under which they are kept.
+    """Convert a ranking to rows, and name their file by a digest.
 
-    The digest is taken over the values and not over the parquet bytes: those also depend on the
-    version of the library that writes them.
+    The digest is a hash of the values, not of the parquet bytes, because those also depend on the
+    version of pyarrow.
 
     Raises:
-        PublishError: The ranking holds no rows.
+        PublishError: The ranking has no rows.
     """
     if not ranking.rows:
         raise PublishError("The ranking holds no candidates, so there is nothing to publish.")
@@ -151,7 +152,7 @@ def make_run(ranking: Ranking) -> Run:
 
 
 def result_rows(ranking: Ranking) -> list[Row]:
-    """One row per candidate and metric, the metric that sorts first; without ``run``."""
+    """One row per candidate and metric, without the column ``run``; the sorting metric first."""
     shared = _shared(ranking)
     rows: list[Row] = []
     for row in ranking.rows:
@@ -165,31 +166,31 @@ def result_rows(ranking: Ranking) -> list[Row]:
 
 
 def dump_rows(rows: Iterable[Row]) -> bytes:
-    """Rows as a parquet file that :func:`read_results` reads."""
+    """The rows as a parquet file, to be read with :func:`read_results`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = [{**row, "created_at": _moment(row["created_at"])} for row in rows]
+    typed_rows = [{**row, "created_at": _parse_time(row["created_at"])} for row in rows]
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(columns, schema=schema()), sink, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(typed_rows, schema=schema()), sink, compression="zstd")
     return sink.getvalue()
 
 
 def read_results(path: Path, name: str) -> list[Row]:
-    """The rows of one file of a results dataset.
+    """Read the rows of one file of a results dataset.
 
     Args:
         path: The file.
-        name: What to call it in messages.
+        name: The file's name in error messages.
 
     Raises:
-        PublishError: It is not one of ours, or was written by a newer hf-sfda.
+        PublishError: hf-sfda did not write the file, or a newer version did.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # One file, not a dataset of files: folder names must not turn into columns.
+        # ParquetFile reads this one file; read_table would turn folder names into columns.
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         reason = clean(redact(str(error)).split("\n", 1)[0])
@@ -200,7 +201,7 @@ def read_results(path: Path, name: str) -> list[Row]:
     version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode(errors="replace")
     if not (version.isascii() and version.isdigit()):
         raise PublishError(
-            f"{name} was not written by hf-sfda, so this is no results dataset. "
+            f"{name} was not written by hf-sfda, so this is not a results dataset. "
             "Publish to a repository of its own: --to YOU/results"
         )
     if int(version) > SCHEMA_VERSION:
@@ -210,7 +211,7 @@ def read_results(path: Path, name: str) -> list[Row]:
         )
     try:
         rows: list[Row] = table.cast(schema()).to_pylist()
-    except (ValueError, pa.ArrowException) as error:  # names are compared by pyarrow's Python
+    except (ValueError, pa.ArrowException) as error:  # wrong column names raise ValueError
         raise PublishError(
             f"{name} does not have the columns of schema version {version}: somebody changed it. "
             "Put it back as it was, or remove it from the repository; nothing was changed."
@@ -221,26 +222,26 @@ def read_results(path: Path, name: str) -> list[Row]:
 
 
 def _check_documents(rows: Iterable[Row], name: str) -> None:
-    """See that the columns which hold JSON hold objects: boards are made of them later.
+    """Check that the JSON columns hold JSON objects, which leaderboards are made from later.
 
     Raises:
-        PublishError: One does not.
+        PublishError: A column holds something else.
     """
     for text in {row["config"] or "" for row in rows} | {row["versions"] or "{}" for row in rows}:
         try:
-            good = isinstance(read_json(text), dict)
+            valid = isinstance(read_json(text), dict)
         except ForeignError:
-            good = False
-        if not good:
+            valid = False
+        if not valid:
             raise PublishError(
-                f"{name} holds settings that are no JSON object: somebody changed it. "
+                f"{name} holds settings that are not a JSON object: somebody changed it. "
                 "Put it back as it was, or remove it from the repository; nothing was changed."
             )
 
 
 def scoring_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide what a score means; no paths, no machine."""
-    return {key: value for key, value in config.items() if key not in _UNSAID}
+    """The settings that affect a score; no paths and nothing about the machine."""
+    return {key: value for key, value in config.items() if key not in _NOT_SCORING}
 
 
 def _shared(ranking: Ranking) -> Row:
@@ -269,8 +270,8 @@ def _shared(ranking: Ranking) -> Row:
 def _candidate(row: ModelRow) -> Row:
     local = is_local_model(row)
 
-    def said(text: str | None) -> str | None:
-        # A folder's name says who it is; where it lies is nobody's business.
+    def publishable(text: str | None) -> str | None:
+        # A folder's name identifies the model; its path must not be published.
         home = str(Path.home())
         return text and redact(text.replace(row.model_id, public_model(row)).replace(home, "~"))
 
@@ -279,11 +280,11 @@ def _candidate(row: ModelRow) -> Row:
         "model_revision": row.revision,
         "model_source": "local" if local else "hub",
         "status": row.status,
-        "reason": said(row.reason),
+        "reason": publishable(row.reason),
         "extractor": row.library,
         "feature_dim": row.feature_dim,
         "feature_key": row.feature_key,
-        "warnings": said("; ".join(row.warnings)) or None,
+        "warnings": publishable("; ".join(row.warnings)) or None,
         "params": row.params,
         "download_bytes": row.download_bytes,
         "samples_per_second": _finite(row.samples_per_second),
@@ -314,8 +315,9 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _moment(said: str | datetime | None) -> datetime | None:
-    if said is None:
+def _parse_time(value: str | datetime | None) -> datetime | None:
+    """The time with a time zone; a time without one is UTC."""
+    if value is None:
         return None
-    moment = datetime.fromisoformat(said) if isinstance(said, str) else said
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

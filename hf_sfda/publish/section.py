@@ -1,4 +1,4 @@
-"""A part of a Markdown text that belongs to us, between two markers."""
+"""Our section in a Markdown text: the text between two markers in HTML comments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_sfda.publish.front_matter import Card
 
 
 def section_key(dataset: str, config: str | None, split: str | None) -> str:
-    """Names a section; safe inside an HTML comment.
+    """The name of a section, safe to use inside an HTML comment.
 
     Example:
         >>> section_key("me/plants", None, "train")
@@ -21,15 +21,18 @@ def section_key(dataset: str, config: str | None, split: str | None) -> str:
 
 
 def has_section(body: str, key: str) -> bool:
-    """Whether the section is there."""
+    """Whether the text contains the section."""
     return bool(_lines(body, _marker(key, "begin")))
 
 
 def put_section(card: Card, key: str, content: str) -> str:
-    """The card's body with the section replaced, or added at the end.
+    """Replace the section in a card's body, or add it at the end.
+
+    Returns:
+        The new body.
 
     Raises:
-        PublishError: One of the markers is missing or there twice.
+        PublishError: A marker is missing, or the text contains it twice.
     """
     begin, end, nl = _marker(key, "begin"), _marker(key, "end"), card.newline
     inner = content.strip("\n").replace("\n", nl)
@@ -39,10 +42,10 @@ def put_section(card: Card, key: str, content: str) -> str:
     if not begins and not ends:
         return body + _gap(body, nl, front_matter=bool(card.opening)) + section + nl
     if len(begins) != 1 or len(ends) != 1 or ends[0].start() < begins[0].end():
-        at = [_line_number(card, found.start()) for found in (*begins, *ends)]
+        numbers = [_line_number(card, marker.start()) for marker in (*begins, *ends)]
         raise PublishError(
             f"{card.name} has {len(begins)} x `{begin}` and {len(ends)} x `{end}` (line "
-            f"{listing(at)}), where one of each in this order is needed. It is left "
+            f"{listing(numbers)}), where one of each in this order is needed. It is left "
             "as it is; delete these lines, or put them right, and publish again."
         )
     return body[: begins[0].start()] + section + body[ends[0].end() :]
@@ -53,12 +56,12 @@ def _marker(key: str, side: str) -> str:
 
 
 def _lines(body: str, marker: str) -> list[re.Match[str]]:
-    """The marker where it stands alone on a line."""
+    """All matches of the marker that are alone on their line."""
     return list(re.finditer(rf"^{re.escape(marker)}(?=[ \t]*\r?$)", body, re.MULTILINE))
 
 
 def _gap(body: str, newline: str, *, front_matter: bool) -> str:
-    """What separates the section from the text before: one blank line."""
+    """The line breaks to add so that one blank line separates the section from the text before."""
     if not body:
         return newline if front_matter else ""
     if body.endswith(newline * 2):

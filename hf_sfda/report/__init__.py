@@ -1,6 +1,7 @@
-"""The ranking as people and programs read it: terminal table, tab-separated text, files, a page.
+"""Render a ranking as a terminal table, tab-separated text, files and an HTML page.
 
-Importing this loads nothing heavy; rich, jinja2, plotly and pyarrow are imported when used.
+Importing this package loads no heavy library; rich, jinja2, plotly and pyarrow are imported when
+they are used.
 """
 
 from __future__ import annotations

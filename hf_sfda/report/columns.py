@@ -1,4 +1,4 @@
-"""The columns of the table, as data: the terminal and the tab-separated form share them."""
+"""The columns of the terminal table: headers, cell texts and priorities."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _UNITS = {"image": "img/s", "text": "texts/s"}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
+    """A column of the table.
 
     Attributes:
-        header: Its heading.
-        cell: Row -> text; empty where nothing is known.
-        weight: The lowest goes first when the terminal is narrow.
-        align: Numbers to the right, words to the left.
+        header: The heading.
+        cell: Function from a row to the text of its cell; an unknown value is an empty text.
+        weight: Priority. A narrow terminal omits the columns with the lowest weight.
+        align: ``"right"`` for numbers, ``"left"`` for words.
     """
 
     header: str
@@ -31,9 +31,7 @@ class Column:
 
 
 def result_columns(ranking: Ranking) -> list[Column]:
-    """Everything right of the model's name, in reading order; columns that would be empty for all
-    ranked models are left out.
-    """
+    """The columns to the right of the model's name, without those that are empty in every row."""
     metric = ranking.metric
     columns = [
         Column(text.label(metric), lambda row: text.score(row.scores.get(metric)), 100),
@@ -55,6 +53,6 @@ def _metric(name: str, weight: int) -> Column:
 
 
 def speed_unit(ranking: Ranking) -> str:
-    """What throughput counts."""
+    """The unit of the throughput, for example ``img/s``."""
     task = str(ranking.dataset.get("task", ""))
     return next((unit for word, unit in _UNITS.items() if word in task), "samples/s")

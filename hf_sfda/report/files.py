@@ -1,4 +1,4 @@
-"""The files of a run directory, each replaced as a whole or not at all."""
+"""Write the files of a run directory. Each file is replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA_KEY = b"hf_sfda"
-"""Key in the parquet file's metadata that holds the document without its rows."""
+"""Key in the parquet file's metadata; its value is the JSON document without the rows."""
 
 _TYPES = {
     "model_id": "string",
@@ -42,32 +42,31 @@ _TYPES = {
     "feature_key": "string",
     "warnings": "string",
 }
-"""Said, not inferred: a column that happens to be empty in one run must keep its type, so that
-the files of several runs can be read as one table."""
-
+"""The columns' types. They are fixed and not inferred from the values: a column that is empty in
+one run must have the same type as in other runs, so that their files can be read as one table."""
 
 _FORMULA = "=+-@\t\r"
-"""A spreadsheet takes a cell that begins with one of these for something to compute."""
+"""A spreadsheet evaluates a cell as a formula if it starts with one of these characters."""
 
 
 def save_ranking(ranking: Ranking, directory: str | Path) -> Path:
     """Write ``ranking.json``, ``.parquet``, ``.csv``, ``config.yaml`` and ``report.html``.
 
     Args:
-        ranking: What to write.
-        directory: Made if it does not exist.
+        ranking: The ranking to write.
+        directory: The run directory; created if it does not exist.
 
     Returns:
         The directory.
 
     Raises:
-        StoreError: The disk is full, or the place may not be written to. Files that were there
-            before are whole, and either old or new.
+        StoreError: The disk is full, or the directory is not writable. Each file that existed
+            before then has either its old or its new content.
     """
     from hf_sfda.report.html import render_html
 
     directory = Path(directory)
-    # From the most valuable to the largest: a disk that fills up should cost the picture first.
+    # The most important file first and the largest last, in case the disk fills up.
     contents: dict[str, Callable[[], bytes]] = {
         "ranking.json": lambda: to_json(ranking),
         "config.yaml": lambda: to_yaml(ranking),
@@ -89,20 +88,20 @@ def save_ranking(ranking: Ranking, directory: str | Path) -> Path:
 
 
 def to_json(ranking: Ranking) -> bytes:
-    """``ranking.json``. JSON knows no NaN; a score that is not a number becomes ``null``."""
+    """The content of ``ranking.json``. JSON has no NaN, so such a score becomes ``null``."""
     document = to_document(ranking)
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
     return visible_json(text).encode() + b"\n"
 
 
 def to_document(ranking: Ranking) -> dict[str, Any]:
-    """What ``ranking.json`` holds, as plain values."""
+    """The document of ``ranking.json`` as a dictionary."""
     document: dict[str, Any] = _without_nan(ranking.to_dict())
     return document
 
 
 def to_yaml(ranking: Ranking) -> bytes:
-    """``config.yaml``, fit for ``hf-sfda rank --config``."""
+    """The content of ``config.yaml``, an input for ``hf-sfda rank --config``."""
     import yaml
 
     text: str = yaml.safe_dump(dict(ranking.config), sort_keys=False, allow_unicode=True)
@@ -110,10 +109,10 @@ def to_yaml(ranking: Ranking) -> bytes:
 
 
 def to_csv(ranking: Ranking) -> bytes:
-    """``ranking.csv``: one line a candidate.
+    """The content of ``ranking.csv``, one line per candidate.
 
-    A text that a spreadsheet would run as a formula begins with an apostrophe; numbers stay
-    numbers.
+    A text that a spreadsheet would evaluate as a formula gets an apostrophe in front. Numbers do
+    not change.
     """
     import pyarrow as pa
     import pyarrow.csv
@@ -129,7 +128,7 @@ def to_csv(ranking: Ranking) -> bytes:
 
 
 def to_parquet(ranking: Ranking) -> bytes:
-    """``ranking.parquet``: one row a candidate, and how the ranking was got in the metadata."""
+    """The content of ``ranking.parquet``: one row per candidate, all else in the metadata."""
     import pyarrow.parquet
 
     buffer = BytesIO()
@@ -138,7 +137,7 @@ def to_parquet(ranking: Ranking) -> bytes:
 
 
 def to_arrow(ranking: Ranking) -> pa.Table:
-    """One row a candidate; every column has the same type in every run."""
+    """The ranking as a table, one row per candidate; a column has the same type in every run."""
     import pyarrow as pa
 
     rows = [flat_row(row) for row in ranking.rows]

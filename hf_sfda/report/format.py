@@ -1,4 +1,4 @@
-"""Numbers and names as people read them; ``""`` for what is not known."""
+"""Format numbers and names for people; an unknown value becomes an empty text."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import math
 from hf_sfda.names import ELLIPSIS
 
 METRIC_LABELS = {"knn": "k-NN", "linear_probe": "probe"}
-"""Metrics that have a better name than the one that is typed."""
+"""Short headings for metrics whose registered name is long or unusual."""
 
 
 def label(metric: str) -> str:
-    """How a metric is called in headings."""
+    """The heading of a metric."""
     return METRIC_LABELS.get(metric, metric)
 
 
 def known(value: float | None) -> bool:
-    """Whether there is a number at all."""
+    """Whether a value is a finite number."""
     return value is not None and math.isfinite(value)
 
 
 def score(value: float | None) -> str:
-    """Three decimals without the leading zero: ``.584``, ``1.000``, ``-.021``; large values in
-    short form, since some baselines are counts.
+    """Three decimals without the leading zero: ``.584``, ``1.000``, ``-.021``.
+
+    Values of 1000 and more are shortened as in :func:`count`, since some baselines are counts.
     """
     if value is None or not math.isfinite(value):
         return ""
@@ -37,35 +38,35 @@ def share(value: float | None) -> str:
 
 
 def interval(pair: tuple[float, float] | None) -> str:
-    """``.561 to .607``."""
+    """An interval of scores, such as ``.561 to .607``."""
     return f"{score(pair[0])} to {score(pair[1])}" if pair else ""
 
 
 def count(value: float | None) -> str:
-    """``50 M``, ``1.4 B``, ``610 k``."""
+    """A large number in short form, such as ``50 M``, ``1.4 B`` or ``610 k``."""
     if value is None or not math.isfinite(value):
         return ""
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        # 999.6 M must not become "1000 M", hence the half unit.
+        # 999.6 M rounds to 1.0 B, not to "1000 M": so the limit is half a unit lower.
         if abs(value) >= limit * 0.9995:
             return f"{_three_digits(value / limit)} {unit}"
     return f"{value:.0f}"
 
 
 def megabytes(n_bytes: int | None) -> str:
-    """Decimal megabytes, as the Hub shows them."""
+    """A size in decimal megabytes, the Hub's unit."""
     return _three_digits(n_bytes / 1e6) if n_bytes is not None else ""
 
 
 def rate(per_second: float | None) -> str:
-    """Whole numbers a second, or two digits where that would be nothing."""
+    """Samples per second: a whole number, or two digits if it is below 10."""
     if per_second is None or not math.isfinite(per_second):
         return ""
     return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
 
 
 def shorten(name: str, width: int) -> str:
-    """Cut in the middle: both the owner and the variant at the end tell names apart."""
+    """Shorten a name in the middle, because its start (owner) and end (variant) identify it."""
     if len(name) <= width:
         return name
     if width <= 1:
@@ -75,7 +76,7 @@ def shorten(name: str, width: int) -> str:
 
 
 def listing(words: list[str]) -> str:
-    """``a, b and c``."""
+    """Join words: ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 

@@ -1,4 +1,4 @@
-"""The ranking as one self-contained page: it loads nothing, and works from an e-mail."""
+"""Render the ranking as one self-contained HTML page, which works offline and in an e-mail."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from hf_sfda.types import ModelRow, Ranking
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")  # a local folder has "sha256:..." and no page
+_COMMIT = re.compile(r"[0-9a-f]{40}")  # the revision of a local folder is "sha256:..."
 
 
 def render_html(ranking: Ranking) -> str:
-    """The report as a page of HTML with its styles, scripts and plots inside.
+    """Render the report as one HTML page that contains its styles, scripts and plots.
 
-    Names and reasons come from strangers; the template escapes everything it is given, and the
-    page forbids itself to load or send anything.
+    Names and reasons are texts of other people, so the template escapes all values, and the page's
+    content security policy forbids to load or send anything.
     """
     from plotly.offline import get_plotlyjs
 
@@ -51,24 +51,24 @@ def render_html(ranking: Ranking) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """What ``table.html.j2`` draws.
+    """The values of the template ``table.html.j2``.
 
     Attributes:
-        metric: What the rows are sorted by.
-        confidence: Of the intervals, in words.
-        baselines: Metrics that stand first among the others.
-        metrics: The rest of them.
-        rows: A mapping a ranked row: the row with its place, band and bar.
-        left_out: The other rows.
-        voters: Metrics that the mean rank is made of.
-        speed_unit: Of the throughput.
-        resampled: Whether the order has a rank range.
-        banded: Whether it is known who ties with whom.
+        metric: The metric that sorts the rows.
+        confidence: The intervals' level, such as ``95%``.
+        baselines: The other metrics that come first: the linear probe and k-NN.
+        metrics: The remaining metrics.
+        rows: One dictionary per ranked model: its row with place, tie band and interval bar.
+        left_out: The rows of skipped and failed candidates.
+        voters: The metrics whose ranks are averaged.
+        speed_unit: Unit of the throughput.
+        resampled: Whether any row has a rank interval.
+        banded: Whether ties are known.
         barred: Whether any row has an interval.
         floored: Whether any row has a noise floor to draw.
-        hub: Address that model pages are linked under; ``None`` links nothing.
-        folded: Whether what was left out is one click away.
-        shown: How many rows are visible until a script shows more; ``None`` is all.
+        hub: Address of the Hub, for links to the model pages; ``None`` for no links.
+        folded: Whether the skipped and failed candidates are hidden until the reader opens them.
+        visible: Number of rows that are visible at first; ``None`` for all.
     """
 
     metric: str
@@ -85,19 +85,19 @@ class Table:
     floored: bool
     hub: str | None = None
     folded: bool = False
-    shown: int | None = None
+    visible: int | None = None
 
 
 def table_of(
-    ranking: Ranking, *, hub: str | None = None, folded: bool = False, shown: int | None = None
+    ranking: Ranking, *, hub: str | None = None, folded: bool = False, visible: int | None = None
 ) -> Table:
-    """The table of a ranking, ready to be drawn.
+    """Compute the values of the template ``table.html.j2``.
 
     Args:
-        ranking: What to show.
-        hub: Address that model pages are linked under.
-        folded: Whether what was left out is one click away.
-        shown: How many rows are visible until a script shows more.
+        ranking: The ranking to show.
+        hub: Address of the Hub, for links to the model pages; ``None`` for no links.
+        folded: Whether the skipped and failed candidates are hidden until the reader opens them.
+        visible: Number of rows that are visible at first; ``None`` for all.
     """
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     others.pop(ranking.metric, None)
@@ -118,13 +118,13 @@ def table_of(
         floored=any("floor" in (item["bar"] or {}) for item in rows),
         hub=hub,
         folded=folded,
-        shown=shown,
+        visible=visible,
     )
 
 
 @functools.cache
 def environment() -> Environment:
-    """The templates of this package, with escaping on and numbers as the report shows them."""
+    """The Jinja environment of the report: HTML escaping, and filters that format numbers."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -157,11 +157,11 @@ def _summary(ranking: Ranking) -> dict[str, Any]:
 
 
 def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
-    """What the template cannot work out by itself: place, band, bar."""
+    """One dictionary per ranked model, with the values that the template cannot compute."""
     ranked, metric = ranking.ranked, ranking.metric
     banded = sentences.ties_known(ranking)
     bars = _bars(ranking)
-    opinion = _consensus(ranking)
+    mean_ranks = _mean_ranks(ranking)
     return [
         {
             "row": row,
@@ -175,35 +175,41 @@ def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
             "disputed": disputed,
         }
         for row, place, bar, (mean_rank, disputed) in zip(
-            ranked, sentences.tie_labels(ranked), bars, opinion, strict=True
+            ranked, sentences.tie_labels(ranked), bars, mean_ranks, strict=True
         )
     ]
 
 
 def _voters(ranking: Ranking) -> list[str]:
-    """The metrics that a consensus is made of; none if there is nobody to agree with."""
+    """The metrics whose ranks are averaged; empty if there are fewer than two metrics or models."""
     from hf_sfda.uncertainty import voting_metrics
 
     names = voting_metrics(ranking.rows, n_samples=int(ranking.dataset["n_samples"]))
     return names if len(names) > 1 and len(ranking.ranked) > 1 else []
 
 
-def _consensus(ranking: Ranking) -> list[tuple[float | None, bool]]:
-    """Mean rank over the voters, if any has a score, and whether they place the model far apart."""
+def _mean_ranks(ranking: Ranking) -> list[tuple[float | None, bool]]:
+    """For each model, its mean rank over the voting metrics and whether these disagree about it.
+
+    The mean rank is ``None`` if no voting metric has a score for the model.
+    """
     from hf_sfda.uncertainty import consensus
 
     voters = _voters(ranking)
     if not voters:
         return [(None, False)] * len(ranking.ranked)
-    found = consensus(
+    agreement = consensus(
         {name: [row.scores.get(name, math.nan) for row in ranking.ranked] for name in voters}
     )
-    means = [mean if text.known(mean) else None for mean in found.mean_rank.tolist()]
-    return list(zip(means, found.disagree.tolist(), strict=True))
+    means = [mean if text.known(mean) else None for mean in agreement.mean_rank.tolist()]
+    return list(zip(means, agreement.disagree.tolist(), strict=True))
 
 
 def _bars(ranking: Ranking) -> list[dict[str, float] | None]:
-    """Places of interval, score and noise floor in percent of a scale common to all rows."""
+    """The positions of interval, score and noise floor, in percent of a scale shared by all rows.
+
+    An entry is ``None`` if all numbers are equal, so that there is no scale.
+    """
     metric = ranking.metric
     numbers = [
         number
@@ -218,9 +224,9 @@ def _bars(ranking: Ranking) -> list[dict[str, float] | None]:
     def bar(row: ModelRow) -> dict[str, float]:
         value = row.scores[metric]
         start, end = row.intervals.get(metric, (value, value))
-        places = {"start": start, "value": value, "end": end}
+        ends = {"start": start, "value": value, "end": end}
         if row.noise_floor is not None and text.known(row.noise_floor):
-            places["floor"] = row.noise_floor
-        return {name: round(2 + 96 * (number - low) / span, 2) for name, number in places.items()}
+            ends["floor"] = row.noise_floor
+        return {name: round(2 + 96 * (number - low) / span, 2) for name, number in ends.items()}
 
     return [bar(row) for row in ranking.ranked]

@@ -1,4 +1,4 @@
-"""The colours of the page and of its plots, for light and dark."""
+"""The colours of the page and of its plots, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PALETTE = {
     "warn-soft": ("#fdf1e3", "#3a2a1a"),
     "bad": ("#b42318", "#ff8a80"),
 }
-"""name -> (light, dark). The figures are made in the light colours; the page's script swaps them,
-so every light value must be distinct."""
+"""name -> (light, dark). Figures are drawn in the light colours. In dark mode the page's script
+replaces each light colour by its dark one, so all light colours must be different."""
 
 
 def light(name: str) -> str:
-    """The colour that figures are drawn in."""
+    """The light colour of a name, for figures."""
     return PALETTE[name][0]

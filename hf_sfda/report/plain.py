@@ -1,4 +1,4 @@
-"""The ranking for programs and pipes: no colours, no alignment, nothing shortened."""
+"""The ranking as plain text for programs: no colours, no alignment, full names and numbers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from hf_sfda.types import ModelRow, Ranking
 
 
 def render_plain(ranking: Ranking) -> str:
-    """Tab-separated text: one header line, one line a candidate, then ``# `` lines with what the
-    table cannot say. Numbers are full and unitless; unknown cells are empty.
+    """Render the ranking as tab-separated text.
+
+    There is one header line and one line per candidate. The lines after them start with ``# `` and
+    have the summary in words. Numbers have no units; unknown cells are empty.
     """
     metric = ranking.metric
     others = list(
@@ -43,17 +45,17 @@ def render_plain(ranking: Ranking) -> str:
                 _reason(row),
             ]
         )
-    told = [ties(ranking), agreement(ranking), advice(ranking)]
+    summary = [ties(ranking), agreement(ranking), advice(ranking)]
     return "\n".join(
         [
             *("\t".join(map(_one_line, line)) for line in lines),
-            *(f"# {_one_line(sentence)}" for sentence in told if sentence),
+            *(f"# {_one_line(sentence)}" for sentence in summary if sentence),
         ]
     )
 
 
 def render_quiet(ranking: Ranking) -> str:
-    """The ids of the ranked models, best first, one a line."""
+    """The ids of the ranked models, one per line, best first."""
     return "\n".join(row.model_id for row in ranking.ranked)
 
 

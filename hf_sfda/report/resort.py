@@ -1,4 +1,4 @@
-"""The same models in the order of another metric."""
+"""Sort a ranking by another metric."""
 
 from __future__ import annotations
 
@@ -11,48 +11,47 @@ from hf_sfda.types import ModelRow, Ranking
 
 
 def sorted_by(ranking: Ranking, metric: str) -> Ranking:
-    """Order a ranking by a metric that its rows have.
+    """Sort a ranking by another of its metrics.
 
-    Ties, rank intervals, the chance to be best and the noise floor were worked out for the metric
-    that the run ranked by, and go; what the new order is worth beside equal scores is not known.
-    Only equal scores share a tie group.
+    Ties, rank intervals, P(best) and the noise floor are known only for the metric of the run, so
+    the new ranking has none. In the new ranking only equal scores share a tie group.
 
     Args:
-        ranking: As a run or a board gives it.
-        metric: One of its scores.
+        ranking: The ranking of a run or of a leaderboard.
+        metric: A metric that its rows have.
 
     Returns:
-        The ranked models that have the metric, best first; then those that lack it, as skipped,
-        with the reason; then the others as they were. The ranking itself if it is sorted by this
-        metric already.
+        The new ranking: first the models that have the metric, best first; then those that lack it,
+        as skipped with a reason; then the other rows unchanged. If ``metric`` is the ranking's
+        metric already, the ranking itself.
 
     Raises:
         ConfigError: No ranked model has this metric.
     """
     if metric == ranking.metric:
         return ranking
-    having = [row for row in ranking.ranked if _has(row, metric)]
-    if not having:
-        known = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
+    scored = [row for row in ranking.ranked if _has(row, metric)]
+    if not scored:
+        names = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
         raise ConfigError(
-            f"No model here has {metric}; this ranking can be sorted by {listing(known, 40) or '-'}"
+            f"No model here has {metric}; this ranking can be sorted by {listing(names, 40) or '-'}"
             "."
         )
-    having.sort(key=lambda row: -row.scores[metric])  # stable: equal scores stay as they were
-    values = [row.scores[metric] for row in having]
+    scored.sort(key=lambda row: -row.scores[metric])  # stable: equal scores keep their order
+    values = [row.scores[metric] for row in scored]
     ranked = [
-        _placed(row, place, values.index(row.scores[metric]) + 1, ranking, metric)
-        for place, row in enumerate(having, 1)
+        _with_place(row, place, values.index(row.scores[metric]) + 1, ranking, metric)
+        for place, row in enumerate(scored, 1)
     ]
-    lacking = [_lacking(row, metric) for row in ranking.ranked if not _has(row, metric)]
-    rows = (*ranked, *lacking, *(row for row in ranking.rows if row.status != "ok"))
-    return _judged(
+    unscored = [_as_skipped(row, metric) for row in ranking.ranked if not _has(row, metric)]
+    rows = (*ranked, *unscored, *(row for row in ranking.rows if row.status != "ok"))
+    return _with_warnings(
         replace(ranking, config={**ranking.config, "metric": metric}, rows=rows), ranking
     )
 
 
-def _judged(new: Ranking, old: Ranking) -> Ranking:
-    """With agreement and warnings that belong to the new order."""
+def _with_warnings(new: Ranking, old: Ranking) -> Ranking:
+    """Add the agreement and the warnings of the new order."""
     from hf_sfda.uncertainty import agreement_with, diagnose_rows
 
     names = dict.fromkeys(name for row in new.ranked for name in row.scores)
@@ -62,12 +61,12 @@ def _judged(new: Ranking, old: Ranking) -> Ranking:
         "n_samples": int(old.dataset["n_samples"]),
         "n_classes": int(old.dataset["n_classes"]),
     }
-    said = diagnose_rows(old.rows, metric=old.metric, agreement=old.agreement, **size)
+    outdated = diagnose_rows(old.rows, metric=old.metric, agreement=old.agreement, **size)
     warnings = (
         f"Sorted by {new.metric}. Ties and noise floors were worked out for {old.metric} only, so "
         "small differences may mean nothing.",
         *diagnose_rows(new.rows, metric=new.metric, agreement=agreement, **size),
-        *(warning for warning in old.warnings if warning not in said),
+        *(warning for warning in old.warnings if warning not in outdated),
     )
     return replace(new, agreement=agreement, warnings=warnings)
 
@@ -76,32 +75,34 @@ def _has(row: ModelRow, metric: str) -> bool:
     return math.isfinite(row.scores.get(metric, math.nan))
 
 
-def _placed(row: ModelRow, place: int, group: int, ranking: Ranking, metric: str) -> ModelRow:
+def _with_place(row: ModelRow, place: int, group: int, ranking: Ranking, metric: str) -> ModelRow:
+    """A row with its new place, tie group and warnings."""
     from hf_sfda.uncertainty import diagnose_row
 
     size = {
         "n_samples": int(ranking.dataset["n_samples"]),
         "n_classes": int(ranking.dataset["n_classes"]),
     }
-    old = diagnose_row(row, metric=ranking.metric, **size)
-    said = tuple(
-        # What the run's own metric said about itself now needs its name.
+    outdated = diagnose_row(row, metric=ranking.metric, **size)
+    metric_warnings = tuple(
+        # A warning of the run's own metric has no name yet; now it needs one.
         text if text.startswith(tuple(row.scores)) else f"{ranking.metric}: {text}"
         for text in row.warnings
-        if text not in old
+        if text not in outdated
     )
     new = replace(
         row, rank=place, tie_group=group, rank_interval=None, p_best=None, noise_floor=None
     )
-    return replace(new, warnings=(*diagnose_row(new, metric=metric, **size), *said))
+    return replace(new, warnings=(*diagnose_row(new, metric=metric, **size), *metric_warnings))
 
 
-def _lacking(row: ModelRow, metric: str) -> ModelRow:
-    told = [text for text in row.warnings if text.startswith(f"{metric}: ")]
+def _as_skipped(row: ModelRow, metric: str) -> ModelRow:
+    """A row without the metric, as skipped; the reason is the metric's own warning, if any."""
+    reasons = [text for text in row.warnings if text.startswith(f"{metric}: ")]
     return replace(
         row,
         status="skipped",
-        reason=told[0] if told else f"it has no {metric}",
+        reason=reasons[0] if reasons else f"it has no {metric}",
         rank=None,
         tie_group=None,
         rank_interval=None,

@@ -1,4 +1,4 @@
-"""What a ranking says in words; the terminal and the page say the same."""
+"""The summary of a ranking in sentences, shared by the terminal table and the HTML page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FEW_MODELS = 5
 
 
 def confidence(ranking: Ranking) -> str:
-    """``95%``."""
+    """The level of the intervals, such as ``95%``."""
     return f"{float(ranking.config.get('confidence', 0.95)) * 100:g}%"
 
 
 def tie_labels(ranked: Sequence[ModelRow]) -> list[str]:
-    """The ``#`` column: the places that a row's tie group spans, ``1-3`` or ``4``."""
+    """The texts of the column ``#``: the places of each row's tie group, ``1-3`` or ``4``."""
     spans = {place: places for places in _groups(ranked) for place in places}
     return [
         f"{places[0]}-{places[-1]}" if len(places := spans[row.rank or 0]) > 1 else f"{places[0]}"
@@ -31,21 +31,21 @@ def tie_labels(ranked: Sequence[ModelRow]) -> list[str]:
 
 
 def target(ranking: Ranking) -> str:
-    """Which samples of what."""
+    """The dataset and the sample drawn from it, in one line."""
     data = ranking.dataset
     name, config = str(data["id"]), data.get("config")
     if config and not name.endswith(f":{config}"):
         name += f":{config}"
     revision = f" @ {str(data['revision'])[:7]}" if data.get("revision") else ""
-    taken, available = int(data["n_samples"]), int(data.get("n_available") or data["n_samples"])
-    of = f" of {available:,}" if available > taken else ""
+    drawn, available = int(data["n_samples"]), int(data.get("n_available") or data["n_samples"])
+    of = f" of {available:,}" if available > drawn else ""
     left_out = sum((data.get("left_out") or {}).values())
     return " · ".join(
         [
             f"{name}{revision}",
             str(data["task"]).replace("-", " "),
             f"{data['n_classes']:,} classes",
-            f"{taken:,}{of} {data['split']} samples, stratified, seed {data.get('seed', 0)}",
+            f"{drawn:,}{of} {data['split']} samples, stratified, seed {data.get('seed', 0)}",
             *_classes(data),
             *([f"{left_out:,} left out"] if left_out else []),
         ]
@@ -53,7 +53,7 @@ def target(ranking: Ranking) -> str:
 
 
 def _classes(data: Mapping[str, Any]) -> list[str]:
-    """The columns and the first classes; results that were published may lack them."""
+    """The columns and the first classes; empty for published results, which may lack them."""
     names, label, column = (
         data.get(key) for key in ("class_names", "label_column", "input_column")
     )
@@ -63,20 +63,22 @@ def _classes(data: Mapping[str, Any]) -> list[str]:
 
 
 def candidates(ranking: Ranking) -> str:
-    """How many there were and what became of them."""
-    states = [row.status for row in ranking.rows]
-    total = len(states)
-    parts = [f"{total} candidate{'s' * (total != 1)}", f"{states.count('ok')} ranked"]
-    parts += [f"{n} {state}" for state in ("skipped", "failed") if (n := states.count(state))]
+    """How many candidates there were, and how many of them were ranked, skipped or failed."""
+    statuses = [row.status for row in ranking.rows]
+    total = len(statuses)
+    parts = [f"{total} candidate{'s' * (total != 1)}", f"{statuses.count('ok')} ranked"]
+    parts += [f"{n} {status}" for status in ("skipped", "failed") if (n := statuses.count(status))]
     return " · ".join(parts)
 
 
 def ties_known(ranking: Ranking) -> bool:
-    """Whether the models were held against each other: not where one number a model is all there
-    is, nor where several runs are joined or another metric sorts.
+    """Whether the ranking tested which differences between models are significant.
 
-    Ties outlive the chance to be best where a board has lost a model; a tie of models whose scores
-    differ can only come from a test.
+    It did not if the metric has one number per model without samples, if a leaderboard merges
+    several runs, or if the rows are sorted by another metric than the run's.
+
+    There are two signs of a test: rows have P(best), or models with different scores share a tie
+    group. The second one is needed for a leaderboard that has lost a model and therefore P(best).
     """
     ranked, metric = ranking.ranked, ranking.metric
     if not ranked:
@@ -87,7 +89,7 @@ def ties_known(ranking: Ranking) -> bool:
 
 
 def ties(ranking: Ranking) -> str:
-    """Who cannot be told apart; empty where there is nothing to tell apart, or it is not known."""
+    """Which models are tied for a place; empty for one model or if ties are unknown."""
     ranked = ranking.ranked
     if len(ranked) < 2 or not ties_known(ranking):
         return ""
@@ -103,7 +105,7 @@ def ties(ranking: Ranking) -> str:
 
 
 def agreement(ranking: Ranking) -> str:
-    """Whether the baselines tell the same story."""
+    """Whether the baselines agree with the order; empty if there are too few models."""
     taus = {
         name: ranking.agreement[name]
         for name in ("knn", "linear_probe")
@@ -111,7 +113,7 @@ def agreement(ranking: Ranking) -> str:
     }
     if not taus or len(ranking.ranked) < _FEW_MODELS:
         return ""
-    names = listing([_spoken(name) for name in taus])
+    names = listing([_name_in_sentence(name) for name in taus])
     values = ", ".join(share(tau) for tau in taus.values())
     plural = "" if len(taus) > 1 else "s"
     if min(taus.values()) >= AGREES:
@@ -125,7 +127,7 @@ def agreement(ranking: Ranking) -> str:
 
 
 def choice(ranking: Ranking) -> ModelRow | None:
-    """What we would fine-tune: the smallest of those that tie for the first place."""
+    """The model to fine-tune: the smallest of those that are tied for the first place."""
     ranked = ranking.ranked
     if not ranked:
         return None
@@ -135,13 +137,13 @@ def choice(ranking: Ranking) -> ModelRow | None:
 
 
 def first_group(ranking: Ranking) -> list[ModelRow]:
-    """The models that tie for the first place."""
+    """The models that are tied for the first place."""
     ranked = ranking.ranked
     return [row for row in ranked if row.tie_group == ranked[0].tie_group]
 
 
 def advice(ranking: Ranking) -> str:
-    """The next step, with its reason."""
+    """The recommended next step with its reason, as one sentence."""
     chosen = choice(ranking)
     if chosen is None:
         return "Nothing could be ranked; the reasons stand beside each candidate."
@@ -149,7 +151,7 @@ def advice(ranking: Ranking) -> str:
 
 
 def reason(ranking: Ranking) -> str:
-    """Why :func:`choice`, without naming it."""
+    """Why :func:`choice` selects its model, as a clause without the model's name."""
     tied = first_group(ranking)
     chosen = choice(ranking)
     if len(ranking.ranked) == 1:
@@ -166,7 +168,7 @@ def reason(ranking: Ranking) -> str:
 
 
 def command(ranking: Ranking) -> str:
-    """The command line that repeats the run: what differs from the defaults."""
+    """The command that repeats the run, with all options that differ from the defaults."""
     parts = ["hf-sfda", "rank", "--dataset", str(ranking.config["dataset"])]
     for field in fields(RankConfig):
         value = ranking.config.get(field.name)
@@ -183,21 +185,23 @@ def command(ranking: Ranking) -> str:
 
 
 def hazards(row: ModelRow) -> list[str]:
-    """Warnings about the model under the chosen metric; those that other metrics raised about
-    themselves (``"hscore: ..."``) are left to the long report.
+    """The warnings that concern the model's place by the ranking's metric.
+
+    Warnings of other metrics, which start with the metric's name (``"hscore: ..."``), are only in
+    the long report.
     """
     return [text for text in row.warnings if text.split(":")[0] not in row.scores]
 
 
 def _groups(ranked: Sequence[ModelRow]) -> list[list[int]]:
-    """The places of each tie group, in order."""
+    """The places of each tie group, best group first."""
     return [
         [row.rank or 0 for row in members]
         for _, members in groupby(ranked, key=lambda row: row.tie_group)
     ]
 
 
-def _spoken(metric: str) -> str:
+def _name_in_sentence(metric: str) -> str:
     return {"knn": "k-NN", "linear_probe": "the probe"}[metric]
 
 

@@ -1,4 +1,4 @@
-"""The ranking on a terminal."""
+"""Render the ranking as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 _GAP = 2
 _NARROWEST_NAME = 24
 _COMFORTABLE_NAME = 32
-_USEFUL = 40  # columns below this weight do not cost a name its readable width
+_USEFUL = 40  # a column with a lower weight must leave _COMFORTABLE_NAME cells for the names
 _WIDEST_NAME = 48
 _WIDEST_NOTE = 36
 
 
 def render_table(ranking: Ranking, *, width: int, header: bool = False) -> Group:
-    """The ranking for people, fitted to a terminal.
+    """Render the ranking for people, fitted to the width of a terminal.
 
-    Columns that matter least are left out until the rest fits, and names are shortened in the
-    middle; nothing wraps but the reasons of candidates that were left out.
+    The columns with the lowest weight are omitted until the rest fits, and names are shortened in
+    the middle. Only the reasons of skipped and failed candidates wrap.
 
     Args:
-        ranking: What to show.
-        width: Of the terminal, in cells.
-        header: Begin with the lines about the target and the candidates, which a run has
-            already said by the time it prints this.
+        ranking: The ranking to show.
+        width: Width of the terminal, in cells.
+        header: Start with the lines about the target and the candidates. A run has printed them
+            earlier.
 
     Returns:
-        Something rich can print.
+        A renderable of rich.
     """
     from rich.console import Group
     from rich.text import Text
@@ -53,12 +53,12 @@ def render_table(ranking: Ranking, *, width: int, header: bool = False) -> Group
     columns = result_columns(ranking)
     places = sentences.tie_labels(ranked)
     place_width = max([1, *map(len, places)])
-    shown, name_width = _fit(columns, ranked, width - place_width - _GAP)
+    columns, name_width = _fit(columns, ranked, width - place_width - _GAP)
     if ranked:
-        blocks.append(_ranked(ranking, shown, places, name_width))
+        blocks.append(_ranked(ranking, columns, places, name_width))
     if others:
         blocks.append(_others(others, place_width, max(name_width, _NARROWEST_NAME), width))
-    notes = [] if any(column.header == "note" for column in shown) else _notes(ranked)
+    notes = [] if any(column.header == "note" for column in columns) else _notes(ranked)
     for paragraph in (
         notes,
         [s for s in (sentences.ties(ranking), sentences.agreement(ranking)) if s],
@@ -75,19 +75,23 @@ def render_table(ranking: Ranking, *, width: int, header: bool = False) -> Group
 def _fit(
     columns: Sequence[Column], ranked: Sequence[ModelRow], width: int
 ) -> tuple[list[Column], int]:
-    """Which columns fit beside names of a readable width, and that width."""
+    """Select the columns that fit beside names of a readable width.
+
+    Returns:
+        The columns in their original order, and the width of the names.
+    """
     longest = max([len("model"), *(len(row.model_id) for row in ranked)])
-    shown = sorted(columns, key=lambda column: -column.weight)
-    while len(shown) > 1:
-        name = _NARROWEST_NAME if shown[-1].weight >= _USEFUL else _COMFORTABLE_NAME
-        if min(longest, name) + _taken(shown, ranked) <= width:
+    fitting = sorted(columns, key=lambda column: -column.weight)
+    while len(fitting) > 1:
+        name = _NARROWEST_NAME if fitting[-1].weight >= _USEFUL else _COMFORTABLE_NAME
+        if min(longest, name) + _total_width(fitting, ranked) <= width:
             break
-        shown.pop()
-    shown.sort(key=columns.index)
-    return shown, max(8, min(longest, _WIDEST_NAME, width - _taken(shown, ranked)))
+        fitting.pop()
+    fitting.sort(key=columns.index)
+    return fitting, max(8, min(longest, _WIDEST_NAME, width - _total_width(fitting, ranked)))
 
 
-def _taken(columns: Sequence[Column], ranked: Sequence[ModelRow]) -> int:
+def _total_width(columns: Sequence[Column], ranked: Sequence[ModelRow]) -> int:
     return sum(
         _GAP + max([len(column.header), *(len(_cell(column, row)) for row in ranked)])
         for column in columns
@@ -146,7 +150,9 @@ def _others(rows: Sequence[ModelRow], place_width: int, name_width: int, width: 
 
 def _notes(ranked: Sequence[ModelRow]) -> list[str]:
     return [
-        f"{row.model_id}: {'; '.join(found)}" for row in ranked if (found := sentences.hazards(row))
+        f"{row.model_id}: {'; '.join(warnings)}"
+        for row in ranked
+        if (warnings := sentences.hazards(row))
     ]
 
 

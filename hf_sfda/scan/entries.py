@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_sfda.hub import explain, explain_answer, hub_api, is_unreachable, read
+from hf_sfda.hub import explain, explain_answer, hub_api, is_unreachable, retry_read
 from hf_sfda.scan.folder import BrokenFolderError, describe_folder, inspect, is_model_folder
 from hf_sfda.scan.query import EXPAND, describe
 from hf_sfda.types import Candidate, Modality
@@ -251,7 +251,7 @@ class _Named:
     def _ask(self, repo: str, revision: str | None) -> Candidate:
         from huggingface_hub.errors import GatedRepoError
 
-        info = read(
+        info = retry_read(
             self.api.model_info,
             repo,
             revision=revision,
@@ -261,7 +261,7 @@ class _Named:
         candidate = describe(info, modality=self.modality, max_params=self.max_params, named=True)
         if info.gated and candidate.skip is None:
             try:
-                read(self.api.auth_check, repo)
+                retry_read(self.api.auth_check, repo)
             except GatedRepoError as error:  # its metadata is public, its files are not
                 return replace(candidate, skip=explain(error))
         return candidate

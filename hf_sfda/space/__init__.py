@@ -1,4 +1,4 @@
-"""The Space: a thin face over hf_sfda, served by gradio.
+"""The Space: a web page and an API for hf_sfda, made with gradio.
 
-Importing this loads nothing heavy; gradio is loaded by :func:`hf_sfda.space.app.make_app`.
+Importing this package loads no heavy library; gradio is imported with :mod:`hf_sfda.space.app`.
 """

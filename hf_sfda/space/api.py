@@ -1,4 +1,4 @@
-"""The endpoints for programs: typed, documented, and the same answers as on the page."""
+"""The API endpoints of the Space. They return the same results as the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hf_sfda.hub import redact
 from hf_sfda.report.files import to_document
 from hf_sfda.space.page import Page
 from hf_sfda.space.requests import RankRequest, parse_models
-from hf_sfda.space.results import board_name
+from hf_sfda.space.results import leaderboard_name
 from hf_sfda.space.state import JobState
 
 _BEARER = "bearer "
@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 
 def add_to(page: Page) -> None:
-    """Register the endpoints, which are MCP tools, too, where gradio serves them."""
+    """Register the endpoints. If the server has MCP, they are MCP tools, too."""
 
     def token_of(request: gr.Request) -> str | None:
         return _token(request) or page.backend.settings.visitor_token
@@ -33,63 +33,64 @@ def add_to(page: Page) -> None:
     def leaderboard(  # noqa: D417  (gradio fills in the request)
         request: gr.Request, board: str = "", metric: str = ""
     ) -> Document:
-        """Look at a leaderboard: which checkpoints to fine-tune on a dataset, best first.
+        """Get a leaderboard: which checkpoints to fine-tune on a dataset, best first.
 
         Args:
-            board: Name of the board, such as "org/dataset"; empty takes the first one.
-            metric: What to sort by, such as "sfda_cv"; empty takes what the board was made with.
+            board: Name of the leaderboard, such as "org/dataset"; by default the first one.
+            metric: Metric to sort by, such as "sfda_cv"; by default the leaderboard's own metric.
 
         Returns:
-            The ranking as `hf-sfda rank --json` gives it: dataset, config, rows with scores,
-            intervals, tie groups and the reasons of candidates that were left out; with `boards`,
-            the names of all boards.
+            The document of `hf-sfda rank --json`: dataset, config, and one row per candidate with
+            scores, intervals and tie group, or the reason why it has none; and `boards`, the names
+            of all leaderboards.
         """
-        with _told():
+        with _visible_errors():
             _need(str, board=board, metric=metric)
             view = page.backend.require_view(board or None, metric or None)
-            names = [board_name(one) for one in page.backend.boards()]
+            names = [leaderboard_name(item) for item in page.backend.leaderboards()]
             document = {"board": view.name, "boards": names, **to_document(view.ranking)}
-        return _sent(request, document)
+        return _encode(request, document)
 
     def compare(  # noqa: D417
         request: gr.Request, board: str, first: str, second: str, metric: str = ""
     ) -> Document:
-        """Compare two ranked models of a board on the same samples.
+        """Compare two ranked models of a leaderboard on the same samples.
 
         Args:
-            board: Name of the board, such as "org/dataset"; empty takes the first one.
+            board: Name of the leaderboard, such as "org/dataset"; by default the first one.
             first: Hub id of one model.
-            second: Hub id of the other.
-            metric: What to compare by; empty takes what the board was made with.
+            second: Hub id of the other model.
+            metric: Metric to compare by; by default the leaderboard's own metric.
 
         Returns:
-            The paired difference (first minus second) with its interval, the same for each
+            The paired difference (first minus second) with its interval, overall and for each
             class, and the samples on which the models differ most.
         """
-        with _told():
+        with _visible_errors():
             _need(str, board=board, first=first, second=second, metric=metric)
             view = page.backend.require_view(board or None, metric or None)
-            found, _ = page.backend.compare(view, first, second, token=token_of(request))
-        return _sent(request, found.to_dict())
+            comparison, _ = page.backend.compare(view, first, second, token=token_of(request))
+        return _encode(request, comparison.to_dict())
 
     def ensemble(  # noqa: D417
         request: gr.Request, board: str = "", size: int = 3
     ) -> Document:
-        """Choose models of a board that are better together than the best one alone.
+        """Select models of a leaderboard that together are better than the best single model.
 
         Args:
-            board: Name of the board, such as "org/dataset"; empty takes the first one.
-            size: The most models to choose.
+            board: Name of the leaderboard, such as "org/dataset"; by default the first one.
+            size: Largest number of models to select.
 
         Returns:
-            The chosen models, each step with its gain and interval, and why it ended there.
+            The selected models, the gain of each step with its interval, and why the selection
+            ended.
         """
-        with _told():
+        with _visible_errors():
             _need(str, board=board)
             _need(int, size=size)
             view = page.backend.require_view(board or None)
-            found = page.backend.ensemble(view, size=size, token=token_of(request))
-        return _sent(request, found.to_dict())
+            selection = page.backend.ensemble(view, size=size, token=token_of(request))
+        return _encode(request, selection.to_dict())
 
     def rank(  # noqa: D417
         request: gr.Request,
@@ -102,27 +103,28 @@ def add_to(page: Page) -> None:
     ) -> Iterator[Document]:
         """Rank checkpoints for a dataset on the Hub, without fine-tuning. Takes minutes.
 
-        Whoever hangs up or cancels ends it.
+        The job ends if the client disconnects or cancels the call.
 
-        Private datasets are read with the caller's own token, sent as the header
-        `X-HF-Authorization: Bearer TOKEN` (gradio_client does it with `Client(url, token=...)`).
+        Private datasets are read with the caller's own token. Send it in the header
+        `X-HF-Authorization: Bearer TOKEN`, as gradio_client does with `Client(url, token=...)`.
 
         Args:
             dataset: Hub id, "org/name" or "org/name:config".
-            models: Hub ids, one a line or between commas; empty asks the Hub for popular ones.
-            top: How many candidates to ask the Hub for.
+            models: Hub ids, one per line or separated by commas; by default the most downloaded
+                models of the Hub.
+            top: How many candidates the query of the Hub returns.
             samples: How many samples to use.
-            metric: What to sort by.
-            split: Split of the dataset; empty takes "train".
+            metric: Metric to sort by.
+            split: Split of the dataset; by default "train".
 
         Returns:
-            The ranking as `hf-sfda rank --json` gives it. While it is made, whoever streams gets
-            `stage`, `seconds` and `candidates`, each with `model`, `state` and `reason`.
+            The document of `hf-sfda rank --json`. Before it, a streaming client receives the
+            progress: `stage`, `seconds` and `candidates`, each with `model`, `state` and `reason`.
         """
-        with _told():
+        with _visible_errors():
             _need(str, dataset=dataset, models=models, metric=metric, split=split)
             _need(int, top=top, samples=samples)
-            asked = RankRequest(
+            rank_request = RankRequest(
                 dataset=dataset,
                 models=parse_models(models),
                 top=top,
@@ -130,17 +132,17 @@ def add_to(page: Page) -> None:
                 metric=metric,
                 split=split or None,
             )
-            job = page.jobs.open(asked, token_of(request))
+            job = page.jobs.open(rank_request, token_of(request))
         try:
-            # Yielding is how gradio ends a call: where nobody listens any more, it goes no further.
+            # gradio stops a call at the next `yield` after its client has disconnected.
             for state in job.rank():
                 if state.ranking is not None:
-                    yield _sent(request, to_document(state.ranking))
+                    yield _encode(request, to_document(state.ranking))
                 elif state.over:
-                    said = state.error or "The ranking was cancelled."
-                    raise gr.Error(said, print_exception=False)
+                    message = state.error or "The ranking was cancelled."
+                    raise gr.Error(message, print_exception=False)
                 else:
-                    yield _sent(request, _progress(state))
+                    yield _encode(request, _progress(state))
         finally:
             job.discard()
 
@@ -150,14 +152,14 @@ def add_to(page: Page) -> None:
 
 
 def _add(endpoint: Callable[..., Document | Iterator[Document]], **options: Any) -> None:
-    # gradio reads the type of what is returned as it stands, and here it stands as text.
+    # gradio does not resolve annotations that are strings, so set the return type itself.
     endpoint.__annotations__["return"] = Document
     gr.api(endpoint, api_description=inspect.getdoc(endpoint), **options)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors of ours are for whoever called."""
+def _visible_errors() -> Iterator[None]:
+    """Show our own errors to the caller; gradio hides all others."""
     try:
         yield
     except SfdaError as error:
@@ -165,25 +167,29 @@ def _told() -> Iterator[None]:
 
 
 def _progress(state: JobState) -> Document:
-    said = ("model", "state", "reason")
+    keys = ("model", "state", "reason")
     return {
         "stage": state.stage,
         "seconds": state.seconds,
-        "candidates": [{key: getattr(one, key) for key in said} for one in state.candidates],
+        "candidates": [{key: getattr(c, key) for key in keys} for c in state.candidates],
     }
 
 
-def _sent(request: gr.Request, document: Document) -> Document:
-    """A document as the caller takes it: gradio gives MCP clients the ``str`` of what it gets."""
+def _encode(request: gr.Request, document: Document) -> Document:
+    """The document, as JSON text for MCP clients: gradio would send them ``str(document)``."""
     if request.headers.get("x-gradio-user") == "mcp":
         text: Any = json.dumps(document, ensure_ascii=False)
         return text  # type: ignore[no-any-return]
     return document
 
 
-def _need(kind: type, **given: object) -> None:
-    """Refuse arguments of another type; gradio states the types, and does not check them."""
-    for name, value in given.items():
+def _need(kind: type, **arguments: object) -> None:
+    """Check the type of arguments: gradio documents the types but does not check them.
+
+    Raises:
+        ConfigError: An argument has another type.
+    """
+    for name, value in arguments.items():
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(
                 f"{name} is {value!r}; give {'a whole number' if kind is int else 'text'}."
@@ -191,5 +197,5 @@ def _need(kind: type, **given: object) -> None:
 
 
 def _token(request: gr.Request) -> str | None:
-    said = str(request.headers.get("x-hf-authorization") or "")
-    return said[len(_BEARER) :].strip() or None if said.lower().startswith(_BEARER) else None
+    header = str(request.headers.get("x-hf-authorization") or "")
+    return header[len(_BEARER) :].strip() or None if header.lower().startswith(_BEARER) else None

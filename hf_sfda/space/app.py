@@ -1,4 +1,4 @@
-"""The page: which board, then one tab for each question about it."""
+"""The page: the choice of a leaderboard, and one tab for each question about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # must be set before the import
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -20,14 +20,14 @@ from hf_sfda.hub import ADVICE
 from hf_sfda.report.format import label
 from hf_sfda.space import api, fragments
 from hf_sfda.space.backend import Backend
+from hf_sfda.space.cleanup import start_cleanup
 from hf_sfda.space.hosts import OwnHostsOnly
 from hf_sfda.space.jobs import Jobs
-from hf_sfda.space.page import OWN, Own, Page
-from hf_sfda.space.results import board_name, modality_of
+from hf_sfda.space.page import OWN, Page, SessionRanking
+from hf_sfda.space.results import leaderboard_name, modality_of
 from hf_sfda.space.settings import Settings
 from hf_sfda.space.signals import until_ended
 from hf_sfda.space.tabs import compare, ensemble, leaderboard, plots, rank
-from hf_sfda.space.upkeep import keep_tidy
 
 TITLE = "Which checkpoint should I fine-tune?"
 _ABOUT = (
@@ -47,18 +47,18 @@ _ASK_THE_HOST = "have this server started with --as-me (programs send their toke
 
 
 def make_app(settings: Settings, jobs: Jobs, folder: Path | None = None) -> gr.Blocks:
-    """The whole page, not yet served.
+    """Build the page and its API, without serving it.
 
     Args:
-        settings: Which results, whose token, which limits.
-        jobs: Runs what visitors ask for.
-        folder: Where the last good results are kept over a restart.
+        settings: The results dataset, the tokens and the limits.
+        jobs: Runs the visitors' jobs.
+        folder: Folder for a copy of the results, which survives a restart of the server.
     """
     page = Page(Backend(settings, jobs, folder), jobs)
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 3600)) as app:
         _build(app, page)
         api.add_to(page)
-    keep_tidy(page.jobs)
+    start_cleanup(page.jobs)
     threading.Thread(target=page.warm_up, name="warm-up", daemon=True).start()
     app.queue(max_size=settings.limits.queue, default_concurrency_limit=8)
     return app
@@ -74,10 +74,10 @@ def launch(
     """Serve the page until Ctrl-C or SIGTERM; then end all jobs and remove their files.
 
     Args:
-        settings: As for :func:`make_app`.
-        folder: As for :func:`make_app`.
-        started: Is called with the address when the page is up.
-        options: Of gradio's ``launch``.
+        settings: The results dataset, the tokens and the limits.
+        folder: Folder for a copy of the results, which survives a restart of the server.
+        started: Called with the page's address as soon as it is served.
+        options: More options of gradio's ``launch``.
     """
     os.environ.setdefault(ADVICE, _SIGN_IN if _can_sign_in() else _ASK_THE_HOST)
     gr.set_static_paths([fragments.plotly_file()])
@@ -86,7 +86,8 @@ def launch(
         jobs = Jobs(settings.limits)
         app = make_app(settings, jobs, folder)
         stack.callback(app.close, verbose=False)
-        stack.callback(jobs.close)  # first: a call that waits for its job keeps the server open
+        # Callbacks run in reverse order: end the jobs first, because running calls wait for them.
+        stack.callback(jobs.close)
         _, url, _ = app.launch(
             theme=_theme(),
             css=fragments.styles(),
@@ -105,7 +106,10 @@ def launch(
 
 
 def _files() -> tempfile.TemporaryDirectory[str]:
-    """A private folder for uploads and downloads; gradio's own is open to all and never removed."""
+    """A private temporary folder for uploads and downloads.
+
+    gradio's own folder is readable by all users of the machine and is never removed.
+    """
     parent = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
     Path(parent).mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(
@@ -118,7 +122,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 def launch_on_hub() -> None:
-    """Serve a deployed Space, as its variables say."""
+    """Serve a deployed Space with the settings in its environment variables."""
     from huggingface_hub import constants
 
     launch(Settings.from_environment(), folder=Path(constants.HF_HOME) / "hf-sfda-space")
@@ -143,71 +147,77 @@ def _build(app: gr.Blocks, page: Page) -> None:
         for name, build in _TABS.items():
             with gr.Tab(name, id=_id(name), elem_id=f"tab-{_id(name)}"):
                 build(page)
-    shown = [modality, page.dataset, page.metric, status, *page.filled]
+    outputs = [modality, page.dataset, page.metric, status, *page.filled]
 
-    def arrange(kind: str | None, name: str | None, by: str | None, own: Own | None) -> list[Any]:
-        """The menus as they should be, and every tab about what is looked at."""
+    def arrange(
+        kind: str | None, name: str | None, by: str | None, own: SessionRanking | None
+    ) -> list[Any]:
+        """Update the menus and the content of every tab for a chosen ranking."""
         snapshot = page.backend.results.snapshot()
-        kinds = sorted({modality_of(board) for board in snapshot.boards})
+        kinds = sorted({modality_of(leaderboard) for leaderboard in snapshot.leaderboards})
         kind = kind if kind in kinds else _ANY
-        boards = [board for board in snapshot.boards if kind in (_ANY, modality_of(board))]
-        names = [*([OWN] if own else []), *map(board_name, boards)]
+        leaderboards = [
+            leaderboard
+            for leaderboard in snapshot.leaderboards
+            if kind in (_ANY, modality_of(leaderboard))
+        ]
+        names = [*([OWN] if own else []), *map(leaderboard_name, leaderboards)]
         name = name if name in names else next(iter(names), None)
         view = page.look(name, by, own) if name else None
         return [
             gr.Radio(choices=[_ANY, *kinds], value=kind, visible=len(kinds) > 1),
             gr.Dropdown(choices=names, value=name),
             gr.Dropdown(
-                choices=[(label(one), one) for one in view.metrics] if view else [],
+                choices=[(label(metric), metric) for metric in view.metrics] if view else [],
                 value=view.ranking.metric if view else None,
             ),
             fragments.status(snapshot),
             *page.follow(view),
         ]
 
-    def open_page(own: Own | None, request: gr.Request) -> list[Any]:
-        """What a link asks for, or the first board."""
-        asked = dict(request.query_params)
-        tab = asked.get("tab", "")
+    def open_page(own: SessionRanking | None, request: gr.Request) -> list[Any]:
+        """Show the leaderboard and the tab that the link names, or the first ones."""
+        query = dict(request.query_params)
+        tab = query.get("tab", "")
         return [
             gr.Tabs(selected=tab if tab in map(_id, _TABS) else _id("Leaderboard")),
-            *arrange(None, asked.get("board"), asked.get("metric"), own),
+            *arrange(None, query.get("board"), query.get("metric"), own),
         ]
 
-    def show_own(own: Own | None) -> list[Any]:
+    def show_own(own: SessionRanking | None) -> list[Any]:
         return arrange(None, OWN, None, own)
 
-    app.load(open_page, [page.own], [tabs, *shown], api_visibility="private")
+    app.load(open_page, [page.own], [tabs, *outputs], api_visibility="private")
     gr.on(
         [modality.input, page.dataset.input, page.metric.input],
         arrange,
         [modality, page.dataset, page.metric, page.own],
-        shown,
+        outputs,
         api_visibility="private",
         show_progress="hidden",
     )
-    page.own.change(show_own, [page.own], shown, api_visibility="private", show_progress="hidden")
+    page.own.change(show_own, [page.own], outputs, api_visibility="private", show_progress="hidden")
     app.unload(page.leave)
 
 
 def _can_sign_in() -> bool:
-    """Whether this is a Space with ``hf_oauth: true``; without it, gradio refuses to show how."""
+    """Whether this is a Space with ``hf_oauth: true``; gradio's login button needs it."""
     return os.environ.get("SYSTEM") == "spaces" and "OAUTH_CLIENT_ID" in os.environ
 
 
 def _id(name: str) -> str:
-    """Of a tab; what a link calls it (the page's script makes the same of its label)."""
+    """The id of a tab in links; the page's script derives the same id from the tab's label."""
     return name.lower().replace(" ", "-")
 
 
 def _theme() -> gr.themes.Base:
-    # System fonts: a page that works from a laboratory must not ask a font server.
+    # Use system fonts, so that the page works without access to a font server.
     return gr.themes.Default(
         primary_hue="blue",
         neutral_hue="gray",
         font=["Inter", "system-ui", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "monospace"],
-    ).set(  # gradio's own are too pale to be read by everybody
+    ).set(  # the default colours have too little contrast
         body_text_color_subdued="*neutral_500",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",

@@ -1,5 +1,6 @@
-"""A zip of class folders, as hostile as it may be: checked by its directory first, then counted
-while it is unpacked.
+"""Unpack an uploaded zip of class folders, which may be malicious.
+
+First the directory of the zip is checked; then sizes are counted while the files are unpacked.
 """
 
 from __future__ import annotations
@@ -22,54 +23,57 @@ from hf_sfda.target.folder import OUTSIDE, Layout, arrange
 from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
 from hf_sfda.target.walk import Files, is_system_name
 
-SHAPE = "Zip one folder of pictures a class: daisy/1.jpg, rose/1.jpg and so on."
+SHAPE = "Zip one folder of images a class: daisy/1.jpg, rose/1.jpg and so on."
 
 _CHUNK = 1 << 20
 _SUSPICIOUS = 50_000_000
-"""Unpacked bytes from which an archive's ratio counts: a small one may be a hundred blank pages."""
+"""Unpacked size in bytes from which the compression ratio is checked; a small archive may consist
+of blank images."""
 _RATIO = 100
-"""Deflate reaches 1,032. Pictures are compressed already; even bitmaps seldom shrink to a tenth."""
+"""Largest compression ratio. Deflate can reach 1,032. Image files are compressed already, and even
+bitmaps seldom shrink to a tenth."""
 _DIRECTORY = 512
-"""Bytes an entry may take in the directory on average, names included."""
+"""Largest average size of an entry in the zip's directory in bytes, with its name."""
 _BESIDE = "extra"
-"""Where images are written that belong to no class: a folder that is counted and not read."""
+"""Folder for images outside the class folders; they are counted but not used."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DRIVE = re.compile(r"[A-Za-z]:")
-_LONGEST = 80  # characters of a class name; at most 320 bytes, which file systems do not take
+_LONGEST = 80  # characters of a class name; its bytes are limited, too, by the file system
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A file of the archive that may be a picture.
+class ArchiveFile:
+    """A file of the uploaded archive that may be an image.
 
     Attributes:
-        info: Where it is in the archive.
-        parts: Its path.
-        suffix: What it is written with.
-        picture: Whether its first bytes are a picture's.
+        info: The entry in the zip.
+        parts: Its path in the archive.
+        suffix: The suffix of the unpacked file.
+        image: Whether its first bytes are those of an image format.
     """
 
     info: zipfile.ZipInfo
     parts: tuple[str, ...]
     suffix: str
-    picture: bool
+    image: bool
 
 
 def read_archive(file: Path, out: Path, limits: Limits) -> None:
     """Unpack a zip into ``out/CLASS/000001.jpg`` or ``out/SPLIT/CLASS/000001.jpg``.
 
-    Splits and classes are found as in a folder on disk (:mod:`hf_sfda.target.folder`). Files that
-    are called pictures and are none are unpacked, too, and so are pictures beside the splits:
-    whoever reads the folder counts them. Other files are left out, and so is what operating
-    systems add.
+    Splits and classes are found as in a local folder (:mod:`hf_sfda.target.folder`). Files that
+    have an image suffix but other content are unpacked, too, and so are images outside the splits,
+    so that the loader can report their number. Other files and files that operating systems add are
+    skipped.
 
     Args:
         file: The zip.
-        out: Made here.
+        out: The folder to create.
         limits: ``unpacked_bytes``, ``files``, ``image_pixels`` and ``pixels``.
 
     Raises:
-        UploadError: Says what is wrong with it; what was written is the caller's to remove.
+        UploadError: The zip is not allowed; the message says why. The caller must remove the files
+            written so far.
     """
     with _readable(file):
         _check_directory(file, limits)
@@ -79,7 +83,7 @@ def read_archive(file: Path, out: Path, limits: Limits) -> None:
             files = [(info, _parts(info)) for info in infos]
             _check_twins(infos)
             wanted = [(i, parts) for i, parts in files if not i.is_dir() and not _is_junk(parts)]
-            entries = _pictures(archive, wanted)
+            entries = _find_images(archive, wanted)
             folders = _folders(entries)
             _write(archive, entries, folders, out, limits)
 
@@ -93,8 +97,8 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except (UploadError, OSError):
         raise
-    # zipfile, zlib and struct each have errors of their own, NotImplementedError and RuntimeError
-    # among them; on a stranger's bytes they all mean the same.
+    # zipfile, zlib and struct raise many kinds of errors, also NotImplementedError and
+    # RuntimeError. For an uploaded file they all mean that it is damaged.
     except Exception as error:
         raise UploadError(
             f"The zip is damaged ({type(error).__name__}). Make it again, and check that the "
@@ -103,13 +107,17 @@ def _readable(file: Path) -> Iterator[None]:
 
 
 def _check_directory(file: Path, limits: Limits) -> None:
-    """Refuse a directory that would fill the memory, before it is read."""
+    """Check the size of the zip's directory before zipfile reads it into memory.
+
+    Raises:
+        UploadError: The directory is missing or too large, or the zip has the zip64 format.
+    """
     with file.open("rb") as opened:
         size = opened.seek(0, 2)
         opened.seek(max(0, size - (1 << 16) - 42))
         tail = opened.read()
     end = len(tail) - 22
-    if tail[end : end + 4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":  # there is a comment
+    if tail[end : end + 4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":  # the zip has a comment
         end = tail.rfind(b"PK\x05\x06", 0, len(tail) - 18)
     if end < 0:
         raise UploadError(f"The zip is cut off: its directory is missing. {SHAPE}")
@@ -122,7 +130,7 @@ def _check_directory(file: Path, limits: Limits) -> None:
     if count > limits.files or directory > limits.files * _DIRECTORY:
         raise UploadError(
             f"The zip lists {count:,} files ({show_bytes(directory)} of names); at most "
-            f"{limits.files:,} files are taken here. Zip a sample of the pictures."
+            f"{limits.files:,} files are taken here. Zip a sample of the images."
         )
 
 
@@ -132,22 +140,22 @@ def _check_size(infos: Sequence[zipfile.ZipInfo], packed: int, limits: Limits) -
     if len(infos) > limits.files:
         raise UploadError(
             f"The zip holds {len(infos):,} files; at most {limits.files:,} are taken here. "
-            "Zip a sample of the pictures."
+            "Zip a sample of the images."
         )
     total = sum(info.file_size for info in infos)
     if total > limits.unpacked_bytes:
         raise _too_much(total, limits)
     if total > _SUSPICIOUS and total > _RATIO * packed:
         raise UploadError(
-            f"The zip of {show_bytes(packed)} would unpack to {show_bytes(total)}: pictures do "
-            "not shrink like that. Zip the pictures themselves."
+            f"The zip of {show_bytes(packed)} would unpack to {show_bytes(total)}: images do "
+            "not shrink like that. Zip the images themselves."
         )
 
 
 def _too_much(total: int, limits: Limits) -> UploadError:
     return UploadError(
         f"The zip unpacks to {show_bytes(total)}; at most {show_bytes(limits.unpacked_bytes)} are "
-        "taken here. Zip a sample of the pictures, or make them smaller."
+        "taken here. Zip a sample of the images, or make them smaller."
     )
 
 
@@ -155,32 +163,33 @@ def _check_twins(infos: Sequence[zipfile.ZipInfo]) -> None:
     names = Counter(info.orig_filename for info in infos)
     if twins := [name for name, count in names.items() if count > 1]:
         raise UploadError(
-            f"The zip holds {_shown(twins[0])} twice. Make it again from a folder on your disk."
+            f"The zip holds {_quoted(twins[0])} twice. Make it again from a folder on your disk."
         )
 
 
 def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
-    """The path of an entry that would stay inside, and is a plain file or folder.
+    """The parts of an entry's path.
 
     Raises:
-        UploadError: It is anything else.
+        UploadError: The path leads outside the archive, or the entry is a link, a special file,
+            encrypted, or compressed with an unusual method.
     """
     name = info.orig_filename
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or _DRIVE.match(name):
         raise UploadError(
-            f"The zip holds the name {_shown(name)}, which leads outside it or is no plain path. "
-            "Make it again from inside the folder, with / between folders."
+            f"The zip holds the name {_quoted(name)}, which leads outside it or is not a plain "
+            "path. Make it again from inside the folder, with / between folders."
         )
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         what = "a link" if kind == stat.S_IFLNK else "a special file"
-        raise UploadError(f"{_shown(name)} is {what}. Zip the files themselves.")
+        raise UploadError(f"{_quoted(name)} is {what}. Zip the files themselves.")
     if info.flag_bits & 0x41:
-        raise UploadError(f"{_shown(name)} is encrypted. Make the zip without a password.")
+        raise UploadError(f"{_quoted(name)} is encrypted. Make the zip without a password.")
     if info.compress_type not in _METHODS:
         raise UploadError(
-            f"{_shown(name)} is compressed in an unusual way (method {info.compress_type}). "
+            f"{_quoted(name)} is compressed in an unusual way (method {info.compress_type}). "
             "Make an ordinary zip (deflate)."
         )
     return tuple(part for part in parts if part not in ("", "."))
@@ -190,35 +199,35 @@ def _is_junk(parts: tuple[str, ...]) -> bool:
     return not parts or any(map(is_system_name, parts))
 
 
-# -- the pictures
+# -- the images
 
 
-def _pictures(
+def _find_images(
     archive: zipfile.ZipFile, files: Sequence[tuple[zipfile.ZipInfo, tuple[str, ...]]]
-) -> list[Entry]:
+) -> list[ArchiveFile]:
     entries = []
     for info, parts in files:
         with archive.open(info) as opened:
             head = opened.read(32)
-        kind, suffix = picture_suffix(head), PurePosixPath(parts[-1]).suffix.lower()
+        kind, suffix = image_suffix(head), PurePosixPath(parts[-1]).suffix.lower()
         if kind is not None or suffix in SUFFIXES or suffix in UNREADABLE_SUFFIXES:
-            entries.append(Entry(info, parts, kind or suffix, kind is not None))
-    if not any(entry.picture for entry in entries):
+            entries.append(ArchiveFile(info, parts, kind or suffix, kind is not None))
+    if not any(entry.image for entry in entries):
         tables = [parts[-1] for _, parts in files if parts[-1].lower().endswith((".csv", ".tsv"))]
-        hint = f" Upload {_shown(tables[0])} by itself." if tables else ""
+        hint = f" Upload {_quoted(tables[0])} by itself." if tables else ""
         raise UploadError(
-            f"None of the {len(files):,} files in the zip is a picture (by their first bytes)."
+            f"None of the {len(files):,} files in the zip is an image (by their first bytes)."
             f"{hint} {SHAPE}"
         )
     return entries
 
 
-def _folders(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    """The folder each entry is written to: its class, or split and class.
+def _folders(entries: Sequence[ArchiveFile]) -> list[tuple[str, ...]]:
+    """The folder of each entry: (class,) or (split, class).
 
     Raises:
-        UploadError: Pictures outside class folders, names that clash, fewer than two classes, or
-            folders that can be read in two ways.
+        UploadError: There are images outside class folders, class names that are too similar,
+            fewer than two classes, or an ambiguous arrangement of folders.
     """
     paths = ["/".join(entry.parts) for entry in entries]
     layout = _layout(paths)
@@ -232,7 +241,7 @@ def _folders(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     names = _class_names(labels)
     if len(labels) < 2:
         raise UploadError(
-            f"The zip has one class folder ({_shown(next(iter(labels)))}); two or more are "
+            f"The zip has one class folder ({_quoted(next(iter(labels)))}); two or more are "
             f"needed. {SHAPE}"
         )
     if set(layout.splits) == {"train"} and len(places) == len(set(paths)):
@@ -243,10 +252,10 @@ def _folders(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
 
 
 def _layout(paths: Sequence[str]) -> Layout:
-    """How the pictures are arranged.
+    """Find the splits and classes in the paths of the images.
 
     Raises:
-        UploadError: They are in no class folders, or in folders that can be read in two ways.
+        UploadError: The images are not in class folders, or the arrangement is ambiguous.
     """
     loose = [path for path in paths if "/" not in path]
     try:
@@ -265,16 +274,16 @@ def _layout(paths: Sequence[str]) -> Layout:
 
 def _outside(count: int, total: int, example: str) -> UploadError:
     return UploadError(
-        f"{count:,} of {total:,} pictures lie outside class folders, such as {_shown(example)}. "
+        f"{count:,} of {total:,} images lie outside class folders, such as {_quoted(example)}. "
         f"{SHAPE}"
     )
 
 
 def _class_names(classes: set[str]) -> dict[str, str]:
-    """Folder name in the archive -> class name on this disk.
+    """Map each folder name in the archive to a safe class name.
 
     Raises:
-        UploadError: Two would be the same class to a careless eye, or none is left of a name.
+        UploadError: Two names differ only in case or encoding, or a name has no usable character.
     """
     names: dict[str, str] = {}
     taken: dict[str, str] = {}
@@ -282,12 +291,12 @@ def _class_names(classes: set[str]) -> dict[str, str]:
         name = class_name(original)
         if not name:
             raise UploadError(
-                f"The folder {_shown(original)} has no name that can serve as a class. Rename it."
+                f"The folder {_quoted(original)} has no name that can serve as a class. Rename it."
             )
         key = unicodedata.normalize("NFKC", name).casefold()
         if key in taken:
             raise UploadError(
-                f"The folders {_shown(taken[key])} and {_shown(original)} differ only in case or "
+                f"The folders {_quoted(taken[key])} and {_quoted(original)} differ only in case or "
                 "in how letters are encoded. Give each class one folder."
             )
         taken[key], names[original] = original, name
@@ -295,7 +304,9 @@ def _class_names(classes: set[str]) -> dict[str, str]:
 
 
 def class_name(folder: str) -> str:
-    r"""A folder's name without what could harm a path or a page; letters of any script stay.
+    r"""Remove characters from a folder's name that are unsafe in a path or a page.
+
+    Letters of all scripts stay.
 
     Example:
         >>> class_name("  naïve\u202e café\n")
@@ -310,7 +321,7 @@ def class_name(folder: str) -> str:
 
 def _write(
     archive: zipfile.ZipFile,
-    entries: Sequence[Entry],
+    entries: Sequence[ArchiveFile],
     folders: Sequence[tuple[str, ...]],
     out: Path,
     limits: Limits,
@@ -323,37 +334,37 @@ def _write(
         with archive.open(entry.info) as source, path.open("xb") as target:
             while chunk := source.read(_CHUNK):
                 left -= len(chunk)
-                if left < 0:  # the directory lied
+                if left < 0:  # the zip's directory stated a smaller size
                     raise _too_much(limits.unpacked_bytes - left, limits)
                 target.write(chunk)
         pixels += _checked_pixels(path, entry, limits)
         if pixels > limits.pixels:
             raise UploadError(
-                f"The pictures have more than {show_count(limits.pixels)} pixels together, which "
+                f"The images have more than {show_count(limits.pixels)} pixels together, which "
                 "is the most that is taken here. Zip a sample of them, or make them smaller."
             )
 
 
-def _checked_pixels(path: Path, entry: Entry, limits: Limits) -> int:
-    """Pixels of a picture by its header, without decoding it; 0 where it has none.
+def _checked_pixels(path: Path, entry: ArchiveFile, limits: Limits) -> int:
+    """The number of pixels that an image's header states; 0 if the header is unreadable.
 
     Raises:
-        UploadError: There are too many.
+        UploadError: The image has too many pixels.
     """
     width, height = size_of_file(path) or (0, 0)
     if width * height > limits.image_pixels:
         raise UploadError(
-            f"{_shown('/'.join(entry.parts))} has {width:,} x {height:,} pixels; at most "
-            f"{show_count(limits.image_pixels)} are taken in a picture. Make it smaller."
+            f"{_quoted('/'.join(entry.parts))} has {width:,} x {height:,} pixels; at most "
+            f"{show_count(limits.image_pixels)} are taken in an image. Make it smaller."
         )
     return width * height
 
 
-def picture_suffix(head: bytes) -> str | None:
-    """The suffix of a picture with these first bytes; ``None`` if they are no picture's.
+def image_suffix(head: bytes) -> str | None:
+    """The suffix of the image format with these first bytes; ``None`` if it is not an image.
 
     Example:
-        >>> picture_suffix(b"GIF89a"), picture_suffix(b"MZ")
+        >>> image_suffix(b"GIF89a"), image_suffix(b"MZ")
         ('.gif', None)
     """
     for magic, suffix in _MAGIC:
@@ -379,7 +390,7 @@ _MAGIC = (
 )
 
 
-def _shown(name: str) -> str:
-    """A stranger's name in a message: short, on one line, nothing that hides."""
+def _quoted(name: str) -> str:
+    """A name from the archive for a message: short, on one line, without hidden characters."""
     visible = clean(name)
     return f"'{visible}'" if len(visible) <= 60 else f"'{visible[:59]}…'"

@@ -1,4 +1,4 @@
-"""What the tabs and the API both ask for; knows hf_sfda, and nothing of gradio."""
+"""The functions that the tabs and the API share. They do not depend on gradio."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
-from hf_sfda.finished import config_of, same_target
 from hf_sfda.foreign import listing
-from hf_sfda.hub import explain, hub_api, read
+from hf_sfda.hub import explain, hub_api, retry_read
 from hf_sfda.report import sorted_by
+from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.space.requests import RankRequest
-from hf_sfda.space.results import Results, Snapshot, board_name
+from hf_sfda.space.results import Results, Snapshot, leaderboard_name
 from hf_sfda.types import Ranking, Target, Update
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hf_sfda.compare import Comparison
     from hf_sfda.ensemble import Ensemble
-    from hf_sfda.publish.boards import Board
+    from hf_sfda.publish.leaderboards import Leaderboard
     from hf_sfda.space.jobs import Jobs
     from hf_sfda.space.settings import Settings
 
@@ -29,32 +29,33 @@ _TARGETS_KEPT = 4
 
 @dataclass(frozen=True)
 class View:
-    """A ranking that somebody looks at.
+    """A ranking as a visitor sees it.
 
     Attributes:
-        name: Of the board.
-        ranking: Sorted by the metric they chose.
-        board: Where it comes from; ``None`` for a visitor's own ranking.
-        metrics: What it can be sorted by; the first one is what it was made with.
-        commit: Of the results it was read from.
-        folder: Where files made of it may lie, if it is somebody's own: they go when the job goes.
+        name: Name of the leaderboard.
+        ranking: The ranking, sorted by the chosen metric.
+        leaderboard: The leaderboard of the ranking; ``None`` for a visitor's own ranking.
+        metrics: The metrics to sort by; the first one is the ranking's original metric.
+        commit: The commit of the results dataset.
+        folder: For a visitor's own ranking, the folder for its download files. It is removed with
+            the visitor's job.
     """
 
     name: str
     ranking: Ranking
-    board: Board | None
+    leaderboard: Leaderboard | None
     metrics: tuple[str, ...]
     commit: str | None = None
     folder: Path | None = None
 
 
 class Backend:
-    """One per server.
+    """Answers the questions of the tabs and of the API. There is one per server.
 
     Args:
-        settings: What the server was told.
-        jobs: Read what only some visitors may read.
-        folder: Where the last good results are kept.
+        settings: The settings of the server.
+        jobs: Jobs that read datasets which only some visitors may read.
+        folder: Folder for a copy of the results, which survives a restart of the server.
     """
 
     def __init__(self, settings: Settings, jobs: Jobs, folder: Path | None = None) -> None:
@@ -68,9 +69,9 @@ class Backend:
         )
         self._targets: OrderedDict[str, Target] = OrderedDict()
 
-    def boards(self) -> list[Board]:
-        """All boards, ordered by name."""
-        return list(self.results.snapshot().boards)
+    def leaderboards(self) -> list[Leaderboard]:
+        """All leaderboards, sorted by name."""
+        return list(self.results.snapshot().leaderboards)
 
     def view(
         self,
@@ -79,72 +80,78 @@ class Backend:
         *,
         snapshot: Snapshot | None = None,
     ) -> View | None:
-        """A board sorted by a metric; the first board where the name is not known.
+        """A leaderboard sorted by a metric.
 
         Args:
-            name: Of the board.
-            metric: One it has; otherwise the one it was made with.
-            snapshot: To look in; by default the newest.
+            name: Name of the leaderboard; if there is none of this name, the first one is used.
+            metric: Metric to sort by; if it is missing, the leaderboard's own metric is used.
+            snapshot: The results to look in; by default the newest.
+
+        Returns:
+            The view, or ``None`` if there are no leaderboards.
         """
         snapshot = snapshot or self.results.snapshot()
-        board = snapshot.board(name)
-        if board is None:
+        leaderboard = snapshot.leaderboard(name)
+        if leaderboard is None:
             return None
-        view = view_of(board.ranking(), board_name(board), metric, board=board)
+        view = view_of(
+            leaderboard.ranking(), leaderboard_name(leaderboard), metric, leaderboard=leaderboard
+        )
         return replace(view, commit=snapshot.sha)
 
     def require_view(self, name: str | None, metric: str | None = None) -> View:
-        """As :meth:`view`, but says what there is instead of choosing another.
+        """Like :meth:`view`, but raises an error for an unknown name or metric.
 
         Raises:
-            ConfigError: There is no such board, or no such metric on it.
+            ConfigError: There is no such leaderboard, or it has no such metric. The message lists
+                the allowed values.
         """
         snapshot = self.results.snapshot()
-        names = [board_name(board) for board in snapshot.boards]
+        names = [leaderboard_name(leaderboard) for leaderboard in snapshot.leaderboards]
         if not names:
             raise ConfigError(snapshot.problem or f"{snapshot.repo.id} holds no results yet.")
         if name and name not in names:
-            raise ConfigError(f"There is no board {name!r}. Boards: {listing(names)}.")
+            raise ConfigError(f"There is no leaderboard {name!r}. Leaderboards: {listing(names)}.")
         view = self.view(name, snapshot=snapshot)
         assert view is not None
         if metric and metric not in view.metrics:
             raise ConfigError(
                 f"{view.name} has no metric {metric!r}. Metrics: {listing(view.metrics, 40)}."
             )
-        return view_of(view.ranking, view.name, metric, board=view.board)
+        return view_of(view.ranking, view.name, metric, leaderboard=view.leaderboard)
 
     def updates(self, view: View) -> tuple[Update, ...]:
-        """How the order of a board moved."""
-        from hf_sfda.publish.boards import history
+        """The places of a leaderboard's models after each update; empty for a visitor's ranking."""
+        from hf_sfda.publish.leaderboards import history
 
-        if view.board is None:
+        if view.leaderboard is None:
             return ()
-        return history(self.results.snapshot().rows, view.board)
+        return history(self.results.snapshot().rows, view.leaderboard)
 
     def compare(
         self, view: View, first: str, second: str, *, top: int = 8, token: str | None = None
     ) -> tuple[Comparison, Target | None]:
-        """Two models of a board on the same samples, by the metric of the view.
+        """Compare two models of a leaderboard by the metric of the view.
 
-        The measurements are those that the leaderboard keeps; else they follow from features that
-        are stored on this machine. Where the dataset cannot be read with the visitor's own
-        rights, there are no classes and no samples.
+        This uses the measurements in the leaderboard's repository, or else the features that are
+        stored on this machine. If the visitor may not read the dataset, the comparison has no
+        classes and no samples.
 
         Returns:
-            The comparison, and the samples if they could be read.
+            The comparison, and the samples if the visitor may read them.
 
         Raises:
-            SfdaError: There is no such model, or what it takes is not here.
+            SfdaError: There is no such model, or neither measurements nor features are available.
         """
         from hf_sfda.compare import compare_for_ranking
-        from hf_sfda.leaderboard.samples import compare_kept
+        from hf_sfda.leaderboard.samples import compare_measured
 
         metric = view.ranking.metric
-        original = view.board.ranking() if view.board else view.ranking
+        original = view.leaderboard.ranking() if view.leaderboard else view.ranking
         target, unread = self._target(original, token)
         comparison = None
-        if view.board is not None:
-            comparison = compare_kept(
+        if view.leaderboard is not None:
+            comparison = compare_measured(
                 self.results.api,
                 self.results.repo,
                 original,
@@ -171,14 +178,14 @@ class Backend:
         criterion: str = "probability",
         token: str | None = None,
     ) -> Ensemble:
-        """Models of a board that are better together, from features stored on this machine.
+        """Select an ensemble among the models of a ranking, from features stored on this machine.
 
         Raises:
-            SfdaError: The dataset cannot be read, or the features are not here.
+            SfdaError: The dataset cannot be read, or the features are not stored here.
         """
         from hf_sfda.ensemble import select_for_ranking
 
-        original = view.board.ranking() if view.board else view.ranking
+        original = view.leaderboard.ranking() if view.leaderboard else view.ranking
         target, unread = self._target(original, token)
         if target is None:
             raise unread or TargetError(f"{view.name} cannot be read.")
@@ -187,7 +194,13 @@ class Backend:
     def _target(
         self, ranking: Ranking, token: str | None
     ) -> tuple[Target | None, SfdaError | None]:
-        """The samples, read with the visitor's rights; what everybody here may read is kept."""
+        """Load the samples with the visitor's rights.
+
+        Only samples that every visitor may read are cached in this process.
+
+        Returns:
+            The samples and ``None``, or ``None`` and the error.
+        """
         key = str(ranking.dataset.get("fingerprint"))
         if key in self._targets:
             self._targets.move_to_end(key)
@@ -203,15 +216,15 @@ class Backend:
                 self._targets.popitem(last=False)
             return target, None
         try:
-            return self._read_apart(ranking, token), None
+            return self._read_in_job(ranking, token), None
         except SfdaError as error:
             return None, error
 
-    def _read_apart(self, ranking: Ranking, token: str) -> Target:
-        """The samples, read by a process with caches of its own: none stays here for others."""
+    def _read_in_job(self, ranking: Ranking, token: str) -> Target:
+        """Load the samples in a process with its own caches, so that no other visitor gets them."""
         dataset = config_of(ranking).dataset
-        asked = RankRequest(dataset=dataset, samples=self.settings.limits.samples)
-        job = self._jobs.open(asked, token)
+        request = RankRequest(dataset=dataset, samples=self.settings.limits.samples)
+        job = self._jobs.open(request, token)
         try:
             return job.sample(ranking)
         finally:
@@ -219,18 +232,19 @@ class Backend:
 
 
 def _read_here(ranking: Ranking, token: str | None) -> Target:
-    """The samples, read by this process.
+    """Load the samples in this process.
 
-    What lies in a cache does not say who may read it, so the Hub is asked even so.
+    The cache may hold a dataset that this token may not read. So the Hub is asked for permission
+    first.
     """
     dataset = config_of(ranking).dataset
-    if ranking.dataset.get("revision") is not None:  # else it is not from the Hub
+    if ranking.dataset.get("revision") is not None:  # a dataset of the Hub
         try:
             repo = dataset.partition(":")[0]
-            read(hub_api(token).auth_check, repo, repo_type="dataset")
+            retry_read(hub_api(token).auth_check, repo, repo_type="dataset")
         except Exception as error:
             raise TargetError(f"Dataset {dataset}: {explain(error)}.") from error
-    return same_target(ranking, token=token)
+    return load_ranked_target(ranking, token=token)
 
 
 def view_of(
@@ -238,12 +252,12 @@ def view_of(
     name: str,
     metric: str | None = None,
     *,
-    board: Board | None = None,
+    leaderboard: Leaderboard | None = None,
     folder: Path | None = None,
 ) -> View:
-    """A ranking sorted by a metric that it has, or as it is."""
+    """The view of a ranking, sorted by ``metric`` if the ranking has this metric."""
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     metrics = tuple(dict.fromkeys([ranking.metric, *others]))
     if metric and metric in metrics and metric != ranking.metric:
         ranking = sorted_by(ranking, metric)
-    return View(name=name, ranking=ranking, board=board, metrics=metrics, folder=folder)
+    return View(name=name, ranking=ranking, leaderboard=leaderboard, metrics=metrics, folder=folder)

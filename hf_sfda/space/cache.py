@@ -1,7 +1,7 @@
-"""The caches that visitors' jobs share, kept below a size: each job may bring gigabytes.
+"""Limit the size of the caches that visitors' jobs share; each job may add gigabytes.
 
-For a Space, whose disk is nobody's. On a person's own machine these are their own caches, and
-nothing here may be called.
+Only for a deployed Space. On a user's own machine these caches belong to the user and must not be
+trimmed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 IN_USE = 3600.0
-"""Seconds after its last use for which an entry stays: twice what the longest job takes."""
+"""Seconds after its last use during which an entry is never removed: twice the longest job."""
 
 
 @dataclass(frozen=True)
 class Cached:
-    """Something that can be fetched or made again.
+    """A cache entry, which can be downloaded or computed again.
 
     Attributes:
-        size: In bytes.
-        used: When it was last used, in seconds since 1970.
-        remove: Removes it.
+        size: Size in bytes.
+        used: Time of the last use, in seconds since 1970.
+        remove: Function that removes the entry.
     """
 
     size: int
@@ -37,27 +37,27 @@ class Cached:
 
 
 def on_a_space() -> bool:
-    """Whether this is a Space on the Hub."""
+    """Whether this process runs in a Space on the Hub."""
     return bool(os.environ.get("SPACE_ID"))
 
 
 def trim(limit: int, *, in_use: float = IN_USE) -> int:
-    """Remove what was used least recently until models, datasets and features fit.
+    """Remove the least recently used models, datasets and features until the rest fits.
 
     Args:
-        limit: Bytes that may stay.
-        in_use: Seconds after its last use for which an entry stays, limit or not.
+        limit: Largest total size in bytes.
+        in_use: Seconds after its last use during which an entry is never removed.
 
     Returns:
-        Bytes freed.
+        Number of bytes that were freed.
     """
-    everything = [*_repositories(), *_datasets(), *_features()]
-    left, freed, now = sum(entry.size for entry in everything), 0, time.time()
-    for entry in sorted(everything, key=lambda entry: entry.used):
-        if left <= limit or now - entry.used < in_use:
+    entries = [*_repositories(), *_datasets(), *_features()]
+    total, freed, now = sum(entry.size for entry in entries), 0, time.time()
+    for entry in sorted(entries, key=lambda entry: entry.used):
+        if total <= limit or now - entry.used < in_use:
             break
         entry.remove()
-        left -= entry.size
+        total -= entry.size
         freed += entry.size
     if freed:
         logger.info("%d MB of cached files removed.", freed // 1_000_000)
@@ -78,7 +78,7 @@ def _repositories() -> Iterator[Cached]:
 
 
 def _datasets() -> Iterator[Cached]:
-    """What the datasets library made of the files: a folder a dataset."""
+    """The folders of the datasets library, one per dataset."""
     from datasets import config
 
     root = Path(config.HF_DATASETS_CACHE)
@@ -95,11 +95,11 @@ def _features() -> Iterator[Cached]:
 
     for entry in FeatureStore().entries():
         try:
-            found = entry.path.stat()
+            stat = entry.path.stat()
         except FileNotFoundError:
             continue
         yield Cached(
-            entry.bytes, max(found.st_atime, found.st_mtime), partial(_remove_entry, entry.path)
+            entry.bytes, max(stat.st_atime, stat.st_mtime), partial(_remove_entry, entry.path)
         )
 
 
@@ -108,5 +108,5 @@ def _remove(folder: Path) -> None:
 
 
 def _remove_entry(data: Path) -> None:
-    data.with_suffix(".json").unlink(missing_ok=True)  # first: without it there is no entry
+    data.with_suffix(".json").unlink(missing_ok=True)  # first: an entry without it is not read
     data.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A process that works for one visitor: what it may know, what it says, how it ends."""
+"""The child process of a visitor's job: its environment, its events and its end."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from hf_sfda.space.events import Event
 logger = logging.getLogger(__name__)
 
 TICK = 0.2
-"""Seconds after which a listener hears that nothing happened."""
+"""Seconds without an event after which :meth:`Child.events` yields ``None``."""
 
 COMMAND = (sys.executable, "-m", "hf_sfda.space.worker")
 
-_PASSED = frozenset(
+_ALLOWED = frozenset(
     "PATH HOME USER LANG LANGUAGE TZ VIRTUAL_ENV LD_LIBRARY_PATH LD_PRELOAD CUDA_HOME "
     "CUDA_VISIBLE_DEVICES CUDA_DEVICE_ORDER HF_ENDPOINT HF_HOME HF_HUB_CACHE HF_DATASETS_CACHE "
     "HF_ASSETS_CACHE HF_XET_CACHE HF_HUB_OFFLINE HF_HUB_DISABLE_XET HF_HUB_DISABLE_TELEMETRY "
@@ -36,36 +36,36 @@ _PASSED = frozenset(
     "SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY "
     f"http_proxy https_proxy all_proxy no_proxy {ADVICE}".split()
 )
-_PASSED_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_")
+_ALLOWED_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_")
 _STDERR_LINES = 200
 
 
 def environment(
     directory: Path, token: str | None, *, private: bool, base: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """All that the process may know.
+    """The environment variables of the process.
 
-    A list of what is passed on, not of what is held back: a Space's secrets are variables of any
-    name. Whoever is signed in gets caches of their own, which go with the job, so that nobody
-    reads from a cache what they could not read from the Hub; an upload gets its own for what is
-    made of its data.
+    Only variables of an allow-list are passed on, because the secrets of a Space are variables with
+    arbitrary names. A signed-in visitor gets separate caches, which are removed with the job;
+    otherwise another visitor could read from a cache what they may not read from the Hub. An upload
+    gets separate caches for its data and features.
 
     Args:
-        directory: Of the job.
-        token: The visitor's; the process never sees another.
-        private: The data is an upload.
+        directory: Directory of the job.
+        token: The visitor's token; the process gets no other token.
+        private: Whether the data is an upload.
         base: The server's environment.
     """
     env = {
         name: value
         for name, value in base.items()
-        if name in _PASSED or name.startswith(_PASSED_PREFIXES)
+        if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
     }
     home = directory / "home"
     package = str(Path(__file__).resolve().parents[2])
     env |= {
         "PYTHONPATH": os.pathsep.join(filter(None, (package, base.get("PYTHONPATH")))),
-        "PYTHONSAFEPATH": "1",  # the working directory holds a stranger's data
+        "PYTHONSAFEPATH": "1",  # do not import from the working directory: it holds uploaded files
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(directory / "tmp"),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -81,19 +81,19 @@ def environment(
         env |= {"HF_XET_CACHE": str(home / "xet")}
     if token or private:
         env["HF_DATASETS_CACHE"] = str(home / "datasets")
-        env["HF_ASSETS_CACHE"] = str(home / "assets")  # the features lie there
+        env["HF_ASSETS_CACHE"] = str(home / "assets")  # contains the feature store
     return env
 
 
 class Child:
-    """One run of :mod:`hf_sfda.space.worker`, in a process group of its own.
+    """A process that runs :mod:`hf_sfda.space.worker`, in its own process group.
 
     Args:
-        verb: What it does.
-        message: What it is told, without the token.
-        cwd: Its working directory.
-        env: Its whole environment, with the token if there is one.
-        seconds: After which it is ended, whether or not anyone listens.
+        verb: The step to run, a verb of the worker.
+        message: The JSON message for the worker, without the token.
+        cwd: The working directory.
+        env: All environment variables, with the token if there is one.
+        seconds: Time limit, after which the process is killed.
     """
 
     def __init__(
@@ -123,40 +123,38 @@ class Child:
             errors="replace",
         )
         self._listeners = [
-            threading.Thread(target=self._hear, args=(self._process.stdout,), daemon=True),
-            threading.Thread(target=self._keep, args=(self._process.stderr,), daemon=True),
+            threading.Thread(target=self._read_events, args=(self._process.stdout,), daemon=True),
+            threading.Thread(target=self._read_stderr, args=(self._process.stderr,), daemon=True),
         ]
         for listener in self._listeners:
             listener.start()
         self._timer = threading.Timer(seconds, self._time_out)
         self._timer.daemon = True
         self._timer.start()
-        # stdin stays open: the process ends itself when it closes, that is, when the server dies.
+        # Keep stdin open. It closes when the server dies, and then the process ends itself.
         assert self._process.stdin is not None
-        with suppress(OSError):  # it died at once; its exit code says more
+        with suppress(OSError):  # the process has died already; its exit code is reported later
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
 
     @property
     def pid(self) -> int:
-        """Of the process, which is also its group's."""
+        """Id of the process and of its process group."""
         return self._process.pid
 
     @property
     def stderr_tail(self) -> str:
-        """The last lines on its stderr, for the server's log; without secrets."""
+        """The last lines of the process's stderr without secrets, for the server's log."""
         return "\n".join(self._stderr)
 
     def events(self) -> Iterator[Event | None]:
-        """What it says, as it says it; ``None`` where nothing was said for :data:`TICK` seconds.
-
-        Ends with the process.
-        """
+        """Yield the events of the process until it ends; ``None`` after :data:`TICK` seconds."""
         while True:
             try:
                 event = self._events.get(timeout=TICK)
             except queue.Empty:
-                if self._has_ended(wait=False):  # killed, while its own workers hold the pipe
+                # The process may be dead while its own child processes still hold the pipe.
+                if self._has_ended(wait=False):
                     self.kill()
                 yield None
                 continue
@@ -165,14 +163,14 @@ class Child:
             yield event
 
     def kill(self) -> int:
-        """End it and all that it started, at once, and wait; again is harmless.
+        """Kill the process and its process group, and wait; may be called several times.
 
         Returns:
             The exit code, negative for a signal.
         """
         with self._lock:
             if self._process.returncode is None:
-                # Not reaped yet, so the number is still its own, also if it has just ended.
+                # The process is not reaped yet, so no other process can have its id.
                 with suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
@@ -180,7 +178,7 @@ class Child:
         return self._process.returncode
 
     def wait(self) -> int:
-        """Wait for its end, which has been announced, and end what it left running.
+        """Wait until the process ends, then kill the rest of its process group.
 
         Returns:
             The exit code, negative for a signal.
@@ -189,10 +187,10 @@ class Child:
         return self.kill()
 
     def _has_ended(self, *, wait: bool) -> bool:
-        """Whether the process has ended; it is not reaped, so that its group can still be named."""
+        """Whether the process has ended. It is not reaped, so that its group id stays valid."""
         try:
-            how = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
-            return os.waitid(os.P_PID, self._process.pid, how) is not None
+            options = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
+            return os.waitid(os.P_PID, self._process.pid, options) is not None
         except ChildProcessError:  # reaped by another thread
             return True
 
@@ -210,17 +208,19 @@ class Child:
                 with suppress(OSError):
                     pipe.close()
 
-    def _hear(self, lines: IO[str]) -> None:
+    def _read_events(self, lines: IO[str]) -> None:
         try:
             for line in lines:
                 try:
                     self._events.put(read_json(line))
                 except ValueError:
-                    logger.warning("A job said what is no event (%d characters).", len(line))
+                    logger.warning(
+                        "A job wrote a line that is not an event (%d characters).", len(line)
+                    )
         finally:
             self._events.put(None)
 
-    def _keep(self, lines: IO[str]) -> None:
+    def _read_stderr(self, lines: IO[str]) -> None:
         for line in lines:
             text = line.rstrip("\n")
             if self._token:

@@ -1,4 +1,7 @@
-"""What a job's process says: one JSON object a line, without secrets, ten a second a task."""
+"""The events of a job's process: one JSON object per line, without secrets.
+
+There are at most ten progress events per second and task.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ _EVERY = 0.1  # seconds between two events of a task
 
 
 class DownloadLimitError(Exception):
-    """More was downloaded than a job may; what the Hub said of the sizes was not true."""
+    """The job downloaded more than allowed; the sizes that the Hub stated were wrong."""
 
 
 def json_lines(file: IO[str]) -> Sink:
-    """A sink that writes a line an event, whole, from whichever thread."""
+    """A thread-safe sink that writes each event as one line to a file."""
     lock = threading.Lock()
 
     def write(event: Event) -> None:
@@ -39,12 +42,13 @@ def json_lines(file: IO[str]) -> Sink:
 
 
 class EventProgress:
-    """Passes the stages' progress on as events.
+    """Reports progress as events.
 
     Args:
-        sink: Where events go.
-        limit: Bytes that may be downloaded; the plan has gone by what the Hub states, this counts.
-        clock: Seconds, for tests.
+        sink: Receives the events.
+        limit: Largest number of bytes to download. The plan checks the sizes that the Hub states;
+            this checks the bytes that arrive.
+        clock: Returns the time in seconds; replaced in tests.
     """
 
     def __init__(
@@ -54,41 +58,41 @@ class EventProgress:
         self._limit = limit
         self._clock = clock
         self._ids = count(1)
-        self._fetched = 0.0
+        self._downloaded = 0.0
         self._lock = threading.Lock()
 
     @contextmanager
     def task(self, kind: Kind, name: str, *, total: float | None, unit: str) -> Iterator[Advance]:
-        """Events ``progress`` while it lasts, the last amount among them, and ``task_end``."""
+        """Send ``progress`` events during a task, one at its end, and then ``task_end``."""
         facts = {"task": next(self._ids), "kind": kind, "name": name}
-        done, said = 0.0, self._clock()
+        done, last_sent = 0.0, self._clock()
 
-        def tell() -> None:
+        def send() -> None:
             amounts = {"done": done, "total": total, "unit": unit}
             self._sink({"event": "progress", **facts, **amounts})
 
         def advance(amount: float) -> None:
-            nonlocal done, said
-            with self._lock:  # several threads fetch the files of one model
+            nonlocal done, last_sent
+            with self._lock:  # several threads download the files of one model
                 done += amount
                 now = self._clock()
-                if due := now - said >= _EVERY:
-                    said = now
+                if due := now - last_sent >= _EVERY:
+                    last_sent = now
             if kind == "download":
                 self._count(amount)
             if due:
-                tell()
+                send()
 
-        tell()
+        send()
         try:
             yield advance
         finally:
-            tell()
+            send()
             self._sink({"event": "task_end", **facts})
 
     def _count(self, amount: float) -> None:
         with self._lock:
-            self._fetched += amount
-            over = self._limit is not None and self._fetched > self._limit
+            self._downloaded += amount
+            over = self._limit is not None and self._downloaded > self._limit
         if over and self._limit is not None:
             raise DownloadLimitError(f"the job has downloaded the {show_bytes(self._limit)} it may")

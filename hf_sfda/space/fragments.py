@@ -1,4 +1,4 @@
-"""Pieces of the page as HTML. Everything that comes from strangers is escaped by the templates."""
+"""Render parts of the page as HTML. The templates escape all values."""
 
 from __future__ import annotations
 
@@ -22,47 +22,46 @@ if TYPE_CHECKING:
 
     from hf_sfda.compare import Comparison
     from hf_sfda.space.backend import View
-    from hf_sfda.space.exhibits import Exhibit
-    from hf_sfda.space.jobs import JobState, Plan
+    from hf_sfda.space.jobs import JobPlan, JobState
+    from hf_sfda.space.previews import Preview
     from hf_sfda.space.results import Snapshot
 
 _PLOTTED = 40
-"""Models in the plot of scores: more would be a wall, and the table has them all."""
+"""Largest number of models in the plot of scores; the table has all of them."""
 
 FIRST = 100
-"""Rows that are laid out at first; the page's script shows more as one scrolls. Laying out a
-thousand takes a browser seconds."""
+"""Number of table rows that are visible at first; the page's script shows more on scrolling. A
+browser needs seconds to lay out a thousand rows."""
 
 SIZES = (5, 10, 30, 100, 300, 1000)
 """Choices of the size filter, in millions of parameters."""
 
 
 def status(snapshot: Snapshot) -> str:
-    """Which results are shown, how old they are, and what is wrong."""
+    """The status line: the results dataset, the age of the results, and a problem if any."""
     return _render("status.html.j2", snapshot=snapshot, age=_age(snapshot.read_at))
 
 
-def board(view: View | None, snapshot: Snapshot) -> str:
-    """The table with its filters; what to do where there is none."""
+def leaderboard(view: View | None, snapshot: Snapshot) -> str:
+    """The table of a ranking with its filters; a hint if there is no ranking."""
     if view is None:
         return _render("empty.html.j2", snapshot=snapshot)
     ranking = view.ranking
-    shown = ranking.ranked
     return _render(
-        "board.html.j2",
+        "leaderboard.html.j2",
         view=view,
         ranking=ranking,
-        table=table_of(ranking, hub=hub_url(), folded=True, shown=FIRST),
+        table=table_of(ranking, hub=hub_url(), folded=True, visible=FIRST),
         summary=_summary(ranking),
         sizes=SIZES,
-        licences=_counted(row.license for row in shown),
-        libraries=_counted(row.library for row in shown),
-        board=view.board,
+        licences=_counted(row.license for row in ranking.ranked),
+        libraries=_counted(row.library for row in ranking.ranked),
+        leaderboard=view.leaderboard,
     )
 
 
 def plots(view: View | None, updates: Sequence[Update] = ()) -> str:
-    """All plots of a ranking, drawn by the page's script."""
+    """All plots of a ranking as JSON; the page's script draws them."""
     if view is None:
         return _message("There is nothing to plot yet.")
     from hf_sfda.report.plots import agreement_figure, order_figure, scores_figure, size_figure
@@ -81,80 +80,86 @@ def plots(view: View | None, updates: Sequence[Update] = ()) -> str:
         "plots.html.j2",
         figures=specs,
         ranking=ranking,
-        shown=min(ranked, _PLOTTED),
+        plotted=min(ranked, _PLOTTED),
         updates=len(updates),
-        own=view.board is None,
+        own=view.leaderboard is None,
         banded=sentences.ties_known(ranking),
         barred=any(row.intervals.get(ranking.metric) for row in ranking.ranked),
     )
 
 
 def comparison(
-    found: Comparison, shown: Mapping[int, Exhibit] | None = None, *, note: str | None = None
+    result: Comparison, previews: Mapping[int, Preview] | None = None, *, note: str | None = None
 ) -> str:
-    """Two models side by side."""
+    """The comparison of two models: result, classes and samples.
+
+    Args:
+        result: The comparison.
+        previews: Previews of the samples, by index.
+        note: A remark to show with it.
+    """
     from hf_sfda.report.plots.compare import compare_figure
 
-    figure = compare_figure(found)
-    first = [sample for sample in found.samples if sample.difference > 0]
-    second = [sample for sample in reversed(found.samples) if sample.difference < 0]
+    figure = compare_figure(result)
+    first = [sample for sample in result.samples if sample.difference > 0]
+    second = [sample for sample in reversed(result.samples) if sample.difference < 0]
     return _render(
         "comparison.html.j2",
-        found=found,
+        comparison=result,
         figure=figure and _spec(figure),
-        ahead=((found.models[0], first), (found.models[1], second)),
-        exhibits=shown or {},
+        ahead=((result.models[0], first), (result.models[1], second)),
+        previews=previews or {},
         note=note,
     )
 
 
-def ensemble(found: Mapping[str, Any]) -> str:
-    """The chosen models, and why these.
+def ensemble(result: Mapping[str, Any]) -> str:
+    """The selected ensemble, its steps and the candidates.
 
     Args:
-        found: :meth:`hf_sfda.ensemble.Ensemble.to_dict`.
+        result: The document of :meth:`hf_sfda.ensemble.Ensemble.to_dict`.
     """
-    names = found["error_correlation"]["models"]
-    matrix = found["error_correlation"]["matrix"]
-    places = [names.index(model) for model in found["models"]]
-    singles = sorted(found["singles"].items(), key=lambda item: -item[1][found["criterion"]])
+    names = result["error_correlation"]["models"]
+    matrix = result["error_correlation"]["matrix"]
+    places = [names.index(model) for model in result["models"]]
+    singles = sorted(result["singles"].items(), key=lambda item: -item[1][result["criterion"]])
     return _render(
         "ensemble.html.j2",
-        found=found,
-        unit=found["criterion"].replace("_", "-"),
+        ensemble=result,
+        unit=result["criterion"].replace("_", "-"),
         singles=singles,
         correlations=[[matrix[i][j] for j in places] for i in places],
         hub=hub_url(),
     )
 
 
-def plan(planned: Plan) -> str:
-    """What will be run, before it is."""
+def plan(planned: JobPlan) -> str:
+    """The plan of a job."""
     return _render("plan.html.j2", plan=planned)
 
 
 def progress(state: JobState) -> str:
-    """How far a job is, candidate by candidate."""
+    """The progress of a job and of its candidates."""
     return _render("progress.html.j2", state=state)
 
 
 def command(text: str) -> str:
-    """The command line that would repeat it."""
+    """The command that repeats a ranking."""
     return _render("command.html.j2", command=text)
 
 
 def error(text: str) -> str:
-    """Something did not work, and why."""
+    """An error message."""
     return _message(text, bad=True)
 
 
 def message(text: str) -> str:
-    """A line to read."""
+    """An informational message."""
     return _message(text)
 
 
 def styles() -> str:
-    """The page's style sheet: the report's table, and what is the Space's own."""
+    """The page's style sheet, which includes that of the report's table."""
     return _render("space.css.j2", palette=PALETTE)
 
 
@@ -204,7 +209,7 @@ def _age(moment: datetime | None) -> str:
 
 
 def plotly_file() -> Path:
-    """The library that draws, as plotly's own package ships it."""
+    """Path of plotly's JavaScript library in the plotly package."""
     import plotly
 
     return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

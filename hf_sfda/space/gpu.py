@@ -1,11 +1,12 @@
-"""ZeroGPU: the one step that needs the GPU, in a function that borrows it.
+"""ZeroGPU: run the models on a shared GPU; all other steps run without it.
 
-There a GPU belongs to a fork of the server for as long as a function decorated with ``spaces.GPU``
-runs, and every second counts against the visitor. So a child process fetches the sample and the
-weights first, the decorated function only runs the models and stores their features, and another
-child finds these in the store and scores. The fork needs no token: all it reads is on disk.
+On ZeroGPU, a function decorated with ``spaces.GPU`` runs in a fork of the server that has a GPU.
+The seconds are charged to the visitor. So a ranking has three steps: a child process downloads the
+sample and the weights; the decorated function runs the models and stores their features; another
+child process reads the features and scores them. The fork needs no token, because it reads from
+the disk only.
 
-Off ZeroGPU the decorator changes nothing, and none of this is used.
+Without ZeroGPU this module is not used.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from hf_sfda.errors import JobError
 from hf_sfda.hub import explain, redact
 from hf_sfda.space.child import TICK
 from hf_sfda.space.events import Event, EventProgress
-from hf_sfda.space.handover import read_handover
-from hf_sfda.space.plan import Load, Plan, estimate
+from hf_sfda.space.plan import JobPlan, ModelLoad, estimate
+from hf_sfda.space.target_io import read_target
 from hf_sfda.space.worker import extracted, read_candidates, write_candidates
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
     from hf_sfda.space.jobs import Job
     from hf_sfda.types import Candidate
 
-Step = Callable[[str, Mapping[str, Any], str, int], Iterator[Event | None]]
+GpuStep = Callable[[str, Mapping[str, Any], str, int], Iterator[Event | None]]
 
 _SHORTEST, _LONGEST = 30, 240
-"""Seconds to ask for. Less is not worth a fork, which imports transformers first; more than a few
-minutes is more than most visitors have in a day."""
+"""Limits of the GPU seconds to request. A fork needs many seconds to start; and a visitor's daily
+quota is usually a few minutes."""
 
 
 def is_zero_gpu() -> bool:
@@ -48,28 +49,29 @@ def is_zero_gpu() -> bool:
 
 
 @cache
-def register() -> Step:
-    """The step that borrows the GPU. A Space must have made it before it is launched."""
+def register() -> GpuStep:
+    """Decorate :func:`extract` with ``spaces.GPU``; must be called before the Space is launched."""
     import spaces
 
-    step: Step = spaces.GPU(extract, duration=_seconds)
+    step: GpuStep = spaces.GPU(extract, duration=_seconds)
     if is_zero_gpu():
-        _import_what_a_fork_needs()
+        _import_for_forks()
     return step
 
 
 def rank_on_gpu(job: Job, deadline: float) -> Generator[Event | None, None, None]:
-    """Fetch, extract on the GPU, score.
+    """Download, extract on the GPU, then score.
 
     Args:
-        job: Planned.
-        deadline: By ``time.monotonic``.
+        job: A job with a plan.
+        deadline: End of the job's time, on the clock of ``time.monotonic``.
 
     Yields:
-        Events of all three, as if they were one process.
+        The events of all three steps.
 
     Raises:
-        JobError: No GPU could be had, or as :meth:`hf_sfda.space.jobs.Job.run`.
+        JobError: No GPU was available, or a step failed as in
+            :meth:`hf_sfda.space.jobs.Job.run`.
     """
     store = ""
     for event in job.run("fetch", deadline):
@@ -80,27 +82,31 @@ def rank_on_gpu(job: Job, deadline: float) -> Generator[Event | None, None, None
     reasons: dict[str, str | None] = {}
     stopped = "its turn did not come"
     try:
-        for event in _borrowed(job, store, deadline):
+        for event in _extract_on_gpu(job, store, deadline):
             if event is not None and event["event"] == "extracted":
                 reasons[str(event["model"])] = event["reason"]
             yield event
     except JobError:
         raise
-    # What ZeroGPU raises is made for gradio: no quota, no GPU free, time is up.
+    # ZeroGPU raises errors of gradio if there is no quota, no free GPU, or no time left.
     except Exception as error:
         stopped = redact(str(getattr(error, "message", None) or explain(error))).rstrip(".")
-        if None not in reasons.values():  # nobody has features
+        if None not in reasons.values():  # no model has features
             raise JobError(f"The GPU could not be used: {stopped}. Try again later.") from error
-    left = [_judged(c, reasons, stopped) for c in read_candidates(job.directory)]
-    write_candidates(job.directory, left)
+    candidates = [_with_outcome(c, reasons, stopped) for c in read_candidates(job.directory)]
+    write_candidates(job.directory, candidates)
     yield from job.run("rank", deadline)
 
 
-def _borrowed(job: Job, store: str, deadline: float) -> Generator[Event | None, None, None]:
-    """The events of :func:`extract`, until the job is cancelled or out of time."""
+def _extract_on_gpu(job: Job, store: str, deadline: float) -> Generator[Event | None, None, None]:
+    """Run :func:`extract` on the GPU and yield its events.
+
+    Raises:
+        JobError: The job was cancelled, ran out of time, or the extraction failed.
+    """
     assert job.planned is not None
     config = job.work().config.to_dict()
-    step: Any = register()(str(job.directory), config, store, ask_for(job.planned))
+    step: Any = register()(str(job.directory), config, store, gpu_seconds(job.planned))
     with closing(step) as events:
         for event in events:
             if job.cancelled:
@@ -112,15 +118,15 @@ def _borrowed(job: Job, store: str, deadline: float) -> Generator[Event | None, 
             yield event
 
 
-def ask_for(plan: Plan) -> int:
-    """Seconds of GPU to ask for: enough to run the models at the slow end of the estimate.
+def gpu_seconds(plan: JobPlan) -> int:
+    """Seconds of GPU to request: the upper estimate for running the models of a plan.
 
-    Downloads and scoring happen elsewhere and are taken out.
+    Downloads and scoring are not included, because they run without the GPU.
     """
     models = [model for model in plan.models if model.skip is None]
     known = {"samples": plan.n_samples, "modality": plan.modality, "device": "gpu", "cores": 1}
-    run = estimate([Load(model.params or 0) for model in models], **known)[1]  # type: ignore[arg-type]
-    score = estimate([Load(0, extracted=True) for _ in models], **known)[1]  # type: ignore[arg-type]
+    run = estimate([ModelLoad(model.params or 0) for model in models], **known)[1]  # type: ignore[arg-type]
+    score = estimate([ModelLoad(0, extracted=True) for _ in models], **known)[1]  # type: ignore[arg-type]
     start = estimate([], **known)[1]  # type: ignore[arg-type]
     return round(min(_LONGEST, max(_SHORTEST, run - score + start)))
 
@@ -128,19 +134,19 @@ def ask_for(plan: Plan) -> int:
 def extract(
     directory: str, config: Mapping[str, Any], store: str, seconds: int
 ) -> Generator[Event | None, None, None]:
-    """Run the models that were fetched; the features go to the store.
+    """Run the downloaded models and store their features.
 
-    Arguments and events are plain values: they travel between processes.
+    Arguments and events are JSON values, because they are sent between processes.
 
     Args:
-        directory: Of the job.
-        config: Of the run.
+        directory: Directory of the job.
+        config: Configuration of the run.
         store: Root of the feature store.
-        seconds: What was asked for, for :func:`_seconds`.
+        seconds: The requested GPU seconds, which :func:`_seconds` returns.
 
     Yields:
-        ``progress`` and ``extracted`` events, ``failed`` if all is lost; ``None`` where nothing
-        happens, so that it can be stopped.
+        ``progress`` and ``extracted`` events, and ``failed`` if the extraction as a whole fails;
+        ``None`` regularly without events, so that the caller can stop it.
     """
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     stop = threading.Event()
@@ -177,8 +183,8 @@ def extract(
         thread.join()
 
 
-def _import_what_a_fork_needs() -> None:
-    """Once in the server, and not in every fork, in seconds of GPU."""
+def _import_for_forks() -> None:
+    """Import heavy libraries in the server, so that no fork spends GPU seconds on it."""
     from hf_sfda.compat import ensure_torchvision
 
     ensure_torchvision()
@@ -189,7 +195,7 @@ def _import_what_a_fork_needs() -> None:
 
 
 class _Stopped(BaseException):
-    """Not an ``Exception``: an extraction would take that for the failure of one model."""
+    """Stops the extraction. Not an ``Exception``, which would count as the failure of one model."""
 
 
 def _extract(
@@ -203,8 +209,8 @@ def _extract(
 
     extract_all(
         [candidate for candidate in read_candidates(directory) if candidate.skip is None],
-        read_handover(directory),
-        # The borrowing process is a daemon, and those may not start processes of their own.
+        read_target(directory),
+        # No worker processes: the fork is a daemon, which may not start child processes.
         config=RankConfig.from_dict(config).replace(workers=0),
         store=FeatureStore(store),
         progress=EventProgress(sink),
@@ -213,12 +219,14 @@ def _extract(
 
 
 def _seconds(directory: str, config: Mapping[str, Any], store: str, seconds: int) -> int:
-    """How long :func:`extract` may take, from its own arguments, as ``spaces.GPU`` asks."""
+    """The duration for ``spaces.GPU``, which calls this with the arguments of :func:`extract`."""
     return seconds
 
 
-def _judged(candidate: Candidate, reasons: Mapping[str, str | None], stopped: str) -> Candidate:
-    """The candidate as the last step takes it: with features in the store, or failed."""
+def _with_outcome(
+    candidate: Candidate, reasons: Mapping[str, str | None], stopped: str
+) -> Candidate:
+    """Mark a candidate without features as failed, for the scoring step."""
     if candidate.skip is not None:
         return candidate
     reason = reasons.get(candidate.model_id, f"not run on the GPU: {stopped}")

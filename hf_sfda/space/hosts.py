@@ -1,12 +1,12 @@
-"""Which names a page answers to that acts with its owner's rights.
+"""Protect a page that acts with its owner's token against requests from other web pages.
 
-A page of a stranger, opened in the owner's browser, can have its own host name resolve to this
-machine (DNS rebinding). The browser then takes our page for a part of the stranger's and hands over
-what it shows. The ``Host`` header still holds the stranger's name, so requests with a name that is
-not ours are refused. An address cannot be rebound and is always accepted.
+*DNS rebinding.* An attacker's page in the owner's browser can make its host name resolve to this
+machine. The browser then treats our page as part of the attacker's site, whose scripts can read it.
+But the ``Host`` header still has the attacker's name, so requests with a foreign host name are
+refused. An IP address cannot be rebound, so it is always accepted.
 
-A page of a stranger can also have the browser send a request without reading the answer. The
-``Origin`` header then names that page, and such requests are refused, too.
+*Cross-site requests.* An attacker's page can also make the browser send a request whose response it
+cannot read. The ``Origin`` header then names the attacker's page, and the request is refused.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _REFUSAL = (
 
 
 def allowed_names(names: Iterable[str]) -> frozenset[str]:
-    """Host names as they are compared.
+    """Check and normalise host names: lower case, without a final dot.
 
     Raises:
-        ConfigError: One of them is not a host name.
+        ConfigError: A text is not a host name.
     """
     for name in names:
         if not _NAME.fullmatch(name):
@@ -50,11 +50,11 @@ def allowed_names(names: Iterable[str]) -> frozenset[str]:
 
 
 class OwnHostsOnly:
-    """ASGI middleware that answers 403 to requests for another host or from another's page.
+    """ASGI middleware that refuses requests for another host or from another page with 403.
 
     Args:
-        app: Answers all other requests.
-        names: More names of this server, from :func:`allowed_names`.
+        app: The application that handles all other requests.
+        names: More host names of this server, from :func:`allowed_names`.
     """
 
     def __init__(self, app: Application, names: frozenset[str]) -> None:
@@ -63,7 +63,7 @@ class OwnHostsOnly:
         self._own = names | {"localhost", _plain(socket.gethostname())}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] == "lifespan" or self._is_ours(scope["headers"]):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -82,13 +82,14 @@ class OwnHostsOnly:
         name = _name_in(hosts[0])
         if name not in self._own and not _is_address(name):
             return False
-        # Any page can have an address, so an address among the origins proves nothing.
-        places = [origin.partition("://")[2] for origin in origins]
-        return all(place == hosts[0] or _name_in(place) in self._names for place in places)
+        # An origin must be this host or an allowed name. An IP address is not enough here, because
+        # an attacker's page can have an IP address as its host, too.
+        origin_hosts = [origin.partition("://")[2] for origin in origins]
+        return all(host == hosts[0] or _name_in(host) in self._names for host in origin_hosts)
 
 
 def _name_in(host: str) -> str:
-    """The name or address in a ``Host`` header; empty if it is malformed."""
+    """The host name or address in a ``Host`` header, without the port; empty if malformed."""
     try:
         parts = urlsplit(f"//{host}")
         name = parts.hostname or ""

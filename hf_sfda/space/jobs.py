@@ -1,7 +1,7 @@
-"""Visitors' jobs: one child process a step, so that each can be ended at once and harms no other.
+"""Visitors' jobs. Each step is a child process, which can be killed without harm to other jobs.
 
-``Jobs.open`` checks a request and makes a private directory; ``Job.plan`` says what ranking would
-take; ``Job.rank`` does it and tells how far it is; ``Job.discard`` leaves nothing behind.
+``Jobs.open`` checks a request and creates a private directory. ``Job.plan`` estimates what the
+ranking needs, ``Job.rank`` runs it and reports the progress, and ``Job.discard`` removes all files.
 """
 
 from __future__ import annotations
@@ -27,34 +27,35 @@ from hf_sfda.space import gpu
 from hf_sfda.space.child import TICK, Child, environment
 from hf_sfda.space.events import Event
 from hf_sfda.space.limits import Limits, show_seconds
-from hf_sfda.space.plan import Device, Plan, PlannedModel
+from hf_sfda.space.plan import Device, JobPlan, PlannedModel
 from hf_sfda.space.requests import RankRequest, command
 from hf_sfda.space.state import CandidateState, JobState, apply
-from hf_sfda.space.worker import Work
+from hf_sfda.space.worker import WorkerInput
 
 if TYPE_CHECKING:
     from hf_sfda.compare import Comparison
-    from hf_sfda.space.exhibits import Exhibit
+    from hf_sfda.space.previews import Preview
     from hf_sfda.types import Ranking, Target
 
-__all__ = ["CandidateState", "Job", "JobState", "Jobs", "Plan", "PlannedModel", "apply"]
+__all__ = ["CandidateState", "Job", "JobPlan", "JobState", "Jobs", "PlannedModel", "apply"]
 
 logger = logging.getLogger(__name__)
 
 _CANCELLED = "Cancelled."
-_HEARTBEAT = 1.0  # seconds; what is never written to is never found to be gone
+_HEARTBEAT = 1.0  # seconds; gradio notices a closed connection only when it sends something
 
 
 class Job:
-    """One visitor's request, from plan to result. Made by :meth:`Jobs.open`.
+    """One visitor's request, from the plan to the result. Created by :meth:`Jobs.open`.
 
-    ``cancel`` and ``discard`` may be called from any thread, ``plan`` and ``rank`` one after the
-    other. A job that was cancelled stays so.
+    ``cancel`` and ``discard`` may be called from any thread; ``plan`` and ``rank`` must be called
+    one after the other. A cancelled job cannot be started again.
 
     Attributes:
-        request: What is asked for.
-        directory: Its own; its random name is as good as a key, so show it to nobody.
-        created: By ``time.monotonic``.
+        request: The visitor's request.
+        directory: The job's private directory. Its random name protects it, so it must not be shown
+            to anybody.
+        created: Time of creation, on the clock of ``time.monotonic``.
     """
 
     def __init__(
@@ -65,33 +66,33 @@ class Job:
         self.created = time.monotonic()
         self._jobs = jobs
         self._token = token or None
-        self._plan: Plan | None = None
+        self._plan: JobPlan | None = None
         self._child: Child | None = None
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
-        self._steps = 0  # under way or waiting for their turn
+        self._steps = 0  # number of steps that are running or waiting
 
     def __repr__(self) -> str:
-        return f"<Job {self.directory.name[:4]}>"  # ends in logs: no token, no whole name
+        return f"<Job {self.directory.name[:4]}>"  # for logs: no token and not the full name
 
     @property
     def command(self) -> str:
-        """The command line that would repeat it."""
+        """The command that repeats this ranking."""
         return command(self.request, self._jobs.limits)
 
     @property
     def run_directory(self) -> Path:
-        """``ranking.json``, ``report.html`` and the other files of a finished run."""
+        """The directory with ``ranking.json``, ``report.html`` and the run's other files."""
         return self.directory / "run"
 
     @property
-    def planned(self) -> Plan | None:
-        """What :meth:`plan` found, once it was called."""
+    def planned(self) -> JobPlan | None:
+        """The result of :meth:`plan`; ``None`` before it was called."""
         return self._plan
 
     @property
     def busy(self) -> bool:
-        """Whether a step is under way or waits for its turn."""
+        """Whether a step is running or waiting."""
         return self._steps > 0
 
     @property
@@ -101,30 +102,30 @@ class Job:
 
     @property
     def stderr_tail(self) -> str:
-        """What its latest process wrote to stderr: for the log, never for the visitor."""
+        """The end of the latest process's stderr, for the log; do not show it to visitors."""
         return self._child.stderr_tail if self._child is not None else ""
 
-    def plan(self) -> Plan:
-        """Draw the sample and find the candidates; no weights are downloaded.
+    def plan(self) -> JobPlan:
+        """Draw the sample and find the candidates, without downloading weights.
 
         Raises:
-            JobError: It cannot be done; the message says why, for the visitor.
+            JobError: The request cannot be fulfilled; the message tells the visitor why.
         """
-        self._plan = Plan.from_dict(self._ask("plan")["plan"])
+        self._plan = JobPlan.from_dict(self._ask("plan")["plan"])
         return self._plan
 
     def rank(self) -> Iterator[JobState]:
-        """Do what was planned; what was not planned is planned first.
+        """Run the ranking; make the plan first if there is none.
 
         Yields:
-            The state after every change, at most five a second, and once a second where nothing
-            changes; the last one is ``over``. Closing the iterator cancels the job.
+            The state after each change, at most five times a second, and once a second without
+            changes. The last state is ``over``. Closing the iterator cancels the job.
         """
-        began = time.monotonic()
-        state, shown, news = JobState(), began, False
+        start = time.monotonic()
+        state, last_yield, changed = JobState(), start, False
 
         def timed() -> JobState:
-            return replace(state, seconds=time.monotonic() - began)
+            return replace(state, seconds=time.monotonic() - start)
 
         yield timed()
         self._steps += 1
@@ -132,15 +133,15 @@ class Job:
             with closing(self._ranking()) as events:
                 for event in events:
                     if event is not None:
-                        state, news = apply(state, event), True
+                        state, changed = apply(state, event), True
                     if state.over:
                         break
-                    if time.monotonic() - shown >= (TICK if news else _HEARTBEAT):
-                        shown, news = time.monotonic(), False
+                    if time.monotonic() - last_yield >= (TICK if changed else _HEARTBEAT):
+                        last_yield, changed = time.monotonic(), False
                         yield timed()
         except JobError as error:
-            ended = {"event": "cancelled"} if self.cancelled else _failed(error)
-            state = apply(state, ended)
+            final_event = {"event": "cancelled"} if self.cancelled else _failed(error)
+            state = apply(state, final_event)
         except GeneratorExit:
             self.cancel()
             raise
@@ -149,57 +150,61 @@ class Job:
         yield timed()
 
     def sample(self, ranking: Ranking) -> Target:
-        """The samples that a ranking was made on, of the same dataset as this job.
+        """Load the samples of a ranking on the dataset of this job.
 
         Args:
-            ranking: Its rows do not matter.
+            ranking: The ranking; its rows are not used.
 
         Raises:
-            JobError: They cannot be had; the message says why, for the visitor.
+            JobError: The samples cannot be loaded; the message tells the visitor why.
         """
-        from hf_sfda.space.handover import read_handover
+        from hf_sfda.space.target_io import read_target
 
         self._ask("sample", ranking=replace(ranking, rows=()).to_dict())
-        return read_handover(self.directory)
+        return read_target(self.directory)
 
     def compare(
         self, first: str, second: str, *, metric: str, top: int = 8
-    ) -> tuple[Comparison, dict[int, Exhibit]]:
-        """Two models of the finished ranking, and what the samples look like that divide them.
+    ) -> tuple[Comparison, dict[int, Preview]]:
+        """Compare two models of the finished ranking.
 
         Args:
             first: Name of one model.
-            second: Of the other.
-            metric: What to compare by.
-            top: How many samples in favour of each.
+            second: Name of the other model.
+            metric: The metric to compare by.
+            top: How many samples to list that favour either model.
+
+        Returns:
+            The comparison, and previews of its samples by index.
 
         Raises:
-            JobError: It cannot be done; the message says why, for the visitor.
+            JobError: The comparison failed; the message tells the visitor why.
         """
         from hf_sfda.compare import Comparison
 
         event = self._ask("compare", first=first, second=second, metric=metric, top=top)
-        shown = {int(index): exhibit for index, exhibit in event["exhibits"].items()}
-        return Comparison.from_dict(event["comparison"]), shown
+        previews = {int(index): preview for index, preview in event["previews"].items()}
+        return Comparison.from_dict(event["comparison"]), previews
 
     def ensemble(self, *, size: int, criterion: str) -> dict[str, Any]:
-        """Models of the finished ranking that are better together.
+        """Select an ensemble among the models of the finished ranking.
 
         Args:
-            size: The most models to choose.
+            size: The largest number of models to select.
             criterion: Objective to maximize, see :func:`hf_sfda.ensemble.select_ensemble`.
 
         Returns:
-            :meth:`hf_sfda.ensemble.Ensemble.to_dict`.
+            The document of :meth:`hf_sfda.ensemble.Ensemble.to_dict`.
 
         Raises:
-            JobError: It cannot be done; the message says why, for the visitor.
+            JobError: The selection failed; the message tells the visitor why.
         """
-        found: dict[str, Any] = self._ask("ensemble", size=size, criterion=criterion)["ensemble"]
-        return found
+        event = self._ask("ensemble", size=size, criterion=criterion)
+        ensemble: dict[str, Any] = event["ensemble"]
+        return ensemble
 
     def cancel(self) -> None:
-        """End whatever runs, at once, and wait until it is gone. Again is harmless."""
+        """Kill the running step and wait until it has ended. May be called several times."""
         with self._lock:
             self._cancelled.set()
             child = self._child
@@ -207,29 +212,29 @@ class Job:
             child.kill()
 
     def discard(self) -> None:
-        """Cancel, and leave nothing behind. Again is harmless."""
+        """Cancel the job and remove its files. May be called several times."""
         self.cancel()
         self._token = None
         self._jobs.forget(self)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    # -- the parts
+    # -- steps
 
     def run(
         self, verb: str, deadline: float, **arguments: Any
     ) -> Generator[Event | None, None, None]:
-        """Run a step in a process of its own.
+        """Run a step in a child process.
 
         Args:
-            verb: Of :mod:`hf_sfda.space.worker`.
-            deadline: By ``time.monotonic``.
-            **arguments: What the verb takes beside the request.
+            verb: Name of the step, a verb of :mod:`hf_sfda.space.worker`.
+            deadline: End of the step's time, on the clock of ``time.monotonic``.
+            **arguments: More arguments of the step.
 
         Yields:
-            Its events; ``None`` now and then where it is silent.
+            The events of the process; ``None`` regularly while there are none.
 
         Raises:
-            JobError: It failed, died, ran out of time, or was cancelled.
+            JobError: The step failed, crashed, ran out of time or was cancelled.
         """
         child = self._start(verb, deadline, arguments)
         try:
@@ -243,7 +248,7 @@ class Job:
             if child.timed_out:
                 raise JobError(self.too_long)
             if code != 0:
-                raise JobError(_death(code))
+                raise JobError(_crash_message(code))
         except JobError as error:
             if not self.cancelled:
                 logger.warning("%r: %s failed: %s\n%s", self, verb, error, child.stderr_tail)
@@ -251,52 +256,52 @@ class Job:
         finally:
             child.kill()
 
-    def work(self) -> Work:
-        """What a process of this job is told, without the token."""
+    def work(self) -> WorkerInput:
+        """The input of a child process of this job, without the token."""
         device: Device | None = "gpu" if gpu.is_zero_gpu() else None
-        return Work(
+        return WorkerInput(
             self.request, self._jobs.limits, self.directory, device, None, lambda event: None
         )
 
     def _ask(self, verb: str, **arguments: Any) -> Event:
-        """Run a step that ends with its answer."""
+        """Run a step and return its last event, which is its result."""
         if self.cancelled:
             raise JobError("This job is over and its files are gone. Show the plan again.")
-        asking = self._asking(verb, **arguments)
+        steps = self._ask_stepwise(verb, **arguments)
         while True:
             try:
-                next(asking)
+                next(steps)
             except StopIteration as end:
-                answer: Event = end.value
-                return answer
+                result: Event = end.value
+                return result
 
-    def _asking(self, verb: str, **arguments: Any) -> Generator[None, None, Event]:
-        """As :meth:`_ask`; yields now and then, so that it can be closed."""
-        answer: Event | None = None
+    def _ask_stepwise(self, verb: str, **arguments: Any) -> Generator[None, None, Event]:
+        """Like :meth:`_ask`, but a generator that yields regularly, so that it can be closed."""
+        result: Event | None = None
         self._steps += 1
         try:
-            yield from self._turn(self._jobs.planning)
+            yield from self._wait_for_slot(self._jobs.planning)
             try:
                 with closing(self.run(verb, self._deadline(), **arguments)) as events:
                     for event in events:
-                        answer = event or answer
+                        result = event or result
                         yield None
             finally:
                 self._jobs.planning.release()
         finally:
             self._steps -= 1
-        if answer is None:
+        if result is None:
             raise JobError("The job ended without a result. Try again.")
-        return answer
+        return result
 
     def _ranking(self) -> Generator[Event | None, None, None]:
         plan = self._plan
         if plan is None:
-            answer = yield from self._asking("plan")
-            plan = self._plan = Plan.from_dict(answer["plan"])
+            event = yield from self._ask_stepwise("plan")
+            plan = self._plan = JobPlan.from_dict(event["plan"])
         yield {"event": "candidates", "rows": plan.rows}
         yield {"event": "stage", "stage": "queued"}
-        yield from self._turn(self._jobs.ranking)
+        yield from self._wait_for_slot(self._jobs.ranking)
         try:
             yield {"event": "stage", "stage": "starting"}
             deadline = self._deadline()
@@ -309,7 +314,7 @@ class Job:
 
     def _start(self, verb: str, deadline: float, arguments: Mapping[str, Any]) -> Child:
         private = self.request.upload is not None
-        with self._lock:  # so that `cancel` sees either no child yet or this one
+        with self._lock:  # so that `cancel` sees either no child or this one
             if self.cancelled:
                 raise JobError(_CANCELLED)
             self._child = Child(
@@ -321,9 +326,9 @@ class Job:
             )
             return self._child
 
-    def _turn(self, turns: threading.Semaphore) -> Iterator[None]:
-        """Wait for a turn, which the caller then gives back."""
-        while not turns.acquire(timeout=TICK):
+    def _wait_for_slot(self, slots: threading.Semaphore) -> Iterator[None]:
+        """Wait for a free slot; the caller must release it."""
+        while not slots.acquire(timeout=TICK):
             if self.cancelled:
                 raise JobError(_CANCELLED)
             yield None
@@ -333,7 +338,7 @@ class Job:
 
     @property
     def too_long(self) -> str:
-        """What to tell whose job ran out of time."""
+        """The message for a job that ran out of time."""
         return (
             f"Stopped after {show_seconds(self._jobs.limits.seconds)}, the most a job may take "
             "here. Take fewer or smaller models, or fewer samples, or run the command on your own "
@@ -344,15 +349,16 @@ class Job:
 class Jobs:
     """All jobs of this server.
 
-    A plan never waits for a ranking: there are ``limits.jobs`` processes of either kind at most.
+    At most ``limits.jobs`` plans and ``limits.jobs`` rankings run at a time, so a plan never waits
+    for a ranking.
 
     Args:
         limits: What a job may use.
-        root: Where the jobs' directories go; by default a private folder among the temporary
-            files. What dead servers left there is removed.
+        root: Folder for the jobs' directories; by default a private temporary folder. Directories
+            that servers left there when they crashed are removed.
 
     Raises:
-        StoreError: ``root`` cannot be used, or belongs to someone else.
+        StoreError: ``root`` is not writable, or belongs to another user.
     """
 
     def __init__(self, limits: Limits, root: Path | None = None) -> None:
@@ -373,19 +379,19 @@ class Jobs:
         atexit.register(self.close)
 
     def open(self, request: RankRequest, token: str | None = None) -> Job:
-        """A job with a private directory; nothing runs yet.
+        """Create a job with a private directory, without running anything.
 
         Args:
-            request: What the visitor asks for.
-            token: Theirs, if signed in; kept in memory until the job is discarded, and given to
-                its own processes alone.
+            request: The visitor's request.
+            token: The visitor's token, if signed in. It is kept in memory until the job is
+                discarded, and passed to the job's own processes only.
 
         Raises:
-            ConfigError: The request is not allowed; the message is for the visitor.
+            ConfigError: The request is not allowed; the message tells the visitor why.
             JobError: The server is shutting down.
         """
         request.validate(self.limits)
-        with self._lock:  # `close` removes what was made before it, and nothing is made after it
+        with self._lock:  # no directory may be created after `close` has removed them all
             if self._closed:
                 raise JobError("The server is shutting down. Try again in a minute.")
             directory = _private(self._home / secrets.token_urlsafe(16))
@@ -397,18 +403,18 @@ class Jobs:
 
     @property
     def busy(self) -> bool:
-        """Whether any job works, or waits for its turn."""
+        """Whether any job is running or waiting."""
         with self._lock:
             return any(job.busy for job in self._jobs)
 
     def sweep(self, older_than: float) -> int:
-        """Discard jobs that nobody works on.
+        """Discard idle jobs.
 
         Args:
-            older_than: Seconds since they were opened.
+            older_than: Smallest age of a job in seconds.
 
         Returns:
-            How many.
+            Number of discarded jobs.
         """
         now = time.monotonic()
         with self._lock:
@@ -418,7 +424,7 @@ class Jobs:
         return len(old)
 
     def close(self) -> None:
-        """Discard everything; this server takes no jobs after that. Again is harmless."""
+        """Discard all jobs and accept no new ones. May be called several times."""
         atexit.unregister(self.close)
         with self._lock:
             self._closed = True
@@ -431,7 +437,7 @@ class Jobs:
             Path(self._alive.lock_file).unlink(missing_ok=True)
 
     def forget(self, job: Job) -> None:
-        """A job was discarded."""
+        """Remove a discarded job from the list of jobs."""
         with self._lock:
             self._jobs.discard(job)
 
@@ -440,7 +446,7 @@ def _failed(error: JobError) -> Event:
     return {"event": "failed", "message": str(error)}
 
 
-def _death(code: int) -> str:
+def _crash_message(code: int) -> str:
     if code == -9:
         return (
             "The job was ended by the system, most likely because memory ran out. Take fewer or "
@@ -451,23 +457,27 @@ def _death(code: int) -> str:
 
 
 def _private(path: Path) -> Path:
-    """A directory that only this user can enter."""
+    """Create a directory that only this user can enter.
+
+    Raises:
+        StoreError: It cannot be created, or belongs to another user.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
+        stat = path.lstat()
     except OSError as error:
         raise StoreError(
             f"Cannot make {path} for the jobs' files: {error.strerror or error}. "
             "Point TMPDIR at a disk that can be written."
         ) from error
-    if path.is_symlink() or found.st_uid != os.getuid():
+    if path.is_symlink() or stat.st_uid != os.getuid():
         raise StoreError(f"{path} belongs to someone else. Point TMPDIR at a folder of your own.")
     path.chmod(0o700)
     return path
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove what servers left that are dead: the kernel let go of their locks."""
+    """Remove the directories of dead servers, which hold no lock any more."""
     for file in root.glob("*.lock"):
         lock = FileLock(file)
         try:

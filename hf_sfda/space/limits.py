@@ -1,4 +1,4 @@
-"""How much a visitor of the Space may ask for; every limit with its reason, each a variable."""
+"""The limits for visitors of the Space. Each one has a reason and an environment variable."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ PREFIX = "HF_SFDA_"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may use, and how many there may be.
+    """The resources of one job, and the number of jobs.
 
     Attributes:
-        samples: Samples a ranking. 2,000 is where the command line stands, too: a standard error
-            near .01 on a probability.
-        candidates: Checkpoints a ranking. Twelve of the usual size fit into the time limit on two
-            CPU cores, and a table of twelve can be taken in.
-        params: Parameters a checkpoint. 400 million takes in the large ViT and BERT encoders
-            (304 and 335 million) and keeps out what a CPU cannot run in minutes.
-        download_bytes: Weights and dataset of a job together. 4 GB are minutes of network, and
-            with the dataset unpacked beside them still fit on the 50 GB disk of a free Space.
-        seconds: Of planning, and again of ranking. A visitor does not wait longer than a quarter
-            of an hour, and the next one in the queue should not have to.
-        upload_bytes: Size of an uploaded file. Thousands of photographs at the size that models
-            see them; more belongs on the Hub.
-        unpacked_bytes: All files of an archive. Pictures hardly shrink in a zip, so five times
-            the upload is ample for tables, and a bomb stops there.
-        files: Entries of an archive, ten times as many as are sampled.
-        image_pixels: Pixels of one picture. 50 million are the largest common cameras; decoded
-            they take 200 MB.
-        pixels: All pictures of an archive, by their headers. As many as ``files`` pictures of
-            500 x 500; more are better made smaller before they are sent.
-        cache_bytes: Models, datasets and features that jobs leave for later ones, on a Space. Half
-            of a free Space's disk, so that a job's own files fit beside them.
-        queue: Visitors waiting. At a few minutes a job, whoever is further back will not stay.
-        jobs: Rankings at once. One uses all cores and a few GB of memory already.
+        samples: Samples per ranking. 2,000 is also the default of the command line; it gives a
+            standard error of about .01 on a probability.
+        candidates: Candidates per ranking. Twelve candidates of usual size fit into the time limit
+            on two CPU cores.
+        params: Parameters per candidate. 400 million includes the large ViT and BERT encoders (304
+            and 335 million) and excludes models that a CPU cannot run in minutes.
+        download_bytes: Weights and dataset of a job together. 4 GB download in minutes. Together
+            with the unpacked dataset they fit on the 50 GB disk of a free Space.
+        seconds: Time of the plan, and time of the ranking. Few visitors wait longer than 15
+            minutes, and other visitors wait in the queue.
+        upload_bytes: Size of an uploaded file: thousands of images at the size that models use.
+            Larger datasets should be pushed to the Hub.
+        unpacked_bytes: Total size of the files in an archive. Compressed images hardly shrink in a
+            zip, and five times the upload is enough for tables; a zip bomb is stopped here.
+        files: Files in an archive: ten times the number of samples.
+        image_pixels: Pixels of one image. The largest common cameras have 50 million; decoded, such
+            an image needs 200 MB.
+        pixels: Total pixels of the images in an archive, by their headers: ``files`` images of
+            500 x 500.
+        cache_bytes: Models, datasets and features that a Space caches for later jobs. Half of a
+            free Space's disk, so that a job's own files fit, too.
+        queue: Number of waiting visitors. At a few minutes per job, more would wait too long.
+        jobs: Rankings that run at the same time. One ranking uses all cores and a few GB of memory.
     """
 
     samples: int = 2_000
@@ -66,16 +66,17 @@ class Limits:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Limits:
-        """The limits that the Space's variables set; others keep their default.
+        """Read the limits from environment variables; others keep their default.
 
         Args:
-            env: ``HF_SFDA_MAX_SAMPLES``, ``HF_SFDA_MAX_SECONDS`` ..., ``HF_SFDA_QUEUE`` and
-                ``HF_SFDA_JOBS``; underscores may group digits. Empty counts as not set.
+            env: The variables: ``HF_SFDA_MAX_SAMPLES``, ``HF_SFDA_MAX_SECONDS`` and so on,
+                ``HF_SFDA_QUEUE`` and ``HF_SFDA_JOBS``. Underscores may group digits. An empty
+                variable counts as not set.
 
         Raises:
             ConfigError: A value is not a whole number, or too small.
         """
-        given: dict[str, int] = {}
+        values: dict[str, int] = {}
         for field in fields(cls):
             name = variable(field.name)
             text = env.get(name, "").strip()
@@ -83,32 +84,32 @@ class Limits:
                 continue
             low = _LOWEST.get(field.name, 1)
             try:
-                given[field.name] = int(text)
+                values[field.name] = int(text)
             except ValueError:
-                given[field.name] = low - 1
-            if given[field.name] < low:
+                values[field.name] = low - 1
+            if values[field.name] < low:
                 raise ConfigError(
                     f"The variable {name} is {text!r}; it must be a whole number from {low} up, "
                     f"such as {field.default}. Change it in the Space's settings, or remove it."
                 )
-        return cls(**given)
+        return cls(**values)
 
     def describe(self) -> str:
-        """One sentence for the page."""
+        """The limits as a text for the page."""
         return (
             f"A ranking here takes up to {self.samples:,} samples and {self.candidates} models of "
             f"at most {show_count(self.params)} parameters, {show_bytes(self.download_bytes)} of "
             f"downloads and {show_seconds(self.seconds)}; an upload may have "
             f"{show_bytes(self.upload_bytes)}, {self.files:,} files and "
-            f"{show_count(self.image_pixels)} pixels a picture. The command line has no limits."
+            f"{show_count(self.image_pixels)} pixels an image. The command line has no limits."
         )
 
 
-_LOWEST = {"samples": 4, "candidates": 2}  # two classes of two samples; two models to compare
+_LOWEST = {"samples": 4, "candidates": 2}  # two classes with two samples each; two models
 
 
 def variable(name: str) -> str:
-    """The environment variable of a limit.
+    """The name of a limit's environment variable.
 
     Example:
         >>> variable("samples"), variable("queue")
@@ -119,7 +120,7 @@ def variable(name: str) -> str:
 
 
 def show_bytes(size: float) -> str:
-    """``4 GB``, ``12.5 MB``, ``640 B``: three digits, decimal units as the Hub shows them."""
+    """A size with three digits and a decimal unit, such as ``4 GB``, ``12.5 MB`` or ``640 B``."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{_three_digits(size / factor)} {unit}"
@@ -127,7 +128,7 @@ def show_bytes(size: float) -> str:
 
 
 def show_count(number: float) -> str:
-    """``400 million``, ``1.5 billion``, ``800``."""
+    """A number with three digits, such as ``400 million``, ``1.5 billion`` or ``800``."""
     for unit, factor in (("billion", 1e9), ("million", 1e6)):
         if number >= factor:
             return f"{_three_digits(number / factor)} {unit}"
@@ -135,7 +136,7 @@ def show_count(number: float) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """``15 minutes``, ``1 minute``, ``40 seconds``."""
+    """A time in whole minutes or in seconds, such as ``15 minutes`` or ``40 seconds``."""
     if seconds >= 60 and seconds % 60 == 0:
         count, unit = seconds / 60, "minute"
     else:
@@ -144,4 +145,4 @@ def show_seconds(seconds: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    return f"{float(f'{value:.3g}'):,.10g}"  # .3g alone writes 999.9 as 1e+03
+    return f"{float(f'{value:.3g}'):,.10g}"  # ".3g" alone formats 999.9 as 1e+03

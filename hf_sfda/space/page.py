@@ -1,4 +1,4 @@
-"""What the tabs share: who looks at which ranking, and with whose token."""
+"""The state and the components that the tabs share: the chosen ranking and the visitor's job."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from hf_sfda.space.jobs import Job, Jobs
 from hf_sfda.types import Ranking
 
 OWN = "Your own ranking"
-"""What a visitor's ranking is called among the boards; it lasts as long as their visit."""
+"""Name of a visitor's own ranking in the menu of leaderboards; it exists during their visit."""
 
-
-_REMEMBERED = 32
-"""Views kept as they are shown; a board of a thousand models takes a second to make."""
+_MAX_RENDERED = 32
+"""Number of rendered views in the cache; rendering a thousand models takes a second."""
 
 
 @dataclass(frozen=True)
-class Own:
-    """A ranking that a visitor had made here.
+class SessionRanking:
+    """A ranking that a visitor ran in their session.
 
     Attributes:
         ranking: The result.
-        job: Has its samples and features, until the visitor leaves.
+        job: The job, which has the samples and the features until the visitor leaves.
     """
 
     ranking: Ranking
@@ -39,16 +38,16 @@ class Own:
 
 
 class Page:
-    """The components that more than one tab needs, and who visits.
+    """The components that several tabs use, and the jobs of the current visitors.
 
     Args:
-        backend: Answers about boards.
-        jobs: Runs what visitors ask for.
+        backend: Reads and compares the leaderboards.
+        jobs: Runs the visitors' jobs.
 
     Attributes:
-        dataset: Which board.
-        metric: Which order.
-        own: State: :class:`Own`, or ``None``.
+        dataset: Menu of the leaderboards.
+        metric: Menu of the metrics.
+        own: State with the visitor's :class:`SessionRanking`, or ``None``.
     """
 
     def __init__(self, backend: Backend, jobs: Jobs) -> None:
@@ -59,37 +58,37 @@ class Page:
         self.metric = gr.Dropdown(label="Sort by", scale=1, elem_id="metric", render=False)
         self.own = gr.State(None, render=False)
         self._followers: list[tuple[Callable[[View | None], list[Any]], list[Any]]] = []
-        self._shown: dict[tuple[str | None, str, str], list[Any]] = {}
+        self._rendered: dict[tuple[str | None, str, str], list[Any]] = {}
         self._visits: dict[str, Job] = {}
         self._uploads: dict[str, Path] = {}
 
     @property
     def choice(self) -> list[Any]:
-        """The inputs that :meth:`look` takes."""
+        """The components whose values are the arguments of :meth:`look`."""
         return [self.dataset, self.metric, self.own]
 
     def follows(self, show: Callable[[View | None], list[Any]], *filled: Any) -> None:
-        """Have ``filled`` made anew by ``show`` whenever another ranking is looked at."""
+        """Register a function that updates the components ``filled`` when the ranking changes."""
         self._followers.append((show, list(filled)))
 
     @property
     def filled(self) -> list[Any]:
-        """The components that :meth:`follow` fills."""
+        """All registered components, in the order of the values of :meth:`follow`."""
         return [component for _, filled in self._followers for component in filled]
 
     def follow(self, view: View | None) -> list[Any]:
-        """What all of them show of a view; of a board, made once for all who look at it."""
-        if view is None or view.board is None:
+        """The values of all registered components for a view; cached for leaderboards."""
+        if view is None or view.leaderboard is None:
             return self._show(view)
         key = (view.commit, view.name, view.ranking.metric)
-        if key not in self._shown:
-            while len(self._shown) >= _REMEMBERED:
-                self._shown.pop(next(iter(self._shown)), None)
-            self._shown[key] = self._show(view)
-        return self._shown[key]
+        if key not in self._rendered:
+            while len(self._rendered) >= _MAX_RENDERED:
+                self._rendered.pop(next(iter(self._rendered)), None)
+            self._rendered[key] = self._show(view)
+        return self._rendered[key]
 
     def warm_up(self) -> None:
-        """Read the results and make the first board, so that no visitor waits for either."""
+        """Read the results and render the first leaderboard before the first visitor comes."""
         view = self.backend.view()
         if view is not None:
             self.follow(view)
@@ -97,18 +96,20 @@ class Page:
     def _show(self, view: View | None) -> list[Any]:
         return [value for show, _ in self._followers for value in show(view)]
 
-    def look(self, dataset: str | None, metric: str | None, own: Own | None) -> View | None:
-        """The ranking that is looked at."""
+    def look(
+        self, dataset: str | None, metric: str | None, own: SessionRanking | None
+    ) -> View | None:
+        """The view of the chosen ranking."""
         if dataset == OWN and own is not None:
             return view_of(own.ranking, OWN, metric, folder=own.job.directory / "downloads")
         return self.backend.view(dataset, metric)
 
     def visitor(self, token: gr.OAuthToken | None) -> str | None:
-        """What a visitor acts with: their own token, never the server's."""
+        """The token for a visitor's actions: their own, never the one that reads the results."""
         return token.token if token else self.backend.settings.visitor_token
 
     def visit(self, session: str, job: Job | None) -> None:
-        """Remember the one job a visitor has; the one before it is forgotten with all its files."""
+        """Set the job of a visitor; discard their previous job with all its files."""
         before = self._visits.pop(session, None)
         if before is not None and before is not job:
             before.discard()
@@ -116,11 +117,11 @@ class Page:
             self._visits[session] = job
 
     def job_of(self, session: str) -> Job | None:
-        """The job of a visitor."""
+        """The job of a visitor, or ``None``."""
         return self._visits.get(session)
 
     def uploaded(self, session: str, file: Path | None) -> None:
-        """Remember the one file a visitor uploaded; the one before it is deleted."""
+        """Set the uploaded file of a visitor; delete their previous file."""
         before = self._uploads.pop(session, None)
         if before is not None and before != file:
             before.unlink(missing_ok=True)
@@ -128,23 +129,23 @@ class Page:
             self._uploads[session] = file
 
     def leave(self, request: gr.Request) -> None:
-        """A visitor is gone: stop and forget what they had."""
+        """Discard the job and the upload of a visitor who closed the page."""
         self.visit(str(request.session_hash), None)
         self.uploaded(str(request.session_hash), None)
 
 
 def explained(error: SfdaError, view: View | None = None) -> str:
-    """An error as a piece of the page; with a way on, where there is one on this page.
+    """An error as HTML; if features are missing, with a hint what to do on this page.
 
     Args:
-        error: What happened.
-        view: What was looked at.
+        error: The error.
+        view: The view that the visitor looked at.
     """
-    if isinstance(error, StoreError) and view is not None and view.board is not None:
+    if isinstance(error, StoreError) and view is not None and view.leaderboard is not None:
         data = view.ranking.dataset
         return fragments.error(
-            "The results of this board do not hold what that takes, and its features are not on "
-            f"this server. Rank these models under “Rank my dataset” ({data['id']}, "
+            "The results of this leaderboard contain no scores of single samples, and its features "
+            f"are not on this server. Rank these models under “Rank my dataset” ({data['id']}, "
             f"{data['n_samples']:,} samples); then it works on your own ranking."
         )
     return fragments.error(bounded(redact(str(error))))

@@ -1,4 +1,4 @@
-"""What a ranking would do, before it does it: how much, of what, for how long."""
+"""The plan of a ranking: data, candidates, downloads and an estimate of the time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _START = (6.0, 20.0)
 """Seconds to start the process, import torch and transformers, and read the sample again."""
 
 _NETWORK = (200e6, 15e6)
-"""Bytes a second: a good link of a data centre, and a poor one."""
+"""Bytes per second: a fast connection in a data centre, and a slow one."""
 
 _OPEN = (0.5, 4.0)
 """Seconds to open a checkpoint and to store its features."""
@@ -27,27 +27,27 @@ _SPEED: Mapping[tuple[Device, Modality], tuple[float, float]] = {
     ("gpu", "image"): (60e9, 8e9),
     ("gpu", "text"): (200e9, 30e9),
 }
-"""Parameters times samples a second: fast, slow; on a CPU for one core."""
+"""(Parameters x samples) per second, as (fast, slow); on a CPU for one core."""
 
 _SCORE = ((1.0, 1e-3), (2.0, 9e-3))
-"""Seconds to score a model, as (fixed, by sample)."""
+"""Seconds to score a model, as (fixed, per sample): fast, slow."""
 
 _CORE_GAIN = 0.8
-"""What a further core brings, as a share of the first."""
+"""Speed of each additional core, relative to the first one."""
 
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A candidate as the plan shows it.
+    """A candidate in a plan.
 
     Attributes:
         model: Hub id.
-        revision: Commit, if it was found.
-        params: Number of parameters, if stated.
-        download_bytes: Size of its weights, if stated.
-        here: The weights are in the cache already.
-        skip: Why it will not be ranked; ``None`` where it will.
-        status: What it will be in the ranking where ``skip`` is set.
+        revision: Commit; ``None`` if the model was not found.
+        params: Number of parameters, if known.
+        download_bytes: Size of the weights, if known.
+        here: Whether the weights are in the cache already.
+        skip: Why the candidate will not be ranked; ``None`` if it will.
+        status: Its status in the ranking if ``skip`` is set.
     """
 
     model: str
@@ -60,24 +60,24 @@ class PlannedModel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """What :meth:`hf_sfda.space.jobs.Job.rank` will do.
 
     Attributes:
-        dataset: As the visitor called it.
+        dataset: Name of the dataset, as the visitor gave it.
         revision: Commit of a Hub dataset.
-        split: Split the sample is drawn from.
+        split: The split that the sample is drawn from.
         modality: ``image`` or ``text``.
-        input_column: Column with the picture or text.
+        input_column: Column with the image or the text.
         label_column: Column with the class.
         n_samples: Size of the sample.
-        n_available: Rows of the split.
-        class_names: The classes.
-        left_out: Reason -> rows that cannot be used.
-        models: Every candidate, with those left out.
-        download_bytes: Weights still to be fetched.
-        seconds: From and to, a rough guess (:func:`estimate`).
-        device: What the models will run on.
+        n_available: Number of usable rows of the split.
+        class_names: Names of the classes.
+        left_out: reason -> number of unusable rows.
+        models: All candidates, also the skipped ones.
+        download_bytes: Size of the weights that are not cached.
+        seconds: Lower and upper estimate of the time, see :func:`estimate`.
+        device: The device that the models will run on.
     """
 
     dataset: str
@@ -97,20 +97,20 @@ class Plan:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The candidates, for the event of that name."""
+        """The candidates, for the event ``candidates``."""
         keys = ("model", "params", "download_bytes", "skip", "status")
         return [{key: getattr(model, key) for key in keys} for model in self.models]
 
     @property
     def n_models(self) -> int:
-        """How many will be ranked."""
+        """Number of candidates that will be ranked."""
         return sum(model.skip is None for model in self.models)
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The plan in words, a line each: data, models, downloads, time."""
+        """The plan in sentences: data, models, downloads and time."""
         of = f" of {self.n_available:,}" if self.n_available > self.n_samples else ""
-        kind = {"image": "pictures", "text": "texts"}[self.modality]
+        kind = {"image": "images", "text": "texts"}[self.modality]
         lost = "".join(f"; {count:,} left out: {why}" for why, count in self.left_out.items())
         skipped = len(self.models) - self.n_models
         without = f"; {skipped} left out, with the reason in the table" if skipped else ""
@@ -130,7 +130,7 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON, with the sentences."""
+        """The plan as a JSON document, with its sentences."""
         return asdict(self) | {
             "class_names": list(self.class_names),
             "models": [asdict(model) for model in self.models],
@@ -140,23 +140,23 @@ class Plan:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
-        """Read back what :meth:`to_dict` wrote."""
-        given = {key: values[key] for key in cls.__dataclass_fields__}
-        given["class_names"] = tuple(given["class_names"])
-        given["models"] = tuple(PlannedModel(**model) for model in given["models"])
-        given["seconds"] = tuple(given["seconds"])
-        return cls(**given)
+    def from_dict(cls, values: Mapping[str, Any]) -> JobPlan:
+        """Parse a document that :meth:`to_dict` wrote."""
+        arguments = {key: values[key] for key in cls.__dataclass_fields__}
+        arguments["class_names"] = tuple(arguments["class_names"])
+        arguments["models"] = tuple(PlannedModel(**model) for model in arguments["models"])
+        arguments["seconds"] = tuple(arguments["seconds"])
+        return cls(**arguments)
 
 
 @dataclass(frozen=True)
-class Load:
-    """What one model costs.
+class ModelLoad:
+    """The work that one model needs.
 
     Attributes:
-        params: Parameters.
+        params: Number of parameters.
         fetch: Bytes to download.
-        extracted: Its features are stored already: it is only scored.
+        extracted: Whether its features are stored already, so that it is only scored.
     """
 
     params: int
@@ -165,24 +165,24 @@ class Load:
 
 
 def estimate(
-    loads: Iterable[Load], *, samples: int, modality: Modality, device: Device, cores: int
+    loads: Iterable[ModelLoad], *, samples: int, modality: Modality, device: Device, cores: int
 ) -> tuple[float, float]:
-    """Seconds a ranking takes, at best and at worst.
+    """Estimate how long a ranking takes, from the sizes of models and sample.
 
-    A rough guess from sizes alone: start + weights / network + parameters x samples / speed +
-    scoring. The speeds on a CPU are measured, one core, torch 2.13: 450 to 700 million
-    (parameters x samples) a second for the CNNs of ``benchmarks/extraction.md`` at 128 pixels; at
-    224 pixels 130 (ViT-S), 170 (ViT-B) and 215 (ResNet-50); for texts 440 (BERT, 128 tokens) and
-    2,200 (24 tokens). Scoring with the default metrics took 2 s for 1,000 samples x 2,000
-    dimensions and 17 s for 2,000 x 3,000. No GPU was measured: those figures are a guess from its
-    arithmetic. Pixels and tokens decide more than parameters do, hence the wide range.
+    The estimate is start + weights / network + parameters x samples / speed + scoring. The CPU
+    speeds were measured on one core with torch 2.13, in million (parameters x samples) per second:
+    450 to 700 for the CNNs of ``benchmarks/extraction.md`` at 128 pixels; at 224 pixels 130
+    (ViT-S), 170 (ViT-B) and 215 (ResNet-50); for texts 440 (BERT, 128 tokens) and 2,200 (24
+    tokens). Scoring with the default metrics took 2 s for 1,000 samples x 2,000 dimensions and 17 s
+    for 2,000 x 3,000. No GPU was measured; the GPU speeds are derived from its peak performance.
+    The range is wide, because the time depends more on pixels and tokens than on parameters.
 
     Args:
-        loads: One a model that will be ranked.
+        loads: One per model that will be ranked.
         samples: Size of the sample.
-        modality: Of the dataset.
-        device: What the models run on.
-        cores: CPU cores.
+        modality: Modality of the dataset.
+        device: The device that the models run on.
+        cores: Number of CPU cores.
 
     Returns:
         (low, high) in seconds.
@@ -219,25 +219,25 @@ def about(low: float, high: float) -> str:
     return f"about {first} to {last} minutes"
 
 
-def within_budget(
-    candidates: Sequence[Candidate], here: Sequence[bool], *, limit: int, spent: int
+def skip_large_downloads(
+    candidates: Sequence[Candidate], cached: Sequence[bool], *, limit: int, spent: int
 ) -> list[Candidate]:
-    """Leave out what would take the downloads over the limit, in the order of the candidates.
+    """Mark candidates as skipped whose download does not fit into the limit, in their order.
 
     Args:
-        candidates: As the scan found them.
-        here: Which ones need no download.
-        limit: Bytes a job may download.
-        spent: Bytes that go to the dataset.
+        candidates: The candidates of the scan.
+        cached: For each candidate, whether its weights are cached.
+        limit: Bytes that a job may download.
+        spent: Bytes that the dataset needs.
     """
     left = limit - spent
-    kept = []
-    for candidate, free in zip(candidates, here, strict=True):
-        size = 0 if free else candidate.download_bytes or 0
+    checked = []
+    for candidate, is_cached in zip(candidates, cached, strict=True):
+        size = 0 if is_cached else candidate.download_bytes or 0
         if candidate.skip is None and size > left:
             why = f"{show_bytes(size)} of weights: over the {show_bytes(limit)} a job may download"
-            kept.append(replace(candidate, skip=why))
+            checked.append(replace(candidate, skip=why))
             continue
         left -= size if candidate.skip is None else 0
-        kept.append(candidate)
-    return kept
+        checked.append(candidate)
+    return checked

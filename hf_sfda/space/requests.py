@@ -1,7 +1,7 @@
-"""What a visitor asks for: checked here, before any process is started.
+"""A visitor's request, which is checked before a process is started.
 
-What a visitor types is never a place on this machine: a dataset and a model are Hub ids, and an
-upload is known by where the job unpacked it.
+A visitor can never name a path on this machine: datasets and models must be Hub ids, and an upload
+is found in the job's own directory.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _DEFAULT = RankConfig(dataset="-")
 
 @dataclass(frozen=True)
 class RankRequest:
-    """What is to be ranked on what. It holds no token, so it can be written anywhere.
+    """The request of a ranking. It contains no token, so it can be logged or written to disk.
 
     Attributes:
-        dataset: Hub id, ``name`` or ``org/name``, each with an optional ``:config``.
-        upload: The file as it was received, instead of ``dataset``.
-        models: Hub ids, each with an optional ``@revision``; empty asks the Hub.
-        top: How many candidates to ask the Hub for.
-        samples: Sample size.
-        metric: What to sort by.
+        dataset: Hub id: ``name`` or ``org/name``, with an optional ``:config``.
+        upload: The uploaded file, instead of ``dataset``.
+        models: Hub ids with an optional ``@revision``; if empty, the Hub is queried.
+        top: How many candidates the query returns.
+        samples: Size of the sample.
+        metric: Metric to sort by.
         seed: Random seed for sampling, folds, bootstrap and permutations.
-        split: Split to sample; ``None`` takes ``train``.
-        input_column: Column with the picture or text; ``None`` infers it.
+        split: The split to sample from; ``None`` for ``train``.
+        input_column: Column with the image or the text; ``None`` infers it.
         label_column: Column with the class; ``None`` infers it.
-        max_params: Leave larger models out; ``None`` is the limit.
+        max_params: Models with more parameters are skipped; ``None`` for the server's limit.
     """
 
     dataset: str | None = None
@@ -57,10 +57,10 @@ class RankRequest:
     max_params: int | None = None
 
     def validate(self, limits: Limits) -> None:
-        """Refuse what cannot be done, in words for the visitor.
+        """Check the request against the limits.
 
         Raises:
-            ConfigError: Says what was given, what is allowed and what to do.
+            ConfigError: A value is not allowed; the message says what is allowed and what to do.
         """
         self._check(limits)
         from hf_sfda.pipeline import check_metrics
@@ -68,7 +68,7 @@ class RankRequest:
         check_metrics(self._config("-", limits))
 
     def _check(self, limits: Limits) -> None:
-        """All but the metric, which takes torch to know."""
+        """Check all values but the metric, which needs torch to be imported."""
         self._check_data(limits)
         for model in self.models:
             check_model(model)
@@ -85,47 +85,48 @@ class RankRequest:
             )
 
     def to_config(self, job_dir: Path, limits: Limits) -> RankConfig:
-        """The settings of the run.
+        """Convert the request to the configuration of a run.
 
         Args:
-            job_dir: Where :func:`hf_sfda.space.uploads.unpack` put the upload, and nothing else;
-                the run has it as its working directory.
-            limits: Candidates above ``limits.params`` parameters are left out.
+            job_dir: The run's working directory. For an upload it contains only the result of
+                :func:`hf_sfda.space.uploads.unpack`.
+            limits: Candidates with more than ``limits.params`` parameters are skipped.
 
         Raises:
-            ConfigError: As :meth:`validate` (but for the metric, which is known to exist by
-                then), or there is no upload in ``job_dir``.
+            ConfigError: A value is not allowed, or ``job_dir`` contains no upload. The metric is
+                not checked again.
         """
         self._check(limits)
         if self.dataset is not None:
             return self._config(self.dataset, limits)
-        there = sorted(path.name for path in job_dir.iterdir()) if job_dir.is_dir() else []
-        if len(there) != 1:
+        names = sorted(path.name for path in job_dir.iterdir()) if job_dir.is_dir() else []
+        if len(names) != 1:
             raise ConfigError("The uploaded file is no longer there. Upload it again.")
-        return self._config(there[0], limits)
+        return self._config(names[0], limits)
 
     @property
     def upload_name(self) -> str | None:
-        """What the uploaded data is called: the file's name without suffix, made harmless."""
+        """The name of the uploaded data: the file's name without suffix and unsafe characters."""
         if self.upload is None:
             return None
         name = safe_name(self.upload)
-        # A folder of that name would be taken for the model, which it would stand in front of.
-        taken = {model.partition("@")[0] for model in self.models}
-        return f"{name}-data" if name in taken else name
+        # A folder with the name of a model would be used as a local checkpoint.
+        model_names = {model.partition("@")[0] for model in self.models}
+        return f"{name}-data" if name in model_names else name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """The request as a JSON document."""
         plain = asdict(self) | {"models": list(self.models)}
         return plain | {"upload": None if self.upload is None else str(self.upload)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RankRequest:
-        """Read back what :meth:`to_dict` wrote."""
-        given = {field.name: values[field.name] for field in fields(cls)}
-        given["models"] = tuple(given["models"])
-        given["upload"] = Path(given["upload"]) if given["upload"] is not None else None
-        return cls(**given)
+        """Parse a document that :meth:`to_dict` wrote."""
+        arguments = {field.name: values[field.name] for field in fields(cls)}
+        arguments["models"] = tuple(arguments["models"])
+        upload = arguments["upload"]
+        arguments["upload"] = Path(upload) if upload is not None else None
+        return cls(**arguments)
 
     def _config(self, dataset: str, limits: Limits) -> RankConfig:
         return RankConfig(
@@ -143,9 +144,9 @@ class RankRequest:
 
     def _check_data(self, limits: Limits) -> None:
         if (self.dataset is None) == (self.upload is None):
-            given = "neither was" if self.dataset is None else "both were"
+            count = "neither was" if self.dataset is None else "both were"
             raise ConfigError(
-                f"A dataset on the Hub or an uploaded file is needed; {given} given. "
+                f"A dataset on the Hub or an uploaded file is needed; {count} given. "
                 "Give one of the two."
             )
         if self.dataset is not None:
@@ -163,7 +164,7 @@ class RankRequest:
 
 
 def check_dataset(dataset: str) -> None:
-    """Refuse anything but ``name`` or ``org/name``, each with an optional ``:config``.
+    """Check that a dataset is a Hub id: ``name`` or ``org/name``, with an optional ``:config``.
 
     Raises:
         ConfigError: It is something else, such as a path.
@@ -171,13 +172,13 @@ def check_dataset(dataset: str) -> None:
     name, colon, config = dataset.partition(":")
     if not _is_hub_id(name) or (colon and not config) or _NAMES.search(config):
         raise ConfigError(
-            f"The dataset {_short(dataset)} is no Hub id. Give it as org/name or org/name:config, "
-            "as on its page on the Hub, or upload a file."
+            f"The dataset {_short(dataset)} is not a Hub id. Give it as org/name or "
+            "org/name:config, as on its page on the Hub, or upload a file."
         )
 
 
 def check_model(model: str) -> None:
-    """Refuse anything but ``name`` or ``org/name``, each with an optional ``@revision``.
+    """Check that a model is a Hub id: ``name`` or ``org/name``, with an optional ``@revision``.
 
     Raises:
         ConfigError: It is something else, such as a path.
@@ -185,15 +186,15 @@ def check_model(model: str) -> None:
     name, at, revision = model.partition("@")
     if not _is_hub_id(name) or (at and not _is_revision(revision)):
         raise ConfigError(
-            f"The model {_short(model)} is no Hub id. Give models as org/name or "
+            f"The model {_short(model)} is not a Hub id. Give models as org/name or "
             "org/name@revision, one a line, as on their pages on the Hub."
         )
 
 
 def parse_models(text: str) -> tuple[str, ...]:
-    r"""Hub ids out of what a visitor typed: one a line, or between commas; each once.
+    r"""Parse Hub ids, one per line or separated by commas; remove duplicates.
 
-    The address of a model's page stands for its id, with the revision it shows.
+    The address of a model's page is converted to its id, with the revision in the address.
 
     Example:
         >>> parse_models("acme/vit, acme/bert@v2\nhttps://hub.example/acme/vit/tree/main")
@@ -205,11 +206,11 @@ def parse_models(text: str) -> tuple[str, ...]:
 
 
 def command(request: RankRequest, limits: Limits | None = None) -> str:
-    """The command line that repeats a request; for an upload, with the name of its folder.
+    """The command that repeats a request; for an upload, with the name of its folder.
 
     Args:
-        request: What was asked for.
-        limits: Those that were in force: the largest model is then stated, too.
+        request: The request.
+        limits: The server's limits; if set, the command contains the largest model size.
     """
     dataset = request.dataset
     if request.upload is not None:
@@ -240,7 +241,7 @@ def _is_hub_id(name: str) -> bool:
         utils.validate_repo_id(name)  # type: ignore[attr-defined]  # public, not typed so
     except HFValidationError:
         return False
-    # What the Hub's own rule lets through, and a shell or `pathlib` would take for a place.
+    # The Hub's rule allows some names that a shell or `pathlib` would use as a path.
     return not name.startswith(("~", "/", ".")) and ".." not in name and "\\" not in name
 
 
@@ -252,15 +253,15 @@ def _model_id(word: str) -> str:
     if "://" not in word and word.count("/") < 2:
         return word
     rest = _PAGE.sub("", word.partition("?")[0].rstrip("/"), count=1)
-    if shown := _IN_PAGE.search(rest):
-        return f"{rest[: shown.start()]}@{shown['revision']}"
+    if match := _IN_PAGE.search(rest):
+        return f"{rest[: match.start()]}@{match['revision']}"
     return rest
 
 
-def _within(what: str, advice: str, value: int, low: int, high: int) -> None:
+def _within(noun: str, advice: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ConfigError(
-            f"{value:,} {what} are asked for; here it may be {low:,} to {high:,}. "
+            f"{value:,} {noun} are asked for; here it may be {low:,} to {high:,}. "
             + (f"{advice}, or use the command line." if value > high else "Take more.")
         )
 

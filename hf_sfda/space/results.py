@@ -1,7 +1,7 @@
-"""A results dataset as the Space shows it: read at most once a minute, kept while the Hub is down.
+"""The results dataset of the Space: read at most once a minute, and cached for Hub outages.
 
-A visitor never waits for the Hub but the first one: whoever comes after sees what is there, and
-what is old is read again behind their back.
+Only the first visitor waits for the Hub. Later visitors see the cached results; stale results are
+refreshed in the background.
 """
 
 from __future__ import annotations
@@ -19,62 +19,66 @@ from hf_sfda.files import write_atomically
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import hub_api
 from hf_sfda.publish.access import Repo, find_head
-from hf_sfda.publish.boards import Board, make_boards
+from hf_sfda.publish.leaderboards import Leaderboard, make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import Row, dump_rows, read_results
 
 MAX_AGE = 60.0
-"""Seconds after which results are read again; an update is seen within about a minute."""
+"""Seconds after which results are read again, so an update appears within about a minute."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is known of a results dataset.
+    """The content of a results dataset at one time.
 
     Attributes:
-        repo: Where it lives.
-        sha: The commit that was read; ``None`` if nothing was.
-        rows: All of them.
-        boards: Made of the rows.
-        read_at: When that commit was known to be the newest; ``None`` if nothing was read.
-        problem: Why it could not be read just now; then the rest is what was read before.
+        repo: The results dataset.
+        sha: The commit that was read; ``None`` if it was never read.
+        rows: All rows.
+        leaderboards: The leaderboards made from the rows.
+        read_at: Last time at which this commit was the newest; ``None`` if it was never read.
+        problem: Why the last read failed; then the other attributes are older.
     """
 
     repo: Repo
     sha: str | None = None
     rows: tuple[Row, ...] = ()
-    boards: tuple[Board, ...] = ()
+    leaderboards: tuple[Leaderboard, ...] = ()
     read_at: datetime | None = None
     problem: str | None = None
 
-    def board(self, name: str | None) -> Board | None:
-        """The board of that name, else the first one, if there is any."""
-        named = [board for board in self.boards if board_name(board) == name]
-        return next(iter([*named, *self.boards]), None)
+    def leaderboard(self, name: str | None) -> Leaderboard | None:
+        """The leaderboard of this name, or else the first one; ``None`` if there are none."""
+        named = [
+            leaderboard
+            for leaderboard in self.leaderboards
+            if leaderboard_name(leaderboard) == name
+        ]
+        return next(iter([*named, *self.leaderboards]), None)
 
 
-def board_name(board: Board) -> str:
-    """How a board is called in menus and links: ``org/name:config @split``."""
-    about = board.about
+def leaderboard_name(leaderboard: Leaderboard) -> str:
+    """The name of a leaderboard in menus and links: ``org/name:config @split``."""
+    about = leaderboard.about
     config = f":{about['dataset_config']}" if about["dataset_config"] else ""
     split = f" @{about['dataset_split']}" if about["dataset_split"] not in (None, "train") else ""
     return f"{about['dataset']}{config}{split}"
 
 
-def modality_of(board: Board) -> str:
-    """``images`` or ``texts``, as the task says."""
-    return "images" if "image" in str(board.about["task"]) else "texts"
+def modality_of(leaderboard: Leaderboard) -> str:
+    """The modality of a leaderboard, ``images`` or ``texts``, from its task."""
+    return "images" if "image" in str(leaderboard.about["task"]) else "texts"
 
 
 class Results:
-    """A results dataset that is read again when it has become old.
+    """Reads a results dataset and caches it.
 
     Args:
         repo_id: ``OWNER/NAME`` of the dataset.
-        token: Of whoever may read it; no visitor ever sees or uses it.
-        folder: Where the last good rows are kept over a restart; ``None`` keeps them in memory.
-        max_age: Seconds.
-        clock: For the tests.
+        token: A token that may read it. It is used for nothing else.
+        folder: Folder for a copy of the rows, which survives a restart; ``None`` for no copy.
+        max_age: Seconds after which the dataset is read again.
+        clock: Returns the time in seconds; replaced in tests.
     """
 
     def __init__(
@@ -95,24 +99,24 @@ class Results:
         self.api = hub_api(token)
         self._file = folder and folder / f"{repo_id.replace('/', '--')}.parquet"
         self._max_age, self._clock = max_age, clock
-        self._known: Snapshot | None = None
-        self._asked = 0.0
-        self._lock = threading.Lock()  # held while the Hub is asked
+        self._latest: Snapshot | None = None
+        self._last_read = 0.0
+        self._lock = threading.Lock()  # held while reading from the Hub
 
     def snapshot(self) -> Snapshot:
-        """What is known; the first call reads it, later ones never wait."""
-        if self._known is None:
+        """The latest snapshot. Only the first call waits for the Hub."""
+        if self._latest is None:
             with self._lock:
-                if self._known is None:
+                if self._latest is None:
                     self._refresh()
-        elif self._clock() - self._asked > self._max_age and self._lock.acquire(blocking=False):
+        elif self._clock() - self._last_read > self._max_age and self._lock.acquire(blocking=False):
             threading.Thread(target=self._refresh_and_release, daemon=True).start()
-        known = self._known
-        assert known is not None
-        return known
+        latest = self._latest
+        assert latest is not None
+        return latest
 
     def refresh(self) -> Snapshot:
-        """Read it now."""
+        """Read the dataset now and return the new snapshot."""
         with self._lock:
             self._refresh()
         return self.snapshot()
@@ -124,12 +128,12 @@ class Results:
             self._lock.release()
 
     def _refresh(self) -> None:
-        before = self._known or self._from_disk()
+        before = self._latest or self._from_disk()
         try:
-            self._known = self._read(before)
+            self._latest = self._read(before)
         except SfdaError as error:
-            self._known = replace(before, problem=bounded(str(error)))
-        self._asked = self._clock()
+            self._latest = replace(before, problem=bounded(str(error)))
+        self._last_read = self._clock()
 
     def _read(self, before: Snapshot) -> Snapshot:
         sha = find_head(self.api, self.repo)
@@ -153,7 +157,7 @@ class Results:
             rows = read_results(self._file, self._file.name)
             return _snapshot(self.repo, about["sha"], rows, datetime.fromisoformat(about["at"]))
         except (SfdaError, OSError, ValueError, KeyError, TypeError):
-            return Snapshot(self.repo)  # a copy that cannot be read is no copy
+            return Snapshot(self.repo)  # ignore a damaged copy
 
     def _to_disk(self, snapshot: Snapshot) -> None:
         if self._file is None or snapshot.read_at is None:
@@ -164,8 +168,8 @@ class Results:
             write_atomically(self._file, dump_rows(snapshot.rows))
             write_atomically(self._file.with_suffix(".json"), json.dumps(about).encode())
         except OSError:
-            return  # the copy is for bad days; a full disk must not make one of this
+            return  # the copy is only needed during outages, so a full disk is not an error
 
 
 def _snapshot(repo: Repo, sha: str, rows: list[Row], read_at: datetime) -> Snapshot:
-    return Snapshot(repo, sha, tuple(rows), tuple(make_boards(rows)), read_at)
+    return Snapshot(repo, sha, tuple(rows), tuple(make_leaderboards(rows)), read_at)

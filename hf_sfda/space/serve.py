@@ -1,4 +1,4 @@
-"""The app on one's own machine."""
+"""Serve the app on the user's own machine."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def serve_here(
     token: str | None = None,
     as_me: bool = False,
     allow_hosts: Iterable[str] = (),
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> None:
     """Serve the app until Ctrl-C or SIGTERM.
 
     Args:
         results: The results dataset.
-        port: 0 takes any free one.
-        host: Address to listen on.
-        token: Reads the results; by default the one the Hub's own tools would use.
-        as_me: Visitors use that token, too.
-        allow_hosts: More host names that the page answers to when it acts with the token.
-        say: Takes the address.
+        port: The port; 0 for any free port.
+        host: The address to listen on.
+        token: Hub token to read the results with; ``None`` uses the current login.
+        as_me: Whether visitors' jobs use this token, too.
+        allow_hosts: More host names that are accepted if the page acts with the token.
+        log: Receives the messages for the user, such as the address.
 
     Raises:
-        ConfigError: There are no such results, the port is taken, the address is not ours, or a
-            limit or a host name is malformed.
+        ConfigError: The results dataset does not exist, the port is in use, the address is not one
+            of this machine, or a limit or a host name is invalid.
     """
     limits = Limits.from_environment()
     names = allowed_names(allow_hosts)
-    found = take_token()
-    token = token or found
+    login_token = take_token()
+    token = token or login_token
     keep_secret(token)
     if as_me and token is None:
         raise ConfigError(
@@ -65,9 +65,9 @@ def serve_here(
     from hf_sfda.space.app import launch
 
     def started(url: str) -> None:
-        say(f"{results} at {url} (Ctrl-C ends it)")
+        log(f"{results} at {url} (Ctrl-C ends it)")
         if as_me:
-            say("All visitors of this page read the Hub with your token.")
+            log("All visitors of this page read the Hub with your token.")
 
     launch(
         settings,
@@ -80,7 +80,13 @@ def serve_here(
 
 
 def _check_results(results: Repo, token: str | None) -> None:
-    """Refuse what is not on the Hub; a Hub that is down is the app's to bear and to tell."""
+    """Check that the results dataset exists.
+
+    If the Hub cannot be reached, start anyway; the app shows the error.
+
+    Raises:
+        ConfigError: The dataset does not exist, or the token may not read it.
+    """
     try:
         head = find_head(hub_api(token), results)
     except SfdaError:
@@ -93,7 +99,7 @@ def _check_results(results: Repo, token: str | None) -> None:
 
 
 def _is_public(results: Repo) -> bool:
-    """Whether everybody may read the results; no, if the Hub cannot be asked."""
+    """Whether everybody may read the results; ``False`` if the request fails."""
     try:
         return find_head(hub_api(None), results) is not None
     except SfdaError:
@@ -101,7 +107,11 @@ def _is_public(results: Repo) -> bool:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0; gradio itself would try the next hundred."""
+    """Check that a port is free, or find a free one for 0. gradio would silently use another.
+
+    Raises:
+        ConfigError: The port is in use, or the address is not one of this machine.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

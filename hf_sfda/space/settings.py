@@ -1,4 +1,4 @@
-"""What a server of the Space is told, and whose token is used for what."""
+"""The settings of a server, and which token it uses for what."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from hf_sfda.space.limits import Limits
 from hf_sfda.space.results import MAX_AGE
 
 RESULTS = "HF_SFDA_RESULTS"
-"""Variable that names the results dataset of a deployed Space."""
+"""Environment variable with the results dataset of a deployed Space."""
 
 REFRESH = "HF_SFDA_REFRESH"
-"""Variable with the seconds after which results are read again."""
+"""Environment variable with the seconds after which results are read again."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one server.
+    """The settings of one server.
 
     Attributes:
         results: The results dataset, ``OWNER/NAME``.
-        results_token: Reads it, and nothing else.
-        visitor_token: What visitors act with who are not signed in; ``None`` is nobody's. Only a
-            server for oneself has one (``hf-sfda space serve --as-me``).
-        limits: Of what a visitor may ask for.
+        results_token: The token that reads the results dataset; used for nothing else.
+        visitor_token: The token of visitors who are not signed in; ``None`` for no token. It is
+            only set by ``hf-sfda space serve --as-me``.
+        limits: Limits of the visitors' jobs.
         refresh: Seconds after which the results are read again.
-        hosts: The host names that the page answers to, beside addresses and the machine's own
-            name; ``None`` is any. See :mod:`hf_sfda.space.hosts`.
+        hosts: Accepted host names, beside IP addresses and the machine's own name; ``None``
+            accepts all. See :mod:`hf_sfda.space.hosts`.
     """
 
     results: str
@@ -42,10 +42,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings of a deployed Space. Takes the token out of the environment.
+        """Read the settings of a deployed Space and remove the token from the environment.
 
         Raises:
-            ConfigError: The variable is not set, or a limit is no number.
+            ConfigError: The results dataset is not set, or a limit is not a number.
         """
         results = environment.get(RESULTS, "")
         if not results:
@@ -62,10 +62,10 @@ class Settings:
 
 
 def refresh_seconds(environment: Mapping[str, str] = os.environ) -> float:
-    """How old results may become.
+    """The largest age of results in seconds, from the variable :data:`REFRESH`.
 
     Raises:
-        ConfigError: The variable is no number above zero.
+        ConfigError: The variable is not a positive number.
     """
     text = environment.get(REFRESH, "").strip()
     try:
@@ -78,12 +78,12 @@ def refresh_seconds(environment: Mapping[str, str] = os.environ) -> float:
 
 
 def take_token() -> str | None:
-    """The server's own token; from here on nothing in this process uses it unasked.
+    """Return the server's own token, and stop huggingface_hub from using it by default.
 
-    Visitors make the server read datasets and checkpoints of their choice. What they cannot read
-    themselves must not become readable because the server could.
+    Visitors choose which datasets and checkpoints the server reads. They must not get access to
+    private repositories through the server's token.
     """
-    # Read at import by huggingface_hub, so it is set twice in case that has happened.
+    # huggingface_hub reads this variable at import, which may have happened. So set both.
     os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
     from huggingface_hub import constants, get_token
 

@@ -1,4 +1,4 @@
-"""How the server is told to end: by Ctrl-C, SIGTERM, or a terminal that closes."""
+"""End the server on Ctrl-C, SIGTERM or when the terminal closes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def until_ended() -> Iterator[None]:
-    """Leave the block at the first of these signals, so that its clean-up runs.
+    """Leave the block at the first of these signals, so that its cleanup runs.
 
-    A signal that this process was started to ignore, as with ``nohup``, stays ignored. Signals
-    after the first do not interrupt the clean-up. For the main thread only.
+    A signal that the process ignores already, for example after ``nohup``, stays ignored. Later
+    signals do not interrupt the cleanup. Use it in the main thread only.
     """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     handled = [number for number in _SIGNALS if before[number] != signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""How far a job is: a value, and the pure function that takes it from event to event."""
+"""The progress of a job as an immutable state, and the pure function that applies an event."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _OVER: tuple[Phase, ...] = ("failed", "skipped")
 
 @dataclass(frozen=True)
 class CandidateState:
-    """How far one candidate is.
+    """The progress of one candidate.
 
     Attributes:
         model: Hub id.
-        state: What happens to it; ``scoring`` from when its features are there.
-        done: Of ``total``, in the present state.
-        total: ``None`` where it is not known.
-        unit: ``B`` while downloading, ``img`` or ``texts`` while extracting.
-        reason: Why it failed or was left out.
+        state: Its current phase; ``scoring`` as soon as its features are stored.
+        done: Amount that is done in this phase.
+        total: Total amount of this phase; ``None`` if unknown.
+        unit: Unit of the amounts: ``B`` for downloads, ``img`` or ``texts`` for extraction.
+        reason: Why it failed or was skipped.
         params: Number of parameters, if known.
         download_bytes: Size of its weights, if known.
-        run: Whether the plan has it ranked.
+        run: Whether it is ranked according to the plan.
     """
 
     model: str
@@ -45,23 +45,23 @@ class CandidateState:
 
 @dataclass(frozen=True)
 class JobState:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
-        stage: The present stage, or how it ended.
-        said: Lines for the visitor, oldest first.
-        candidates: In the order in which they are run.
-        done: Of ``total``, within the stages ``target`` (rows) and ``scoring`` (models).
-        total: ``None`` where it is not known.
-        unit: Of ``done``.
-        seconds: Since the job began.
-        ranking: The result, once there is one.
-        error: Why there is none, for the visitor.
-        cancelled: Whether that is because someone wished so.
+        stage: The current stage, or how the job ended.
+        log: Messages for the visitor, oldest first.
+        candidates: The candidates, in the order in which they run.
+        done: Amount that is done in the stages ``target`` (rows) and ``scoring`` (models).
+        total: Total amount of the stage; ``None`` if unknown.
+        unit: Unit of the amounts.
+        seconds: Time since the job started.
+        ranking: The result, if the job succeeded.
+        error: Why the job failed, as a message for the visitor.
+        cancelled: Whether the visitor cancelled the job.
     """
 
     stage: Stage = "starting"
-    said: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
     candidates: tuple[CandidateState, ...] = ()
     done: float = 0
     total: float | None = None
@@ -73,23 +73,23 @@ class JobState:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the job has ended."""
         return self.stage in ("done", "failed", "cancelled")
 
 
 def apply(state: JobState, event: Event) -> JobState:
-    """The state after an event; unknown events change nothing.
+    """Return the state after an event; unknown events change nothing.
 
     Args:
-        state: Before.
-        event: As the job's process wrote it.
+        state: The state before the event.
+        event: An event of the job's process.
     """
     change = _CHANGES.get(str(event.get("event")))
     return change(state, event) if change and not state.over else state
 
 
-def _say(state: JobState, event: Event) -> JobState:
-    return replace(state, said=(*state.said, str(event["text"])))
+def _log(state: JobState, event: Event) -> JobState:
+    return replace(state, log=(*state.log, str(event["text"])))
 
 
 def _stage(state: JobState, event: Event) -> JobState:
@@ -119,7 +119,8 @@ def _progress(state: JobState, event: Event) -> JobState:
         return _scored(replace(state, stage="scoring", **amounts))
 
     if event["kind"] == "download" and event["total"] is not None:
-        amounts["total"] = max(event["total"], event["done"])  # stated without the small files
+        # The stated total does not include the small files, so `done` can become larger.
+        amounts["total"] = max(event["total"], event["done"])
 
     def move(candidate: CandidateState) -> CandidateState:
         return replace(candidate, state=_PHASES[event["kind"]], **amounts)
@@ -128,7 +129,7 @@ def _progress(state: JobState, event: Event) -> JobState:
 
 
 def _scored(state: JobState) -> JobState:
-    """Models are scored in their order, so the first ``done`` of them are."""
+    """Mark the first ``done`` models as done: models are scored in their order."""
     rows, left = [], state.done
     for candidate in state.candidates:
         if candidate.run:
@@ -150,10 +151,10 @@ def _extracted(state: JobState, event: Event) -> JobState:
 
 def _ranked(state: JobState, event: Event) -> JobState:
     ranking = Ranking.from_dict(event["ranking"])
-    became: Mapping[str, Phase] = {"ok": "done", "failed": "failed", "skipped": "skipped"}
+    phases: Mapping[str, Phase] = {"ok": "done", "failed": "failed", "skipped": "skipped"}
     rows = {row.model_id: row for row in ranking.rows}
     candidates = tuple(
-        replace(c, state=became[rows[c.model].status], reason=rows[c.model].reason)
+        replace(c, state=phases[rows[c.model].status], reason=rows[c.model].reason)
         if c.model in rows
         else c
         for c in state.candidates
@@ -179,7 +180,7 @@ def _change(
 
 
 _CHANGES: Mapping[str, Callable[[JobState, Event], JobState]] = {
-    "say": _say,
+    "log": _log,
     "stage": _stage,
     "candidates": _candidates,
     "progress": _progress,

@@ -1,7 +1,7 @@
-"""A stranger's file becomes a dataset on this machine, or a clear refusal that leaves nothing.
+"""Convert an uploaded file to a local dataset, or refuse it with a clear message.
 
-No name in an archive becomes a path: entries are written under numbers, in folders named after
-their classes with everything harmful taken out.
+Names in an archive never become paths. Files get numbers as names, in folders named after their
+classes without unsafe characters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hf_sfda.space.archive import read_archive
 from hf_sfda.space.limits import Limits, show_bytes
 
 WANTED = (
-    "Upload a zip with one folder of pictures a class, or a csv or tsv with a header and a column "
+    "Upload a zip with one folder of images a class, or a csv or tsv with a header and a column "
     "for the class."
 )
 
@@ -30,8 +30,8 @@ _OTHERS = {
     b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a rar archive",
     b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive", b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"PAR1": "a parquet file", b"ARROW1": "an arrow file", b"%PDF": "a PDF",
-    b"\x89PNG": "a single picture", b"\xff\xd8\xff": "a single picture",
-    b"GIF8": "a single picture",
+    b"\x89PNG": "a single image", b"\xff\xd8\xff": "a single image",
+    b"GIF8": "a single image",
     b"\xd0\xcf\x11\xe0": "an old Office file",
 }  # fmt: skip
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -39,38 +39,38 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def unpack(file: Path, into: Path, limits: Limits, *, name: str | None = None) -> Path:
-    """Make a dataset out of an uploaded file.
+    """Convert an uploaded file to a dataset.
 
     Args:
-        file: As it was received; its content decides what it is, its suffix only what it is not.
-        into: A folder for the result alone; made if need be.
+        file: The uploaded file. Its content determines its type; the suffix only has to match.
+        into: A folder for the result only; created if it does not exist.
         limits: ``upload_bytes``, ``unpacked_bytes``, ``files``, ``image_pixels`` and ``pixels``.
-        name: What the result is called; by default the file's name, made harmless.
+        name: Name of the result; by default the file's name without unsafe characters.
 
     Returns:
-        A folder of class folders, or of split folders of these, or a csv or tsv file: what
-        ``RankConfig.dataset`` takes.
+        A folder of class folders, a folder of split folders with class folders, or a csv or tsv
+        file: a value for ``RankConfig.dataset``.
 
     Raises:
-        UploadError: It cannot be one; ``into`` is as it was.
+        UploadError: The file cannot be used as a dataset; ``into`` is unchanged.
     """
     name = name or safe_name(file)
     head = _head(file, limits)
     into.mkdir(parents=True, exist_ok=True)
     with _all_or_nothing(into) as partial:
         if head.startswith(_ZIP):
-            made, result = partial / "data", into / name
-            read_archive(file, made, limits)
+            unpacked, result = partial / "data", into / name
+            read_archive(file, unpacked, limits)
         else:
             suffix = _table_suffix(file, head)
-            made, result = partial / "table", into / f"{name}{suffix}"
-            _read_table(file, made, _TABLES[suffix])
-        made.rename(result)
+            unpacked, result = partial / "table", into / f"{name}{suffix}"
+            _read_table(file, unpacked, _TABLES[suffix])
+        unpacked.rename(result)
     return result
 
 
 def safe_name(file: Path) -> str:
-    """A file's name without suffix, of letters, digits, ``_``, ``-`` and ``.`` alone.
+    """A file's name without suffix, with letters, digits, ``_``, ``-`` and ``.`` only.
 
     Example:
         >>> safe_name(Path("My flowers (1).zip"))
@@ -80,7 +80,11 @@ def safe_name(file: Path) -> str:
 
 
 def _head(file: Path, limits: Limits) -> bytes:
-    """The first bytes of a file of a size that is allowed."""
+    """Check the size of a file and return its first bytes.
+
+    Raises:
+        UploadError: The file is too large, empty or unreadable.
+    """
     try:
         size = file.stat().st_size
         if size > limits.upload_bytes:
@@ -100,10 +104,10 @@ def _head(file: Path, limits: Limits) -> bytes:
 
 
 def _table_suffix(file: Path, head: bytes) -> str:
-    """The suffix of a table.
+    """The suffix of a table, ``.csv`` or ``.tsv``.
 
     Raises:
-        UploadError: It is something else.
+        UploadError: The file is not a table.
     """
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
@@ -113,12 +117,12 @@ def _table_suffix(file: Path, head: bytes) -> str:
     suffix = file.suffix.lower()
     if suffix in _TABLES:
         return suffix
-    said = f"is called {suffix} but " if suffix == ".zip" else f"({suffix or 'no suffix'}) "
-    raise UploadError(f"The file {said}is neither a zip nor a table. {WANTED}")
+    detail = f"is called {suffix} but " if suffix == ".zip" else f"({suffix or 'no suffix'}) "
+    raise UploadError(f"The file {detail}is neither a zip nor a table. {WANTED}")
 
 
 def _read_table(file: Path, out: Path, delimiter: str) -> None:
-    """Copy a table that is text and has two columns.
+    """Copy a table and check that it is text with at least two columns and one row.
 
     Raises:
         UploadError: It is not.
@@ -142,10 +146,10 @@ def _read_table(file: Path, out: Path, delimiter: str) -> None:
 
 
 def _copy_text(file: Path, out: Path) -> int:
-    """Copy UTF-8 text without its byte order mark; returns the number of lines that say something.
+    """Copy UTF-8 text without its byte order mark; return the number of lines that are not empty.
 
     Raises:
-        UploadError: It is no text.
+        UploadError: The file is not UTF-8 text.
     """
     lines, last, decoder = 0, b"", codecs.getincrementaldecoder("utf-8")()
     with file.open("rb") as source, out.open("wb") as target:
@@ -169,13 +173,13 @@ def _copy_text(file: Path, out: Path) -> int:
 
 def _no_text(lines: int, what: str) -> UploadError:
     return UploadError(
-        f"The table is no UTF-8 text: {what} after line {lines:,}. Save it as `CSV UTF-8`."
+        f"The table is not UTF-8 text: {what} after line {lines:,}. Save it as `CSV UTF-8`."
     )
 
 
 @contextmanager
 def _all_or_nothing(into: Path) -> Iterator[Path]:
-    """A folder beside the result, which goes whatever happens."""
+    """A temporary folder for partial results, which is removed on success and on failure."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=into))
     try:
         yield partial

@@ -1,8 +1,9 @@
-"""The process of a visitor's job: ``python -m hf_sfda.space.worker VERB``, one of ``_VERBS``.
+"""The child process of a visitor's job: ``python -m hf_sfda.space.worker VERB``, see ``_VERBS``.
 
-It reads one line of JSON on stdin (the request) and writes events on stdout, a JSON object a line.
-The visitor's token, if any, is ``HF_TOKEN`` in its environment and nowhere else. Its working
-directory is empty but for the data of an upload, so no name a visitor types can mean a file.
+It reads one line of JSON from stdin (the request) and writes events to stdout, one JSON object per
+line. The visitor's token, if there is one, is passed only in the environment variable ``HF_TOKEN``.
+The working directory contains nothing but the data of an upload, so a name that a visitor types
+cannot refer to another file.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import cached_model, explain, keep_secret, redact
 from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits, show_bytes, show_seconds
-from hf_sfda.space.plan import Device, Load, Plan, PlannedModel, about, estimate, within_budget
+from hf_sfda.space.plan import (
+    Device,
+    JobPlan,
+    ModelLoad,
+    PlannedModel,
+    about,
+    estimate,
+    skip_large_downloads,
+)
 from hf_sfda.space.requests import RankRequest
 from hf_sfda.types import Candidate, Ranking, Target
 
@@ -33,23 +42,23 @@ if TYPE_CHECKING:
     from hf_sfda.extract import Extraction
 
 CANDIDATES = "candidates.json"
-"""What the plan found, in the job's directory, for the steps that follow."""
+"""File in the job's directory with the planned candidates, for the next steps."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What one process is to do, and how it speaks.
+class WorkerInput:
+    """The input of one child process.
 
     Attributes:
-        request: What the visitor asks for.
-        limits: Those of the Space.
-        directory: Of the job; the working directory is ``work`` in it.
-        device: What the models will run on, where the caller knows.
-        token: The visitor's.
-        sink: Where events go.
-        arguments: What the verb takes beside the request.
+        request: The visitor's request.
+        limits: The limits of the Space.
+        directory: Directory of the job; its subfolder ``work`` is the working directory.
+        device: The device that the models will run on; ``None`` if the process must find out.
+        token: The visitor's token.
+        sink: Receives the events.
+        arguments: More arguments of the step.
     """
 
     request: RankRequest
@@ -62,21 +71,21 @@ class Work:
 
     @property
     def place(self) -> Path:
-        """Where the data of an upload lies."""
+        """The folder with the data of an upload."""
         return self.directory / "work"
 
     @property
     def run_directory(self) -> Path:
-        """Where the files of the run go."""
+        """The folder for the files of the run."""
         return self.directory / "run"
 
     @property
     def config(self) -> RankConfig:
-        """The settings of the run."""
+        """The configuration of the run."""
         return self.request.to_config(self.place, self.limits)
 
     def message(self) -> dict[str, Any]:
-        """What the process is told: plain values without the token."""
+        """The input as a JSON document, without the token."""
         return {
             "request": self.request.to_dict(),
             "limits": asdict(self.limits),
@@ -86,8 +95,10 @@ class Work:
         }
 
     @classmethod
-    def from_message(cls, values: Mapping[str, Any], *, token: str | None, sink: Sink) -> Work:
-        """Read back what :meth:`message` wrote."""
+    def from_message(
+        cls, values: Mapping[str, Any], *, token: str | None, sink: Sink
+    ) -> WorkerInput:
+        """Parse a document that :meth:`message` wrote."""
         return cls(
             request=RankRequest.from_dict(values["request"]),
             limits=Limits(**values["limits"]),
@@ -99,11 +110,11 @@ class Work:
         )
 
 
-# -- what it can do
+# -- the steps
 
 
-def plan(work: Work) -> None:
-    """Unpack the upload, draw the sample, find the candidates; say what ranking them would take."""
+def plan(work: WorkerInput) -> None:
+    """Unpack the upload, draw the sample, find the candidates, and estimate the ranking's cost."""
     if work.request.upload is not None and not any(work.place.iterdir()):
         from hf_sfda.space.uploads import unpack
 
@@ -118,21 +129,21 @@ def plan(work: Work) -> None:
     work.sink({"event": "planned", "plan": planned.to_dict()})
 
 
-def fetch(work: Work) -> None:
-    """Bring the sample and the weights here, for a process that should not wait for either."""
-    from hf_sfda.space.handover import write_handover
+def fetch(work: WorkerInput) -> None:
+    """Download the sample and the weights, for the process on the GPU."""
+    from hf_sfda.space.target_io import write_target
     from hf_sfda.store import FeatureStore
 
     target, spent = _target(work)
-    write_handover(target, work.directory)
+    write_target(target, work.directory)
     progress = _progress(work, spent)
     fetched = [_fetched(work, c, progress) for c in read_candidates(work.directory)]
     write_candidates(work.directory, fetched)
     work.sink({"event": "fetched", "store": str(FeatureStore().root)})
 
 
-def rank(work: Work) -> None:
-    """Rank exactly what was planned, and save the run."""
+def rank(work: WorkerInput) -> None:
+    """Rank the planned candidates and save the run."""
     from hf_sfda.pipeline import run
     from hf_sfda.report import save_ranking
 
@@ -141,9 +152,9 @@ def rank(work: Work) -> None:
         work.config,
         token=work.token,
         progress=_progress(work, spent),
-        say=lambda line: work.sink({"event": "say", "text": line}),
+        log=lambda line: work.sink({"event": "log", "text": line}),
         directory=work.run_directory,
-        # From the Hub even where a folder was handed over: who is ranked is who was found.
+        # Drop the local path, so that the ranking shows the candidates as Hub models.
         candidates=[replace(c, path=None) for c in read_candidates(work.directory)],
         on_extracted=lambda extraction: extracted(work.sink, extraction),
     )
@@ -151,48 +162,48 @@ def rank(work: Work) -> None:
     work.sink({"event": "ranked", "ranking": ranking.to_dict()})
 
 
-def sample(work: Work) -> None:
-    """Bring the samples of a ranking here that were drawn before, for the server to look at."""
-    from hf_sfda.finished import same_target
-    from hf_sfda.space.handover import write_handover
+def sample(work: WorkerInput) -> None:
+    """Load the samples of an existing ranking, for the server."""
+    from hf_sfda.runs import load_ranked_target
+    from hf_sfda.space.target_io import write_target
 
     ranking = Ranking.from_dict(work.arguments["ranking"])
-    write_handover(same_target(ranking, token=work.token), work.directory)
+    write_target(load_ranked_target(ranking, token=work.token), work.directory)
     work.sink({"event": "sampled"})
 
 
-def compare(work: Work) -> None:
-    """Two models of the finished ranking, with the samples on which they differ most."""
+def compare(work: WorkerInput) -> None:
+    """Compare two models of the finished ranking; add previews of the samples."""
     from hf_sfda.compare import compare_for_ranking
-    from hf_sfda.finished import read_ranking, same_target
-    from hf_sfda.space.exhibits import exhibits
+    from hf_sfda.runs import load_ranked_target, read_ranking
+    from hf_sfda.space.previews import previews
 
     ranking = read_ranking(work.run_directory)
-    target = same_target(ranking, token=work.token)
-    found = compare_for_ranking(ranking, target=target, **work.arguments)
-    shown = exhibits(target, (sample.index for sample in found.samples))
-    work.sink({"event": "compared", "comparison": found.to_dict(), "exhibits": shown})
+    target = load_ranked_target(ranking, token=work.token)
+    comparison = compare_for_ranking(ranking, target=target, **work.arguments)
+    samples = previews(target, (sample.index for sample in comparison.samples))
+    work.sink({"event": "compared", "comparison": comparison.to_dict(), "previews": samples})
 
 
-def ensemble(work: Work) -> None:
-    """Models of the finished ranking that are better together."""
+def ensemble(work: WorkerInput) -> None:
+    """Select an ensemble among the models of the finished ranking."""
     from hf_sfda.ensemble import select_for_run
 
-    found = select_for_run(work.run_directory, token=work.token, **work.arguments)
-    work.sink({"event": "chosen", "ensemble": found.to_dict()})
+    selection = select_for_run(work.run_directory, token=work.token, **work.arguments)
+    work.sink({"event": "chosen", "ensemble": selection.to_dict()})
 
 
 def extracted(sink: Sink, extraction: Extraction) -> None:
-    """Say what became of a candidate."""
+    """Send the outcome of a candidate's extraction as an event."""
     model, reason = extraction.candidate.model_id, extraction.error
     sink({"event": "extracted", "model": model, "reason": reason, "cached": extraction.cached})
 
 
 def read_candidates(directory: Path) -> list[Candidate]:
-    """What the plan found.
+    """Read the candidates that :func:`write_candidates` wrote.
 
     Args:
-        directory: Of the job.
+        directory: Directory of the job.
     """
     rows = read_json_file(directory / CANDIDATES)
     return [
@@ -201,25 +212,25 @@ def read_candidates(directory: Path) -> list[Candidate]:
 
 
 def write_candidates(directory: Path, candidates: Sequence[Candidate]) -> None:
-    """Keep them for :func:`read_candidates`.
+    """Write the candidates for the next steps.
 
     Args:
-        directory: Of the job.
-        candidates: With a folder, or a reason to be left out, where they have one.
+        directory: Directory of the job.
+        candidates: The candidates. Some have a folder with their files, or a reason to be skipped.
     """
     rows = [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates]
     text = redact(json.dumps(rows))
     (directory / CANDIDATES).write_text(text, encoding="utf-8")
 
 
-# -- the steps
+# -- parts of the steps
 
 
-def _data_size(work: Work) -> int:
-    """Bytes of a Hub dataset, or 0 for an upload.
+def _data_size(work: WorkerInput) -> int:
+    """Size of a Hub dataset in bytes; 0 for an upload.
 
     Raises:
-        JobError: More than a job may download.
+        JobError: The dataset is larger than a job may download.
     """
     if work.request.dataset is None:
         return 0
@@ -235,7 +246,7 @@ def _data_size(work: Work) -> int:
     return size
 
 
-def _target(work: Work) -> tuple[Target, int]:
+def _target(work: WorkerInput) -> tuple[Target, int]:
     from hf_sfda.target import target_of
 
     size = _data_size(work)
@@ -243,26 +254,28 @@ def _target(work: Work) -> tuple[Target, int]:
     return target_of(work.config, token=work.token, progress=progress), size
 
 
-def _candidates(work: Work, target: Target, spent: int) -> list[Candidate]:
+def _candidates(work: WorkerInput, target: Target, spent: int) -> list[Candidate]:
     from hf_sfda.scan import find_candidates
 
     work.sink({"event": "stage", "stage": "models"})
     config = work.config
-    found = find_candidates(
+    candidates = find_candidates(
         config.models,
         modality=target.modality,
         top=config.top,
         max_params=config.max_params,
         token=work.token,
     )
-    here = [cached_model(candidate) is not None for candidate in found]
-    kept = within_budget(found, here, limit=work.limits.download_bytes, spent=spent)
-    if all(candidate.skip for candidate in kept):
-        raise JobError(_nobody(kept))
-    return kept
+    cached = [cached_model(candidate) is not None for candidate in candidates]
+    limit = work.limits.download_bytes
+    candidates = skip_large_downloads(candidates, cached, limit=limit, spent=spent)
+    if all(candidate.skip for candidate in candidates):
+        raise JobError(no_candidates_message(candidates))
+    return candidates
 
 
-def _nobody(candidates: list[Candidate]) -> str:
+def no_candidates_message(candidates: list[Candidate]) -> str:
+    """The message if no candidate can be ranked, with the first three reasons."""
     if not candidates:
         return "The Hub lists no model for this data. Name some."
     reasons = "; ".join(f"{c.model_id}: {c.skip}" for c in candidates[:3])
@@ -270,14 +283,14 @@ def _nobody(candidates: list[Candidate]) -> str:
     return f"No model can be ranked ({reasons}{more}). Name others."
 
 
-def _planned(work: Work, target: Target, candidates: list[Candidate]) -> Plan:
+def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> JobPlan:
     from hf_sfda.extract.run import feature_key
     from hf_sfda.store import FeatureStore
 
     store, config = FeatureStore(), work.config
     here = [cached_model(candidate) is not None for candidate in candidates]
     loads = [
-        Load(
+        ModelLoad(
             params=candidate.params or 0,
             fetch=0 if cached else candidate.download_bytes or 0,
             extracted=store.has(feature_key(candidate, target, config)),
@@ -287,7 +300,7 @@ def _planned(work: Work, target: Target, candidates: list[Candidate]) -> Plan:
     ]
     device = work.device or _device()
     cores = len(os.sched_getaffinity(0))
-    return Plan(
+    return JobPlan(
         dataset=target.dataset_id,
         revision=target.revision,
         split=target.split,
@@ -318,11 +331,11 @@ def _planned(work: Work, target: Target, candidates: list[Candidate]) -> Plan:
     )
 
 
-def _check(planned: Plan, limits: Limits) -> None:
-    """Refuse what cannot end in time.
+def _check(planned: JobPlan, limits: Limits) -> None:
+    """Check that the ranking can finish in time.
 
     Raises:
-        JobError: Even the low estimate is over the limit.
+        JobError: The lower estimate of the time is over the limit.
     """
     if planned.seconds[0] > limits.seconds:
         raise JobError(
@@ -332,8 +345,8 @@ def _check(planned: Plan, limits: Limits) -> None:
         )
 
 
-def _fetched(work: Work, candidate: Candidate, progress: EventProgress) -> Candidate:
-    """The candidate with its folder, or with the reason why it has none."""
+def _fetched(work: WorkerInput, candidate: Candidate, progress: EventProgress) -> Candidate:
+    """Download a candidate; return it with its folder, or with the reason of the failure."""
     from hf_sfda.hub import download_model
 
     if candidate.skip is not None:
@@ -348,19 +361,19 @@ def _fetched(work: Work, candidate: Candidate, progress: EventProgress) -> Candi
     return replace(candidate, path=folder)
 
 
-def _progress(work: Work, spent: int) -> EventProgress:
+def _progress(work: WorkerInput, spent: int) -> EventProgress:
     return EventProgress(work.sink, limit=work.limits.download_bytes - spent)
 
 
 def _device() -> Device:
-    """A GPU if the driver shows one: asking torch would cost seconds."""
+    """``gpu`` if the driver has created a device file; importing torch would take seconds."""
     return "gpu" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
 
 
 # -- the process
 
 
-_VERBS: Mapping[str, Callable[[Work], None]] = {
+_VERBS: Mapping[str, Callable[[WorkerInput], None]] = {
     "plan": plan,
     "fetch": fetch,
     "rank": rank,
@@ -371,18 +384,18 @@ _VERBS: Mapping[str, Callable[[Work], None]] = {
 
 
 def main() -> None:
-    """Do what the first argument says and end with 0; a failure is an event."""
+    """Run the step that the first argument names. A failure is an event, not an exit code."""
     sink = json_lines(_own_stdout())
     verb = _VERBS[sys.argv[1]]
-    # To the end of the line and no further: the rest of stdin tells when the server has gone.
+    # Read one line only. Then stdin stays open until the server ends.
     with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
         message = json.loads(stdin.readline())
-    threading.Thread(target=_die_with_server, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     token = os.environ.get("HF_TOKEN") or None
     keep_secret(token)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    work = Work.from_message(message, token=token, sink=sink)
-    _stay_modest(work.limits)
+    work = WorkerInput.from_message(message, token=token, sink=sink)
+    limit_resources(work.limits)
     try:
         verb(work)
     except SfdaError as error:
@@ -393,29 +406,36 @@ def main() -> None:
 
 
 def _own_stdout() -> IO[str]:
-    """The real stdout; whatever a library prints goes to stderr from now on."""
+    """Return the real stdout for events, and redirect all other output to stderr."""
     sys.stdout.flush()
-    mine = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    events_file = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    return mine
+    return events_file
 
 
-def _die_with_server() -> None:
-    """The server holds the other end of stdin; whatever ends it, ends this process and its own."""
+def exit_with_parent() -> None:
+    """Wait until the server ends, then kill this process and its process group.
+
+    The server holds the other end of stdin, so reading returns when the server has ended.
+    """
     while os.read(0, 4096):
         pass
     if os.getsid(0) == os.getpid():  # started by the server, not by hand
         os.killpg(0, signal.SIGKILL)
 
 
-def _stay_modest(limits: Limits) -> None:
-    """The page must stay usable, and if memory or disk run out, it is this process that ends."""
+def limit_resources(limits: Limits) -> None:
+    """Limit what this process takes from the server.
+
+    It gets a lower priority, is the first to be killed if memory runs out, and cannot write a file
+    that is larger than all downloads.
+    """
     os.nice(5)
     try:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     except OSError:
         logger.info("No /proc/self/oom_score_adj here.")
-    # No single file may outgrow all downloads, such as one unpacked from a small archive.
+    # For example, a small archive may contain a huge file.
     size = max(limits.download_bytes, limits.unpacked_bytes)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hf_sfda.hub import fetch, hub_api, read
+from hf_sfda.hub import hub_api, retry_download, retry_read
 from hf_sfda.target.sources import explained, hub_files, local_path, quiet
 
 _AT_ONCE = 500  # paths a question
@@ -35,9 +35,13 @@ def download_size(
     repo, _, config = dataset.partition(":")
     with quiet(), explained(dataset):
         api = hub_api(token)
-        sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
+        sha = retry_read(
+            api.resolve_revision, repo, repo_type="dataset", revision=revision
+        ).resolved
         hub_files(api, repo, sha)  # refuses settings that lead outside the repository
-        builder = fetch(load_dataset_builder, repo, name=config or None, revision=sha, token=token)
+        builder = retry_download(
+            load_dataset_builder, repo, name=config or None, revision=sha, token=token
+        )
         inside = f"hf://datasets/{repo}@{sha}/"
         files = sorted(
             {
@@ -49,7 +53,7 @@ def download_size(
         )
         total = 0
         for paths in _chunks(files):
-            found = read(api.get_paths_info, repo, paths, revision=sha, repo_type="dataset")
+            found = retry_read(api.get_paths_info, repo, paths, revision=sha, repo_type="dataset")
             total += sum(getattr(path, "size", 0) for path in found)
     return total
 

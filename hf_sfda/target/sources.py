@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import clean, listing
-from hf_sfda.hub import explain, fetch, hub_api, read, read_whole
+from hf_sfda.hub import explain, hub_api, load_verified, retry_download, retry_read
 from hf_sfda.target.folder import Layout, arrange, has_class_folders
 from hf_sfda.target.pictures import SUFFIXES
 from hf_sfda.target.pointers import refuse_pointers
@@ -323,13 +323,15 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         ) from error
     with explained(dataset):
         api = hub_api(token)
-        sha = read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
+        sha = retry_read(
+            api.resolve_revision, repo, repo_type="dataset", revision=revision
+        ).resolved
         names = hub_files(api, repo, sha)
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
             check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
         if not config and _are_pictures(names):
             folder = Path(
-                fetch(
+                retry_download(
                     api.snapshot_download,
                     repo,
                     repo_type="dataset",
@@ -346,7 +348,7 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
     except TargetError as error:
         if isinstance(error.__cause__, DatasetNotFoundError):  # it forgets why: ask again
             with explained(dataset):
-                read(api.auth_check, repo, repo_type="dataset")
+                retry_read(api.auth_check, repo, repo_type="dataset")
         zips = [name for name in names if name.lower().endswith(".zip")]
         if zips and "Invalid string class label" in str(error):
             raise _packed_images(repo, zips[0]) from error
@@ -369,7 +371,7 @@ def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
 
     try:
         with _hub_errors_only():  # else a repository without these files is warned of
-            folder = fetch(
+            folder = retry_download(
                 api.snapshot_download,
                 repo,
                 repo_type="dataset",
@@ -467,7 +469,7 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
 
     with explained(shown):
         try:
-            builder = fetch(load_dataset_builder, loader, **options)
+            builder = retry_download(load_dataset_builder, loader, **options)
         except ValueError as error:
             raise _config_error(shown, loader, options) or error from error
     _check_commit(shown, builder.hash, options.get("revision"))
@@ -479,7 +481,7 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
             rows = _read_ourselves(builder, given, shown, options.get("token"))
             if rows is not None:
                 return (given, *rows)
-            fetch(builder.download_and_prepare)
+            retry_download(builder.download_and_prepare)
             name = choose_split(shown, _names(builder.info.splits), split)
             data = builder.as_dataset(split=name)
             if _is_packaged(builder, "json"):
@@ -489,7 +491,7 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
         if options.get("revision") is None:  # on this machine
             name, data, notes = load()
         else:
-            name, data, notes = read_whole(loader, load, lambda: _forget(builder))
+            name, data, notes = load_verified(loader, load, lambda: _forget(builder))
     config = str(builder.config.name)
     unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
     return Source(data, options.get("revision"), None if unnamed else config, name, notes=notes)
@@ -526,7 +528,7 @@ def _fetched(place: str, token: str | None) -> Path:
     found = _ON_HUB.fullmatch(place)
     if found is None:
         return Path(place)
-    file = fetch(
+    file = retry_download(
         hub_api(token).hf_hub_download,
         found["repo"],
         found["path"],

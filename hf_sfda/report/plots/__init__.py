@@ -1,4 +1,4 @@
-"""The pictures people look at, as plotly figures (plotly is imported when one is made)."""
+"""The plots of the report, as plotly figures. plotly is imported when the first one is made."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = [
 
 
 def figures(ranking: Ranking) -> dict[str, go.Figure]:
-    """All plots that this ranking has the data for, by name."""
-    made = {
+    """All plots that the ranking has data for: name -> figure."""
+    plots = {
         "scores": scores_figure(ranking),
         "size": size_figure(ranking),
         "agreement": agreement_figure(ranking),
     }
-    return {name: figure for name, figure in made.items() if figure is not None}
+    return {name: figure for name, figure in plots.items() if figure is not None}

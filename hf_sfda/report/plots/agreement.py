@@ -1,4 +1,4 @@
-"""Which metrics order the models alike."""
+"""Heat map of the agreement between metrics."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _STRONG = 0.55
-"""Above this tau a cell of the heat map is dark enough for light numbers."""
+"""From this absolute tau on, a cell of the heat map is dark and its number is light."""
 
 
 def agreement_figure(ranking: Ranking) -> go.Figure | None:
-    """Weighted Kendall tau between all metrics that order the models."""
+    """Heat map of the weighted Kendall tau between metrics; ``None`` for fewer than two metrics."""
     import plotly.graph_objects as go
 
     names, taus = agreement_matrix(ranking)
@@ -47,7 +47,7 @@ def agreement_figure(ranking: Ranking) -> go.Figure | None:
             "y": labels[row],
             "text": text.share(tau),
             "showarrow": False,
-            # In both palettes the surface is light where the ink is dark, and the other way round.
+            # "surface" and "ink" have high contrast in light mode and in dark mode.
             "font": {"color": light("surface" if abs(tau) > _STRONG else "ink")},
         }
         for (row, column), tau in np.ndenumerate(taus)
@@ -63,8 +63,12 @@ def agreement_figure(ranking: Ranking) -> go.Figure | None:
 
 
 def agreement_matrix(ranking: Ranking) -> tuple[list[str], np.ndarray]:
-    """Names of the metrics, the chosen one first, and their (K, K) weighted taus. Metrics that are
-    constant over the models order nothing and are left out.
+    """Compute the weighted Kendall tau between all pairs of metrics.
+
+    A metric that is constant over the models defines no order and is omitted.
+
+    Returns:
+        Names of the K metrics, the ranking's metric first, and the (K, K) matrix of their taus.
     """
     names = list(
         dict.fromkeys([ranking.metric, *(name for row in ranking.ranked for name in row.scores)])

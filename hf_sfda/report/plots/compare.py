@@ -1,4 +1,4 @@
-"""Two models, class by class: who is ahead, and by how much."""
+"""Plot of the difference between two models in each class."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ if TYPE_CHECKING:
 
 _ROW_HEIGHT = 26
 _NAME_WIDTH = 28
-_SHOWN = 30
+_MAX_CLASSES = 30
 
 
 def compare_figure(comparison: Comparison) -> go.Figure | None:
-    """Difference of two models in each class with its interval, the largest lead of the first on
-    top; of many classes, those that differ most.
+    """Plot the difference between two models in each class, with its interval.
+
+    The class with the largest lead of the first model is on top. If there are more than 30 classes,
+    only the 30 with the largest differences are shown. Returns ``None`` without classes.
     """
     import plotly.graph_objects as go
 
-    classes = sorted(comparison.classes, key=lambda one: -abs(one.difference))[:_SHOWN]
-    classes.sort(key=lambda one: -one.difference)
+    classes = sorted(comparison.classes, key=lambda item: -abs(item.difference))[:_MAX_CLASSES]
+    classes.sort(key=lambda item: -item.difference)
     if not classes:
         return None
     figure = go.Figure()
     first, second = (text.shorten(name.split("/")[-1], 24) for name in comparison.models)
-    for name, color, ahead in (
+    for name, color, belongs in (
         (f"{first} ahead", "accent", _is_ahead),
         (f"{second} ahead", "floor", _is_behind),
-        ("cannot be told apart", "other", lambda one: not _is_ahead(one) and not _is_behind(one)),
+        ("cannot be told apart", "other", _is_tied),
     ):
-        places = [place for place, one in enumerate(classes) if ahead(one)]
-        if not places:
+        positions = [position for position, item in enumerate(classes) if belongs(item)]
+        if not positions:
             continue
-        kind = [classes[place] for place in places]
-        limits = [one.interval or (one.difference, one.difference) for one in kind]
+        group = [classes[position] for position in positions]
+        limits = [item.interval or (item.difference, item.difference) for item in group]
         figure.add_scatter(
-            x=[one.difference for one in kind],
-            y=places,
+            x=[item.difference for item in group],
+            y=positions,
             name=html.escape(name, quote=False),
             mode="markers",
             marker={"color": light(color), "size": 9},
@@ -50,16 +52,16 @@ def compare_figure(comparison: Comparison) -> go.Figure | None:
                 "type": "data",
                 "symmetric": False,
                 "array": [
-                    high - one.difference for one, (_, high) in zip(kind, limits, strict=True)
+                    high - item.difference for item, (_, high) in zip(group, limits, strict=True)
                 ],
                 "arrayminus": [
-                    one.difference - low for one, (low, _) in zip(kind, limits, strict=True)
+                    item.difference - low for item, (low, _) in zip(group, limits, strict=True)
                 ],
                 "color": light(color),
                 "thickness": 2.5,
                 "width": 0,
             },
-            text=[_hover(one) for one in kind],
+            text=[_hover(item) for item in group],
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_layout(
@@ -90,18 +92,22 @@ def compare_figure(comparison: Comparison) -> go.Figure | None:
     return figure
 
 
-def _is_ahead(one: ClassDifference) -> bool:
-    return one.interval is not None and one.interval[0] > 0
+def _is_ahead(item: ClassDifference) -> bool:
+    return item.interval is not None and item.interval[0] > 0
 
 
-def _is_behind(one: ClassDifference) -> bool:
-    return one.interval is not None and one.interval[1] < 0
+def _is_behind(item: ClassDifference) -> bool:
+    return item.interval is not None and item.interval[1] < 0
 
 
-def _hover(one: ClassDifference) -> str:
-    limits = f" ({text.interval(one.interval)})" if one.interval else ""
+def _is_tied(item: ClassDifference) -> bool:
+    return not _is_ahead(item) and not _is_behind(item)
+
+
+def _hover(item: ClassDifference) -> str:
+    limits = f" ({text.interval(item.interval)})" if item.interval else ""
     return (
-        f"<b>{html.escape(text.shorten(one.name, 60), quote=False)}</b><br>"
-        f"{text.score(one.first)} against {text.score(one.second)}<br>"
-        f"difference {text.score(one.difference)}{limits}<br>{one.n:,} samples"
+        f"<b>{html.escape(text.shorten(item.name, 60), quote=False)}</b><br>"
+        f"{text.score(item.first)} against {text.score(item.second)}<br>"
+        f"difference {text.score(item.difference)}{limits}<br>{item.n:,} samples"
     )

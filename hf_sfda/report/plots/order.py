@@ -1,4 +1,4 @@
-"""How the order changed from update to update of a leaderboard."""
+"""Plot of the models' places after each update of a leaderboard."""
 
 from __future__ import annotations
 
@@ -16,50 +16,55 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _ROW_HEIGHT = 28
-_NAME_WIDTH = 22  # of 390 pixels these leave a little more than half to the lines
+_NAME_WIDTH = 22  # on a phone (390 pixels wide) the lines then have a little more than half
 _MARKED = 12
-"""With more updates than this, markers are small: they would hide the lines."""
+"""With more updates than this, the markers are small, so that they do not hide the lines."""
 
 
 def order_figure(
     updates: Sequence[Update], *, top: int = 12, leaders: Collection[str] | None = None
 ) -> go.Figure | None:
-    """Places over the updates: a line a model, named at its end.
+    """Plot the models' places over the updates, one line per model with its name at the end.
 
     Args:
-        updates: Oldest first, from :func:`hf_sfda.publish.boards.history`.
-        top: How many places have a line of their own. A model further down runs along the lower
-            edge, and models that never were among these are left out.
-        leaders: Models in the colour of the leaders; by default the one that is first today.
+        updates: From :func:`hf_sfda.publish.leaderboards.history`, oldest first.
+        top: Number of places on the axis. All lower places are drawn at the lower edge. A model
+            that was never among the first ``top`` is not drawn.
+        leaders: Models to draw in the accent colour; by default the current first model.
 
     Returns:
-        The figure; ``None`` for fewer than two updates, or if nobody was ever ranked.
+        The figure; ``None`` if there are fewer than two updates or no ranked models.
     """
     import plotly.graph_objects as go
 
-    names = _shown(updates, top)
+    names = _top_models(updates, top)
     if len(updates) < 2 or not names:
         return None
-    today = updates[-1].places
-    first = {name for name, place in today.items() if place == 1} if leaders is None else {*leaders}
+    latest = updates[-1].places
+    if leaders is None:
+        leaders = [name for name, place in latest.items() if place == 1]
     lowest = min(top, max(place for update in updates for place in update.places.values()))
     figure = go.Figure()
-    kinds = {
-        name: "accent" if name in first else "other" if today.get(name, top + 1) <= top else "line"
+    colors = {
+        name: "accent"
+        if name in leaders
+        else "other"
+        if latest.get(name, top + 1) <= top
+        else "line"
         for name in names
     }
-    for kind in ("line", "other", "accent"):  # the leaders lie on top
+    for color in ("line", "other", "accent"):  # later traces lie on top: draw the leaders last
         for name in names:
-            if kinds[name] == kind:
-                figure.add_trace(_line(name, updates, lowest + 1, kind))
-    labels = {today[name]: _label(name) for name in names if name in today and today[name] <= top}
+            if colors[name] == color:
+                figure.add_trace(_line(name, updates, lowest + 1, color))
+    labels = {latest[name]: _label(name) for name in names if latest.get(name, top + 1) <= top}
     ticks = [(place, labels.get(place, "")) for place in range(1, lowest + 1)]
     if any(update.places.get(name, 0) > top for update in updates for name in names):
         ticks.append((lowest + 1, f"below {top}"))
     figure.update_layout(
         layout(height=84 + _ROW_HEIGHT * len(ticks)),
         shapes=_other_settings(updates),
-        annotations=_words(updates),
+        annotations=_annotations(updates),
         margin={"l": 16, "r": 8, "t": 32, "b": 36},
         showlegend=False,
     )
@@ -80,21 +85,21 @@ def order_figure(
     return figure
 
 
-def _shown(updates: Sequence[Update], top: int) -> list[str]:
-    """Models that were among the first ``top`` at any time."""
+def _top_models(updates: Sequence[Update], top: int) -> list[str]:
+    """The models that were among the first ``top`` after any update."""
     places = (item for update in updates for item in update.places.items())
     return list(dict.fromkeys(name for name, place in places if place <= top))
 
 
-def _line(name: str, updates: Sequence[Update], edge: int, kind: str) -> dict[str, Any]:
-    """The way of one model; it is broken where the model had no place.
+def _line(name: str, updates: Sequence[Update], edge: int, color: str) -> dict[str, Any]:
+    """The line of one model, with a gap where the model has no place.
 
     Args:
         name: The model.
-        updates: All of them.
-        edge: Where those run that are further down.
-        kind: Name of the colour: ``accent`` leads, ``other`` has a name at its end, ``line`` was
-            up here once.
+        updates: All updates.
+        edge: The y position of all places below the axis.
+        color: ``"accent"`` for leaders, ``"other"`` for models now on the axis, ``"line"`` for
+            models that were on the axis earlier.
     """
     places = [update.places.get(name) for update in updates]
     size = 7 if len(updates) <= _MARKED else 3
@@ -102,9 +107,9 @@ def _line(name: str, updates: Sequence[Update], edge: int, kind: str) -> dict[st
         "type": "scatter",
         "x": list(range(len(updates))),
         "y": [None if place is None else min(place, edge) for place in places],
-        "mode": "lines+markers",  # a model that came and went between two updates is a point
-        "line": {"color": light(kind), "width": 3 if kind == "accent" else 1.5},
-        "marker": {"color": light(kind), "size": size + 2 * (kind == "accent")},
+        "mode": "lines+markers",  # the marker shows a model that was ranked after one update only
+        "line": {"color": light(color), "width": 3 if color == "accent" else 1.5},
+        "marker": {"color": light(color), "size": size + 2 * (color == "accent")},
         "connectgaps": False,
         "cliponaxis": False,
         "text": [_hover(name, update) for update in updates],
@@ -128,14 +133,14 @@ def _label(name: str) -> str:
     return html.escape(text.shorten(name, _NAME_WIDTH), quote=False)
 
 
-def _stretches(updates: Sequence[Update]) -> list[tuple[int, int]]:
-    """First and last of each run of updates that cannot be compared with today's."""
-    found = []
-    for comparable, same in groupby(range(len(updates)), key=lambda i: updates[i].comparable):
+def _incomparable_ranges(updates: Sequence[Update]) -> list[tuple[int, int]]:
+    """First and last index of each series of updates that are not comparable with the latest."""
+    ranges = []
+    for comparable, group in groupby(range(len(updates)), key=lambda i: updates[i].comparable):
         if not comparable:
-            indices = list(same)
-            found.append((indices[0], indices[-1]))
-    return found
+            indices = list(group)
+            ranges.append((indices[0], indices[-1]))
+    return ranges
 
 
 def _other_settings(updates: Sequence[Update]) -> list[dict[str, Any]]:
@@ -151,19 +156,19 @@ def _other_settings(updates: Sequence[Update]) -> list[dict[str, Any]]:
             "line": {"width": 0},
             "layer": "below",
         }
-        for start, end in _stretches(updates)
+        for start, end in _incomparable_ranges(updates)
     ]
 
 
-def _words(updates: Sequence[Update]) -> list[dict[str, Any]]:
-    """From when to when, at the ends where nothing can be in their way; what the shade means."""
+def _annotations(updates: Sequence[Update]) -> list[dict[str, Any]]:
+    """The first and the last date below the axis, and the meaning of the shaded ranges."""
     first, last = (update.created_at[:10] for update in (updates[0], updates[-1]))
-    words = [(first, 0, "left", 0, "top"), (last, 1, "right", 0, "top")]
-    if _stretches(updates):
-        words.append(("shaded: other samples or settings", 0, "left", 1, "bottom"))
+    labels = [(first, 0, "left", 0, "top"), (last, 1, "right", 0, "top")]
+    if _incomparable_ranges(updates):
+        labels.append(("shaded: other samples or settings", 0, "left", 1, "bottom"))
     return [
         {
-            "text": said,
+            "text": label,
             "xref": "paper",
             "x": x,
             "xanchor": xanchor,
@@ -173,5 +178,5 @@ def _words(updates: Sequence[Update]) -> list[dict[str, Any]]:
             "showarrow": False,
             "font": {"size": 12, "color": light("soft")},
         }
-        for said, x, xanchor, y, yanchor in words
+        for label, x, xanchor, y, yanchor in labels
     ]

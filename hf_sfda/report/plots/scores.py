@@ -1,4 +1,4 @@
-"""Every model's score, interval and noise floor."""
+"""Plot of the scores with their intervals and noise floors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.report import format as text
 from hf_sfda.report.palette import light
-from hf_sfda.report.plots.style import hover, kinds, layout, limits, plot_name
+from hf_sfda.report.plots.style import groups, hover, layout, limits, plot_name
 from hf_sfda.report.sentences import ties_known
 from hf_sfda.types import ModelRow, Ranking
 
@@ -20,16 +20,14 @@ _NAME_WIDTH = 34
 
 
 def scores_figure(ranking: Ranking) -> go.Figure | None:
-    """Every model's score with its interval and its noise floor; bands are tie groups, where these
-    are known.
-    """
+    """Plot every model's score with its interval and noise floor; shaded bands are tie groups."""
     import plotly.graph_objects as go
 
     metric, ranked = ranking.metric, ranking.ranked
     if not ranked:
         return None
     figure = go.Figure()
-    for name, color, rows in kinds(ranking):
+    for name, color, rows in groups(ranking):
         lows, highs = zip(*(limits(row, metric) for row in rows), strict=True)
         values = [row.scores[metric] for row in rows]
         figure.add_scatter(

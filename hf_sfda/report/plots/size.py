@@ -1,4 +1,4 @@
-"""Score against size, and the models that are best for their size."""
+"""Plot of the score against the number of parameters, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import numpy as np
 
 from hf_sfda.report import format as text
 from hf_sfda.report.palette import light
-from hf_sfda.report.plots.style import hover, kinds, layout, plot_name
+from hf_sfda.report.plots.style import groups, hover, layout, plot_name
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_LABEL_WIDTH, _LABEL_HEIGHT, _LETTER = 0.45, 0.07, 0.019  # of the plot
+_LABEL_WIDTH, _LABEL_HEIGHT, _LETTER = 0.45, 0.07, 0.019  # as fractions of the plot's size
 
 
 def size_figure(ranking: Ranking) -> go.Figure | None:
-    """Score against parameters; the line joins the models that no smaller one beats."""
+    """Plot the score against the number of parameters; a dotted line joins the Pareto front.
+
+    Returns ``None`` if fewer than two sizes are known, or if the metric is the size itself.
+    """
     import plotly.graph_objects as go
 
     metric = ranking.metric
@@ -37,7 +40,7 @@ def size_figure(ranking: Ranking) -> go.Figure | None:
         line={"color": light("accent"), "width": 1.5, "dash": "dot", "shape": "hv"},
         hoverinfo="skip",
     )
-    for name, color, rows in kinds(ranking):
+    for name, color, rows in groups(ranking):
         sized = [row for row in rows if row.params]
         figure.add_scatter(
             x=[row.params for row in sized],
@@ -58,7 +61,7 @@ def size_figure(ranking: Ranking) -> go.Figure | None:
             "line": {"color": light("accent"), "width": 1.5},
         },
         text=labels,
-        textposition="top left",  # where, above a Pareto front, nothing else can be
+        textposition="top left",  # there are no points above and to the left of a Pareto front
         textfont={"size": 12},
         cliponaxis=False,
         hoverinfo="skip",
@@ -80,7 +83,7 @@ def size_figure(ranking: Ranking) -> go.Figure | None:
 
 
 def pareto_front(ranking: Ranking) -> list[ModelRow]:
-    """Models that no model of at most their size beats, by rising size."""
+    """The models that score higher than all models of at most their size, smallest first."""
     metric = ranking.metric
     sized = sorted(
         (row for row in ranking.ranked if row.params),
@@ -94,12 +97,12 @@ def pareto_front(ranking: Ranking) -> list[ModelRow]:
 
 
 def _labels(front: Sequence[ModelRow], ranking: Ranking) -> list[str]:
-    """Names for points that have room for one, the best first."""
+    """The label of each point; empty if it would overlap the label of a better point."""
     metric = ranking.metric
     points = np.array([[np.log10(row.params or 1), row.scores[metric]] for row in front])
     sized = [row for row in ranking.ranked if row.params]
-    every = np.array([[np.log10(row.params or 1), row.scores[metric]] for row in sized])
-    room = np.maximum(np.ptp(every, axis=0), 1e-12) * (_LABEL_WIDTH, _LABEL_HEIGHT)
+    all_points = np.array([[np.log10(row.params or 1), row.scores[metric]] for row in sized])
+    room = np.maximum(np.ptp(all_points, axis=0), 1e-12) * (_LABEL_WIDTH, _LABEL_HEIGHT)
     labels, placed = [""] * len(front), np.empty((0, 2))
     for index in reversed(range(len(front))):
         if not (np.abs(placed - points[index]) < room).all(axis=1).any():
@@ -111,7 +114,7 @@ def _labels(front: Sequence[ModelRow], ranking: Ranking) -> list[str]:
 def _room_for(
     labels: Sequence[str], front: Sequence[ModelRow], low: float, high: float
 ) -> list[float]:
-    """The range of the axis, moved left until every label fits between it and its point."""
+    """The range of the x axis in log10, extended to the left until every label fits."""
     for label, row in zip(labels, front, strict=True):
         share = min(len(label) * _LETTER, 0.5)
         low = min(low, (np.log10(row.params or 1) - share * high) / (1 - share))
@@ -119,7 +122,7 @@ def _room_for(
 
 
 def _size_ticks(sizes: np.ndarray) -> list[float]:
-    """Round parameter counts, the fewer a decade the more decades."""
+    """Round parameter counts for the axis; a wider range has fewer ticks per decade."""
     steps = (
         (1, 2, 3, 4, 6, 8)
         if np.ptp(sizes) < 0.7

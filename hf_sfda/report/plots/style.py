@@ -1,4 +1,4 @@
-"""What the plots have in common: colours, groups of models, hover texts, names."""
+"""Shared parts of the plots: layout, groups of models, hover texts and names."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.uncertainty import is_at_floor
 
 
-def kinds(ranking: Ranking) -> list[tuple[str, str, list[ModelRow]]]:
-    """(legend, colour, rows) of the leaders, the rest, and what is at the noise floor."""
+def groups(ranking: Ranking) -> list[tuple[str, str, list[ModelRow]]]:
+    """(legend, colour, rows) of the leaders, the other models and those at the noise floor."""
     ranked, metric = ranking.ranked, ranking.metric
     leaders = [row for row in ranked if row.tie_group == ranked[0].tie_group]
     low = [row for row in ranked if is_at_floor(row, metric)]
     rest = [row for row in ranked if row not in low and row not in leaders]
-    kinds = [
+    groups = [
         ("tied for first" if len(leaders) > 1 else "first", "accent",
          [row for row in leaders if row not in low]),
         ("other models", "other", rest),
         ("at the noise floor", "floor", low),
     ]  # fmt: skip
-    return [kind for kind in kinds if kind[2]]
+    return [group for group in groups if group[2]]
 
 
 def limits(row: ModelRow, metric: str) -> tuple[float, float]:
-    """The interval of the score; the score twice where it has none."""
+    """The interval of the score; (score, score) if it has none."""
     value = row.scores[metric]
     return row.intervals.get(metric, (value, value))
 
 
 def layout(*, height: int) -> dict[str, Any]:
-    """A quiet frame on a transparent ground."""
+    """The common layout: transparent background, thin grid lines, horizontal legend."""
     axis = {
         "gridcolor": light("line"),
         "zeroline": False,
@@ -61,7 +61,7 @@ def layout(*, height: int) -> dict[str, Any]:
 
 
 def hover(row: ModelRow, metric: str) -> str:
-    """What is said about a point under the pointer."""
+    """The hover text of a point."""
     lines = [
         f"<b>{plot_name(row, 60)}</b>",
         f"{text.label(metric)} {text.score(row.scores[metric])}",
@@ -76,6 +76,6 @@ def hover(row: ModelRow, metric: str) -> str:
 
 
 def plot_name(row: ModelRow, width: int, *, owner: bool = True) -> str:
-    """Plotly reads a little HTML in its texts, so names are escaped."""
+    """A model's name for a plot: shortened, and escaped because plotly interprets HTML tags."""
     name = row.model_id if owner else row.model_id.rstrip("/").split("/")[-1]
     return html.escape(text.shorten(name, width), quote=False)

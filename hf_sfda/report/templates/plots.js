@@ -1,5 +1,5 @@
-// Figures come in the light palette; this draws them in the reader's. `swap` maps light colours to
-// dark ones.
+// Figures have the light colours; in dark mode this replaces them. `swap` maps light colours to dark
+// ones.
 const makePlotter = (swap) => {
   const narrow = matchMedia("(max-width: 640px)");
   const inDark = (value) => {

@@ -1,6 +1,6 @@
-"""The Space to the Hub: a plan first, then exactly that.
+"""Deploy the Space on the Hub: make a plan, show it, then execute exactly this plan.
 
-Importing this loads nothing heavy, and no gradio at all.
+Importing this package loads no heavy library, and never gradio.
 """
 
 from __future__ import annotations

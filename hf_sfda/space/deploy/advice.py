@@ -1,11 +1,11 @@
-"""What to know before saying yes: results that would be seen, and tokens that are missing."""
+"""Warnings before a deployment: private results that become public, and missing tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hf_sfda.hub import read
+from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Repo, hub_errors
 from hf_sfda.publish.privacy import is_private
 from hf_sfda.space.deploy.options import Options
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TOKEN = "HF_TOKEN"
-"""Secret with which the Space reads results that are not for everybody."""
+"""Secret with the token that reads a private or gated results dataset."""
 
 
 def advice(
     api: HfApi, repo: Repo, results: Repo, options: Options, *, exists: bool, token: str | None
 ) -> Iterator[str]:
-    """Warnings about a deployment.
+    """Yield the warnings about a deployment.
 
     Args:
-        api: The client.
+        api: The Hub client.
         repo: The Space.
-        results: What it shows.
-        options: How it will be set up.
-        exists: Whether the Space is there already.
-        token: The one that deploys; ``None`` is the user's login.
+        results: The results dataset that the Space shows.
+        options: The options of the deployment.
+        exists: Whether the Space exists already.
+        token: The token of this command; ``None`` for the current login.
     """
     from huggingface_hub import get_token
 
     with hub_errors(f"Cannot read {results}"):
-        # The card of a gated dataset is open to everybody; the rest of it is not.
-        read(api.auth_check, results.id, repo_type=results.kind)
-        about = read(api.dataset_info, results.id)
+        # `dataset_info` also works for gated datasets without access, so check the access first.
+        retry_read(api.auth_check, results.id, repo_type=results.kind)
+        about = retry_read(api.dataset_info, results.id)
     closed = "private" if about.private else "gated" if about.gated else None
     if closed and not (is_private(api, repo) if exists else options.private):
         yield (
@@ -58,4 +58,4 @@ def _known_secrets(api: HfApi, repo: Repo, *, exists: bool) -> set[str]:
     if not exists:
         return set()
     with hub_errors(f"Cannot read the settings of {repo}"):
-        return set(read(api.get_space_secrets, repo.id))
+        return set(retry_read(api.get_space_secrets, repo.id))

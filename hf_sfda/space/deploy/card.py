@@ -1,4 +1,4 @@
-"""The README of a Space: it configures the app, and its owner writes in it."""
+"""The README of a Space, which configures the app and which the owner may edit."""
 
 from __future__ import annotations
 
@@ -8,43 +8,44 @@ from hf_sfda import __version__
 from hf_sfda.publish.access import Repo, hub_url
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.front_matter import add_key, parse_card
-from hf_sfda.publish.keys import include, set_key
+from hf_sfda.publish.keys import extend_list, set_key
 from hf_sfda.publish.section import has_section, put_section
 from hf_sfda.space.deploy.tree import README, space_directory
 
 _SECTION = "space"
-# Without these the app does not start, or nobody can sign in.
+# Required keys: without them the app does not start, or visitors cannot sign in.
 _NEEDED = ("sdk", "sdk_version", "python_version", "app_file", "hf_oauth")
-_LISTS = ("hf_oauth_scopes", "tags")  # its owner may add to them
+_LISTS = ("hf_oauth_scopes", "tags")  # lists that the owner may extend
 
 
 def space_card(repo: Repo, results: Repo, readme: bytes | None) -> bytes:
-    """The README with our metadata and our section; what its owner wrote stays byte for byte.
+    """Add our metadata and our section to a Space's README; the owner's text does not change.
 
     Args:
         repo: The Space.
-        results: What it shows.
-        readme: What is there; ``None`` if nothing is, or nothing that anybody wrote.
+        results: The results dataset that the Space shows.
+        readme: The current README; ``None`` if there is none, or if only the Hub wrote it.
 
     Raises:
-        PublishError: The metadata is broken, or cannot be edited.
+        PublishError: The metadata is invalid, or has a YAML style that cannot be edited.
     """
     ours = parse_card((space_directory() / README).read_bytes(), README)
     card = ours if readme is None else parse_card(readme, f"{README} of {repo}")
-    if not is_marked(readme):  # from then on, what is not there was taken out
+    # Add optional keys only once: if they are missing later, the owner has removed them.
+    if not is_marked(readme):
         for key in ours.data:
             if key not in card.data:
                 card = add_key(card, key, ours.data[key])
     for key in _NEEDED:
         card = set_key(card, key, ours.data[key])
     for key in _LISTS:
-        card = include(card, key, ours.data[key])
+        card = extend_list(card, key, ours.data[key])
     card = set_key(card, "datasets", [results.id])
     return str(replace(card, body=put_section(card, _SECTION, _section(repo, results)))).encode()
 
 
 def is_marked(readme: bytes | None) -> bool:
-    """Whether a README holds our section."""
+    """Whether a README contains our section."""
     return readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION)
 
 

@@ -1,4 +1,4 @@
-"""Which files of a Space change, found without downloading those that do not."""
+"""Find the files of a Space that a deployment changes, without downloading the others."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi, RepoFile
 
 _BY_THE_HUB = "initial commit"
-"""Title of the commits that the Hub makes itself."""
+"""Title of the commits that the Hub itself makes."""
 
-# What a Space may hold before it is ours. Anything else is somebody's app.
+# Files that a Space may contain before the first deployment. Others belong to somebody's app.
 _HARMLESS = re.compile(r"\..*|[^/]*\.md|LICEN[CS]E[^/]*|CITATION[^/]*", re.IGNORECASE)
 
 
 def file_changes(api: HfApi, repo: Repo, results: Repo, head: str | None) -> tuple[FileChange, ...]:
-    """What a deployment changes on top of a commit; ``None`` stands for a Space to be made.
+    """The changes of a deployment on top of a commit; a ``head`` of ``None`` is a new Space.
 
     Raises:
-        PublishError: The Space holds somebody's app, or a README that cannot be edited.
+        PublishError: The Space contains another app, or a README that cannot be edited.
     """
-    there = _listing(api, repo, head) if head else {}
-    readme = read_file(api, repo, README, head) if head and README in there else None
-    _refuse_foreign(repo, there, readme)
+    existing = _listing(api, repo, head) if head else {}
+    readme = read_file(api, repo, README, head) if head and README in existing else None
+    _check_no_other_app(repo, existing, readme)
     if readme is not None and not is_marked(readme) and _is_untouched(api, repo):
         card = space_card(repo, results, None)
     else:
         card = space_card(repo, results, readme)
     wanted = {**space_files(), README: card}
-    changed = [path for path, new in wanted.items() if not _is_same(there.get(path), new)]
-    gone = [path for path in there if is_ours(path) and path not in wanted]
-    before = _contents(api, repo, head, [p for p in (*changed, *gone) if p in there])
-    return tuple(
-        FileChange(path, before.get(path), wanted.get(path)) for path in sorted((*changed, *gone))
-    )
+    changed = [path for path, new in wanted.items() if not _is_same(existing.get(path), new)]
+    deleted = [path for path in existing if is_ours(path) and path not in wanted]
+    paths = sorted((*changed, *deleted))
+    before = _contents(api, repo, head, [path for path in paths if path in existing])
+    return tuple(FileChange(path, before.get(path), wanted.get(path)) for path in paths)
 
 
 def _listing(api: HfApi, repo: Repo, sha: str) -> dict[str, RepoFile]:
@@ -55,10 +54,10 @@ def _listing(api: HfApi, repo: Repo, sha: str) -> dict[str, RepoFile]:
         return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
 
-def _refuse_foreign(repo: Repo, there: Mapping[str, RepoFile], readme: bytes | None) -> None:
-    if is_marked(readme) or f"{PACKAGE}/space/deploy/tree.py" in there:
+def _check_no_other_app(repo: Repo, existing: Mapping[str, RepoFile], readme: bytes | None) -> None:
+    if is_marked(readme) or f"{PACKAGE}/space/deploy/tree.py" in existing:
         return
-    foreign = [path for path in there if not _HARMLESS.fullmatch(path)]
+    foreign = [path for path in existing if not _HARMLESS.fullmatch(path)]
     if foreign:
         more = f" and {len(foreign) - 1} more files" if len(foreign) > 1 else ""
         raise PublishError(
@@ -68,7 +67,7 @@ def _refuse_foreign(repo: Repo, there: Mapping[str, RepoFile], readme: bytes | N
 
 
 def _is_untouched(api: HfApi, repo: Repo) -> bool:
-    """Whether all there is was put there by the Hub, when the Space was made."""
+    """Whether all commits of a Space were made by the Hub itself."""
     with hub_errors(f"Cannot read {repo}"):
         commits = api.list_repo_commits(repo.id, repo_type=repo.kind)
     return all(commit.title == _BY_THE_HUB for commit in commits)
@@ -79,12 +78,12 @@ def _is_same(file: RepoFile | None, content: bytes) -> bool:
         return False
     if file.lfs is not None:
         return file.lfs.sha256 == hashlib.sha256(content).hexdigest()
-    blob = b"blob %d\0" % len(content) + content  # what git hashes
+    blob = b"blob %d\0" % len(content) + content  # git hashes a file with this header
     return file.blob_id == hashlib.sha1(blob).hexdigest()
 
 
 def _contents(api: HfApi, repo: Repo, sha: str | None, paths: list[str]) -> dict[str, bytes]:
-    """What these files hold at a commit; fetched several at a time."""
+    """Download files at a commit, in parallel: path -> content."""
     if sha is None or not paths:
         return {}
     patterns = [glob.escape(path) for path in paths]

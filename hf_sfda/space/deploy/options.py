@@ -1,4 +1,4 @@
-"""What was asked for: variables, secrets and hardware, checked before anybody is asked."""
+"""The options of a deployment: variables, secrets and hardware, checked before any request."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from hf_sfda.space.limits import PREFIX, Limits, variable
 from hf_sfda.space.settings import RESULTS
 
 FREE_HARDWARE = "cpu-basic"
-"""What the Hub gives where nothing is asked for."""
+"""The Hub's default hardware, which is free."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How the Space is set up.
+    """The settings of a Space.
 
     Attributes:
-        variables: Name -> value; everybody can read them.
-        secrets: Name -> value; shown by name only, wherever anything is shown.
-        hardware: ``None`` leaves it as it is.
-        sleep: Seconds without a visitor after which it sleeps, -1 for never; ``None`` leaves it.
-        private: Whether a Space that is made is private.
+        variables: name -> value of the variables, which everybody can read.
+        secrets: name -> value of the secrets; only the names are ever shown.
+        hardware: Name of the hardware; ``None`` does not change it.
+        sleep: Seconds without a visitor after which the Space sleeps, -1 for never; ``None`` does
+            not change it.
+        private: Whether a new Space is private.
     """
 
     variables: Mapping[str, str]
@@ -53,24 +54,24 @@ def make_options(
     sleep: int | None = None,
     private: bool = False,
 ) -> Options:
-    """Read what a command line says.
+    """Parse the options of the command line.
 
     Args:
         results: Id of the results dataset.
-        variables: ``NAME=VALUE`` each.
-        secrets: Names of environment variables that hold the values; ``NAME=VARIABLE`` where the
-            secret has another name.
-        hardware: As :class:`huggingface_hub.SpaceHardware` names it.
-        sleep: Seconds.
-        private: For a Space that is made.
+        variables: Texts of the form ``NAME=VALUE``.
+        secrets: Names of environment variables with the values of the secrets, or
+            ``NAME=VARIABLE`` if the secret has another name.
+        hardware: Name of the hardware, see :class:`huggingface_hub.SpaceHardware`.
+        sleep: Seconds without a visitor after which the Space sleeps.
+        private: Whether a new Space is private.
 
     Raises:
-        ConfigError: One of them is not allowed; no value of a secret is in the message.
+        ConfigError: An option is not allowed. The message never contains the value of a secret.
     """
-    given = dict(_variable(text) for text in variables)
-    Limits.from_environment(given)
+    parsed = dict(_variable(text) for text in variables)
+    Limits.from_environment(parsed)
     return Options(
-        variables={RESULTS: results, **given},
+        variables={RESULTS: results, **parsed},
         secrets=dict(_secret(text) for text in secrets),
         hardware=hardware,
         sleep=sleep,
@@ -86,7 +87,7 @@ def _variable(text: str) -> tuple[str, str]:
         )
     if name == RESULTS:
         raise ConfigError(f"{RESULTS} is set by --results.")
-    limits = [variable(one.name) for one in fields(Limits)]
+    limits = [variable(limit.name) for limit in fields(Limits)]
     if name.startswith(PREFIX) and name not in limits:
         raise ConfigError(f"There is no variable {name}. Allowed: {', '.join(limits)}.")
     if redact(value) != value:
@@ -100,9 +101,9 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _secret(text: str) -> tuple[str, str]:
-    """``NAME`` or ``NAME=VARIABLE`` -> name and value; what stands after ``=`` is never repeated.
+    """Parse ``NAME`` or ``NAME=VARIABLE``; return the name and the value of the variable.
 
-    It might be the value after all, typed by mistake.
+    No message repeats the text after ``=``: the user may have typed the secret itself there.
     """
     name, sign, variable_name = text.partition("=")
     source = variable_name if sign else name
@@ -125,6 +126,6 @@ def _secret(text: str) -> tuple[str, str]:
 def _check_hardware(hardware: str | None) -> None:
     from huggingface_hub import SpaceHardware
 
-    allowed = [one.value for one in SpaceHardware]
+    allowed = [item.value for item in SpaceHardware]
     if hardware is not None and hardware not in allowed:
         raise ConfigError(f"There is no hardware {hardware!r}. Allowed: {', '.join(allowed)}.")

@@ -1,4 +1,4 @@
-"""What deploying will change, found and checked before anything is written."""
+"""Plan a deployment: find and check all changes before anything is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, PublishError
-from hf_sfda.hub import hub_api, read
+from hf_sfda.hub import hub_api, retry_read
 from hf_sfda.publish import Plan
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write, who_am_i
 from hf_sfda.publish.results_dataset import holds_results
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 def plan_deploy(
     repo_id: str, results_id: str, options: Options, *, token: str | None = None
 ) -> Plan:
-    """Find out what deploying the Space will change; writes nothing.
+    """Plan the deployment of a Space; write nothing.
 
     Args:
-        repo_id: The Space; made if it does not exist.
-        results_id: The results dataset that it shows, anybody's.
-        options: Variables, secrets, hardware.
+        repo_id: The Space; created if it does not exist.
+        results_id: The results dataset that the Space shows; it may belong to somebody else.
+        options: Variables, secrets and hardware.
         token: Hub token with write access. It does not become a secret of the Space.
 
     Raises:
-        ConfigError: An option does not fit the Space.
-        PublishError: Anything that can be known beforehand to fail; nothing was written.
+        ConfigError: An option is not allowed for this Space.
+        PublishError: The deployment would fail; nothing was written.
     """
     api = hub_api(token)
     me = who_am_i(api)
@@ -52,12 +52,12 @@ def plan_deploy(
     wanted = (settings, UploadFiles(repo, files, head) if files else None, hardware)
     steps = tuple(step for step in wanted if step is not None)
     if not steps:
-        return replace(plan, settled=(f"{repo} is deployed like this already",))
+        return replace(plan, up_to_date=(f"{repo} is deployed like this already",))
     return replace(plan, steps=steps)
 
 
 def _check_space(api: HfApi, me: Account, repo: Repo) -> str | None:
-    """The Space's head, if it exists, once it is clear that it may be written."""
+    """Check that we may write to the Space; return its newest commit, ``None`` if it is new."""
     if not me.owns(repo):
         raise PublishError(
             f"{repo.id} belongs to {repo.namespace}, and you are {me.name}. Deploy to a Space of "
@@ -83,24 +83,25 @@ def _check_results(api: HfApi, results: Repo) -> None:
 
 
 def _settings_step(api: HfApi, repo: Repo, options: Options) -> ChangeSettings | None:
-    now = {name: one.value for name, one in read(api.get_space_variables, repo.id).items()}
-    new = {name: value for name, value in options.variables.items() if now.get(name) != value}
+    variables = retry_read(api.get_space_variables, repo.id)
+    current = {name: variable.value for name, variable in variables.items()}
+    new = {name: value for name, value in options.variables.items() if current.get(name) != value}
     if not new and not options.secrets:
         return None
-    before = {name: now[name] for name in new if name in now}
+    before = {name: current[name] for name in new if name in current}
     return ChangeSettings(repo, new, before, options.secrets)
 
 
 def _hardware_step(api: HfApi, repo: Repo, options: Options) -> ChangeHardware | None:
-    runtime = read(api.get_space_runtime, repo.id)
-    # What was asked for counts: until the Space has started on it, it still has the old one.
+    runtime = retry_read(api.get_space_runtime, repo.id)
+    # Until the Space has restarted, `hardware` is the old one and `requested_hardware` the new one.
     now = runtime.requested_hardware or runtime.hardware
     _check_sleep(options, str(now or FREE_HARDWARE))
     hardware = options.hardware if options.hardware != now else None
     sleep = options.sleep if options.sleep != runtime.sleep_time else None
     if hardware is None and sleep is None:
         return None
-    # New hardware starts with the Hub's own idea of sleep, so it is told again.
+    # New hardware resets the sleep time to the Hub's default, so set it again.
     again = options.sleep if hardware is not None else sleep
     return ChangeHardware(repo, hardware, again, (now, runtime.sleep_time))
 
@@ -108,6 +109,6 @@ def _hardware_step(api: HfApi, repo: Repo, options: Options) -> ChangeHardware |
 def _check_sleep(options: Options, now: str) -> None:
     if options.sleep is not None and (options.hardware or now) == FREE_HARDWARE:
         raise ConfigError(
-            f"{FREE_HARDWARE} sleeps after 48 hours, which nobody can change. Leave out --sleep, "
+            f"{FREE_HARDWARE} sleeps after 48 hours, which cannot be changed. Leave out --sleep, "
             "or choose other hardware."
         )

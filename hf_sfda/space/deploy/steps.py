@@ -1,12 +1,14 @@
-"""What a deployment does on the Hub, one thing after the other.
+"""The steps of a deployment.
 
-The order: the Space, its secrets and variables, its files, its hardware. A commit is what starts a
-build, so whatever is built finds its settings there; and what costs money is asked for last, when
-there is an app to run on it. A Space that is new gets its settings and its hardware in the one
-request that makes it: it cannot be without them, many accounts may not make one on the Hub's
-default hardware at all, and as long as it holds no app nothing runs and nothing is billed.
+Their order is: create the Space, set its secrets and variables, upload the files, change the
+hardware. The upload starts a build, which needs the settings. Paid hardware comes last, when there
+is an app to run on it.
 
-Broken off anywhere, the old app still runs or no app runs yet, and the same command does the rest.
+A new Space gets its settings and its hardware in the request that creates it, because many accounts
+may not create a Space on the default hardware. Nothing runs and nothing is billed until the Space
+has an app.
+
+If a step fails, the old app still runs, or no app runs yet. The same command then does the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda import __version__
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import Done, FileChange
+from hf_sfda.publish import FileChange, StepResult
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files
 from hf_sfda.publish.changes import diff_of
 from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
@@ -32,15 +34,15 @@ if TYPE_CHECKING:
 SDK = "gradio"
 _PAYMENT_REQUIRED = 402
 _BY_THE_HUB = {".gitattributes", README}
-"""What a Space holds that was just made."""
+"""Files of a new Space."""
 
 
 @dataclass(frozen=True)
 class MakeSpace:
-    """A new Space with its settings and no app.
+    """Create a Space with its settings, without an app.
 
     Attributes:
-        repo: Where.
+        repo: The Space.
         options: Its settings.
     """
 
@@ -49,28 +51,28 @@ class MakeSpace:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None yet."""
+        """Always empty: the files are uploaded by a later step."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space and its hardware, as one line of a plan."""
         kind = "private" if self.options.private else "public"
         return f"{self.repo}: a new {kind} Space on {self.options.hardware or FREE_HARDWARE}"
 
     def diff(self) -> str:
-        """Its settings."""
+        """The settings, as lines with ``+``."""
         lines = _setting_lines(self.options.variables, {}, self.options.secrets)
         if self.options.sleep is not None:
             lines.append(f"+ {_sleep_in_words(self.options.sleep)}\n")
         return "".join(lines)
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Make it, in one request.
+    def execute(self, api: HfApi) -> StepResult:
+        """Create the Space with its settings in one request.
 
         Raises:
-            PublishError: The Hub refuses or fails, or somebody else was faster.
+            PublishError: The Hub refuses or fails, or somebody else created the Space first.
         """
-        with _asking_for(f"Cannot make {self.repo}"):
+        with _with_payment_advice(f"Cannot make {self.repo}"):
             api.create_repo(
                 self.repo.id,
                 repo_type=self.repo.kind,
@@ -81,18 +83,18 @@ class MakeSpace:
                 space_hardware=self.options.hardware,  # type: ignore[arg-type]  # an enum of str
                 space_sleep_time=self.options.sleep,
             )
-        return Done(f"{self.repo}: made", self.repo.url)
+        return StepResult(f"{self.repo}: made", self.repo.url)
 
 
 @dataclass(frozen=True)
 class ChangeSettings:
-    """Variables and secrets of a Space that exists.
+    """Set variables and secrets of an existing Space.
 
     Attributes:
-        repo: Where.
-        variables: Those that are set.
-        before: What they are now, as far as they are there.
-        secrets: Those that are set; nobody can read what they are now.
+        repo: The Space.
+        variables: The variables to set.
+        before: The current values of these variables, if they exist.
+        secrets: The secrets to set; their current values cannot be read.
     """
 
     repo: Repo
@@ -102,19 +104,19 @@ class ChangeSettings:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None."""
+        """Always empty: settings are not files."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space and the kinds of settings, as one line of a plan."""
         return f"{self.repo}: {' and '.join(self._kinds())}"
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """The settings before and after, as lines with ``-`` and ``+``."""
         return "".join(_setting_lines(self.variables, self.before, self.secrets))
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Set one after the other; each can be set again.
+    def execute(self, api: HfApi) -> StepResult:
+        """Set the secrets, then the variables; setting a value twice does no harm.
 
         Raises:
             PublishError: The Hub refuses or fails.
@@ -124,7 +126,7 @@ class ChangeSettings:
                 api.add_space_secret(self.repo.id, name, value)
             for name, value in self.variables.items():
                 api.add_space_variable(self.repo.id, name, value)
-        return Done(self.where(), f"{self.repo.url}/settings")
+        return StepResult(self.where(), f"{self.repo.url}/settings")
 
     def _kinds(self) -> list[str]:
         kinds = {"variables": self.variables, "secrets": self.secrets}
@@ -133,13 +135,13 @@ class ChangeSettings:
 
 @dataclass(frozen=True)
 class UploadFiles:
-    """The app, in one commit.
+    """Upload the app in one commit.
 
     Attributes:
-        repo: Where.
-        files: What changes.
-        parent: The commit the plan was made on; ``None`` if the Space will be made.
-        private: Whether that Space is private.
+        repo: The Space.
+        files: The files that change.
+        parent: The commit that the plan was made on; ``None`` for a new Space.
+        private: Whether a new Space is private.
     """
 
     repo: Repo
@@ -148,15 +150,15 @@ class UploadFiles:
     private: bool = False
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space and the parent commit, as one line of a plan."""
         if self.parent is None:
             return f"{self.repo}: one commit to main"
         return place_of_commit(self.repo, self.parent, private=self.private)
 
     def diff(self) -> str:
-        """What changes, line by line; files of the package that are new are counted instead.
+        """The changes as unified diffs. New files of the package are only counted.
 
-        They are what is installed here, to the byte, and ten thousand lines.
+        They are identical to the installed files, and have too many lines to read.
         """
         new = [f for f in self.files if f.before is None and f.path.startswith(f"{PACKAGE}/")]
         diff = diff_of(tuple(file for file in self.files if file not in new))
@@ -166,24 +168,27 @@ class UploadFiles:
         line = f"+ {len(new)} files of hf-sfda {__version__} as it is here, digest {digest}\n"
         return f"{diff}\n{line}" if diff else line
 
-    def carry_out(self, api: HfApi) -> Done:
+    def execute(self, api: HfApi) -> StepResult:
         """Make the commit.
 
         Raises:
-            MovedError: The Space is no longer where it was; nothing was written.
+            MovedError: The branch no longer points at ``parent``; nothing was written.
             PublishError: The Hub refuses or fails; nothing was written.
         """
         return Commit(
             repo=self.repo,
-            parent=self.parent or self._made(api),
+            parent=self.parent or self._first_commit(api),
             files=self.files,
             message=f"Deploy hf-sfda {__version__}",
-        ).carry_out(api)
+        ).execute(api)
 
-    def _made(self, api: HfApi) -> str:
+    def _first_commit(self, api: HfApi) -> str:
+        """The commit of a Space that was just created."""
         sha = find_head(api, self.repo)
         if sha is None:
-            raise PublishError(f"{self.repo} was made and vanished again; run the same command.")
+            raise PublishError(
+                f"{self.repo} was created but is no longer there; run the same command."
+            )
         if set(list_files(api, self.repo, sha)) - _BY_THE_HUB:
             raise MovedError(f"Somebody else wrote to {self.repo} as soon as it was made.")
         return sha
@@ -191,13 +196,13 @@ class UploadFiles:
 
 @dataclass(frozen=True)
 class ChangeHardware:
-    """The machine of a Space that exists, and when it sleeps.
+    """Change the hardware and the sleep time of an existing Space.
 
     Attributes:
-        repo: Where.
-        hardware: The one to ask for; ``None`` keeps it.
-        sleep: Seconds; ``None`` keeps them.
-        before: Hardware and seconds now.
+        repo: The Space.
+        hardware: Name of the new hardware; ``None`` does not change it.
+        sleep: New sleep time in seconds; ``None`` does not change it.
+        before: The current hardware and sleep time.
     """
 
     repo: Repo
@@ -207,15 +212,15 @@ class ChangeHardware:
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """None."""
+        """Always empty: the hardware is not a file."""
         return ()
 
     def where(self) -> str:
-        """For a plan."""
+        """The Space, as one line of a plan."""
         return f"{self.repo}: hardware"
 
     def diff(self) -> str:
-        """What changes, line by line."""
+        """Hardware and sleep time before and after, as lines with ``-`` and ``+``."""
         hardware, sleep = self.before
         lines = []
         if self.hardware is not None:
@@ -224,14 +229,14 @@ class ChangeHardware:
             lines += [f"- {_sleep_in_words(sleep)}\n", f"+ {_sleep_in_words(self.sleep)}\n"]
         return "".join(lines)
 
-    def carry_out(self, api: HfApi) -> Done:
-        """Ask for it, in one request.
+    def execute(self, api: HfApi) -> StepResult:
+        """Change the hardware and the sleep time in one request.
 
         Raises:
             PublishError: The Hub refuses or fails.
         """
         name = self.repo.id
-        with _asking_for(f"Cannot change the hardware of {self.repo}"):
+        with _with_payment_advice(f"Cannot change the hardware of {self.repo}"):
             if self.hardware is not None:
                 api.request_space_hardware(
                     name,
@@ -240,12 +245,12 @@ class ChangeHardware:
                 )
             elif self.sleep is not None:
                 api.set_space_sleep_time(name, self.sleep)
-        return Done(self.where(), f"{self.repo.url}/settings")
+        return StepResult(self.where(), f"{self.repo.url}/settings")
 
 
 @contextmanager
-def _asking_for(doing: str) -> Iterator[None]:
-    """The Hub's errors in words; to a refusal for want of money, what else could be asked for."""
+def _with_payment_advice(doing: str) -> Iterator[None]:
+    """Convert errors like :func:`hub_errors`; if payment is required, advise other hardware."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
@@ -270,7 +275,7 @@ def _setting_lines(
             lines.append(f"- variable {name}={before[name]}\n")
         lines.append(f"+ variable {name}={value}\n")
     lines += [
-        f"+ secret {name}, from your environment; set whatever it is now, which nobody can read\n"
+        f"+ secret {name}, from your environment; its current value cannot be read\n"
         for name in secrets
     ]
     return lines

@@ -1,7 +1,7 @@
-"""The files of a deployed Space: the app, its requirements, and this very package beside them.
+"""The files of a deployed Space: the app, its requirements and a copy of the hf_sfda package.
 
-A Space build sees nothing of the repository but ``requirements.txt``, so a wheel in it could not be
-installed. A folder beside ``app.py`` needs no installing, and no release on an index: the Space
+The build of a Space sees only ``requirements.txt``, so it could not install a wheel in the
+repository. A package folder beside ``app.py`` needs no installation and no release. So the Space
 runs exactly the version that deployed it.
 """
 
@@ -17,10 +17,10 @@ _APP = ("app.py", "requirements.txt")
 
 
 def space_files() -> dict[str, bytes]:
-    """Path in the Space -> content, of everything but the README, whose owner has a say in it."""
+    """All files of a Space but the README, which the owner may edit: path -> content."""
     return {name: (space_directory() / name).read_bytes() for name in _APP} | package_files()
 
 
 def is_ours(path: str) -> bool:
-    """Whether a file of a Space that we deployed is ours to replace or delete."""
+    """Whether a deployment may replace or delete a file."""
     return path in _APP or path.startswith(f"{PACKAGE}/")

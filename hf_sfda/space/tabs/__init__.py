@@ -1,1 +1,1 @@
-"""One file a tab: its components, and which function of the back end each of them calls."""
+"""The tabs of the page, one file per tab: its components and the functions that they call."""

@@ -1,4 +1,4 @@
-"""Models that are better together."""
+"""The tab that selects an ensemble."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import gradio as gr
 from hf_sfda.errors import SfdaError
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import View
-from hf_sfda.space.page import Own, Page, explained
+from hf_sfda.space.page import Page, SessionRanking, explained
 
 _HINT = (
-    "Which models make up for each other's mistakes? Choose the most there may be; an ensemble is "
-    "only as large as it helps."
+    "Which models correct each other's errors? Choose the largest size; a model is only added to "
+    "the ensemble if it helps."
 )
 _CRITERIA = [
     ("mean held-out probability", "probability"),
@@ -20,7 +20,7 @@ _CRITERIA = [
 
 
 def build(page: Page) -> None:
-    """Add the components and their events."""
+    """Add the components of the tab and their event handlers."""
     with gr.Row(elem_classes="choice"):
         size = gr.Slider(1, 6, value=3, step=1, label="At most this many models", elem_id="size")
         criterion = gr.Dropdown(_CRITERIA, value="probability", label="Objective to maximize")
@@ -33,7 +33,7 @@ def build(page: Page) -> None:
     def choose(
         dataset: str,
         metric: str,
-        own: Own | None,
+        own: SessionRanking | None,
         size: int,
         criterion: str,
         token: gr.OAuthToken | None,
@@ -42,14 +42,14 @@ def build(page: Page) -> None:
         if view is None:
             return fragments.message("There is no ranking to choose from.")
         try:
-            if view.board is None and own is not None:
+            if view.leaderboard is None and own is not None:
                 return fragments.ensemble(own.job.ensemble(size=int(size), criterion=criterion))
-            found = page.backend.ensemble(
+            selection = page.backend.ensemble(
                 view, size=int(size), criterion=criterion, token=page.visitor(token)
             )
         except SfdaError as error:
             return explained(error, view)
-        return fragments.ensemble(found.to_dict())
+        return fragments.ensemble(selection.to_dict())
 
     page.follows(clear, result)
     go.click(

@@ -1,4 +1,4 @@
-"""The table, with its filters, its downloads, and what was left out."""
+"""The tab with the table of a ranking, its filters and its downloads."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from hf_sfda.types import Ranking
 
 
 def build(page: Page) -> None:
-    """Add the components, and let them follow the choice of a board."""
-    # Removed when the process ends, since `show` holds it until then.
+    """Add the components of the tab; they change with the chosen leaderboard."""
+    # `show` refers to the folder, so the folder exists until the process ends.
     folder = tempfile.TemporaryDirectory(prefix="hf-sfda-downloads-", ignore_cleanup_errors=True)
-    board = gr.HTML(elem_id="board")
+    leaderboard = gr.HTML(elem_id="board")
     with gr.Row(elem_classes="downloads"):
         csv = gr.DownloadButton("Download CSV", size="sm", elem_id="csv", scale=0)
         json = gr.DownloadButton("Download JSON", size="sm", elem_id="json", scale=0)
 
     def show(view: View | None) -> list[object]:
         files = downloads(view, Path(folder.name))
-        return [fragments.board(view, page.backend.results.snapshot()), *files]
+        return [fragments.leaderboard(view, page.backend.results.snapshot()), *files]
 
-    page.follows(show, board, csv, json)
+    page.follows(show, leaderboard, csv, json)
 
 
 def downloads(view: View | None, folder: Path) -> list[object]:
-    """The two buttons with their files; hidden where there is nothing to download.
+    """The two download buttons with their files; hidden if there is nothing to download.
 
     Args:
-        view: What is looked at; files of somebody's own ranking lie with their job.
-        folder: For files of boards, which everybody may have.
+        view: The view. The files of a visitor's own ranking are stored in the folder of their job.
+        folder: Folder for the files of leaderboards, which all visitors may read.
     """
     if view is None or (view.folder is not None and not view.folder.parent.is_dir()):
         return [gr.DownloadButton(visible=False)] * 2
@@ -53,7 +53,7 @@ def downloads(view: View | None, folder: Path) -> list[object]:
 
 
 def _file(ranking: Ranking, folder: Path, suffix: str, make: Callable[[Ranking], bytes]) -> Path:
-    """One file a content: visitors who look at the same board share it."""
+    """Write a file once per content, so that visitors of the same leaderboard share it."""
     content = make(ranking)
     digest = hashlib.sha256(content).hexdigest()[:12]
     name = slug(str(ranking.dataset["id"]), ranking.dataset.get("config"))

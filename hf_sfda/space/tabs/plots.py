@@ -1,4 +1,4 @@
-"""The pictures of a ranking."""
+"""The tab with the plots of a ranking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_sfda.space.page import Page
 
 
 def build(page: Page) -> None:
-    """Add the components, and let them follow the choice of a board."""
+    """Add the components of the tab; they change with the chosen leaderboard."""
     plots = gr.HTML(elem_id="plots")
 
     def show(view: View | None) -> list[object]:

@@ -1,4 +1,4 @@
-"""A visitor's own dataset: what is asked for, the plan, the run, the result."""
+"""The tab that ranks candidates on a visitor's dataset: form, plan, progress and result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hf_sfda.report.format import label
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import view_of
 from hf_sfda.space.limits import Limits
-from hf_sfda.space.page import OWN, Own, Page, explained
+from hf_sfda.space.page import OWN, Page, SessionRanking, explained
 from hf_sfda.space.requests import RankRequest, parse_models
 
 _HUB, _UPLOAD = "A dataset on the Hub", "Upload"
@@ -23,7 +23,7 @@ _DEFAULT = RankRequest()
 
 
 def build(page: Page) -> None:
-    """Add the components and their events."""
+    """Add the components of the tab and their event handlers."""
     limits = page.jobs.limits
     gr.HTML(fragments.message(limits.describe()))
     with gr.Row(equal_height=False):
@@ -37,30 +37,30 @@ def build(page: Page) -> None:
         plan = _button("Show the plan", "plan-button", variant="primary")
         start = _button("Start", "start-button", variant="primary", visible=False)
         cancel = _button("Cancel", "cancel-button", variant="stop", visible=False)
-    shown = [
+    outputs = [
         gr.HTML(elem_id=name) for name in ("plan", "progress", "own-board", "own-plots", "repeat")
     ]
-    desk = _Desk(page)
+    handlers = RankHandlers(page)
     gr.on(
         [plan.click, data[1].submit],
-        desk.ask,
+        handlers.show_plan,
         [*data, *candidates, *settings],
-        [plan, start, cancel, *shown],
+        [plan, start, cancel, *outputs],
         api_visibility="private",
         concurrency_id="job",
-        concurrency_limit=limits.queue,  # who waits for a turn is told so by the job itself
+        concurrency_limit=limits.queue,  # the job itself waits for a free slot and reports that
         show_progress="hidden",
     )
     start.click(
-        desk.run,
+        handlers.run,
         None,
-        [page.own, plan, start, cancel, *shown],
+        [page.own, plan, start, cancel, *outputs],
         api_visibility="private",
         concurrency_id="job",
         concurrency_limit=limits.queue,
         show_progress="hidden",
     )
-    cancel.click(desk.stop, None, None, api_visibility="private", queue=False)
+    cancel.click(handlers.stop, None, None, api_visibility="private", queue=False)
 
 
 def _button(words: str, elem_id: str, **options: Any) -> gr.Button:
@@ -73,7 +73,7 @@ def _data_fields() -> list[gr.components.Component]:
         label="Dataset id", placeholder="org/name or org/name:config", elem_id="dataset-id"
     )
     upload = gr.File(
-        label="A zip with one folder of pictures a class, or a csv of texts and labels",
+        label="A zip with one folder of images a class, or a csv of texts and labels",
         file_types=[".zip", ".csv", ".tsv"],
         visible=False,
         elem_id="upload",
@@ -119,18 +119,18 @@ def _settings_fields(limits: Limits) -> list[gr.components.Component]:
             label="Sort by",
         ),
         gr.Textbox(label="Split", placeholder="train"),
-        gr.Textbox(label="Column with the picture or text", placeholder="found by itself"),
-        gr.Textbox(label="Column with the label", placeholder="found by itself"),
+        gr.Textbox(label="Column with the image or text", placeholder="inferred"),
+        gr.Textbox(label="Column with the label", placeholder="inferred"),
     ]
 
 
-class _Desk:
-    """Takes what visitors ask for; each has one job at a time."""
+class RankHandlers:
+    """The event handlers of this tab. Each visitor has one job at a time."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
 
-    def ask(
+    def show_plan(
         self,
         source: str,
         dataset: str | None,
@@ -146,41 +146,41 @@ class _Desk:
         request: gr.Request,
         token: gr.OAuthToken | None,
     ) -> Iterator[list[Any]]:
-        """Show what would be done, and offer to do it."""
+        """Make the plan of a job and show it with a start button."""
         page, session = self._page, str(request.session_hash)
         file = Path(upload) if upload and source == _UPLOAD else None
-        asked = RankRequest(
-            dataset=_said(dataset) if source == _HUB else None,
+        rank_request = RankRequest(
+            dataset=_text_or_none(dataset) if source == _HUB else None,
             upload=file,
             models=parse_models(models or "") if who == _NAMED else (),
             top=int(top),
             samples=int(samples),
             metric=metric,
-            split=_said(split),
-            input_column=_said(inputs),
-            label_column=_said(labels),
+            split=_text_or_none(split),
+            input_column=_text_or_none(inputs),
+            label_column=_text_or_none(labels),
         )
         page.uploaded(session, file)
         wait = fragments.message("Reading the dataset and asking the Hub for candidates …")
         yield [*_buttons(cancel=True), wait, "", "", "", ""]
         try:
-            job = page.jobs.open(asked, page.visitor(token))
+            job = page.jobs.open(rank_request, page.visitor(token))
             page.visit(session, job)
-            told = fragments.plan(job.plan())
+            plan = fragments.plan(job.plan())
         except SfdaError as error:
             page.visit(session, None)
             page.uploaded(session, None)
             yield [*_buttons(plan=True), explained(error), "", "", "", ""]
             return
-        yield [*_buttons(plan=True, start=True), told, "", "", "", ""]
+        yield [*_buttons(plan=True, start=True), plan, "", "", "", ""]
 
     def run(self, request: gr.Request) -> Iterator[list[Any]]:
-        """Do what was planned, and tell how far it is."""
+        """Run the planned job and show its progress and its result."""
         page, session, keep = self._page, str(request.session_hash), gr.skip()
         job = page.job_of(session)
         if job is None:
-            gone = fragments.error("The plan is no longer there. Show it again.")
-            yield [None, *_buttons(plan=True), gone, "", "", "", ""]
+            error = fragments.error("The plan is no longer there. Show it again.")
+            yield [None, *_buttons(plan=True), error, "", "", "", ""]
             return
         state = None
         for state in job.rank():
@@ -191,24 +191,24 @@ class _Desk:
             return
         view = view_of(state.ranking, OWN)
         yield [
-            Own(state.ranking, job),
+            SessionRanking(state.ranking, job),
             *_buttons(plan=True),
             "",
             fragments.progress(state),
-            fragments.board(view, page.backend.results.snapshot()),
+            fragments.leaderboard(view, page.backend.results.snapshot()),
             fragments.plots(view),
             fragments.command(job.command),
         ]
 
     def stop(self, request: gr.Request) -> None:
-        """End the visitor's job, whatever it is doing."""
+        """Cancel the visitor's job."""
         job = self._page.job_of(str(request.session_hash))
         if job is not None:
             job.cancel()
 
 
-def _said(text: str | None) -> str | None:
-    """A field that was filled in; gradio gives ``None`` for one that never was."""
+def _text_or_none(text: str | None) -> str | None:
+    """The text of a field, or ``None`` if it is empty. gradio passes ``None`` at first."""
     return (text or "").strip() or None
 
 

@@ -1,4 +1,4 @@
-// -- filters: on the page, because a round trip to the server for every key is slow --------------
+// -- filters: they run in the page, because a request to the server for each key press is slow ----
 
 const boards = () => [...document.querySelectorAll(".sfda.board")];
 const fields = (board) => [...board.querySelectorAll("[data-filter]")];
@@ -17,8 +17,8 @@ const write = (field, value) => {
   }
 };
 
-// Rows that match but lie far below stay hidden until one scrolls there: laying out a thousand rows
-// takes seconds, and nobody looks at them.
+// Matching rows far below stay hidden until the reader scrolls there: a browser needs seconds to lay
+// out a thousand rows.
 const filter = (board, most_shown = FIRST) => {
   const table = board.querySelector("table.ranking");
   const output = board.querySelector("output");
@@ -51,7 +51,7 @@ const filter = (board, most_shown = FIRST) => {
   });
 };
 
-// -- the address says what is shown, so that a link brings it back -------------------------------
+// -- the page's address contains the current view, so that a link restores it --------------------
 
 const LISTS = ["licence", "library"];
 const tab = () => [...document.querySelectorAll("[role=tabpanel][id^=tab-]")]
@@ -84,7 +84,7 @@ const remember = () => {
   const theme = new URLSearchParams(location.search).get("__theme");
   const full = query + (theme ? `${query ? "&" : ""}__theme=${theme}` : "");
   history.replaceState(null, "", full ? `?${full}` : location.pathname);
-  // On the Hub the page is a frame; its host keeps the address that a reader sees.
+  // On the Hub this page is inside a frame; the outer page has the address that the reader sees.
   if (parent !== window) parent.postMessage({ queryString: query }, "https://huggingface.co");
 };
 
@@ -102,7 +102,7 @@ const restore = (board) => {
   if (button && order) for (let i = 0; i < 2 && head.ariaSort !== order; i++) button.click();
 };
 
-// -- sign in, sign out: gradio's own way back forgets all but the first word of the address ---------
+// -- sign in and out: gradio's redirect keeps only the first parameter of the address -------------
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("#sign-in");
@@ -114,7 +114,7 @@ document.addEventListener("click", (event) => {
   location.assign(`/${way}?_target_url=${back}`);
 }, true);
 
-// -- plots: drawn when they come into sight, with a library that is fetched for the first one ----
+// -- plots: drawn when they become visible; the library is loaded for the first one --------------
 
 const { draw, narrow } = makePlotter(SWAP);
 const dark = () => document.body.classList.contains("dark");
@@ -140,7 +140,7 @@ const redraw = () => document.querySelectorAll(".sfda .plot[data-drawn]").forEac
 narrow.addEventListener("change", redraw);
 new MutationObserver(redraw).observe(document.body, { attributeFilter: ["class"] });
 
-// -- what the server sends appears in place; take care of each piece once -------------------------
+// -- the server replaces parts of the page; set up each new part once -----------------------------
 
 const settle = () => {
   for (const board of boards()) {

@@ -1,4 +1,4 @@
-"""Today's facts about one dataset of a leaderboard: its samples and its candidates."""
+"""A snapshot of one dataset of a leaderboard: its current samples and candidates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import PublishError, ScanError
-from hf_sfda.hub import explain, read
+from hf_sfda.hub import explain, retry_read
 from hf_sfda.leaderboard.record import dataset_folder, pool_folder
 from hf_sfda.leaderboard.state import State
 from hf_sfda.publish.access import Account, Repo
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Survey:
-    """What there is to rank, and on what.
+class DatasetSnapshot:
+    """The current samples and candidates of one dataset.
 
     Attributes:
-        config: How it is scored.
+        config: The settings of the ranking.
         target: The samples.
-        folder: Of the pool these samples and settings belong to.
-        candidates: Each model once, those left out with a reason.
+        folder: The folder of the pool that these samples and settings belong to.
+        candidates: Each model once; skipped ones have a reason.
     """
 
     config: RankConfig
@@ -36,52 +36,57 @@ class Survey:
     candidates: tuple[Candidate, ...]
 
 
-def make_survey(
+def take_snapshot(
     api: HfApi, me: Account, state: State, config: RankConfig, token: str | None
-) -> Survey:
-    """Load the samples and list the candidates.
+) -> DatasetSnapshot:
+    """Load the samples of a dataset and find its candidates.
 
-    A query is asked anew, and every model that was ever measured on this dataset is looked up by
-    name: it stays in the pool when others overtake it in downloads, and leaves when it is gone.
+    If the settings name no models, the Hub is queried. The query may no longer return a model that
+    was measured earlier, so such models are also looked up by name: a model stays in the pool
+    until it is deleted.
 
     Raises:
-        TargetError: The dataset cannot be had, or cannot serve.
+        TargetError: The dataset cannot be loaded or cannot be ranked on.
         ScanError: The candidates cannot be listed.
-        PublishError: The Hub does not say what became of a model in the pool.
+        PublishError: It is unknown whether a model of the pool still exists.
     """
     from hf_sfda.scan import find_candidates
     from hf_sfda.target import target_of
 
     target = target_of(config, token=token)
     settings = state.settings
-    mine = f"{dataset_folder(config)}/"
-    measured = sorted({one.model for one in state.known if one.folder.startswith(mine)})
-    found: list[Candidate] = []
+    prefix = f"{dataset_folder(config)}/"
+    measured = sorted({m.model for m in state.measurements if m.folder.startswith(prefix)})
+    candidates: list[Candidate] = []
     names: Sequence[str] = settings.models
     if not names:
-        found = find_candidates(
+        candidates = find_candidates(
             modality=target.modality, top=settings.top, max_params=settings.largest, token=token
         )
-        found = _without_private(api, me, state.repo, found)
-        there = {candidate.model_id for candidate in found}
-        names = [model for model in measured if model not in there]
+        candidates = _without_private(api, me, state.repo, candidates)
+        listed = {candidate.model_id for candidate in candidates}
+        names = [model for model in measured if model not in listed]
     if names:
-        found += find_candidates(
+        candidates += find_candidates(
             names, modality=target.modality, max_params=settings.largest, token=token
         )
     revisions = dict(model.split("@", 1) for model in settings.models if "@" in model)
-    first: dict[str, Candidate] = {}
-    for candidate in found:
-        first.setdefault(candidate.model_id, candidate)
-    for candidate in first.values():
+    unique: dict[str, Candidate] = {}
+    for candidate in candidates:
+        unique.setdefault(candidate.model_id, candidate)
+    for candidate in unique.values():
         _refuse_local(candidate)
         if candidate.model_id in measured:
-            _make_sure(api, candidate, revisions.get(candidate.model_id))
-    return Survey(config, target, pool_folder(target, config), tuple(first.values()))
+            _check_availability(api, candidate, revisions.get(candidate.model_id))
+    return DatasetSnapshot(config, target, pool_folder(target, config), tuple(unique.values()))
 
 
 def check_hub_target(target: Target) -> None:
-    """A leaderboard's dataset must have a commit, so that others can get the same samples."""
+    """Check that a dataset is on the Hub and not local, so that others can load the same samples.
+
+    Raises:
+        PublishError: The dataset is a local folder or file.
+    """
     if target.revision is None:
         raise PublishError(
             f"{target.dataset_id} is also a folder or file here, and that would be measured. Run "
@@ -97,8 +102,12 @@ def _refuse_local(candidate: Candidate) -> None:
         )
 
 
-def _make_sure(api: HfApi, candidate: Candidate, revision: str | None) -> None:
-    """A model in the pool counts as gone only if the Hub says so, not if the Hub is ill."""
+def _check_availability(api: HfApi, candidate: Candidate, revision: str | None) -> None:
+    """Check why a model of the pool is skipped: it was deleted, or only the request failed.
+
+    Raises:
+        PublishError: The model may still exist, so it must not be removed from the pool.
+    """
     from huggingface_hub.errors import (
         DisabledRepoError,
         RepositoryNotFoundError,
@@ -108,7 +117,7 @@ def _make_sure(api: HfApi, candidate: Candidate, revision: str | None) -> None:
     if candidate.skip is None or candidate.revision is not None:
         return
     try:
-        read(api.model_info, candidate.model_id, revision=revision)
+        retry_read(api.model_info, candidate.model_id, revision=revision)
     except (RepositoryNotFoundError, RevisionNotFoundError, DisabledRepoError):
         return
     except Exception as error:  # transport and HTTP errors of several libraries
@@ -125,9 +134,12 @@ def _make_sure(api: HfApi, candidate: Candidate, revision: str | None) -> None:
 def _without_private(
     api: HfApi, me: Account, results: Repo, candidates: list[Candidate]
 ) -> list[Candidate]:
-    """A query with our token also brings our private models; a public board must not name them."""
-    mine = [candidate for candidate in candidates if me.owns(Repo(candidate.model_id))]
-    if not mine or is_private(api, results):
+    """Remove our private models, unless the leaderboard is private, too.
+
+    A query with our token also returns our private models. A public leaderboard must not name them.
+    """
+    ours = [candidate for candidate in candidates if me.owns(Repo(candidate.model_id))]
+    if not ours or is_private(api, results):
         return candidates
-    hidden = {c.model_id for c in mine if is_private(api, Repo(c.model_id))}
-    return [candidate for candidate in candidates if candidate.model_id not in hidden]
+    private = {c.model_id for c in ours if is_private(api, Repo(c.model_id))}
+    return [candidate for candidate in candidates if candidate.model_id not in private]

@@ -1,4 +1,4 @@
-"""The samples behind a comparison, small enough to be put on a page."""
+"""Small previews of samples, for the page that shows a comparison."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any, TypedDict
 
 from hf_sfda.types import Target
 
-_EDGE = 112  # pixels; shown at 96, and sharp enough on most screens
+_EDGE = 112  # pixels; the page shows 96 pixels, so this is sharp on most screens
 _TEXT = 280  # characters
 
 
-class Exhibit(TypedDict):
-    """One sample: a data URI of a picture, or the beginning of a text."""
+class Preview(TypedDict):
+    """The preview of a sample: a data URI of an image, or the start of a text."""
 
     image: str | None
     text: str | None
 
 
-def exhibits(target: Target, indices: Iterable[int]) -> dict[int, Exhibit]:
-    """What samples look like, by index."""
+def previews(target: Target, indices: Iterable[int]) -> dict[int, Preview]:
+    """Make the previews of some samples: index -> preview."""
     return {
-        index: Exhibit(image=_picture(sample), text=None)
+        index: Preview(image=_thumbnail(sample), text=None)
         if target.modality == "image"
-        else Exhibit(image=None, text=_snippet(sample))
+        else Preview(image=None, text=_snippet(sample))
         for index in indices
         for sample in [target.samples[index]]
     }
 
 
-def _picture(image: Any) -> str:
+def _thumbnail(image: Any) -> str:
     small = image.convert("RGB")
     small.thumbnail((_EDGE, _EDGE))
     sink = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A finished run read back: what was ranked, by which settings, on which samples."""
+"""Read a finished run: its ranking, its settings and its samples."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ RESTORE = (
     "Rank again with the settings of that run (`hf-sfda rank --config RUN/config.yaml`): only what "
     "is missing is extracted."
 )
-"""What to do where features are gone. It names no directory: a ranking that comes from a results
-dataset has none here."""
+"""The advice if stored features are missing. It names no directory, because a ranking from a
+results dataset has no run directory on this machine."""
 
 
 def read_ranking(directory: str | Path) -> Ranking:
     """Read ``ranking.json`` of a run directory.
 
     Raises:
-        ConfigError: It is missing or is none.
+        ConfigError: The file is missing or invalid.
     """
     path = expanded(directory) / "ranking.json"
     try:
@@ -39,35 +39,34 @@ def read_ranking(directory: str | Path) -> Ranking:
 
 
 def config_of(ranking: Ranking) -> RankConfig:
-    """The settings that a ranking was made with.
+    """The configuration that a ranking was made with.
 
     Raises:
-        ConfigError: They hold an option that this hf-sfda does not know.
+        ConfigError: It contains an option that this version of hf-sfda does not have.
     """
     return RankConfig.from_dict(
         {key: value for key, value in ranking.config.items() if key != "fingerprint"}
     )
 
 
-def same_target(
+def load_ranked_target(
     ranking: Ranking,
     *,
     target: Target | None = None,
     token: str | None = None,
     progress: Progress | None = None,
 ) -> Target:
-    """The samples that were ranked on, which no ranking carries.
+    """Load the samples of a ranking again, because a ranking does not contain them.
 
     Args:
-        ranking: Its dataset is loaded at the commit that was ranked, whatever the branch holds
-            today.
-        target: For callers that have it already: then nothing is loaded.
+        ranking: The ranking. Its dataset is loaded at the commit that was ranked.
+        target: The samples, if the caller has them; then they are only checked.
         token: Hub token.
-        progress: Listens.
+        progress: Receives the progress.
 
     Raises:
-        TargetError: The dataset cannot be had, or is not what was ranked: its labels would not
-            belong to the features.
+        TargetError: The dataset cannot be loaded, or its samples are not those of the ranking, so
+            that the labels would not belong to the stored features.
     """
     if target is None:
         config = config_of(ranking)

@@ -1,4 +1,4 @@
-"""Combining posteriors, and judging many combinations at once."""
+"""Combine the posteriors of several candidates, and score many combinations at once."""
 
 from __future__ import annotations
 
@@ -17,83 +17,86 @@ FloatArray = npt.NDArray[np.float64]
 Pooling = Literal["geometric", "arithmetic"]
 
 _DOUBT = 1e-3
-"""Share of every posterior that is spread over all classes, so that one member that is sure and
-wrong cannot overrule all others. Discriminants in many dimensions are often sure."""
+"""Each posterior is mixed with this share of the uniform distribution, so that one member that is
+confident and wrong cannot overrule all others. Discriminants in many dimensions are often
+overconfident."""
 
 _IN_MEMORY = 2**21
-"""Numbers a temporary may hold (16 MB)."""
+"""Largest number of elements of a temporary array (16 MB)."""
 
 
-class Verdicts(NamedTuple):
-    """What J juries say of many sets.
+class SubsetScores(NamedTuple):
+    """The scores of many sets of candidates, each on J subsets of the samples.
 
     Attributes:
         probability: (..., J) mean probability of the true class.
-        log_likelihood: (..., J) mean of its logarithm.
+        log_likelihood: (..., J) mean log-probability of the true class.
     """
 
     probability: FloatArray
     log_likelihood: FloatArray
 
 
-class Pool:
-    r"""The posteriors of all candidates, on the same samples.
+class CandidatePosteriors:
+    r"""The posteriors of all candidates on the same samples, and the scores of their combinations.
 
-    ``geometric`` averages logarithms and normalises, :math:`\log p = \frac1k \sum_m \log p_m + c`
-    (the logarithmic opinion pool); ``arithmetic`` averages probabilities. Averaged probabilities
-    cannot gain by mean probability: the mean over samples of an average of models *is* the average
-    of the models' means, never above the best of them.
+    ``geometric`` pooling averages log-probabilities and normalises,
+    :math:`\log p = \frac1k \sum_m \log p_m + c` (the logarithmic opinion pool). ``arithmetic``
+    pooling averages probabilities. It can never improve the mean probability of the true class: the
+    mean of an average is the average of the means, and that is at most the best of them.
 
-    A jury is a set of samples, given as weights. Judging by several at once costs what one costs.
+    Each set is scored on J subsets of the samples, given as weights. J subsets cost no more than
+    one.
 
-    With :math:`r = p^{1/k}` the normaliser of a set of k is :math:`\sum_c \prod_m r_{mc}`: for all
-    pairs of a sample one matrix product, and one exponential a model instead of one a pair.
+    With :math:`r = p^{1/k}`, the normaliser of a set of k candidates is
+    :math:`\sum_c \prod_m r_{mc}`. For all pairs together this is one matrix product per sample, and
+    it needs one exponential per model instead of one per pair.
 
     Args:
         log_posteriors: M arrays (N, C); minus infinity is allowed.
-        labels: (N,) in ``0..C-1``.
-        juries: (J, N) weights; each row adds up to one.
-        pooling: How members are combined.
+        labels: (N,) classes in ``0..C-1``.
+        weights: (J, N) weights of the subsets; each row sums to one.
+        pooling: How the members of a set are combined.
     """
 
     def __init__(
         self,
         log_posteriors: Sequence[FloatArray],
         labels: IntArray,
-        juries: FloatArray,
+        weights: FloatArray,
         pooling: Pooling,
     ) -> None:
         n, n_classes = log_posteriors[0].shape
         self.pooling = pooling
         self.labels = torch.from_numpy(np.ascontiguousarray(labels))
-        self._juries = torch.from_numpy(juries)
+        self._weights = torch.from_numpy(weights)
         self._logs = torch.empty(n, len(log_posteriors), n_classes, dtype=torch.float64)
         for m, log_P in enumerate(log_posteriors):
             P = torch.from_numpy(np.exp(log_P))
             self._logs[:, m] = P.mul_(1 - _DOUBT).add_(_DOUBT / n_classes).log_()
-        # Juries that agree on a set share the work on it.
-        self.judge = cache(self._judge)
-        self.judge_pairs = cache(self._judge_pairs)
+        # Cached, because searches on different subsets score the same sets.
+        self.score_extensions = cache(self._score_extensions)
+        self.score_pairs = cache(self._score_pairs)
 
     def __len__(self) -> int:
         return self._logs.shape[1]
 
-    def _judge(self, base: tuple[int, ...]) -> Verdicts:
-        """(M, J) verdicts on ``base`` with each candidate added to it."""
+    def _score_extensions(self, base: tuple[int, ...]) -> SubsetScores:
+        """The (M, J) scores of ``base`` with each candidate added to it."""
         members, size = list(base), len(base) + 1
 
         def true_probability(logs: Tensor, y: Tensor) -> Tensor:  # (n, M, C), (n,) -> (n, M)
             if self.pooling == "arithmetic":
                 true = _true(logs, y).exp_()
                 return (true + true[:, members].sum(1, keepdim=True)).div_(size)
-            each = (logs / size).exp_()
+            added = (logs / size).exp_()
             shared = (logs[:, members].sum(1) / size).exp_()[:, None]  # (n, 1, C)
-            return _true(each, y) * _true(shared, y) / (each @ shared.mT)[..., 0]
+            return _true(added, y) * _true(shared, y) / (added @ shared.mT)[..., 0]
 
-        return self._verdicts(true_probability)
+        return self._subset_scores(true_probability)
 
-    def _judge_pairs(self) -> Verdicts:
-        """(M, M, J) verdicts on every two candidates."""
+    def _score_pairs(self) -> SubsetScores:
+        """The (M, M, J) scores of all pairs of candidates."""
 
         def true_probability(logs: Tensor, y: Tensor) -> Tensor:  # (n, M, C), (n,) -> (n, M, M)
             if self.pooling == "arithmetic":
@@ -103,9 +106,9 @@ class Pool:
             true = _true(roots, y)
             return true[:, :, None] * true[:, None, :] / (roots @ roots.mT)
 
-        return self._verdicts(true_probability)
+        return self._subset_scores(true_probability)
 
-    def _verdicts(self, true_probability: Callable[[Tensor, Tensor], Tensor]) -> Verdicts:
+    def _subset_scores(self, true_probability: Callable[[Tensor, Tensor], Tensor]) -> SubsetScores:
         n, n_models, n_classes = self._logs.shape
         step = max(1, _IN_MEMORY // (n_models * max(n_models, n_classes)))
         means: list[Tensor] = []
@@ -113,12 +116,12 @@ class Pool:
             rows = slice(start, start + step)
             p = true_probability(self._logs[rows], self.labels[rows])  # (n, ...)
             both = torch.stack([p, p.log()], dim=-1)
-            part = torch.tensordot(both, self._juries[:, rows], dims=([0], [1]))  # (..., 2, J)
+            part = torch.tensordot(both, self._weights[:, rows], dims=([0], [1]))  # (..., 2, J)
             means = [means[0].add_(part)] if means else [part]
-        return Verdicts(means[0][..., 0, :].numpy(), means[0][..., 1, :].numpy())
+        return SubsetScores(means[0][..., 0, :].numpy(), means[0][..., 1, :].numpy())
 
     def posterior(self, members: tuple[int, ...]) -> Tensor:
-        """(N, C) combined posterior of a set."""
+        """The (N, C) combined posterior of a set."""
         if self.pooling == "arithmetic":
             return torch.stack([self._logs[:, m].exp() for m in members]).mean(0)
         total = self._logs[:, members[0]].clone()
@@ -127,17 +130,17 @@ class Pool:
         return torch.softmax(total.div_(len(members)), dim=1)
 
     def true_probability(self, members: tuple[int, ...]) -> FloatArray:
-        """(N,) probability of the true class by a set."""
+        """The (N,) probability of the true class in the combined posterior of a set."""
         true = self.posterior(members).gather(1, self.labels[:, None])[:, 0]
         probability: FloatArray = true.numpy()
         return probability
 
     def hits(self) -> npt.NDArray[np.bool_]:
-        """(M, N) whether each candidate's most probable class is the true one."""
-        right: npt.NDArray[np.bool_] = (self._logs.argmax(2).T == self.labels).numpy()
-        return right
+        """(M, N) booleans: whether a candidate's most probable class is the true one."""
+        correct: npt.NDArray[np.bool_] = (self._logs.argmax(2).T == self.labels).numpy()
+        return correct
 
 
 def _true(values: Tensor, y: Tensor) -> Tensor:
-    """(n, M) entries of (n, M, C) at the true class of each sample."""
+    """Select the true class of each sample: (n, M, C) -> (n, M)."""
     return values.gather(2, y[:, None, None].expand(-1, values.shape[1], 1))[..., 0]

@@ -1,4 +1,4 @@
-"""What one run says about one model, with the addresses of the proof."""
+"""The result of one model in one run, with a link to its row in the results dataset."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import listing
 from hf_sfda.publish.access import Repo
-from hf_sfda.publish.boards import Board, Entry, make_boards
+from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry, make_leaderboards
 from hf_sfda.publish.names import is_local_model
 from hf_sfda.publish.rows import Row, Run
 
 
 @dataclass(frozen=True)
-class Statement:
-    """A model's place in a run.
+class ModelResult:
+    """The result of one model in one run.
 
     Attributes:
         row: The model's row with the metric that sorts.
-        entry: Its place and its other scores.
-        board: The run as a leaderboard.
-        url: The file that holds the row, and the row's number in it.
+        entry: The model's place and its other scores.
+        leaderboard: The run as a leaderboard.
+        url: Link to the row's file in the results dataset, with the row's number.
     """
 
     row: Row
-    entry: Entry
-    board: Board
+    entry: LeaderboardEntry
+    leaderboard: Leaderboard
     url: str
 
     @property
     def name(self) -> str:
-        """Of the dataset, with its configuration."""
+        """The name of the dataset, with its configuration."""
         config = self.row["dataset_config"]
         return f"{self.row['dataset']}:{config}" if config else str(self.row["dataset"])
 
     def settings(self) -> dict[str, Any]:
-        """What is needed to read the value, or to get it again."""
+        """The facts needed to interpret the value or to reproduce it; values that are known."""
         row = self.row
         facts = {
             "view": row["view"],
@@ -48,7 +48,7 @@ class Statement:
             "noise_floor": _rounded(row["noise_floor"]),
             "rank": row["rank"],
             "place": self.entry.place if "-" in self.entry.place else None,
-            "candidates": len(self.board.entries),
+            "candidates": len(self.leaderboard.entries),
             "config_fingerprint": row["config_fingerprint"],
             "model_revision": row["model_revision"],
             "tool": f"hf-sfda {row['tool_version']}",
@@ -57,40 +57,40 @@ class Statement:
 
     @property
     def value(self) -> float:
-        """The score, as precise as its interval deserves."""
+        """The score, rounded to six decimals."""
         return float(round(self.row["value"], 6))
 
 
-def make_statement(run: Run, model: str, results: Repo) -> Statement:
-    """What a run says about a model.
+def make_model_result(run: Run, model: str, results: Repo) -> ModelResult:
+    """Look up the result of a model in a run.
 
     Args:
         run: The run.
-        model: Hub id.
-        results: Where the run is published.
+        model: The model's Hub id.
+        results: The results dataset that the run is published to.
 
     Raises:
-        PublishError: The run has no score for this model, or is about things that nobody else can
-            get at.
+        PublishError: The run has no score for this model, or its dataset is local, so that nobody
+            else could check the score.
     """
     if run.rows[0]["dataset_revision"] is None:
         raise PublishError(
             f"The dataset {run.rows[0]['dataset']} is a local one, so nobody could check a score "
             "on it. Push it to the Hub and rank on it there, or publish without cards."
         )
-    found = next((row for row in run.ranking.rows if row.model_id == model), None)
-    if found is None or is_local_model(found):
+    row = next((row for row in run.ranking.rows if row.model_id == model), None)
+    if row is None or is_local_model(row):
         hub_models = [r.model_id for r in run.ranking.ranked if not is_local_model(r)]
         raise PublishError(
             f"{model} is not among the Hub models of this run. "
             f"Ranked were: {listing(hub_models) or 'none'}."
         )
-    if found.status != "ok":
-        raise PublishError(f"{model} was {found.status} in this run ({found.reason}).")
-    (board,) = make_boards(run.rows)
-    entry = next(entry for entry in board.entries if entry.row["model"] == model)
+    if row.status != "ok":
+        raise PublishError(f"{model} was {row.status} in this run ({row.reason}).")
+    (leaderboard,) = make_leaderboards(run.rows)
+    entry = next(entry for entry in leaderboard.entries if entry.row["model"] == model)
     url = f"{results.url}/blob/main/{run.path}#row-{run.row_number(model)}"
-    return Statement(row=dict(entry.row), entry=entry, board=board, url=url)
+    return ModelResult(row=dict(entry.row), entry=entry, leaderboard=leaderboard, url=url)
 
 
 def _rounded(value: float | None) -> float | None:

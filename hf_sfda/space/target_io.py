@@ -1,6 +1,7 @@
-"""A sample on disk, for another process to run models on: plain bytes and JSON, nothing to trust.
+"""Write a target to disk and read it in another process, as plain bytes and JSON.
 
-The GPU's time is short: what runs there should neither ask the Hub nor decode pictures again.
+So the process on the GPU, whose time is limited, needs neither the Hub nor the time to decode
+images. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ _FACTS = "target.json"
 _BYTES = "samples.bin"
 
 
-def write_handover(target: Target, directory: Path) -> None:
-    """Write a target below ``directory/handover``; decoded pictures as raw pixels.
+def write_target(target: Target, directory: Path) -> None:
+    """Write a target to ``directory/target``; decoded images are stored as raw pixels.
 
     Args:
-        target: As it was loaded.
-        directory: Of the job.
+        target: The target.
+        directory: Directory of the job.
     """
-    place = directory / "handover"
-    place.mkdir(exist_ok=True)
+    folder = directory / "target"
+    folder.mkdir(exist_ok=True)
     facts = {
         field.name: getattr(target, field.name)
         for field in fields(target)
@@ -43,28 +44,28 @@ def write_handover(target: Target, directory: Path) -> None:
     if target.modality == "text":
         facts["texts"] = list(target.samples)
     elif isinstance(target.samples, LazyPictures):
-        facts["encoded"] = _pack(place / _BYTES, target.samples.encoded)
+        facts["encoded"] = _pack(folder / _BYTES, target.samples.encoded)
     else:
-        facts["sizes"] = [picture.size for picture in target.samples]
-        _pack(place / _BYTES, (picture.tobytes() for picture in target.samples))
-    (place / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        facts["sizes"] = [image.size for image in target.samples]
+        _pack(folder / _BYTES, (image.tobytes() for image in target.samples))
+    (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def read_handover(directory: Path) -> Target:
-    """The target that :func:`write_handover` wrote, equal in all that matters to a model.
+def read_target(directory: Path) -> Target:
+    """Read the target that :func:`write_target` wrote; its samples are the same.
 
     Args:
-        directory: Of the job.
+        directory: Directory of the job.
     """
-    place = directory / "handover"
-    facts = json.loads((place / _FACTS).read_text(encoding="utf-8"))
+    folder = directory / "target"
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     samples: Any
     if (texts := facts.pop("texts", None)) is not None:
         samples = tuple(texts)
     elif (lengths := facts.pop("encoded", None)) is not None:
-        samples = LazyPictures(_unpack(place / _BYTES, lengths))
+        samples = LazyPictures(_unpack(folder / _BYTES, lengths))
     else:
-        samples = _pictures(place / _BYTES, facts.pop("sizes"))
+        samples = _images(folder / _BYTES, facts.pop("sizes"))
     return Target(
         **_tuples(facts),
         samples=samples,
@@ -78,7 +79,7 @@ def _tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pack(path: Path, parts: Iterable[bytes]) -> list[int]:
-    """Write the parts one after the other; returns their lengths."""
+    """Write parts one after the other into a file; return their lengths in bytes."""
     lengths = []
     with path.open("wb") as file:
         for part in parts:
@@ -91,13 +92,13 @@ def _unpack(path: Path, lengths: Iterable[int]) -> list[bytes]:
         return [file.read(length) for length in lengths]
 
 
-def _pictures(path: Path, sizes: list[list[int]]) -> tuple[Image, ...]:
+def _images(path: Path, sizes: list[list[int]]) -> tuple[Image, ...]:
     import PIL.Image
 
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pixels:
-        pictures, at = [], 0
+        images, start = [], 0
         for width, height in sizes:
-            end = at + 3 * width * height
-            pictures.append(PIL.Image.frombytes("RGB", (width, height), pixels[at:end]))
-            at = end
-    return tuple(pictures)
+            end = start + 3 * width * height
+            images.append(PIL.Image.frombytes("RGB", (width, height), pixels[start:end]))
+            start = end
+    return tuple(images)

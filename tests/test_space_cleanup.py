@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hf_sfda.space import cache, upkeep
+from hf_sfda.space import cache, cleanup
 from hf_sfda.space.jobs import Jobs
 from hf_sfda.space.limits import Limits
 from hf_sfda.space.requests import RankRequest
@@ -29,19 +29,19 @@ def trimmed(monkeypatch):
 def test_old_jobs_go_and_young_ones_stay(jobs, trimmed):
     old, young = (jobs.open(RankRequest(dataset="me/shapes")) for _ in range(2))
     old.created -= 100
-    upkeep.tidy(jobs, oldest=50)
+    cleanup.clean_up(jobs, oldest=50)
     assert not old.directory.exists()
     assert young.directory.exists()
 
 
 def test_caches_are_trimmed_on_a_space_alone_and_never_under_a_job(jobs, trimmed, monkeypatch):
-    upkeep.tidy(jobs)
+    cleanup.clean_up(jobs)
     assert trimmed == [], "these would be a person's own caches"
     monkeypatch.setenv("SPACE_ID", "me/leaderboard")
-    upkeep.tidy(jobs)
+    cleanup.clean_up(jobs)
     assert trimmed == [123]
     monkeypatch.setattr(Jobs, "busy", property(lambda self: True))
-    upkeep.tidy(jobs)
+    cleanup.clean_up(jobs)
     assert trimmed == [123]
 
 
@@ -53,7 +53,7 @@ def test_rounds_go_on_after_one_that_failed(jobs, monkeypatch):
         raise OSError("disk gone")
 
     monkeypatch.setattr(jobs, "sweep", failing)
-    stop = upkeep.keep_tidy(jobs, every=0.01, oldest=7)
+    stop = cleanup.start_cleanup(jobs, every=0.01, oldest=7)
     deadline = time.monotonic() + 20
     while len(rounds) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,0 +1,204 @@
+"""Make leaderboards from result rows. A leaderboard holds only scores that are comparable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from hf_sfda.publish.rows import Row
+from hf_sfda.types import Ranking, Update
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LeaderboardEntry:
+    """One ranked model of a leaderboard.
+
+    Attributes:
+        place: ``"4"``, or ``"1-3"`` for tied models.
+        row: The row with the metric that sorts the leaderboard; the columns are those of
+            :func:`hf_sfda.publish.rows.schema`.
+        others: The model's other scores: metric -> value.
+        intervals: metric -> (low, high), for the ``others`` that have an interval.
+    """
+
+    place: str
+    row: Mapping[str, Any]
+    others: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether the score is not above the noise floor, the scores with shuffled labels."""
+        # The same rule as hf_sfda.uncertainty.at_floor, which needs scipy (seconds to import).
+        low = self.row["value"] if self.row["low"] is None else self.row["low"]
+        return self.row["noise_floor"] is not None and bool(low <= self.row["noise_floor"])
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All models measured on the same samples with the same settings.
+
+    Attributes:
+        about: A row of the newest run; it has the dataset, the split and the settings.
+        entries: The ranked models, best first.
+        left_out: One row for each model that was skipped or failed.
+        metrics: The names of the other metrics, sorted.
+        n_runs: Number of runs that the entries come from. Ties are known only within a run.
+        n_earlier: Number of runs on the same split that are not comparable with these.
+    """
+
+    about: Mapping[str, Any]
+    entries: tuple[LeaderboardEntry, ...]
+    left_out: tuple[Mapping[str, Any], ...]
+    metrics: tuple[str, ...]
+    n_runs: int
+    n_earlier: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scoring settings of the runs."""
+        return dict(json.loads(self.about["config"]))
+
+    def ranking(self) -> Ranking:
+        """Convert the leaderboard to a ranking, for plots, tables and ensembles."""
+        from hf_sfda.publish.leaderboard_ranking import to_ranking
+
+        return to_ranking(self)
+
+
+def make_leaderboards(rows: Iterable[Row]) -> list[Leaderboard]:
+    """Make the newest leaderboard of every (dataset, config, split), sorted by these.
+
+    If a model was measured several times, the newest measurement counts. The older rows stay in
+    the results dataset.
+    """
+    leaderboards = []
+    by_split = sorted(rows, key=lambda row: (_split_of(row), _age(row)))
+    for _, same_split in groupby(by_split, key=_split_of):
+        split_rows = list(same_split)
+        newest = _settings_key(split_rows[-1])
+        current = [row for row in split_rows if _settings_key(row) == newest]
+        current_runs = {row["run"] for row in current}
+        n_earlier = len({row["run"] for row in split_rows} - current_runs)
+        leaderboards.append(_make_leaderboard(current, n_earlier=n_earlier))
+    return leaderboards
+
+
+def history(rows: Iterable[Row], leaderboard: Leaderboard) -> tuple[Update, ...]:
+    """The places of all models after each run, oldest run first.
+
+    Args:
+        rows: All rows of the results dataset.
+        leaderboard: One of its leaderboards. Only runs on the same split, sorted by the same
+            metric, belong to its history.
+
+    Returns:
+        One update per run. Runs with other samples or other settings are included and marked as
+        not comparable.
+    """
+    split, metric = _split_of(leaderboard.about), leaderboard.about["ranked_by"]
+    main_rows = [
+        row
+        for row in rows
+        if row["metric"] == row["ranked_by"] == metric and _split_of(row) == split
+    ]
+    main_rows.sort(key=_age)
+    current_settings = _settings_key(leaderboard.about)
+    latest_by_settings: dict[tuple[Any, ...], dict[str, Row]] = {}
+    updates = []
+    for (_, run), same_run in groupby(main_rows, key=_age):
+        run_rows = list(same_run)
+        settings = _settings_key(run_rows[0])
+        latest = latest_by_settings.setdefault(settings, {})
+        latest.update({row["model"]: row for row in run_rows})
+        places = {row["model"]: i for i, row in enumerate(_best_first(latest.values()), 1)}
+        comparable = settings == current_settings
+        updates.append(Update(run, time_of(run_rows[0]), places, comparable=comparable))
+    return tuple(updates)
+
+
+def time_of(row: Mapping[str, Any]) -> str:
+    """The UTC time at which a row was created, in ISO 8601; empty if it is unknown."""
+    moment, _ = _age(row)
+    return "" if moment == _LONG_AGO else moment.isoformat(timespec="seconds")
+
+
+def _make_leaderboard(rows: list[Row], *, n_earlier: int) -> Leaderboard:
+    """Make one leaderboard from comparable rows, which are sorted from oldest to newest."""
+    latest_run: dict[str, str] = {row["model"]: row["run"] for row in rows}
+    latest = [row for row in rows if latest_run[row["model"]] == row["run"]]
+    main_rows = [row for row in latest if row["metric"] == row["ranked_by"]]
+    ranked = _best_first(main_rows)
+    others: dict[str, dict[str, float]] = {row["model"]: {} for row in ranked}
+    intervals: dict[str, dict[str, tuple[float, float]]] = {row["model"]: {} for row in ranked}
+    for row in latest:
+        if row["metric"] != row["ranked_by"] and row["value"] is not None:
+            others.setdefault(row["model"], {})[row["metric"]] = row["value"]
+            if row["low"] is not None:
+                limits = row["low"], row["high"]
+                intervals.setdefault(row["model"], {})[row["metric"]] = limits
+    left_out = sorted(
+        (row for row in main_rows if row["status"] != "ok"),
+        key=lambda row: (row["status"], row["model"]),
+    )
+    return Leaderboard(
+        about=rows[-1],
+        entries=tuple(
+            LeaderboardEntry(place, row, others[row["model"]], intervals[row["model"]])
+            for place, row in zip(_places(ranked), ranked, strict=True)
+        ),
+        left_out=tuple(left_out),
+        metrics=tuple(sorted({name for scores in others.values() for name in scores})),
+        n_runs=len({row["run"] for row in ranked}),
+        n_earlier=n_earlier,
+    )
+
+
+def _best_first(rows: Iterable[Row]) -> list[Row]:
+    """The rows that have a score, best first."""
+    return sorted(
+        (row for row in rows if row["status"] == "ok"),
+        key=lambda row: (-row["value"], row["rank"] or 0, row["model"]),
+    )
+
+
+def _places(ranked: list[Row]) -> list[str]:
+    """The place of each row, as text.
+
+    For a single run, tied models share a range of places. For several runs, ties are unknown and
+    each model has a place of its own.
+    """
+    if len({row["run"] for row in ranked}) != 1:
+        return [str(i + 1) for i in range(len(ranked))]
+    groups: dict[int, list[int]] = {}
+    for i, row in enumerate(ranked):
+        groups.setdefault(row["tie_group"], []).append(i + 1)
+    spans = {group: (places[0], places[-1]) for group, places in groups.items()}
+    return [
+        str(low) if low == high else f"{low}-{high}"
+        for low, high in (spans[row["tie_group"]] for row in ranked)
+    ]
+
+
+def _split_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["dataset"], row["dataset_config"] or "", row["dataset_split"] or ""
+
+
+def _settings_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Samples, settings and metric; two scores are comparable if these are equal."""
+    return row["dataset_fingerprint"], row["config_fingerprint"], row["ranked_by"]
+
+
+def _age(row: Mapping[str, Any]) -> tuple[datetime, str]:
+    """Sort key from the oldest to the newest run."""
+    """Sort key from the oldest to the newest run."""
+    moment = row["created_at"] or _LONG_AGO
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)), row["run"]
