@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from hf_sfda.backbones import Backbone, open_backbone
+from hf_sfda.dataset import load_target
 from hf_sfda.extract import form_batches
-from hf_sfda.target import load_target
 from hf_sfda.types import Candidate, Modality, Target
 
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def collate(backbone: Backbone, target: Target, batches: Sequence[Sequence[int]]
 
 @torch.inference_mode()
 def forward(backbone: Backbone, batches: Sequence[Batch]) -> torch.Tensor:
-    return torch.cat([backbone.forward(batch).stages["last"] for batch in batches])
+    return torch.cat([backbone.forward(batch).layers["last"] for batch in batches])
 
 
 def grouped(backbone: Backbone, target: Target) -> list[list[int]]:

@@ -42,7 +42,7 @@ def step_seconds(folder: Path) -> dict[str, float]:
     noise = rng.integers(0, 256, (BATCH, 64, 64, 3), dtype=np.uint8)
     batch = dict(backbone.collate([Image.fromarray(pixels) for pixels in noise]))
     with torch.no_grad():
-        width = backbone.forward(batch).stages["last"].shape[1]
+        width = backbone.forward(batch).layers["last"].shape[1]
     classifier = Classifier(backbone, Head(torch.zeros(width), torch.ones(width), 10))
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-5, fused=True)
     labels = torch.arange(BATCH) % 10

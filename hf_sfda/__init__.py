@@ -20,7 +20,7 @@ _MODULES = {
     "score": "hf_sfda.scoring",
     "select_ensemble": "hf_sfda.ensemble",
     "find_candidates": "hf_sfda.scan",
-    "load_target": "hf_sfda.target",
+    "load_target": "hf_sfda.dataset",
     "register_metric": "hf_sfda.metrics",
     "list_metrics": "hf_sfda.metrics",
     "RankConfig": "hf_sfda.config",
@@ -40,6 +40,7 @@ __all__ = ["__version__", *_MODULES]
 if TYPE_CHECKING:
     from hf_sfda.config import FinetuneConfig as FinetuneConfig
     from hf_sfda.config import RankConfig as RankConfig
+    from hf_sfda.dataset import load_target as load_target
     from hf_sfda.ensemble import select_ensemble as select_ensemble
     from hf_sfda.errors import SfdaError as SfdaError
     from hf_sfda.finetune import Measured as Measured
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from hf_sfda.report import save_ranking as save_ranking
     from hf_sfda.scan import find_candidates as find_candidates
     from hf_sfda.scoring import score as score
-    from hf_sfda.target import load_target as load_target
     from hf_sfda.types import Candidate as Candidate
     from hf_sfda.types import Features as Features
     from hf_sfda.types import ModelRow as ModelRow

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_type_hints
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import clean
 from hf_sfda.typed import expanded, read_settings, shown, typed, unknown_keys
-from hf_sfda.types import View
+from hf_sfda.types import Layers
 
 DEFAULT_METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
 """Metrics computed by default: the score that sorts, the released score for comparison, two other
@@ -27,6 +27,8 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 NOT_IN_FINGERPRINT = ("out", "batch_size", "workers", "work", "top", "max_params")
 """Options that change how or where a run is done, or which models take part, but not the scores."""
+
+_FORMER_NAMES = {"view": "layers"}
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)?(?::[^/]+)?", re.ASCII)
 _UNFIT = re.compile(r"[/\\:]")  # in the name of a directory
@@ -48,8 +50,8 @@ class RankConfig:
             seconds a model; the stratified sample keeps every class.
         metric: What to sort by. ``sfda_cv`` does not saturate (METRICS in the README).
         metrics: What to compute.
-        view: Which features: ``all`` stages or the ``last``. Full fine-tuning changes every
-            layer, so a checkpoint is more than its last one.
+        layers: Which features: those of ``all`` layers or of the ``last`` one. Full fine-tuning
+            changes every layer, so a checkpoint is more than its last one.
         folds: Cross-fitting folds; 5 is the usual compromise of bias and cost.
         resamples: Bootstrap resamples; 1,000 puts the Monte Carlo error of a 95% limit near one
             resample in a hundred.
@@ -81,7 +83,7 @@ class RankConfig:
     samples: int = 2000
     metric: str = "sfda_cv"
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    view: View = "all"
+    layers: Layers = "all"
     folds: int = 5
     resamples: int = 1000
     permutations: int = 5
@@ -139,11 +141,12 @@ class RankConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RankConfig:
-        """Build from plain values.
+        """Build from plain values. Former names of options are accepted.
 
         Raises:
             ConfigError: An unknown option, or a value that is not allowed.
         """
+        values = with_current_names(values)
         if unknown := unknown_keys(values, sorted(_kinds())):
             raise ConfigError(f"Unknown option {unknown}")
         if "dataset" not in values:
@@ -168,7 +171,7 @@ class RankConfig:
         values = read_settings(content, name)
         values.pop("fingerprint", None)  # written by a finished run; it is not an option
         try:
-            return cls.from_dict({**values, **overrides})
+            return cls.from_dict({**with_current_names(values), **overrides})
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from error
 
@@ -184,6 +187,8 @@ class RankConfig:
         """
         excluded = (*NOT_IN_FINGERPRINT, "models")
         settings = {key: value for key, value in self.to_dict().items() if key not in excluded}
+        # Earlier versions hashed the former name. Their runs stay comparable with new ones.
+        settings["view"] = settings.pop("layers")
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def replace(self, **changes: Any) -> RankConfig:
@@ -260,6 +265,21 @@ class FinetuneConfig:
         epochs = max(self.epochs, math.ceil(self.min_steps / steps))
         patience = math.ceil(self.patience * epochs / self.epochs)
         return replace(self, epochs=epochs, patience=patience, min_steps=0)
+
+
+def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace former names of options in saved settings by the current ones.
+
+    Raises:
+        ConfigError: An option is given by both names.
+    """
+    renamed = dict(values)
+    for former, current in _FORMER_NAMES.items():
+        if former in renamed and current in renamed:
+            raise ConfigError(f"{former} is the former name of {current}. Keep one of them.")
+        if former in renamed:
+            renamed[current] = renamed.pop(former)
+    return renamed
 
 
 def _at_least(name: str, value: int, low: int) -> None:

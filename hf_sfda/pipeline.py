@@ -108,11 +108,11 @@ def run(
     Raises:
         SfdaError: The errors of :func:`rank`, in every process.
     """
+    from hf_sfda.dataset import target_of
     from hf_sfda.extract import extract_all, make_accelerator
     from hf_sfda.ranking import assemble
     from hf_sfda.scan import find_candidates
     from hf_sfda.store import FeatureStore
-    from hf_sfda.target import target_of
 
     keep_secret(token)
     check_metrics(config)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import MetricError
+from hf_sfda.layers import layer_features
 from hf_sfda.metrics import Metric, get_metric
 from hf_sfda.scoring import (
     make_problem,
@@ -38,7 +39,6 @@ from hf_sfda.uncertainty import (
     percentile_intervals,
     summarise,
 )
-from hf_sfda.views import view_features
 
 if TYPE_CHECKING:
     from hf_sfda.metrics.problem import Problem
@@ -97,7 +97,7 @@ def score_candidate(
         MetricError: The metric to sort by cannot be computed. Other metrics that fail are left
             out and named in :attr:`Scored.warnings`.
     """
-    X = view_features(features, labels, config.view)
+    X = layer_features(features, labels, config.layers)
     problem = make_problem(X, labels, features.source_logits, seed=config.seed)
     options = _options(config, *config.metrics)
     outcomes = score_problem_by_all(problem, config.metrics, candidate=candidate, **options)
@@ -136,7 +136,7 @@ def rescore(
     Raises:
         MetricError: The metric cannot be computed.
     """
-    X = view_features(features, labels, config.view)
+    X = layer_features(features, labels, config.layers)
     logits = features.source_logits
     problem = make_problem(X, labels, logits, seed=config.seed)
     score = score_problem(problem, metric, **_options(config, metric))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hf_sfda.config import RankConfig
+from hf_sfda.dataset import target_of
 from hf_sfda.errors import ConfigError, TargetError
 from hf_sfda.foreign import read_json_file
 from hf_sfda.progress import Progress
-from hf_sfda.target import target_of
 from hf_sfda.typed import expanded
 from hf_sfda.types import Ranking, Target
 

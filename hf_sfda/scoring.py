@@ -56,8 +56,9 @@ def score(
         features: (N, D) array or tensor; a tensor stays on its device, the work is in float64.
         labels: (N,) ints or strings for classes; (N,) floats for regression; (N, T) zeros and
             ones for multi-label. Missing labels are refused: ``None``, NaN, empty strings, masked
-            entries, and -1 or -100 among class numbers (:func:`hf_sfda.target.labels.hidden_number`
-            says when). Floats that are all whole are scored as regression with a warning.
+            entries, and -1 or -100 among class numbers (see
+            :func:`hf_sfda.dataset.labels.hidden_number`). Floats that are all whole are scored as
+            regression with a warning.
         metric: Registered name, see ``hf-sfda metrics``.
         source_logits: (N, C_source) outputs of the checkpoint's own head, for metrics that ask.
         source_probs: The same as probabilities; give one of the two.
@@ -576,7 +577,7 @@ def _check_hidden(names: npt.NDArray[Any], counts: npt.NDArray[Any]) -> None:
     Raises:
         MetricError: There are such numbers.
     """
-    from hf_sfda.target.labels import hidden_number
+    from hf_sfda.dataset.labels import hidden_number
 
     numbers = names.tolist()
     if not all(isinstance(number, int) for number in numbers):

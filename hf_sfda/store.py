@@ -150,7 +150,7 @@ class FeatureStore:
             self._drop(digest, f"it lacks {missing[0]}")
             return None
         return Features(
-            stages={name: arrays[name] for name in marker["stages"]},
+            layers={name: arrays[name] for name in marker["stages"]},
             source_logits=arrays.get(_LOGITS),
             params=marker["params"],
             seconds=marker["seconds"],
@@ -165,7 +165,7 @@ class FeatureStore:
         """
         from safetensors.numpy import save
 
-        arrays = dict(features.stages)
+        arrays = dict(features.layers)
         if features.source_logits is not None:
             arrays[_LOGITS] = features.source_logits
         content = save(arrays, metadata={"key": json.dumps(asdict(key), sort_keys=True)})
@@ -174,7 +174,7 @@ class FeatureStore:
             "key": asdict(key),
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
-            "stages": list(features.stages),
+            "stages": list(features.layers),
             "n_samples": len(features),
             "params": features.params,
             "seconds": features.seconds,

@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 Modality = Literal["image", "text"]
 LabelKind = Literal["single-label", "multi-label", "regression", "token"]
 Status = Literal["ok", "skipped", "failed"]
-View = Literal["last", "all"]
+Layers = Literal["last", "all"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
@@ -160,7 +160,7 @@ class Features:
     """What one forward pass over the target leaves behind.
 
     Attributes:
-        stages: name -> (N, D_s) float32, in the order of depth. The last entry is always called
+        layers: name -> (N, D_s) float32, in the order of depth. The last entry is always called
             ``"last"``: the representation a classification head would sit on. A final stage whose
             pooled output *is* that representation is not stored twice.
         source_logits: (N, C_source) float32 from the checkpoint's own classification head, or
@@ -170,7 +170,7 @@ class Features:
         meta: Provenance: library versions, dtype, device, pooling, model class.
     """
 
-    stages: Mapping[str, npt.NDArray[np.float32]]
+    layers: Mapping[str, npt.NDArray[np.float32]]
     source_logits: npt.NDArray[np.float32] | None = None
     params: int | None = None
     seconds: float = 0.0
@@ -182,7 +182,7 @@ class Features:
     @property
     def last(self) -> npt.NDArray[np.float32]:
         """(N, D) features a classification head would sit on."""
-        return self.stages["last"]
+        return self.layers["last"]
 
     @property
     def samples_per_second(self) -> float | None:

@@ -49,7 +49,7 @@ class Case:
         modality: What it takes.
         make: Writes the folder.
         last: (folder, inputs) -> (B, D), the expected ``"last"``.
-        stages: Widths of the stages before ``"last"``.
+        layers: Widths of the stages before ``"last"``.
         classes: Width of the source logits, or ``None``.
     """
 
@@ -57,7 +57,7 @@ class Case:
     modality: str
     make: Callable[[Path], Any]
     last: Callable[[Path, dict[str, torch.Tensor]], torch.Tensor]
-    stages: tuple[int, ...]
+    layers: tuple[int, ...]
     classes: int | None = None
 
 

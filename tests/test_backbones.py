@@ -65,13 +65,13 @@ def test_features_are_those_of_the_reference(case, folder):
     with torch.inference_mode():
         expected = case.last(path, backbone.collate(samples))
 
-    *stages, last = outputs.stages
+    *stages, last = outputs.layers
     assert last == "last"
-    assert tuple(outputs.stages[name].shape[1] for name in stages) == case.stages
-    assert all(values.dtype == torch.float32 for values in outputs.stages.values())
+    assert tuple(outputs.layers[name].shape[1] for name in stages) == case.layers
+    assert all(values.dtype == torch.float32 for values in outputs.layers.values())
     # Features that do not depend on the input would agree with anything.
     assert expected.std(dim=0).max() > 1e-3
-    close(outputs.stages["last"], expected)
+    close(outputs.layers["last"], expected)
     assert (outputs.logits is None) == (case.classes is None)
     if case.classes is not None:
         assert outputs.logits.shape == (len(samples), case.classes)
@@ -83,15 +83,15 @@ def test_nothing_random_is_used(case, folder):
     for seed in (1, 2):
         torch.manual_seed(seed)
         outputs.append(run(opened(folder(case), case.modality), SAMPLES[case.modality]))
-    for name, values in outputs[0].stages.items():
-        torch.testing.assert_close(values, outputs[1].stages[name], atol=2e-6, rtol=1e-5)
+    for name, values in outputs[0].layers.items():
+        torch.testing.assert_close(values, outputs[1].layers[name], atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=lambda case: case.name)
 def test_a_text_does_not_feel_its_neighbours(case, folder):
     backbone = opened(folder(case), "text")
-    together = run(backbone, SENTENCES).stages["last"]
-    alone = torch.cat([run(backbone, [sentence]).stages["last"] for sentence in SENTENCES])
+    together = run(backbone, SENTENCES).layers["last"]
+    alone = torch.cat([run(backbone, [sentence]).layers["last"] for sentence in SENTENCES])
     torch.testing.assert_close(together, alone, atol=2e-6, rtol=1e-4)
 
 
@@ -130,7 +130,7 @@ def test_a_classifier_without_its_head_still_gives_features(tmp_path):
     headless = run(opened(tmp_path, "image"), PICTURES)
     assert headless.logits is None
     assert headless.pooling == "class token"
-    torch.testing.assert_close(headless.stages["last"], whole.stages["last"])
+    torch.testing.assert_close(headless.layers["last"], whole.layers["last"])
 
 
 def test_a_pooler_without_weights_is_not_used(tmp_path):
@@ -154,7 +154,7 @@ def test_a_timm_model_without_its_head_still_gives_features(tmp_path):
     drop_weights(tmp_path, "fc.")
     headless = run(opened(tmp_path, "image"), PICTURES)
     assert headless.logits is None
-    torch.testing.assert_close(headless.stages["last"], whole.stages["last"])
+    torch.testing.assert_close(headless.layers["last"], whole.layers["last"])
 
 
 # -- stages
@@ -167,7 +167,7 @@ def test_stages_are_pooled_hidden_states(tmp_path):
     backbone = opened(tmp_path / "vit", "image")
     batch = backbone.collate(PICTURES)
     with torch.inference_mode():
-        stages = backbone.forward(batch).stages
+        stages = backbone.forward(batch).layers
         model = transformers.ViTModel.from_pretrained(tmp_path / "vit").eval()
         hidden = model(**batch, output_hidden_states=True).hidden_states
     for depth in (2, 3, 5, 6):
@@ -177,7 +177,7 @@ def test_stages_are_pooled_hidden_states(tmp_path):
     backbone = opened(tmp_path / "resnet", "image")
     batch = backbone.collate(PICTURES)
     with torch.inference_mode():
-        stages = backbone.forward(batch).stages
+        stages = backbone.forward(batch).layers
         model = transformers.ResNetModel.from_pretrained(tmp_path / "resnet").eval()
         hidden = model(**batch, output_hidden_states=True).hidden_states
     for stage in (1, 2):
@@ -187,7 +187,7 @@ def test_stages_are_pooled_hidden_states(tmp_path):
     backbone = opened(tmp_path / "bert", "text")
     batch = backbone.collate(SENTENCES[:1])  # alone: nothing is padding
     with torch.inference_mode():
-        stages = backbone.forward(batch).stages
+        stages = backbone.forward(batch).layers
         model = transformers.BertModel.from_pretrained(tmp_path / "bert").eval()
         hidden = model(**batch, output_hidden_states=True).hidden_states
     torch.testing.assert_close(stages["block1"], hidden[1].mean(1))
@@ -237,7 +237,7 @@ def test_long_texts_end_where_the_positions_end(tmp_path):
     backbone = opened(tmp_path / "roberta", "text")
     # Positions of RoBERTa start behind the padding index: 32 rows hold 30 tokens.
     assert backbone.costs([long, "moon"]) == [30, 3]
-    assert run(backbone, [long]).stages["last"].isfinite().all()
+    assert run(backbone, [long]).layers["last"].isfinite().all()
 
     tiny_bert(tmp_path / "bert")
     assert opened(tmp_path / "bert", "text").costs([long]) == [64]
@@ -250,7 +250,7 @@ def test_pictures_of_any_size_and_channel_count_go_in(tmp_path):
     tiny_timm(tmp_path)
     backbone = opened(tmp_path, "image")
     wide = Image.fromarray(np.zeros((10, 200, 3), np.uint8))
-    assert run(backbone, [wide, *PICTURES]).stages["last"].shape[0] == 1 + len(PICTURES)
+    assert run(backbone, [wide, *PICTURES]).layers["last"].shape[0] == 1 + len(PICTURES)
 
 
 def test_convolutional_networks_run_with_their_channels_last(tmp_path):
@@ -272,9 +272,9 @@ def test_half_precision_comes_out_as_float32(make, tmp_path):
     make(tmp_path)
     exact = run(opened(tmp_path, "image"), PICTURES)
     half = run(opened(tmp_path, "image", dtype=torch.bfloat16), PICTURES)
-    assert {values.dtype for values in half.stages.values()} == {torch.float32}
+    assert {values.dtype for values in half.layers.values()} == {torch.float32}
     assert half.logits.dtype == torch.float32
-    torch.testing.assert_close(half.stages["last"], exact.stages["last"], atol=0.1, rtol=0.1)
+    torch.testing.assert_close(half.layers["last"], exact.layers["last"], atol=0.1, rtol=0.1)
 
 
 def test_collate_travels_to_a_worker_without_the_model(tmp_path):
@@ -301,7 +301,7 @@ def test_a_checkpoint_saved_by_the_timm_wrapper_goes_to_timm(tmp_path):
     wrapped = transformers.TimmWrapperModel.from_pretrained(tmp_path / "timm", config=config)
     wrapped.save_pretrained(tmp_path / "wrapped")
     again = run(opened(tmp_path / "wrapped", "image"), PICTURES)
-    torch.testing.assert_close(again.stages["last"], plain.stages["last"])
+    torch.testing.assert_close(again.layers["last"], plain.layers["last"])
 
 
 def test_threads_that_open_at_once_leave_torch_as_it_was(tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def run(backbone, samples):
 
 
 def widths(outputs):
-    return [values.shape[1] for name, values in outputs.stages.items() if name != "last"]
+    return [values.shape[1] for name, values in outputs.layers.items() if name != "last"]
 
 
 def close(left, right):
@@ -82,8 +82,8 @@ def test_maps_with_their_channels_last_are_averaged_over_space(name, tmp_path):
     with torch.inference_mode():
         answer = model(**backbone.collate(PICTURES), output_hidden_states=True)
     for depth in (1, 2):
-        close(outputs.stages[f"block{depth}"], answer.hidden_states[depth].mean((1, 2)))
-    close(outputs.stages["last"], answer.last_hidden_state.mean((2, 3)))
+        close(outputs.layers[f"block{depth}"], answer.hidden_states[depth].mean((1, 2)))
+    close(outputs.layers["last"], answer.last_hidden_state.mean((2, 3)))
 
 
 def test_stages_of_sam_2_are_averaged_over_space(tmp_path):
@@ -106,9 +106,9 @@ def test_stages_of_sam_2_are_averaged_over_space(tmp_path):
     with torch.inference_mode():
         answer = model(**backbone.collate(PICTURES), output_hidden_states=True)
     assert widths(outputs)[-3:] == [16, 32, 64]
-    last = [name for name in outputs.stages if name != "last"][-1]
-    close(outputs.stages[last], answer.hidden_states[-1].mean((1, 2)))
-    close(outputs.stages["last"], answer.last_hidden_state.mean((1, 2)))
+    last = [name for name in outputs.layers if name != "last"][-1]
+    close(outputs.layers[last], answer.hidden_states[-1].mean((1, 2)))
+    close(outputs.layers["last"], answer.last_hidden_state.mean((1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_last_is_what_the_heads_read(name, tmp_path):
         logits = model(**backbone.collate(PICTURES)).logits
     outputs = run(backbone, PICTURES)
     assert outputs.pooling == "input of the classifier"
-    close(outputs.stages["last"], torch.cat(read, dim=1))
+    close(outputs.layers["last"], torch.cat(read, dim=1))
     close(outputs.logits, logits)
 
 
@@ -225,7 +225,7 @@ def test_a_head_that_is_the_whole_model_gives_its_input_and_its_logits(tmp_path)
     with torch.inference_mode():
         answer = model(**backbone.collate(PICTURES)).last_hidden_state
     outputs = run(backbone, PICTURES)
-    close(outputs.stages["last"], read[0])
+    close(outputs.layers["last"], read[0])
     close(outputs.logits, answer)
 
 
@@ -241,7 +241,7 @@ def test_a_backbone_class_gives_the_mean_of_its_last_map(name, tmp_path):
     model = getattr(transformers, f"{name}Backbone").from_pretrained(tmp_path).eval()
     with torch.inference_mode():
         maps = model(**backbone.collate(PICTURES)).feature_maps
-    close(outputs.stages["last"], maps[-1].mean((2, 3)))
+    close(outputs.layers["last"], maps[-1].mean((2, 3)))
 
 
 DINOV3 = {
@@ -259,7 +259,7 @@ def test_dinov3_gives_its_pooler(name, tmp_path):
     outputs = run(backbone, PICTURES)
     model = transformers.AutoModel.from_pretrained(tmp_path).eval()
     with torch.inference_mode():
-        close(outputs.stages["last"], model(**backbone.collate(PICTURES)).pooler_output)
+        close(outputs.layers["last"], model(**backbone.collate(PICTURES)).pooler_output)
 
 
 def test_a_detector_is_refused_with_a_reason(tmp_path):
@@ -305,7 +305,7 @@ def test_patches_that_pad_are_left_out_of_every_mean(tmp_path):
         states = model(**batch, output_hidden_states=True).hidden_states
     for depth in (1, 2):
         expected = torch.stack([s[m].mean(0) for s, m in zip(states[depth], mask, strict=True)])
-        close(outputs.stages[f"block{depth}"], expected)
+        close(outputs.layers[f"block{depth}"], expected)
 
 
 def test_pixels_that_pad_are_left_out_of_a_map():
@@ -329,7 +329,7 @@ def test_networks_of_one_channel_are_fed_grey_images(make, means, tmp_path):
     grey = np.asarray(PICTURES[0].convert("L").resize((32, 32), Image.Resampling.BILINEAR))
     expected = torch.tensor((grey / 255 - 0.5) / 0.5, dtype=torch.float32)
     torch.testing.assert_close(batch["pixel_values"][0, 0], expected, atol=0.02, rtol=0)
-    assert run(backbone, PICTURES).stages["last"].isfinite().all()
+    assert run(backbone, PICTURES).layers["last"].isfinite().all()
 
 
 def test_networks_of_other_channels_are_refused(tmp_path):
@@ -366,7 +366,7 @@ def test_images_that_stay_of_different_sizes_are_batched_by_size(options, tmp_pa
     assert len(set(groups)) == 3
     found = extract_features(backbone, Samples(samples), device=torch.device("cpu"), batch_size=4)
     for i, sample in enumerate(samples):
-        close(torch.tensor(found.stages["last"][i]), run(backbone, [sample]).stages["last"][0])
+        close(torch.tensor(found.layers["last"][i]), run(backbone, [sample]).layers["last"][0])
 
 
 def test_images_of_different_sizes_may_be_given_at_once(tmp_path):
@@ -378,9 +378,9 @@ def test_images_of_different_sizes_may_be_given_at_once(tmp_path):
     samples = sized((64, 64), (70, 50), (32, 40))
     together = run(backbone, samples)
     for i, sample in enumerate(samples):
-        close(together.stages["last"][i], run(backbone, [sample]).stages["last"][0])
+        close(together.layers["last"][i], run(backbone, [sample]).layers["last"][0])
     assert together.logits.shape == (3, 10)
-    backbone.forward(backbone.collate(samples)).stages["last"].sum().backward()
+    backbone.forward(backbone.collate(samples)).layers["last"].sum().backward()
     assert any(p.grad is not None for p in backbone.module.parameters())
 
 
@@ -420,7 +420,7 @@ def test_a_timm_model_saved_without_pooling_is_pooled(arch, tmp_path):
     else:
         expected, rule = raw[:, model.num_prefix_tokens :].mean(1), "mean"
     assert outputs.pooling == rule
-    close(outputs.stages["last"], expected)
+    close(outputs.layers["last"], expected)
 
 
 # -- texts
@@ -518,13 +518,13 @@ def test_texts_of_a_type_that_sees_padding_do_not_share_it(name, tmp_path):
     text(f"{name}Model", f"{name}Config", **MIXERS[name])(tmp_path)
     backbone = opened(tmp_path, "text", max_length=24)
     texts = sentences(4, 9, 12, 4, 9)
-    alone = torch.cat([run(backbone, [t]).stages["last"] for t in texts])
+    alone = torch.cat([run(backbone, [t]).layers["last"] for t in texts])
     for size in (2, 16):
         found = extract_features(
             backbone, Samples(texts), device=torch.device("cpu"), batch_size=size
         )
-        torch.testing.assert_close(torch.tensor(found.stages["last"]), alone, atol=1e-5, rtol=1e-4)
-    padded = run(backbone, texts).stages["last"]
+        torch.testing.assert_close(torch.tensor(found.layers["last"]), alone, atol=1e-5, rtol=1e-4)
+    padded = run(backbone, texts).layers["last"]
     assert (padded - alone).abs().max() > 1e-3 * alone.abs().max(), "it does not see padding"
 
 
@@ -556,7 +556,7 @@ def test_the_text_side_of_a_multimodal_model_is_run(tmp_path):
                 model(**tokenizer(t, return_tensors="pt")).last_hidden_state[0].mean(0)
                 for t in texts
             ]
-        close(outputs.stages["last"], torch.stack(expected))
+        close(outputs.layers["last"], torch.stack(expected))
 
 
 MARIAN = {
@@ -578,7 +578,7 @@ def test_positions_that_are_never_saved_are_no_holes(tmp_path):
     encoder = transformers.MarianMTModel.from_pretrained(tmp_path).eval().get_encoder()
     with torch.inference_mode():
         expected = encoder(**backbone.collate(texts)).last_hidden_state.mean(1)
-    close(run(backbone, texts).stages["last"], expected)
+    close(run(backbone, texts).layers["last"], expected)
 
 
 REACHES = {
@@ -598,7 +598,7 @@ def test_texts_are_cut_to_the_table_of_positions(name, tmp_path):
     backbone = opened(tmp_path, "text", max_length=500)
     long = " ".join(["the"] * 60)
     assert backbone.costs([long]) == [32]
-    assert run(backbone, [long, "the a"]).stages["last"].isfinite().all()
+    assert run(backbone, [long, "the a"]).layers["last"].isfinite().all()
 
 
 @pytest.mark.parametrize("file", ["sentence_bert_config.json", "sentence_xlm-roberta_config.json"])
@@ -631,11 +631,11 @@ def test_padding_with_a_token_that_was_added_later(tmp_path):
 
     text("LlamaModel", "LlamaConfig", **DECODER)(tmp_path)
     samples = ["the", "the star and the moon"]
-    right = run(opened(tmp_path, "text"), samples).stages["last"]
+    right = run(opened(tmp_path, "text"), samples).layers["last"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     tokenizer.add_special_tokens({"pad_token": "[LATER]"})
     tokenizer.save_pretrained(tmp_path)
-    close(run(opened(tmp_path, "text"), samples).stages["last"], right)
+    close(run(opened(tmp_path, "text"), samples).layers["last"], right)
 
 
 def test_a_tokenizer_of_another_model_is_named(tmp_path):
@@ -687,7 +687,7 @@ def test_gradients_flow_through_forward(make, modality, tmp_path):
     backbone = opened(tmp_path, modality)
     backbone.module.train()
     samples = PICTURES if modality == "image" else ["the ship", "a star and the moon"]
-    last = backbone.forward(backbone.collate(samples)).stages["last"]
+    last = backbone.forward(backbone.collate(samples)).layers["last"]
     last.square().sum().backward()
     touched = [p for p in backbone.module.parameters() if p.grad is not None and p.grad.any()]
     assert len(touched) > 5

@@ -55,7 +55,7 @@ def run(backbone, samples, batches):
         for batch in batches:
             outputs = backbone.forward(backbone.collate([samples[i] for i in batch]))
             parts.append(
-                {**outputs.stages, **({} if outputs.logits is None else {"": outputs.logits})}
+                {**outputs.layers, **({} if outputs.logits is None else {"": outputs.logits})}
             )
     order = np.argsort([i for batch in batches for i in batch])
     return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}

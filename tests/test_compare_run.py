@@ -16,12 +16,12 @@ from typer.testing import CliRunner, Result
 import hf_sfda
 from hf_sfda.cli import app
 from hf_sfda.compare import compare_for_ranking, compare_for_run
+from hf_sfda.dataset import load_target
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
 from hf_sfda.metrics import list_metrics
 from hf_sfda.ranking import rescore
 from hf_sfda.runs import read_ranking
 from hf_sfda.store import FeatureStore
-from hf_sfda.target import load_target
 from tests import factories
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")

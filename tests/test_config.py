@@ -29,7 +29,7 @@ def test_round_trip_through_yaml(tmp_path):
         ({"folds": 1}, "folds is 1"),
         ({"resamples": 10}, "resamples is 10"),
         ({"confidence": 1.0}, r"confidence is 1.0.*\[0.5, 1\)"),
-        ({"view": "middle"}, "view is 'middle'; allowed are last, all"),
+        ({"layers": "middle"}, "layers is 'middle'; allowed are last, all"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"work": "none"}, "work is 'none'"),
         ({"max_params": 0}, "max_params is 0"),
@@ -127,7 +127,7 @@ TOO_DEEP = "[" * 5000
         ("split: no", "split is False; it must be text. In YAML, put it in quotes"),
         ("revision: 2024-01-02", "revision is the date 2024-01-02; it must be text.*quotes"),
         ("out: 7", "out is 7; it must be text"),
-        ("view: [all]", r"view is \['all'\]; allowed are last, all"),
+        ("layers: [all]", r"layers is \['all'\]; allowed are last, all"),
         ("work: {}", "work is {}; allowed are"),
         ("max_params: 300M", "max_params is '300M'; it must be a whole number"),
         ("workers: 1.0", "workers is 1.0; it must be a whole number"),
@@ -217,3 +217,15 @@ def test_fingerprint_ignores_who_and_where_but_not_what():
     )
     changed = [base.replace(samples=10), base.replace(view="last"), base.replace(seed=1)]
     assert len({config.fingerprint() for config in [base, *changed]}) == 4
+
+
+def test_the_former_name_of_an_option_is_accepted_and_does_not_change_the_fingerprint(tmp_path):
+    config = RankConfig.from_dict({"dataset": "me/plants", "view": "last"})
+    assert config.layers == "last"
+    assert config.fingerprint() == "62baed1be35f6e7e"  # of version 0.1, when it was called view
+    path = tmp_path / "config.yaml"
+    path.write_text("dataset: me/plants\nview: last\n")
+    assert RankConfig.from_yaml(path) == config
+    assert RankConfig.from_yaml(path, layers="all").layers == "all"
+    with pytest.raises(ConfigError, match="view is the former name of layers"):
+        RankConfig.from_dict({"dataset": "me/plants", "view": "last", "layers": "all"})

@@ -132,8 +132,8 @@ def test_a_real_network_gives_the_same_numbers_in_halves(tmp_path):
     backbone.forward = tight
     halved = extract(backbone, PICTURES, batch_size=15)
     assert sizes == [15, 7, 3, 3, 3, 3, 3]
-    for name, values in whole.stages.items():
-        np.testing.assert_allclose(halved.stages[name], values, atol=1e-6)
+    for name, values in whole.layers.items():
+        np.testing.assert_allclose(halved.layers[name], values, atol=1e-6)
     np.testing.assert_allclose(halved.source_logits, whole.source_logits, atol=1e-6)
 
 
@@ -185,11 +185,11 @@ def test_features_that_are_not_finite_are_refused(value):
 
 def test_a_final_stage_that_is_the_last_one_is_kept_once():
     same = merge_parts([part([0, 1], [1, 2], block1=[5, 6], block2=[1, 2 + 1e-6])], 2)
-    assert list(same.stages) == ["block1", "last"]
+    assert list(same.layers) == ["block1", "last"]
     other = merge_parts([part([0, 1], [1, 2], block1=[5, 6], block2=[1, 2.01])], 2)
-    assert list(other.stages) == ["block1", "block2", "last"]
+    assert list(other.layers) == ["block1", "block2", "last"]
     wider = merge_parts([part([0, 1], [1, 2], block2=[[1, 2], [3, 4]])], 2)
-    assert list(wider.stages) == ["block2", "last"]
+    assert list(wider.layers) == ["block2", "last"]
 
 
 # -- real models
@@ -234,9 +234,9 @@ def test_features_do_not_depend_on_the_batch_size(name, samples, zoo, tmp_path):
         (extraction,) = run_all([zoo[name]], target, store, batch_size=size)
         got.append(store.get(extraction.key))
     for features in got[1:]:
-        assert list(features.stages) == list(got[0].stages)
-        for stage, values in features.stages.items():
-            np.testing.assert_allclose(values, got[0].stages[stage], atol=2e-6)
+        assert list(features.layers) == list(got[0].layers)
+        for stage, values in features.layers.items():
+            np.testing.assert_allclose(values, got[0].layers[stage], atol=2e-6)
 
 
 def test_rows_belong_to_their_samples(zoo, tmp_path):
@@ -256,7 +256,7 @@ def test_workers_change_nothing(zoo, tmp_path):
     alone = run_batches(backbone, PICTURES, batches, device=CPU)
     helped = run_batches(backbone, PICTURES, batches, device=CPU, workers=2)
     assert helped.ids.tolist() == alone.ids.tolist()
-    np.testing.assert_array_equal(helped.stages["last"], alone.stages["last"])
+    np.testing.assert_array_equal(helped.layers["last"], alone.layers["last"])
 
 
 def test_a_failure_in_a_worker_keeps_its_reason(zoo, tmp_path):

@@ -706,7 +706,7 @@ def test_gradients_flow_through_every_backbone(tmp_path):
             modality=modality,
         )
         batch = backbone.collate(target_of(modality, 2).samples)
-        backbone.forward(batch).stages["last"].square().sum().backward()
+        backbone.forward(batch).layers["last"].square().sum().backward()
         reached = [p.grad is not None for p in backbone.module.parameters()]
         assert sum(reached) > 0.5 * len(reached)
 

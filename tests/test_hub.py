@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
+from hf_sfda.dataset import load_target
 from hf_sfda.errors import ExtractionError, TargetError
 from hf_sfda.hub import (
     cached_model,
@@ -29,7 +30,6 @@ from hf_sfda.hub import (
     retry_read,
 )
 from hf_sfda.hub.api import requested_wait
-from hf_sfda.target import load_target
 from hf_sfda.types import Candidate
 from tests import factories
 

@@ -109,6 +109,11 @@ def test_one_model_may_be_written_without_a_list():
     assert parse_settings("datasets: [me/a]\nmodels: acme/vit").models == ("acme/vit",)
 
 
+def test_the_former_name_of_layers_is_accepted():
+    (target,) = parse_settings("datasets: [org/plants]\nview: last\n").targets
+    assert target.layers == "last"
+
+
 def test_the_template_is_what_the_options_say():
     text = settings_text(["me/a"], models=["acme/vit"], metric="knn", samples=99, top=5)
     settings = parse_settings(text)

@@ -10,10 +10,10 @@ import torch
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import MetricError
+from hf_sfda.layers import layer_features
 from hf_sfda.ranking import Scored, assemble, score_candidate
 from hf_sfda.scoring import score_permuted
 from hf_sfda.types import Candidate, Features, ModelRow, Ranking
-from hf_sfda.views import view_features
 
 LABELS = np.arange(240) % 4
 NAMES = ("ant", "bee", "cow", "dog")
@@ -86,7 +86,7 @@ def test_a_candidate_is_cast_and_rotated_once(metric, monkeypatch):
 def test_the_noise_floor_of_a_candidate_is_that_of_its_permuted_scores():
     config = RankConfig("d", permutations=3, seed=5)
     scored = score_candidate(Candidate("a"), features(0.4), LABELS, config)
-    X = view_features(features(0.4), LABELS, config.view)
+    X = layer_features(features(0.4), LABELS, config.layers)
     permuted = score_permuted(X, LABELS, n_permutations=3, seed=5, folds=config.folds)
     assert scored.floor == permuted.max()
 
@@ -138,7 +138,7 @@ def test_metrics_of_the_source_head_sort_with_error_bars():
     def with_head(separation: float, seed: int) -> Features:
         made = features(separation, seed=seed)
         logits = made.last[:, :6] * 2
-        return Features(made.stages, logits, params=1, seconds=1.0)
+        return Features(made.layers, logits, params=1, seconds=1.0)
 
     config = RankConfig("d", metric="leep")
     both = [

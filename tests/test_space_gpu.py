@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from hf_sfda.config import RankConfig
+from hf_sfda.dataset import load_target, pictures
 from hf_sfda.errors import JobError
 from hf_sfda.extract.run import feature_key
 from hf_sfda.space import gpu
 from hf_sfda.space.target_io import read_target, write_target
 from hf_sfda.space.worker import read_candidates, write_candidates
 from hf_sfda.store import FeatureStore
-from hf_sfda.target import load_target, pictures
 from hf_sfda.types import Candidate
 from tests import factories
 from tests.targets import make_target
@@ -39,7 +39,7 @@ def same(one: object, other: object) -> None:
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_pictures_are_handed_over_pixel_by_pixel(tmp_path, monkeypatch, in_memory):
     if not in_memory:
-        monkeypatch.setattr("hf_sfda.target.inputs.IN_MEMORY", 0)
+        monkeypatch.setattr("hf_sfda.dataset.inputs.IN_MEMORY", 0)
     folder = factories.image_folder(tmp_path / "data", n_per_class=4, size=20)
     shutil.copy(next(folder.rglob("*.png")), folder / "kind_00" / "wide.png")
     target = load_target(str(folder))

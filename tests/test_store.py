@@ -36,9 +36,9 @@ def features(seed: int = 0, n: int = 7) -> Features:
 
 def assert_same(got: Features | None, want: Features) -> None:
     assert got is not None
-    assert list(got.stages) == list(want.stages)
-    for name, array in want.stages.items():
-        np.testing.assert_array_equal(got.stages[name], array)
+    assert list(got.layers) == list(want.layers)
+    for name, array in want.layers.items():
+        np.testing.assert_array_equal(got.layers[name], array)
     np.testing.assert_array_equal(got.source_logits, want.source_logits)
     assert (got.params, got.seconds, dict(got.meta)) == (want.params, want.seconds, want.meta)
 

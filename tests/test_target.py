@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda import load_target
+from hf_sfda.dataset import inputs, pictures
+from hf_sfda.dataset.labels import MISSING, encode
+from hf_sfda.dataset.sample import FEWEST, allocate, choose
+from hf_sfda.dataset.sources import choose_split
 from hf_sfda.errors import TargetError
-from hf_sfda.target import inputs, pictures
-from hf_sfda.target.labels import MISSING, encode
-from hf_sfda.target.sample import FEWEST, allocate, choose
-from hf_sfda.target.sources import choose_split
 from tests import factories
 
 # -- the sample
@@ -683,7 +683,7 @@ def test_the_same_seed_draws_the_same_sample_in_another_process(tmp_path, senten
 @settings(max_examples=50)
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=6), st.data())
 def test_the_inputs_fingerprint_tells_texts_apart(texts, data):
-    from hf_sfda.target.fingerprint import InputsHash
+    from hf_sfda.dataset.fingerprint import InputsHash
 
     def fingerprint(items):
         sha = InputsHash()

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from hf_sfda import load_target
+from hf_sfda.dataset import walk
 from hf_sfda.errors import TargetError
-from hf_sfda.target import walk
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hf_sfda import load_target
-from hf_sfda.target import pictures
+from hf_sfda.dataset import pictures
 
 GREY = np.add.outer(np.arange(16), np.arange(16)).astype("int64") * 8  # 0 to 240
 

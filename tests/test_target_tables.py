@@ -14,8 +14,8 @@ from itertools import pairwise
 import pytest
 
 from hf_sfda import load_target
+from hf_sfda.dataset.readme import check_folder, names_data_files
 from hf_sfda.errors import TargetError
-from hf_sfda.target.readme import check_folder, names_data_files
 from tests import factories
 
 ROWS = [(f"über text {i}", "ab"[i % 2]) for i in range(20)]
@@ -491,7 +491,7 @@ def server(tmp_path):
      "C:\\secret.csv"],
 )  # fmt: skip
 def test_settings_that_lead_outside_read_nothing(hub, tmp_path, server, monkeypatch, name, pattern):
-    from hf_sfda.target import download_size
+    from hf_sfda.dataset import download_size
 
     (tmp_path / "secret.csv").write_text(lines())
     pattern = pattern.format(here=tmp_path, server=server[0])

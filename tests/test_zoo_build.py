@@ -333,7 +333,7 @@ def test_a_state_dict_under_foreign_names_becomes_a_folder_that_opens(tmp_path, 
     batch = backbone.collate(pictures)
     assert batch["x"].shape == (2, 3, 64, 64)
     with torch.inference_mode():
-        last = backbone.forward(batch).stages["last"]
+        last = backbone.forward(batch).layers["last"]
     assert last.shape == (2, 1280) and torch.isfinite(last).all()
     assert "license: mit" in (folder / "README.md").read_text()
 

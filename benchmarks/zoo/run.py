@@ -32,9 +32,9 @@ _LOOK_SECONDS = 2.0
 def measure(zoo: Path, pair: Pair, done: dict[Pair, Row]) -> Row:
     """Fine-tune one pair and describe the result as a row of ``truth.csv``."""
     from hf_sfda.config import FinetuneConfig
+    from hf_sfda.dataset import load_target
     from hf_sfda.finetune import finetune
     from hf_sfda.scan import find_candidates
-    from hf_sfda.target import load_target
 
     about = grid.targets_in(zoo)[pair.target]
     folder = zoo / "targets" / pair.target

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 EXTRACTOR_VERSION = 2
-"""Part of every feature key. Raise it whenever stages, pooling or preprocessing change what comes
+"""Part of every feature key. Raise it whenever layers, pooling or preprocessing change what comes
 out, so that features of different rules are never ranked against each other."""
 
 
@@ -18,12 +18,12 @@ class Outputs(NamedTuple):
     """One batch, pooled.
 
     Attributes:
-        stages: name -> (B, D_s) float32, in the order of depth; ends with ``"last"``.
+        layers: name -> (B, D_s) float32, in the order of depth; ends with ``"last"``.
         logits: (B, C_source) float32 of the checkpoint's own classifier, or ``None``.
         pooling: The rule behind ``"last"``, in words; the same for every batch.
     """
 
-    stages: dict[str, torch.Tensor]
+    layers: dict[str, torch.Tensor]
     logits: torch.Tensor | None
     pooling: str
 

@@ -93,7 +93,7 @@ def stage_indices(resolutions: Sequence[tuple[int, ...]]) -> dict[str, int]:
     return {f"stage{k}": index for k, index in enumerate(ends, start=1)}
 
 
-def pool_stages(
+def pool_layers(
     blocks: Sequence[torch.Tensor], mask: torch.Tensor | None = None
 ) -> dict[str, torch.Tensor]:
     """Pool those block outputs that stand for stages; see :func:`stage_indices`.

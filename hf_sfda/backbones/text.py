@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hf_sfda.backbones.base import OpenOptions, Outputs
 from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
 from hf_sfda.backbones.loading import TEXT, Loaded, first_line, load
-from hf_sfda.backbones.pooling import pool, pool_stages, tensors
+from hf_sfda.backbones.pooling import pool, pool_layers, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
@@ -143,16 +143,16 @@ class TextBackbone:
         tower, self._seen = self._seen, None
         mask = batch["attention_mask"]
         blocks = tensors(tower.get("hidden_states"))[1:]  # the first is the input embedding
-        # A model that pools the sequence on its way (Funnel) loses those stages, not the run.
+        # A model that pools the sequence on its way (Funnel) loses those layers, not the run.
         blocks = [_one_stream(block) for block in blocks if block.shape[:2] == mask.shape]
-        stages = pool_stages(blocks, mask)
+        layers = pool_layers(blocks, mask)
         if tower.get("last_hidden_state") is None:
             raise ExtractionError(f"{self.model_class} gives no hidden states")
-        stages["last"] = pool(tower["last_hidden_state"], mask)
+        layers["last"] = pool(tower["last_hidden_state"], mask)
         logits = self._logits(output, mask) if self._has_head else None
         for head in self._heads:
             head.clear()
-        return Outputs(stages, logits, "masked mean")
+        return Outputs(layers, logits, "masked mean")
 
     def _logits(self, output: Any, mask: Tensor) -> Tensor:
         logits: Tensor = output.logits

@@ -60,7 +60,7 @@ class TimmBackbone:
         self.module: Any = model
         self._dtype = next(model.parameters()).dtype
         self._has_head = has_head
-        self._stages = _choose_stages(model)
+        self._layers = _choose_layers(model)
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
         """Every image is resized to the same shape."""
@@ -73,19 +73,19 @@ class TimmBackbone:
     def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:
         """Run ``x`` (B, C, H, W)."""
         x = batch["x"].to(self._dtype)
-        if self._stages:
+        if self._layers:
             features, maps = self.module.forward_intermediates(
-                x, indices=list(self._stages.values()), output_fmt="NCHW"
+                x, indices=list(self._layers.values()), output_fmt="NCHW"
             )
-            stages = {name: pool(m) for name, m in zip(self._stages, maps, strict=True)}
+            layers = {name: pool(m) for name, m in zip(self._layers, maps, strict=True)}
         else:
-            features, stages = self.module.forward_features(x), {}
+            features, layers = self.module.forward_features(x), {}
         entering = self.module.forward_head(features, pre_logits=True)
-        stages["last"], rule = self._last(entering)
+        layers["last"], rule = self._last(entering)
         logits = self.module.forward_head(features).float() if self._has_head else None
         if logits is not None and logits.ndim != 2:
             logits = None  # without pooling, the classifier answers for each place of the map
-        return Outputs(stages, logits, rule)
+        return Outputs(layers, logits, rule)
 
     def _last(self, entering: torch.Tensor) -> tuple[torch.Tensor, str]:
         if entering.flatten(1).shape[1] == entering.shape[1]:
@@ -222,7 +222,7 @@ def _translate(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.
         return weights  # not that layout either: the missing keys are named by the caller
 
 
-def _choose_stages(model: Any) -> dict[str, int]:
+def _choose_layers(model: Any) -> dict[str, int]:
     """Name -> index into the model's own list of feature levels; empty if it has no such list."""
     levels = getattr(model, "feature_info", None)
     if not levels or not hasattr(model, "forward_intermediates"):

@@ -18,7 +18,7 @@ from hf_sfda.backbones.bounds import require_plausible_sizes
 from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
 from hf_sfda.backbones.layout import is_convolutional
 from hf_sfda.backbones.loading import IMAGE, Loaded, first_line, load
-from hf_sfda.backbones.pooling import pool, pool_stages, tensors
+from hf_sfda.backbones.pooling import pool, pool_layers, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 
@@ -137,11 +137,11 @@ class VisionBackbone:
         output = self.module(**inputs)
         tower = self._seen
         blocks = self._entry.blocks(tensors(tower.get("hidden_states")))
-        stages = pool_stages(self._oriented(blocks, batch), _mask(batch))
-        stages["last"], rule = self._last(tower, batch)
+        layers = pool_layers(self._oriented(blocks, batch), _mask(batch))
+        layers["last"], rule = self._last(tower, batch)
         logits = self._logits(output) if self._has_head else None
         self._clear()
-        return Outputs(stages, logits, rule)
+        return Outputs(layers, logits, rule)
 
     def _last(
         self, tower: Mapping[str, Any], batch: Mapping[str, torch.Tensor]
@@ -203,9 +203,9 @@ def _one_by_one(batch: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tenso
 
 
 def _joined(outputs: Sequence[Outputs]) -> Outputs:
-    stages = {name: torch.cat([o.stages[name] for o in outputs]) for name in outputs[0].stages}
+    layers = {name: torch.cat([o.layers[name] for o in outputs]) for name in outputs[0].layers}
     logits = [output.logits for output in outputs if output.logits is not None]
-    return Outputs(stages, torch.cat(logits) if logits else None, outputs[0].pooling)
+    return Outputs(layers, torch.cat(logits) if logits else None, outputs[0].pooling)
 
 
 class _Entry:
@@ -226,7 +226,7 @@ class _Entry:
             first.register_forward_pre_hook(self._see, with_kwargs=True)
 
     def blocks(self, states: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """The hidden states that are outputs of blocks or stages."""
+        """The hidden states that are outputs of blocks or of the stages of a pyramid."""
         if not states:
             return ()
         if self._entering is None or _same(self._entering, states[0]):

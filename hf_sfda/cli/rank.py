@@ -24,7 +24,7 @@ from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
 from hf_sfda.errors import ConfigError
 from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.processes import is_main_process
-from hf_sfda.types import View
+from hf_sfda.types import Layers
 
 if TYPE_CHECKING:
     from hf_sfda.types import Ranking
@@ -101,9 +101,14 @@ def rank(
     metrics: Annotated[
         str, typer.Option(help="Metrics to compute beside it, separated by commas.")
     ] = ",".join(DEFAULT_METRICS),
-    view: Annotated[
-        View, typer.Option(help="Score the features of all layers together, or of the last one.")
-    ] = _DEFAULT.view,
+    layers: Annotated[
+        Layers,
+        typer.Option(
+            "--layers",
+            "--view",  # the former name
+            help="Score the features of all layers together, or of the last one.",
+        ),
+    ] = _DEFAULT.layers,
     top: Annotated[
         int, typer.Option(help="Number of candidates to query from the Hub.")
     ] = _DEFAULT.top,
@@ -170,7 +175,7 @@ def rank(
             "samples": samples,
             "metric": metric,
             "metrics": tuple(name.strip() for name in metrics.split(",") if name.strip()),
-            "view": view,
+            "layers": layers,
             "top": top,
             "max_params": parse_count(max_params),
             "max_length": max_length,

@@ -12,12 +12,12 @@ from hf_sfda.ensemble.member import Member, member_of
 from hf_sfda.ensemble.result import Ensemble
 from hf_sfda.ensemble.select import select_ensemble
 from hf_sfda.errors import MetricError, StoreError
+from hf_sfda.layers import layer_features
 from hf_sfda.names import distinct_names, find_model, identity
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target
-from hf_sfda.views import view_features
 
 
 def select_for_run(
@@ -149,7 +149,7 @@ def _member(
     features = store.get_by_digest(row.feature_key) if row.feature_key else None
     if features is None or len(features) != len(target):
         return None
-    X = view_features(features, target.labels, config.view)
+    X = layer_features(features, target.labels, config.layers)
     sfda = row.scores.get("sfda_cv")
     return member_of(X, target.labels, folds=config.folds, seed=config.seed, sfda=sfda)
 

@@ -24,14 +24,14 @@ class Part:
 
     Attributes:
         ids: (n,) position of each row in the target.
-        stages: name -> (n, D_s) float32.
+        layers: name -> (n, D_s) float32.
         logits: (n, C_source) float32 or ``None``.
         seconds: Wall time of preprocessing and forward passes.
         pooling: Pooling rule of ``"last"``.
     """
 
     ids: IntArray
-    stages: Mapping[str, Array]
+    layers: Mapping[str, Array]
     logits: Array | None
     seconds: float
     pooling: str
@@ -60,14 +60,14 @@ def merge_parts(
             f"for {n} samples; this is a bug of hf-sfda, please report it"
         )
     order = np.argsort(ids)
-    stages = {
-        name: np.concatenate([part.stages[name] for part in parts])[order]
-        for name in parts[0].stages
+    layers = {
+        name: np.concatenate([part.layers[name] for part in parts])[order]
+        for name in parts[0].layers
     }
-    _require_finite(stages, dtype)
+    _require_finite(layers, dtype)
     logits = [part.logits for part in parts if part.logits is not None]
     return Features(
-        stages=_without_twin(stages, _SAME[dtype]),
+        layers=_without_twin(layers, _SAME[dtype]),
         source_logits=np.concatenate(logits)[order] if logits else None,
         params=params,
         # Processes run side by side: the slowest is what a user waits for.
@@ -76,26 +76,26 @@ def merge_parts(
     )
 
 
-def _require_finite(stages: Mapping[str, Array], dtype: str) -> None:
-    for name, values in stages.items():
+def _require_finite(layers: Mapping[str, Array], dtype: str) -> None:
+    for name, values in layers.items():
         sound = np.isfinite(values).all(axis=1)  # (N,)
         if not sound.all():
             lost = len(values) - int(sound.sum())
             hint = "" if dtype == "float32" else f"; {dtype} overflows here, try dtype float32"
             raise ExtractionError(
                 f"gives NaN or infinite features for {lost} of {len(values)} samples "
-                f"(stage {name}){hint}"
+                f"(layer {name}){hint}"
             )
 
 
-def _without_twin(stages: dict[str, Array], tolerance: float) -> dict[str, Array]:
-    """Drop the final stage if its mean *is* the representation called ``"last"``."""
-    if len(stages) < 2:
-        return stages
-    last, final = stages["last"], list(stages)[-2]
-    if stages[final].shape != last.shape:
-        return stages
-    difference = np.abs(stages[final] - last).max()
+def _without_twin(layers: dict[str, Array], tolerance: float) -> dict[str, Array]:
+    """Drop the final layer if its mean *is* the representation called ``"last"``."""
+    if len(layers) < 2:
+        return layers
+    last, final = layers["last"], list(layers)[-2]
+    if layers[final].shape != last.shape:
+        return layers
+    difference = np.abs(layers[final] - last).max()
     if difference > tolerance * np.abs(last).max():
-        return stages
-    return {name: values for name, values in stages.items() if name != final}
+        return layers
+    return {name: values for name, values in layers.items() if name != final}

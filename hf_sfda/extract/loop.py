@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_sfda.backbones import Backbone, Outputs
+from hf_sfda.dataset.pictures import pieces
 from hf_sfda.errors import ExtractionError
 from hf_sfda.extract.features import Part, merge_parts
 from hf_sfda.progress import Advance
-from hf_sfda.target.pictures import pieces
 
 if TYPE_CHECKING:
     import torch
@@ -131,11 +131,11 @@ def run_batches(
             done += outputs
             advance(len(positions))
     seconds = time.perf_counter() - start
-    names = list(done[0].stages) if done else []
+    names = list(done[0].layers) if done else []
     logits = [output.logits.numpy() for output in done if output.logits is not None]
     return Part(
         ids=np.asarray(ids, dtype=np.int64),
-        stages={name: np.concatenate([o.stages[name].numpy() for o in done]) for name in names},
+        layers={name: np.concatenate([o.layers[name].numpy() for o in done]) for name in names},
         logits=np.concatenate(logits) if logits else None,
         seconds=seconds,
         pooling=done[0].pooling if done else "",
@@ -198,9 +198,9 @@ def _run_within_memory(
 
 
 def _to_cpu(outputs: Outputs) -> Outputs:
-    stages = {name: values.cpu() for name, values in outputs.stages.items()}
+    layers = {name: values.cpu() for name, values in outputs.layers.items()}
     logits = None if outputs.logits is None else outputs.logits.cpu()
-    return Outputs(stages, logits, outputs.pooling)
+    return Outputs(layers, logits, outputs.pooling)
 
 
 class _Batches:

@@ -58,7 +58,7 @@ class Classifier(nn.Module):
 
 def last_features(backbone: Backbone, batch: Mapping[str, Tensor]) -> Tensor:
     """(B, D) float32 features that a classification head sits on."""
-    return backbone.forward(batch).stages["last"]
+    return backbone.forward(batch).layers["last"]
 
 
 @dataclass(frozen=True, eq=False)

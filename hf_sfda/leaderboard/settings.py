@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_sfda.config import RankConfig
+from hf_sfda.config import RankConfig, with_current_names
 from hf_sfda.errors import ConfigError
 from hf_sfda.typed import read_settings, typed, unknown_keys
 
@@ -17,7 +17,7 @@ DEFAULT_CANDIDATES = 20
 """Candidates per update: about as many as a Job on a CPU measures in an hour."""
 
 _SCORING: Mapping[str, Any] = {
-    "metric": str, "metrics": tuple[str, ...], "samples": int, "view": str, "folds": int,
+    "metric": str, "metrics": tuple[str, ...], "samples": int, "layers": str, "folds": int,
     "resamples": int, "permutations": int, "confidence": float, "seed": int, "max_length": int,
     "dtype": str, "batch_size": int,
 }  # fmt: skip
@@ -81,7 +81,7 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
     Raises:
         ConfigError: The text is not YAML, or it has an unknown key or a value that is not allowed.
     """
-    values = _mapping(read_settings(text, name), _TOP_LEVEL, name)
+    values = _mapping(with_current_names(read_settings(text, name)), _TOP_LEVEL, name)
     datasets = values.get("datasets")
     if not isinstance(datasets, list) or not datasets:
         raise ConfigError(f"{name} names no datasets. Add a list: `datasets: [org/name]`.")

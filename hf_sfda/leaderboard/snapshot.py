@@ -50,8 +50,8 @@ def take_snapshot(
         ScanError: The candidates cannot be listed.
         PublishError: It is unknown whether a model of the pool still exists.
     """
+    from hf_sfda.dataset import target_of
     from hf_sfda.scan import find_candidates
-    from hf_sfda.target import target_of
 
     target = target_of(config, token=token)
     settings = state.settings

@@ -258,7 +258,7 @@ def _shared(ranking: Ranking) -> Row:
         "n_classes": dataset.get("n_classes"),
         "confidence": config.get("confidence"),
         "ranked_by": ranking.metric,
-        "view": config.get("view"),
+        "view": config.get("layers", config.get("view")),
         "seed": config.get("seed"),
         "config_fingerprint": config.get("fingerprint"),
         "config": json.dumps(scoring_settings(config), sort_keys=True),

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from hf_sfda.dataset.folder import OUTSIDE, Layout, arrange
+from hf_sfda.dataset.pictures import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
+from hf_sfda.dataset.walk import Files, is_system_name
 from hf_sfda.errors import TargetError, UploadError
 from hf_sfda.foreign import clean
 from hf_sfda.space.limits import Limits, show_bytes, show_count
-from hf_sfda.target.folder import OUTSIDE, Layout, arrange
-from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
-from hf_sfda.target.walk import Files, is_system_name
 
 SHAPE = "Zip one folder of images a class: daisy/1.jpg, rose/1.jpg and so on."
 
@@ -61,7 +61,7 @@ class ArchiveFile:
 def read_archive(file: Path, out: Path, limits: Limits) -> None:
     """Unpack a zip into ``out/CLASS/000001.jpg`` or ``out/SPLIT/CLASS/000001.jpg``.
 
-    Splits and classes are found as in a local folder (:mod:`hf_sfda.target.folder`). Files that
+    Splits and classes are found as in a local folder (:mod:`hf_sfda.dataset.folder`). Files that
     have an image suffix but other content are unpacked, too, and so are images outside the splits,
     so that the loader can report their number. Other files and files that operating systems add are
     skipped.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_sfda.target.pictures import LazyPictures
+from hf_sfda.dataset.pictures import LazyPictures
 from hf_sfda.types import Target
 
 if TYPE_CHECKING:

@@ -234,7 +234,7 @@ def _data_size(work: WorkerInput) -> int:
     """
     if work.request.dataset is None:
         return 0
-    from hf_sfda.target import download_size
+    from hf_sfda.dataset import download_size
 
     size = download_size(work.request.dataset, token=work.token) or 0
     if size > work.limits.download_bytes:
@@ -247,7 +247,7 @@ def _data_size(work: WorkerInput) -> int:
 
 
 def _target(work: WorkerInput) -> tuple[Target, int]:
-    from hf_sfda.target import target_of
+    from hf_sfda.dataset import target_of
 
     size = _data_size(work)
     progress = _progress(work, size)

@@ -93,9 +93,9 @@ def test_two_processes_give_the_features_of_one(case, launched, tmp_path):
 
 
 def same_features(found, expected):
-    assert list(found.stages) == list(expected.stages)
-    for stage, values in expected.stages.items():
-        np.testing.assert_allclose(found.stages[stage], values, rtol=0, atol=1e-6)
+    assert list(found.layers) == list(expected.layers)
+    for stage, values in expected.layers.items():
+        np.testing.assert_allclose(found.layers[stage], values, rtol=0, atol=1e-6)
     assert (found.source_logits is None) == (expected.source_logits is None)
     if expected.source_logits is not None:
         np.testing.assert_allclose(found.source_logits, expected.source_logits, rtol=0, atol=1e-6)

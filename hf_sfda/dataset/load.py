@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_sfda.config import RankConfig
+from hf_sfda.dataset.columns import Columns, infer_columns
+from hf_sfda.dataset.fingerprint import target_fingerprint
+from hf_sfda.dataset.inputs import holds_images, read_inputs, refuse_disguised_images
+from hf_sfda.dataset.labels import Encoded, encode
+from hf_sfda.dataset.sample import FEWEST, allocate, choose
+from hf_sfda.dataset.sources import Source, open_source
+from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
-from hf_sfda.target.columns import Columns, infer_columns
-from hf_sfda.target.fingerprint import target_fingerprint
-from hf_sfda.target.inputs import holds_images, read_inputs, refuse_disguised_images
-from hf_sfda.target.labels import Encoded, encode
-from hf_sfda.target.sample import FEWEST, allocate, choose
-from hf_sfda.target.sources import Source, open_source
-from hf_sfda.target.tables import with_plain_strings, without_shard_columns
 from hf_sfda.types import IntArray, Target
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def load_target(
 
     Returns:
         The target. What cannot be used is counted by reason in ``Target.left_out``; what was taken
-        for granted is in ``Target.warnings``. The modules :mod:`~hf_sfda.target.folder`,
-        :mod:`~hf_sfda.target.pictures`, :mod:`~hf_sfda.target.tables`,
-        :mod:`~hf_sfda.target.columns` and :mod:`~hf_sfda.target.labels` each begin with the rules
+        for granted is in ``Target.warnings``. The modules :mod:`~hf_sfda.dataset.folder`,
+        :mod:`~hf_sfda.dataset.pictures`, :mod:`~hf_sfda.dataset.tables`,
+        :mod:`~hf_sfda.dataset.columns` and :mod:`~hf_sfda.dataset.labels` each begin with the rules
         of what they read.
 
     Raises:

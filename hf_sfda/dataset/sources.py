@@ -13,14 +13,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.errors import TargetError
-from hf_sfda.foreign import clean, listing
-from hf_sfda.hub import explain, hub_api, load_verified, retry_download, retry_read
-from hf_sfda.target.folder import Layout, arrange, has_class_folders
-from hf_sfda.target.pictures import SUFFIXES
-from hf_sfda.target.pointers import refuse_pointers
-from hf_sfda.target.readme import SETTINGS_FILES, check_folder, names_data_files
-from hf_sfda.target.tables import (
+from hf_sfda.dataset.folder import Layout, arrange, has_class_folders
+from hf_sfda.dataset.pictures import SUFFIXES
+from hf_sfda.dataset.pointers import refuse_pointers
+from hf_sfda.dataset.readme import SETTINGS_FILES, check_folder, names_data_files
+from hf_sfda.dataset.tables import (
     JSON_ROWS,
     check_json_file,
     check_json_rows,
@@ -29,7 +26,10 @@ from hf_sfda.target.tables import (
     read_arrow_files,
     read_csv_files,
 )
-from hf_sfda.target.walk import NO_READER, Files, find_files, is_system_name
+from hf_sfda.dataset.walk import NO_READER, Files, find_files, is_system_name
+from hf_sfda.errors import TargetError
+from hf_sfda.foreign import clean, listing
+from hf_sfda.hub import explain, hub_api, load_verified, retry_download, retry_read
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda.dataset import pictures
+from hf_sfda.dataset.columns import Columns, is_picture
+from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
 from hf_sfda.progress import Advance
-from hf_sfda.target import pictures
-from hf_sfda.target.columns import Columns, is_picture
-from hf_sfda.target.fingerprint import InputsHash
 from hf_sfda.types import IntArray
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.errors import MetricError
-from hf_sfda.types import Features, IntArray, View
+from hf_sfda.types import Features, IntArray, Layers
 
 _CONSTANT = 1e-12
 """A variance below this share of the mean square counts as a rounding error."""
 
 
-def view_features(features: Features, labels: IntArray, view: View) -> npt.NDArray[np.float32]:
+def layer_features(features: Features, labels: IntArray, which: Layers) -> npt.NDArray[np.float32]:
     r"""Make the (N, D) array that the metrics score.
 
     ``last`` are the features of the last layer, the input of a classification head. ``all`` is the
@@ -38,30 +38,30 @@ def view_features(features: Features, labels: IntArray, view: View) -> npt.NDArr
     Args:
         features: The features of N samples.
         labels: (N,) classes.
-        view: ``"last"`` or ``"all"``.
+        which: ``"last"`` or ``"all"``.
 
     Returns:
         (N, D) float32; ``last`` returns the stored array itself, not a copy.
 
     Raises:
-        MetricError: ``view`` has another value.
+        MetricError: ``which`` has another value.
     """
-    if view == "last":
+    if which == "last":
         return features.last
-    if view != "all":
-        raise MetricError(f"Unknown view {view!r}; allowed are last, all.")
-    return concatenate_stages(features.stages, labels)
+    if which != "all":
+        raise MetricError(f"layers is {which!r}; allowed are last, all.")
+    return concatenate_layers(features.layers, labels)
 
 
-def concatenate_stages(
-    stages: Mapping[str, npt.NDArray[Any]], labels: IntArray
+def concatenate_layers(
+    layers: Mapping[str, npt.NDArray[Any]], labels: IntArray
 ) -> npt.NDArray[np.float32]:
-    """Concatenate layers to (N, sum of widths) on the same scale, see :func:`view_features`."""
-    widths = [stage.shape[1] for stage in stages.values()]
+    """Concatenate layers to (N, sum of widths) on the same scale, see :func:`layer_features`."""
+    widths = [layer.shape[1] for layer in layers.values()]
     out = np.empty((len(labels), sum(widths)), dtype=np.float32)
     start = 0
-    for stage, width in zip(stages.values(), widths, strict=True):
-        out[:, start : start + width] = _balanced(np.asarray(stage, dtype=np.float64), labels)
+    for layer, width in zip(layers.values(), widths, strict=True):
+        out[:, start : start + width] = _balanced(np.asarray(layer, dtype=np.float64), labels)
         start += width
     return out
 

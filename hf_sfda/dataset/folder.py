@@ -22,8 +22,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hf_sfda.dataset.walk import NO_READER, Files
 from hf_sfda.errors import TargetError
-from hf_sfda.target.walk import NO_READER, Files
 
 _KINDS: Mapping[str, str] = {
     word: kind

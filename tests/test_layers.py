@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hf_sfda.errors import MetricError
+from hf_sfda.layers import layer_features
 from hf_sfda.scoring import score
 from hf_sfda.types import Features
-from hf_sfda.views import view_features
 
 rng = np.random.default_rng(0)
 N = 120
@@ -27,12 +27,12 @@ def stages(**more):
 
 def test_last_is_what_was_stored():
     features = stages()
-    assert view_features(features, LABELS, "last") is features.last
+    assert layer_features(features, LABELS, "last") is features.last
 
 
 def test_all_has_every_stage_with_unit_trace():
     features = stages()
-    X = view_features(features, LABELS, "all")
+    X = layer_features(features, LABELS, "all")
     assert X.dtype == np.float32
     assert X.shape == (N, 4 + 8 + 12)
     np.testing.assert_allclose(X.mean(0), 0, atol=1e-6)
@@ -45,20 +45,20 @@ def test_all_has_every_stage_with_unit_trace():
 def test_stage_is_scaled_by_one_number():
     """Directions inside a stage keep their proportions; whitening is the metric's business."""
     features = stages()
-    part = view_features(features, LABELS, "all")[:, 4:12]
-    ratio = part.std(0) / features.stages["stage2"].std(0)
+    part = layer_features(features, LABELS, "all")[:, 4:12]
+    ratio = part.std(0) / features.layers["stage2"].std(0)
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.7, 1e6])
 def test_constant_stage_becomes_zero(value):
-    X = view_features(stages(stage2=np.full((N, 8), value)), LABELS, "all")
+    X = layer_features(stages(stage2=np.full((N, 8), value)), LABELS, "all")
     np.testing.assert_array_equal(X[:, 4:12], 0)
     assert np.isfinite(score(X, LABELS).value)
 
 
 def test_stage_without_scatter_inside_classes_stays_finite():
-    X = view_features(stages(stage2=np.repeat(np.eye(3)[LABELS], 2, axis=1)), LABELS, "all")
+    X = layer_features(stages(stage2=np.repeat(np.eye(3)[LABELS], 2, axis=1)), LABELS, "all")
     assert np.isfinite(X).all()
     assert np.square(X[:, 4:10]).sum() == pytest.approx(N, rel=1e-5)  # unit total variance
 
@@ -66,27 +66,27 @@ def test_stage_without_scatter_inside_classes_stays_finite():
 def test_units_of_stages_do_not_matter():
     features = stages()
     other = Features({name: array * (1000 if name == "stage2" else 0.1)
-                      for name, array in features.stages.items()})  # fmt: skip
-    one, two = (view_features(f, LABELS, "all") for f in (features, other))
+                      for name, array in features.layers.items()})  # fmt: skip
+    one, two = (layer_features(f, LABELS, "all") for f in (features, other))
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 def test_inputs_are_left_alone():
     features = stages()
-    before = {name: array.copy() for name, array in features.stages.items()}
-    for array in features.stages.values():
+    before = {name: array.copy() for name, array in features.layers.items()}
+    for array in features.layers.values():
         array.flags.writeable = False
-    view_features(features, LABELS, "all")
-    for name, array in features.stages.items():
+    layer_features(features, LABELS, "all")
+    for name, array in features.layers.items():
         np.testing.assert_array_equal(array, before[name])
 
 
 def test_single_stage_scores_as_the_last_one():
     features = Features({"last": stages().last})
-    one = score(view_features(features, LABELS, "all"), LABELS).value
+    one = score(layer_features(features, LABELS, "all"), LABELS).value
     assert one == pytest.approx(score(features.last, LABELS).value, abs=1e-6)
 
 
 def test_unknown_view():
     with pytest.raises(MetricError, match=r"'first'; allowed are last, all"):
-        view_features(stages(), LABELS, "first")
+        layer_features(stages(), LABELS, "first")

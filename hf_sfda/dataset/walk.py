@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from hf_sfda.dataset.pictures import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_picture
 from hf_sfda.errors import TargetError
-from hf_sfda.target.pictures import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_picture
 
 _SYSTEM_NAMES = frozenset(
     [

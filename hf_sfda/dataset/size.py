@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hf_sfda.dataset.sources import explained, hub_files, local_path, quiet
 from hf_sfda.hub import hub_api, retry_download, retry_read
-from hf_sfda.target.sources import explained, hub_files, local_path, quiet
 
 _AT_ONCE = 500  # paths a question
 
