@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from hf_sfda.versions import __version__
 
 _MODULES = {
     "rank": "hf_sfda.pipeline",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda import __version__
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
@@ -21,7 +20,7 @@ from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target, first_classes
-from hf_sfda.versions import library_versions
+from hf_sfda.versions import __version__, library_versions
 
 if TYPE_CHECKING:
     from pathlib import Path

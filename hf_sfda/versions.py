@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from hf_sfda import __version__
+__version__ = "0.1.0"
 
 _LIBRARIES = (
     "huggingface_hub", "transformers", "datasets", "accelerate", "timm", "torch", "numpy", "scipy",

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda.config import RankConfig
+from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.names import public_model
 from hf_sfda.publish.rows import make_run
@@ -41,7 +42,7 @@ def test_a_run_comes_back_as_it_was_published():
     stored = pq.read_table(io.BytesIO(run.parquet())).to_pylist()
     for rows in (run.rows, stored):
         (board,) = make_leaderboards(rows)
-        back = board.ranking()
+        back = to_ranking(board)
         assert back.rows == published.rows
         assert back.created_at == published.created_at
         assert (back.tool_version, back.versions) == (
@@ -63,7 +64,7 @@ def test_a_run_comes_back_as_it_was_published():
 def test_ties_gaps_hazards_and_strangers_come_back():
     """Twenty models as a real run has them; publishing only cleans their texts."""
     published = example_ranking()
-    back = board_of(published).ranking()
+    back = to_ranking(board_of(published))
     public = {public_model(row): row for row in published.rows}
     assert len(public) == len(back.rows)
     for row in back.rows:
@@ -83,7 +84,7 @@ def test_a_hub_dataset_is_found_again_by_the_boards_settings(dataset):
         published,
         rows=tuple(replace(row, scores={"knn": 0.5, "sfda_cv": 0.4}) for row in published.ranked),
     )
-    again = config_of(board_of(published).ranking())
+    again = config_of(to_ranking(board_of(published)))
     assert again.fingerprint() == config.fingerprint()
     assert again.replace(models=("a/b",), out="x") == config
 
@@ -95,7 +96,7 @@ def test_warnings_that_hold_semicolons_are_not_cut():
         "knn: no; really",
     )
     low = ok_row("a/a", 1, 0.1, noise_floor=0.111, warnings=said)
-    (row,) = board_of(make_ranking({}, extra_rows=(low,))).ranking().ranked
+    (row,) = to_ranking(board_of(make_ranking({}, extra_rows=(low,)))).ranked
     assert row.warnings == said
 
 
@@ -105,7 +106,7 @@ def test_warnings_that_hold_semicolons_are_not_cut():
 def test_over_several_runs_nothing_is_said_that_only_one_run_knows():
     old = make_ranking({"a/a": 0.5, "b/b": 0.4}, created_at="2026-01-01T00:00:00+00:00")
     new = make_ranking({"b/b": 0.6, "c/c": 0.3}, created_at="2026-02-01T00:00:00+00:00")
-    ranking = board_of(old, new).ranking()
+    ranking = to_ranking(board_of(old, new))
     assert [(row.model_id, row.rank, row.tie_group) for row in ranking.ranked] == [
         ("b/b", 1, 1),
         ("a/a", 2, 2),
@@ -127,7 +128,7 @@ def test_a_run_that_lost_a_model_keeps_its_ties_but_not_its_chances():
     gone = make_ranking(
         {}, extra_rows=(ModelRow("a/1", "x", "failed", "gone"),), created_at="2027-01-01"
     )
-    ranking = board_of(make_ranking({}, extra_rows=tied), gone).ranking()
+    ranking = to_ranking(board_of(make_ranking({}, extra_rows=tied), gone))
     assert [(row.rank, row.tie_group) for row in ranking.ranked] == [(1, 1), (2, 1), (3, 2)]
     assert {row.p_best for row in ranking.ranked} == {row.rank_interval for row in ranking.ranked}
     assert {row.p_best for row in ranking.ranked} == {None}
@@ -138,7 +139,7 @@ def test_a_run_that_lost_a_model_keeps_its_ties_but_not_its_chances():
 
 
 def test_a_board_on_which_nobody_could_be_ranked():
-    ranking = board_of(make_ranking({})).ranking()
+    ranking = to_ranking(board_of(make_ranking({})))
     assert ranking.ranked == ()
     assert [row.status for row in ranking.rows] == ["failed", "skipped"]
     assert (ranking.agreement, ranking.warnings) == ({}, ())

@@ -17,6 +17,7 @@ from hf_sfda.leaderboard.samples import compare_measured, load_measurement
 from hf_sfda.leaderboard.update import plan_update
 from hf_sfda.publish import execute
 from hf_sfda.publish.access import Repo, find_head
+from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import make_run
@@ -46,7 +47,7 @@ class World:
         self.api, self.store = api, store
         self.rows = load_rows(api, REPO, find_head(api, REPO))
         (board,) = make_leaderboards(self.rows)
-        self.ranking = board.ranking()
+        self.ranking = to_ranking(board)
 
     @property
     def run(self) -> str:
@@ -161,7 +162,7 @@ def test_a_results_dataset_that_is_no_leaderboard_keeps_none(hub, api):
         repo_type="dataset",
     )
     (board,) = make_leaderboards(run.rows)
-    ranking = board.ranking()
+    ranking = to_ranking(board)
     assert compare_measured(
         api, REPO, ranking, run.rows, "acme/vit", "me/resnet", target=None
     ) is None  # fmt: skip

@@ -18,6 +18,7 @@ from hf_sfda.compare import ClassDifference, Comparison
 from hf_sfda.compare.result import SampleDifference
 from hf_sfda.foreign import clean
 from hf_sfda.publish.access import Repo, hub_url
+from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.palette import PALETTE
@@ -515,7 +516,7 @@ def test_runs_that_cannot_be_compared_are_mentioned(n, said):
     runs = [make_ranking(dataset_sha=str(i) * 40, created_at=f"2026-01-0{i + 1}") for i in
             range(n + 1)]  # fmt: skip
     (leaderboard,) = make_leaderboards([row for run in runs for row in make_run(run).rows])
-    shown = view_of(leaderboard.ranking(), leaderboard_name(leaderboard), leaderboard=leaderboard)
+    shown = view_of(to_ranking(leaderboard), leaderboard_name(leaderboard), leaderboard=leaderboard)
     assert said in words(fragments.leaderboard(shown, snapshot()))
 
 
@@ -526,7 +527,7 @@ def joined() -> View:
         make_ranking({"c/c": 0.45}, created_at="2026-02-01T00:00:00+00:00"),
     )
     (leaderboard,) = make_leaderboards([row for run in runs for row in make_run(run).rows])
-    return view_of(leaderboard.ranking(), leaderboard_name(leaderboard), leaderboard=leaderboard)
+    return view_of(to_ranking(leaderboard), leaderboard_name(leaderboard), leaderboard=leaderboard)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_sfda.errors import ConfigError
+from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.rows import SCHEMA_VERSION, make_run
 from hf_sfda.report.files import to_document
 from hf_sfda.space.limits import Limits
@@ -60,7 +61,7 @@ def names(snapshot: Snapshot) -> list[str]:
 
 
 def documents(snapshot: Snapshot) -> list[dict]:
-    return [to_document(leaderboard.ranking()) for leaderboard in snapshot.leaderboards]
+    return [to_document(to_ranking(leaderboard)) for leaderboard in snapshot.leaderboards]
 
 
 def until(met) -> None:
@@ -86,7 +87,7 @@ def test_the_first_look_reads_the_hub_and_the_next_ones_do_not(hub, clock):
     assert (snapshot.sha, snapshot.problem) == (sha, None)
     assert snapshot.read_at is not None
     assert names(snapshot) == ["me/birds", "me/plants"]
-    assert [leaderboard.ranking().rows for leaderboard in snapshot.leaderboards] == [
+    assert [to_ranking(leaderboard).rows for leaderboard in snapshot.leaderboards] == [
         BIRDS.rows,
         PLANTS.rows,
     ]

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from hf_sfda import __version__
 from hf_sfda.cli import (
     cache,
     compare,
@@ -21,6 +20,7 @@ from hf_sfda.cli import (
     space,
 )
 from hf_sfda.cli._errors import INTERRUPTED, report_failure
+from hf_sfda.versions import __version__
 
 app = typer.Typer(
     name="hf-sfda",

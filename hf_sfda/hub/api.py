@@ -37,7 +37,7 @@ def hub_api(token: str | None = None) -> HfApi:
     """
     from huggingface_hub import HfApi, get_token
 
-    from hf_sfda import __version__
+    from hf_sfda.versions import __version__
 
     keep_secret(token or get_token())
     _install_wait_hook()

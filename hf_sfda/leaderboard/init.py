@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hf_sfda import __version__
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api
 from hf_sfda.leaderboard.package import changes_of_copy, copies_in
@@ -22,6 +21,7 @@ from hf_sfda.publish.results_dataset import (
     require_results_dataset,
     results_card,
 )
+from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

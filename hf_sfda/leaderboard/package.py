@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hf_sfda import __version__
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import retry_read
 from hf_sfda.publish import FileChange
 from hf_sfda.publish.access import Repo, hub_errors
 from hf_sfda.publish.package import package_files
+from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

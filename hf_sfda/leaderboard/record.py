@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from hf_sfda import __version__
 from hf_sfda.backbones import EXTRACTOR_VERSION
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import PublishError
@@ -20,6 +19,7 @@ from hf_sfda.hub import redact
 from hf_sfda.publish.names import slug
 from hf_sfda.ranking import Scored
 from hf_sfda.types import Candidate, ModelRow, Score, Target
+from hf_sfda.versions import __version__
 
 RECORD_SCHEMA = 1
 """Version of the record files. It is part of the pool's name, so raising it starts new pools."""

@@ -70,7 +70,7 @@ def compare_measured(
     Args:
         api: The Hub client.
         repo: The leaderboard's repository.
-        ranking: From :meth:`hf_sfda.publish.leaderboards.Leaderboard.ranking`.
+        ranking: From :func:`hf_sfda.publish.leaderboard_ranking.to_ranking`.
         rows: All rows of the results dataset; they say which run measured a model.
         first: Model id as in the ranking.
         second: Another model id.

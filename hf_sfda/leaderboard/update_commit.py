@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hf_sfda import __version__
 from hf_sfda.hub import redact
 from hf_sfda.leaderboard.decide import Decision, decide
 from hf_sfda.leaderboard.record import Measurement, load_failure, load_scored, measurements_in
@@ -23,6 +22,7 @@ from hf_sfda.publish.commit import Commit
 from hf_sfda.publish.results_dataset import preview_rows, results_card
 from hf_sfda.publish.rows import Row, Run, make_run
 from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -7,13 +7,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hf_sfda.publish.leaderboards import time_of
+from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry, time_of
 from hf_sfda.types import ModelRow, Ranking
-
-if TYPE_CHECKING:
-    from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry
 
 
 def to_ranking(leaderboard: Leaderboard) -> Ranking:

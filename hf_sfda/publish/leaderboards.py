@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import Any
 
 from hf_sfda.publish.rows import Row
-from hf_sfda.types import Ranking, Update
+from hf_sfda.types import Update
+from hf_sfda.uncertainty import at_floor
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -35,9 +36,8 @@ class LeaderboardEntry:
     @property
     def at_floor(self) -> bool:
         """Whether the score is not above the noise floor, the scores with shuffled labels."""
-        # The same rule as hf_sfda.uncertainty.at_floor, which needs scipy (seconds to import).
         low = self.row["value"] if self.row["low"] is None else self.row["low"]
-        return self.row["noise_floor"] is not None and bool(low <= self.row["noise_floor"])
+        return at_floor(low, self.row["noise_floor"])
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,6 @@ class Leaderboard:
     def settings(self) -> dict[str, Any]:
         """The scoring settings of the runs."""
         return dict(json.loads(self.about["config"]))
-
-    def ranking(self) -> Ranking:
-        """Convert the leaderboard to a ranking, for plots, tables and ensembles."""
-        from hf_sfda.publish.leaderboard_ranking import to_ranking
-
-        return to_ranking(self)
 
 
 def make_leaderboards(rows: Iterable[Row]) -> list[Leaderboard]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_sfda import __version__
 from hf_sfda.errors import PublishError
 from hf_sfda.publish.access import (
     Account,
@@ -28,6 +27,7 @@ from hf_sfda.publish.front_matter import add_key, parse_card
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.rows import Row, Run, read_results
 from hf_sfda.publish.section import has_section, put_section
+from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda.config import NOT_IN_FINGERPRINT
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import ForeignError, clean, clean_all, read_json
 from hf_sfda.hub import redact
@@ -32,10 +33,8 @@ SCHEMA_VERSION = 1
 
 _VERSION_KEY = b"hf_sfda.schema_version"
 
-# Settings without an effect on a single score: the other candidates, the paths and the machine.
-_NOT_SCORING = {
-    "dataset", "models", "out", "batch_size", "workers", "work", "top", "max_params", "fingerprint",
-}  # fmt: skip
+# Settings without an effect on a single score: paths, the machine, and the other candidates.
+_NOT_SCORING = {*NOT_IN_FINGERPRINT, "dataset", "models", "fingerprint"}
 
 Row = dict[str, Any]
 

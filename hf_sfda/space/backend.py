@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.hub import explain, hub_api, retry_read
+from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.report import sorted_by
 from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.space.requests import RankRequest
@@ -95,7 +96,7 @@ class Backend:
         if leaderboard is None:
             return None
         view = view_of(
-            leaderboard.ranking(), leaderboard_name(leaderboard), metric, leaderboard=leaderboard
+            to_ranking(leaderboard), leaderboard_name(leaderboard), metric, leaderboard=leaderboard
         )
         return replace(view, commit=snapshot.sha)
 
@@ -147,7 +148,7 @@ class Backend:
         from hf_sfda.leaderboard.samples import compare_measured
 
         metric = view.ranking.metric
-        original = view.leaderboard.ranking() if view.leaderboard else view.ranking
+        original = to_ranking(view.leaderboard) if view.leaderboard else view.ranking
         target, unread = self._target(original, token)
         comparison = None
         if view.leaderboard is not None:
@@ -185,7 +186,7 @@ class Backend:
         """
         from hf_sfda.ensemble import select_for_ranking
 
-        original = view.leaderboard.ranking() if view.leaderboard else view.ranking
+        original = to_ranking(view.leaderboard) if view.leaderboard else view.ranking
         target, unread = self._target(original, token)
         if target is None:
             raise unread or TargetError(f"{view.name} cannot be read.")

@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import JobError
@@ -29,12 +29,36 @@ from hf_sfda.space.child import TICK
 from hf_sfda.space.events import Event, EventProgress
 from hf_sfda.space.plan import JobPlan, ModelLoad, estimate
 from hf_sfda.space.target_io import read_target
-from hf_sfda.space.worker import extracted, read_candidates, write_candidates
+from hf_sfda.space.worker import WorkerInput, extracted, read_candidates, write_candidates
 
 if TYPE_CHECKING:
     from hf_sfda.extract import Extraction
-    from hf_sfda.space.jobs import Job
     from hf_sfda.types import Candidate
+
+
+class GpuJob(Protocol):
+    """What this module needs of a :class:`hf_sfda.space.jobs.Job`."""
+
+    directory: Path
+
+    @property
+    def planned(self) -> JobPlan | None:
+        """The plan, if there is one."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the visitor cancelled the job."""
+
+    @property
+    def too_long(self) -> str:
+        """The message for a job that ran out of time."""
+
+    def work(self) -> WorkerInput:
+        """The input of a child process of this job, without the token."""
+
+    def run(self, verb: str, deadline: float) -> Generator[Event | None, None, None]:
+        """Run a step in a child process."""
+
 
 GpuStep = Callable[[str, Mapping[str, Any], str, int], Iterator[Event | None]]
 
@@ -59,7 +83,7 @@ def register() -> GpuStep:
     return step
 
 
-def rank_on_gpu(job: Job, deadline: float) -> Generator[Event | None, None, None]:
+def rank_on_gpu(job: GpuJob, deadline: float) -> Generator[Event | None, None, None]:
     """Download, extract on the GPU, then score.
 
     Args:
@@ -98,7 +122,9 @@ def rank_on_gpu(job: Job, deadline: float) -> Generator[Event | None, None, None
     yield from job.run("rank", deadline)
 
 
-def _extract_on_gpu(job: Job, store: str, deadline: float) -> Generator[Event | None, None, None]:
+def _extract_on_gpu(
+    job: GpuJob, store: str, deadline: float
+) -> Generator[Event | None, None, None]:
     """Run :func:`extract` on the GPU and yield its events.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hf_sfda import __version__
 from hf_sfda.publish.access import Repo, hub_url
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.front_matter import add_key, parse_card
 from hf_sfda.publish.keys import extend_list, set_key
 from hf_sfda.publish.section import has_section, put_section
 from hf_sfda.space.deploy.tree import README, space_directory
+from hf_sfda.versions import __version__
 
 _SECTION = "space"
 # Required keys: without them the app does not start, or visitors cannot sign in.

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hf_sfda import __version__
 from hf_sfda.errors import PublishError
 from hf_sfda.publish import FileChange, StepResult
 from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files
@@ -27,6 +26,7 @@ from hf_sfda.publish.changes import diff_of
 from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
 from hf_sfda.space.deploy.options import FREE_HARDWARE, Options
 from hf_sfda.space.deploy.tree import PACKAGE, README
+from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
