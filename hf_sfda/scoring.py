@@ -535,8 +535,10 @@ def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any
         names, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)
     except Exception as error:  # objects may raise anything when they are compared
         types = sorted({type(label).__name__ for label in y.tolist()})
+        fault = "mix types and" if len(types) > 1 else f"of type {types[0]}"
+        given = f" Types given: {listing(types)}." if len(types) > 1 else ""
         raise MetricError(
-            f"Labels of type {listing(types)} cannot be compared; use all ints or all strings."
+            f"Labels {fault} cannot be compared; use all ints or all strings.{given}"
         ) from error
     _check_hidden(names, counts)
     if len(names) < 2:

@@ -358,7 +358,8 @@ def test_secrets_are_taken_from_the_environment_and_never_shown(results, monkeyp
     monkeypatch.setenv("MY_SECRET", SECRET)
     for time_ in ("new", "again"):
         plan, done = deploy(secrets=["MY_SECRET"])
-        assert "+ secret MY_SECRET, from your environment; set whatever it is now" in plan.render()
+        text = "+ secret MY_SECRET, from your environment; its current value cannot be read"
+        assert text in plan.render()
         everything = plan.render() + json.dumps(plan.to_dict()) + repr(plan) + repr(done)
         assert SECRET not in everything
         assert len(plan.steps) == (2 if time_ == "new" else 1), "it cannot be read back"
