@@ -1,10 +1,10 @@
-# `make demo` shows what it does, `make test` proves it. Both need Python 3.11 or newer, with pip.
+# `make demo` shows what it does, `make test` proves it, `make docs` builds site/. All need Python 3.11 or newer, with pip.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= .demo
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo docs test test-all lint clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,10 @@ demo: install
 	$(BIN)/python -m demo.build --out $(DEMO)
 	$(BIN)/hf-sfda rank --dataset $(DEMO)/data/emoji --models $(DEMO)/zoo/image --out runs/emoji
 	$(BIN)/hf-sfda rank --dataset $(DEMO)/data/movie/train.csv --models $(DEMO)/zoo/text --out runs/movie
+
+# Strict: a broken link or reference fails. The variable silences a notice of the theme.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: install
 	$(BIN)/ruff check .
@@ -37,4 +41,4 @@ test-all: test
 	HF_SFDA_RANDOM_INPUTS=10000 $(BIN)/python -m pytest tests/test_scoring_inputs.py --timeout 3000
 
 clean:
-	rm -rf $(VENV) $(DEMO) runs dist
+	rm -rf $(VENV) $(DEMO) runs dist site

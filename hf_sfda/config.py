@@ -48,7 +48,7 @@ class RankConfig:
         label_column: Column with the label; ``None`` infers it.
         samples: Sample size. 2,000 gives a standard error near .01 on a probability and takes
             seconds a model; the stratified sample keeps every class.
-        metric: What to sort by. ``sfda_cv`` does not saturate (METRICS in the README).
+        metric: What to sort by. ``sfda_cv`` does not saturate (docs/metrics.md).
         metrics: What to compute.
         layers: Which features: those of ``all`` layers or of the ``last`` one. Full fine-tuning
             changes every layer, so a checkpoint is more than its last one.

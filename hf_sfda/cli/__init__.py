@@ -63,7 +63,7 @@ env.add_to(app)
 
 
 def main() -> None:
-    """Entry point of the console script; exit codes are 0, 1, 2 and 130 (see the README)."""
+    """Entry point of the console script; exit codes are 0, 1, 2 and 130 (see docs/inputs.md)."""
     try:
         app()
     except SystemExit as end:

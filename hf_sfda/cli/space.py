@@ -86,7 +86,7 @@ def serve(
 ) -> None:
     """Serve the app on this machine until Ctrl-C.
 
-    Environment variables such as HF_SFDA_MAX_SAMPLES limit what a visitor may rank (README).
+    Environment variables such as HF_SFDA_MAX_SAMPLES limit what a visitor may rank (docs/space.md).
     """
     token = choose_token(token, token_file)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
