@@ -37,6 +37,9 @@ _SCALES = ("{name}_scale", "{name}_scale_inv", "{module}.scale_weight", "{module
 _UNUSED = ("mask_token", "num_batches_tracked")
 
 
+_CROSS_ATTENTION = ("cross", "encoder_attn", "encdec", "EncDec", "enc_dec")
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The checkpoint's ``config.json``.
 
@@ -211,6 +214,48 @@ def require_complete(missing: Iterable[str]) -> None:
     raise ExtractionError(
         f"the checkpoint does not fill {shown}{more}: the network would be partly random"
     )
+
+
+def require_used(network: torch.nn.Module, unused: Iterable[str]) -> None:
+    """Refuse a network that is smaller than the one whose weights the checkpoint holds.
+
+    Heads and towers that are not run are no fault. But a layer behind the last one, a bias of a
+    layer that is built without one, or a part of a block belongs to what runs: ``config.json`` then
+    describes another network, which would still give features.
+
+    Args:
+        network: What runs.
+        unused: Names in the checkpoint for which the network has no place.
+
+    Raises:
+        ExtractionError: Names some of the weights that belong to it.
+    """
+    names = sorted(name for name in unused if _is_left_out_of(network, name))
+    if not names:
+        return
+    shown = ", ".join(names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    raise ExtractionError(
+        f"{CONFIG} describes a network that leaves out {shown}{more}, which the weights hold: they "
+        "do not belong together"
+    )
+
+
+def _is_left_out_of(network: torch.nn.Module, name: str) -> bool:
+    from torch import nn
+
+    *path, leaf = name.split(".")
+    if leaf not in ("weight", "bias") or any(part in name for part in _CROSS_ATTENTION):
+        return False  # buffers of older versions; what only a decoder reads
+    module, in_block = network, False
+    for part in path:
+        is_list = isinstance(module, nn.ModuleList | nn.Sequential)
+        if module._modules.get(part) is None:
+            return in_block or (is_list and part.isdecimal())
+        in_block = in_block or is_list
+        module = module._modules[part]
+    # Only layers that have weights: attention of old GPT checkpoints saved a mask as `bias`.
+    return bool(module._parameters)
 
 
 def require_finite(model: torch.nn.Module) -> None:
