@@ -250,10 +250,10 @@ def _is_left_out_of(network: torch.nn.Module, name: str) -> bool:
     module, in_block = network, False
     for part in path:
         is_list = isinstance(module, nn.ModuleList | nn.Sequential)
-        if module._modules.get(part) is None:
+        inner = module._modules.get(part)
+        if inner is None:
             return in_block or (is_list and part.isdecimal())
-        in_block = in_block or is_list
-        module = module._modules[part]
+        module, in_block = inner, in_block or is_list
     # Only layers that have weights: attention of old GPT checkpoints saved a mask as `bias`.
     return bool(module._parameters)
 
