@@ -112,6 +112,26 @@ def index_without_shard(path: Path) -> None:
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def same_tensors_in_two_shards(path: Path) -> None:
+    file = path / "model.safetensors"
+    shards = [path / f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for shard in shards:
+        shard.write_bytes(file.read_bytes())
+    file.unlink()
+    index = {"metadata": {}, "weight_map": {"x": shards[0].name, "y": shards[1].name}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def cast(dtype: torch.dtype):
+    def spoil(path: Path) -> None:
+        def edit(weights: dict[str, torch.Tensor]) -> None:
+            weights.update({name: tensor.to(dtype) for name, tensor in weights.items()})
+
+        edit_weights(path, edit)
+
+    return spoil
+
+
 def index_that_climbs(path: Path) -> None:
     (path / "model.safetensors").unlink()
     index = {"metadata": {}, "weight_map": {"x": "../../secret.safetensors"}}
@@ -223,6 +243,9 @@ BROKEN = (
     Broken("pickle-only", tiny_vit, pickle_only, ("no model.safetensors", "pytorch_model.bin")),
     Broken("no-weights", tiny_vit, remove("model.safetensors"), ("weights found: none",)),
     Broken("shard", tiny_vit, index_without_shard, ("00001-of-00002.safetensors is missing",)),
+    Broken("twice", tiny_vit, same_tensors_in_two_shards, ("classifier.bias is in several files",)),
+    Broken("truth-values", tiny_vit, cast(torch.bool), ("quantised", "holds BOOL")),
+    Broken("complex", tiny_vit, cast(torch.complex64), ("holds complex numbers (C64)",)),
     Broken("climbing-index", tiny_vit, index_that_climbs, ("points outside its folder",)),
     Broken("unknown-type", tiny_vit, set_config(model_type="vit9"), ("'vit9'", "unknown to")),
     Broken(

@@ -26,7 +26,7 @@ CONFIG = "config.json"
 # Where a configuration says that its weights are quantised; libraries have used both names.
 _QUANTISATION = ("quantization_config", "compression_config")
 # Types of tensors as safetensors calls them.
-_WHOLE_NUMBERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
+_WHOLE_NUMBERS = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 _EIGHT_BITS = ("F8_", "F4", "F6_")
 # Last parts of the names of tensors that only quantised weights have.
 _PACKED = ("qweight", "qzeros", "weight_packed", "SCB", "absmax", "quant_map")
@@ -128,6 +128,10 @@ def read_weights(path: Path) -> Weights:
             with safe_open(file, framework="numpy") as header:
                 for name in header.keys():
                     tensor = header.get_slice(name)
+                    if name in shapes:
+                        raise ExtractionError(
+                            f"{name} is in several files of {WEIGHTS_INDEX}; only one can be right"
+                        )
                     shapes[name], types[name] = tuple(tensor.get_shape()), tensor.get_dtype()
         except FileNotFoundError:
             raise ExtractionError(
@@ -152,6 +156,8 @@ def require_unquantised(types: Mapping[str, str]) -> None:
         ExtractionError: Names the first such tensor.
     """
     for name, kind in types.items():
+        if kind.startswith("C"):
+            raise ExtractionError(f"{name} holds complex numbers ({kind}), which are not supported")
         module, _, leaf = name.rpartition(".")
         scales = (scale.format(name=name, module=module) for scale in _SCALES)
         if (
