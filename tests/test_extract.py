@@ -177,7 +177,7 @@ def test_a_missing_or_repeated_sample_is_noticed(ids):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_refused(value):
-    with pytest.raises(ExtractionError, match=r"1 of 2 samples \(stage block1\)"):
+    with pytest.raises(ExtractionError, match=r"1 of 2 samples \(layer block1\)"):
         merge_parts([part([0, 1], [1, 2], block1=[1, value])], 2)
     with pytest.raises(ExtractionError, match="try dtype float32"):
         merge_parts([part([0, 1], [1, value])], 2, dtype="float16")
