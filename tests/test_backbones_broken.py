@@ -16,7 +16,7 @@ from hf_sfda.backbones import open_backbone
 from hf_sfda.errors import ExtractionError
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import drop_weights, dual, edit_weights
-from tests.factories import tiny_bert, tiny_timm, tiny_vit
+from tests.factories import images, tiny_bert, tiny_timm, tiny_vit
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,26 @@ def index_without_shard(path: Path) -> None:
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def same_tensors_in_two_shards(path: Path) -> None:
+    file = path / "model.safetensors"
+    shards = [path / f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for shard in shards:
+        shard.write_bytes(file.read_bytes())
+    file.unlink()
+    index = {"metadata": {}, "weight_map": {"x": shards[0].name, "y": shards[1].name}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def cast(dtype: torch.dtype):
+    def spoil(path: Path) -> None:
+        def edit(weights: dict[str, torch.Tensor]) -> None:
+            weights.update({name: tensor.to(dtype) for name, tensor in weights.items()})
+
+        edit_weights(path, edit)
+
+    return spoil
+
+
 def index_that_climbs(path: Path) -> None:
     (path / "model.safetensors").unlink()
     index = {"metadata": {}, "weight_map": {"x": "../../secret.safetensors"}}
@@ -127,6 +147,18 @@ def quantise(part: str, dtype: torch.dtype, scale: str):
                 factor = weights[name].abs().max() / 100
                 weights[scale.format(name=name, module=name.rpartition(".")[0])] = factor
                 weights[name] = (weights[name] / factor).to(dtype)
+
+        edit_weights(path, edit)
+
+    return spoil
+
+
+def add(*names: str):
+    """Add weights of these names."""
+
+    def spoil(path: Path) -> None:
+        def edit(weights: dict[str, torch.Tensor]) -> None:
+            weights.update({name: torch.ones(2, 2) for name in names})
 
         edit_weights(path, edit)
 
@@ -173,9 +205,47 @@ BROKEN = (
     Broken("empty-file", tiny_vit, write("model.safetensors", ""), ("truncated or damaged",)),
     Broken("shape", tiny_vit, reshape("cls_token"), ("cls_token", "[3, 5]", "[1, 1, 16]")),
     Broken("hole", tiny_vit, drop("encoder.layer.1."), ("does not fill", "more", "partly random")),
+    *(
+        Broken(f"vit-{field}-{value}", tiny_vit, set_config(**{field: value}), says)
+        for field, value, says in (
+            ("num_hidden_layers", 1, ("leaves out", "layers.1.", "13 more", "the weights hold")),
+            ("num_hidden_layers", 0, ("leaves out", "layers.0.", "the weights hold")),
+            ("num_hidden_layers", -1, ("num_hidden_layers = -1",)),
+            ("num_attention_heads", -2, ("num_attention_heads = -2",)),
+            ("qkv_bias", False, ("leaves out", "k_proj.bias", "the weights hold")),
+            ("model_type", ["vit"], ("model_type = ['vit']", "no name")),
+            ("transformers_weights", "other.safetensors", ("other weights, 'other.safetensors'",)),
+            ("transformers_weights", "adapter_model.bin", ("other weights, 'adapter_model.bin'",)),
+        )
+    ),
+    Broken(
+        "bert-layers",
+        tiny_bert,
+        set_config(num_hidden_layers=1),
+        ("leaves out", "encoder.layer.1."),
+        "text",
+    ),
+    # transformers 5 has no relative positions for BERT, and says nothing of them.
+    Broken(
+        "relative-positions",
+        tiny_bert,
+        add("bert.encoder.layer.0.attention.self.distance_embedding.weight"),
+        ("leaves out", "distance_embedding.weight"),
+        "text",
+    ),
+    Broken(
+        "lora",
+        tiny_bert,
+        add("bert.encoder.layer.0.attention.self.query.lora_A.weight"),
+        ("leaves out", "lora_A.weight"),
+        "text",
+    ),
     Broken("pickle-only", tiny_vit, pickle_only, ("no model.safetensors", "pytorch_model.bin")),
     Broken("no-weights", tiny_vit, remove("model.safetensors"), ("weights found: none",)),
     Broken("shard", tiny_vit, index_without_shard, ("00001-of-00002.safetensors is missing",)),
+    Broken("twice", tiny_vit, same_tensors_in_two_shards, ("classifier.bias is in several files",)),
+    Broken("truth-values", tiny_vit, cast(torch.bool), ("quantised", "holds BOOL")),
+    Broken("complex", tiny_vit, cast(torch.complex64), ("holds complex numbers (C64)",)),
     Broken("climbing-index", tiny_vit, index_that_climbs, ("points outside its folder",)),
     Broken("unknown-type", tiny_vit, set_config(model_type="vit9"), ("'vit9'", "unknown to")),
     Broken(
@@ -259,6 +329,18 @@ BROKEN = (
     Broken("timm-shape", tiny_timm, reshape("layer1.0.conv1.weight"), ("layer1.0.conv1", "[3, 5]")),
     Broken("timm-hole", tiny_timm, drop("layer2.0.conv1"), ("layer2.0.conv1.weight",)),
     Broken("timm-truncated", tiny_timm, truncate, ("truncated",)),
+    Broken(
+        "timm-layers",
+        lambda path: tiny_timm(path, "resnet18"),
+        set_config(model_args={"layers": [1, 1, 1, 1]}),
+        ("leaves out", "layer1.1.", "the weights hold"),
+    ),
+    Broken(
+        "timm-bias",
+        lambda path: tiny_timm(path, "vit_tiny_patch16_224"),
+        set_config(model_args={"qkv_bias": False}),
+        ("leaves out", "attn.qkv.bias"),
+    ),
     Broken("timm-unknown", tiny_timm, set_config(architecture="net9"), ("'net9'", "unknown")),
     Broken("timm-arguments", tiny_timm, set_config(model_args={"x": 1}), ("cannot be built",)),
     Broken("timm-number", tiny_timm, set_config(architecture=5), ("architecture = 5", "no name")),
@@ -290,8 +372,8 @@ BROKEN = (
 )
 
 
-def attempt(path: Path, modality: str) -> None:
-    open_backbone(
+def attempt(path: Path, modality: str) -> Any:
+    return open_backbone(
         path,
         Candidate(path.name, "local", path=path),
         device=torch.device("cpu"),
@@ -355,3 +437,55 @@ def test_a_configuration_may_say_that_nothing_is_quantised(tmp_path):
     tiny_vit(tmp_path)
     set_config(quantization_config=None)(tmp_path)
     attempt(tmp_path, "image")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert.encoder.layer.0.attention.self.bias",  # a mask of older versions
+        "bert.encoder.layer.0.crossattention.self.query.weight",
+        "bert.embeddings.position_ids",
+        "qa_outputs.weight",
+        "cls.predictions.bias",
+    ],
+)
+def test_weights_of_what_is_not_run_do_not_matter(name, tmp_path):
+    tiny_bert(tmp_path)
+    add(name)(tmp_path)
+    attempt(tmp_path, "text")
+
+
+def run(path: Path, modality: str) -> Any:
+    samples = images(1, 2)[0] if modality == "image" else ["the the", "the"]
+    backbone = attempt(path, modality)
+    with torch.inference_mode():
+        return backbone.forward(backbone.collate(samples))
+
+
+@pytest.mark.parametrize(
+    ("make", "modality", "changes"),
+    [
+        (tiny_vit, "image", {"return_dict": False}),
+        (tiny_bert, "text", {"return_dict": False}),
+        (tiny_bert, "text", {"chunk_size_feed_forward": 7}),
+    ],
+)
+def test_how_outputs_are_handed_over_changes_nothing(make, modality, changes, tmp_path):
+    make(tmp_path)
+    before = run(tmp_path, modality)
+    set_config(**changes)(tmp_path)
+    after = run(tmp_path, modality)
+    assert all(torch.equal(after.layers[name], v) for name, v in before.layers.items())
+
+
+@pytest.mark.parametrize("classes", [0, -1])
+def test_a_classifier_without_classes_has_no_logits(classes, tmp_path):
+    """Its hidden states pass as if they were logits."""
+    tiny_vit(tmp_path)
+    assert run(tmp_path, "image").logits.shape == (2, 10)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["id2label"], config["label2id"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_labels": classes}))
+    outputs = run(tmp_path, "image")
+    assert outputs.logits is None
+    assert outputs.pooling == "class token"

@@ -177,7 +177,7 @@ def test_a_missing_or_repeated_sample_is_noticed(ids):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_refused(value):
-    with pytest.raises(ExtractionError, match=r"1 of 2 samples \(stage block1\)"):
+    with pytest.raises(ExtractionError, match=r"1 of 2 samples \(layer block1\)"):
         merge_parts([part([0, 1], [1, 2], block1=[1, value])], 2)
     with pytest.raises(ExtractionError, match="try dtype float32"):
         merge_parts([part([0, 1], [1, value])], 2, dtype="float16")
@@ -502,3 +502,13 @@ def test_progress_hears_of_every_sample(zoo, tmp_path):
         ("extract", "vit", 15, "img", 15),
         ("extract", "bert", 15, "texts", 15),
     ]
+
+
+def test_a_network_that_gives_every_sample_the_same_is_refused():
+    class Blind(Doubler):
+        def forward(self, batch):
+            return super().forward({name: value * 0 for name, value in batch.items()})
+
+    with pytest.raises(ExtractionError, match="same features for all 6 samples"):
+        extract(Blind(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    extract(Blind(), [1.0])

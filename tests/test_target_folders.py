@@ -273,7 +273,7 @@ def test_these_folders_on_the_hub_are_read_like_those_here(hub, tmp_path, layout
     answers = []
     for place in (str(tmp_path / "data"), "me/cats"):
         try:
-            target = load_target(place)
+            target = load_target(str(place))
             answers.append((target.class_names, target.sample_ids, target.left_out))
         except TargetError as error:
             answers.append(str(error).replace(place, "PLACE"))
@@ -409,3 +409,30 @@ def test_names_that_are_no_paths(name):
     with pytest.raises(TargetError) as caught:
         load_target(name)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("place", ["cat/caf\udce9.png", "caf\udce9/0.png"])
+def test_names_that_are_not_utf8_are_named(tmp_path, place):
+    fill(tmp_path / "data", "dog", "cat")
+    file = tmp_path / "data" / place
+    try:
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(file)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(TargetError, match=r"not valid UTF-8: .*caf.*xe9.*, 1 of .* Rename"):
+        load_target(str(tmp_path / "data"))
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "caf\udce9.csv"])
+def test_a_path_that_is_not_utf8_is_named(tmp_path, name):
+    place = tmp_path / name
+    try:
+        if place.suffix:
+            place.write_text("text,label\na,b\nc,d\n")
+        else:
+            fill(place, "dog", "cat")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(TargetError, match=r"not valid UTF-8: .*xe9.* Rename"):
+        load_target(str(place))

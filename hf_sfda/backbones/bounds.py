@@ -33,6 +33,7 @@ _SLACK_BUFFER_BYTES = 8 * 2**20
 
 # Numbers of things that are built one by one in Python, also by the configuration classes.
 _LAYERS = re.compile(r"(^|_)(layers|blocks|stages|depth|depths|layer)$")
+_NEVER_NEGATIVE = re.compile(r"^(num|n)_(\w+_)?(layers?|heads?|blocks|stages)$")
 _LABELS = re.compile(r"^(num_labels|num_classes|n_classes|num_class)$")
 _IMAGE_SIZES = re.compile(r"(^|_)(image_size|img_size|input_size|input_resolution)$")
 _FEWEST_LABELS = 1000
@@ -57,6 +58,8 @@ def require_plausible(config: Mapping[str, Any], weights: Weights) -> None:
     most_layers = _TIMES * len(weights.shapes) + _SLACK_TENSORS
     most_labels = max(_FEWEST_LABELS, weights.values)
     for key, number in _numbers(config):
+        if _NEVER_NEGATIVE.search(key) and number < 0:
+            raise ExtractionError(f"{CONFIG} states {key} = {number:,}, which is less than none")
         if _LAYERS.search(key) and number > most_layers:
             raise ExtractionError(
                 f"{CONFIG} states {key} = {number:,}, but the weights hold only "

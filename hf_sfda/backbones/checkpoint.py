@@ -26,7 +26,7 @@ CONFIG = "config.json"
 # Where a configuration says that its weights are quantised; libraries have used both names.
 _QUANTISATION = ("quantization_config", "compression_config")
 # Types of tensors as safetensors calls them.
-_WHOLE_NUMBERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
+_WHOLE_NUMBERS = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 _EIGHT_BITS = ("F8_", "F4", "F6_")
 # Last parts of the names of tensors that only quantised weights have.
 _PACKED = ("qweight", "qzeros", "weight_packed", "SCB", "absmax", "quant_map")
@@ -35,6 +35,9 @@ _SCALES = ("{name}_scale", "{name}_scale_inv", "{module}.scale_weight", "{module
 
 # Parameters that only masked training reads.
 _UNUSED = ("mask_token", "num_batches_tracked")
+
+
+_CROSS_ATTENTION = ("cross", "encoder_attn", "encdec", "EncDec", "enc_dec")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -125,6 +128,10 @@ def read_weights(path: Path) -> Weights:
             with safe_open(file, framework="numpy") as header:
                 for name in header.keys():
                     tensor = header.get_slice(name)
+                    if name in shapes:
+                        raise ExtractionError(
+                            f"{name} is in several files of {WEIGHTS_INDEX}; only one can be right"
+                        )
                     shapes[name], types[name] = tuple(tensor.get_shape()), tensor.get_dtype()
         except FileNotFoundError:
             raise ExtractionError(
@@ -149,6 +156,8 @@ def require_unquantised(types: Mapping[str, str]) -> None:
         ExtractionError: Names the first such tensor.
     """
     for name, kind in types.items():
+        if kind.startswith("C"):
+            raise ExtractionError(f"{name} holds complex numbers ({kind}), which are not supported")
         module, _, leaf = name.rpartition(".")
         scales = (scale.format(name=name, module=module) for scale in _SCALES)
         if (
@@ -211,6 +220,48 @@ def require_complete(missing: Iterable[str]) -> None:
     raise ExtractionError(
         f"the checkpoint does not fill {shown}{more}: the network would be partly random"
     )
+
+
+def require_used(network: torch.nn.Module, unused: Iterable[str]) -> None:
+    """Refuse a network that is smaller than the one whose weights the checkpoint holds.
+
+    Heads and towers that are not run are no fault. But a layer behind the last one, a bias of a
+    layer that is built without one, or a part of a block belongs to what runs: ``config.json`` then
+    describes another network, which would still give features.
+
+    Args:
+        network: What runs.
+        unused: Names in the checkpoint for which the network has no place.
+
+    Raises:
+        ExtractionError: Names some of the weights that belong to it.
+    """
+    names = sorted(name for name in unused if _is_left_out_of(network, name))
+    if not names:
+        return
+    shown = ", ".join(names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    raise ExtractionError(
+        f"{CONFIG} describes a network that leaves out {shown}{more}, which the weights hold: they "
+        "do not belong together"
+    )
+
+
+def _is_left_out_of(network: torch.nn.Module, name: str) -> bool:
+    from torch import nn
+
+    *path, leaf = name.split(".")
+    if leaf not in ("weight", "bias") or any(part in name for part in _CROSS_ATTENTION):
+        return False  # buffers of older versions; what only a decoder reads
+    module, in_block = network, False
+    for part in path:
+        is_list = isinstance(module, nn.ModuleList | nn.Sequential)
+        inner = module._modules.get(part)
+        if inner is None:
+            return in_block or (is_list and part.isdecimal())
+        module, in_block = inner, in_block or is_list
+    # Only layers that have weights: attention of old GPT checkpoints saved a mask as `bias`.
+    return bool(module._parameters)
 
 
 def require_finite(model: torch.nn.Module) -> None:

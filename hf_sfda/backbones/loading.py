@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +16,19 @@ from torch import nn
 from hf_sfda.backbones.base import OpenOptions
 from hf_sfda.backbones.bounds import blueprint, require_plausible, require_sizes
 from hf_sfda.backbones.checkpoint import (
+    CONFIG,
     Weights,
     read_config,
     read_weights,
     require_complete,
     require_finite,
     require_shapes,
+    require_used,
 )
 from hf_sfda.backbones.heads import Head, find_heads
 from hf_sfda.backbones.layout import settle
 from hf_sfda.errors import ExtractionError
+from hf_sfda.hub import WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
         ExtractionError: Says what is wrong with the folder.
     """
     raw = read_config(path)
+    if (other := raw.get("transformers_weights")) not in (None, WEIGHTS):
+        raise ExtractionError(f"{CONFIG} names other weights, {other!r:.60}; we read {WEIGHTS}")
     weights = read_weights(path)
     require_plausible(raw, weights)
     config = _read_auto_config(path, raw)
@@ -133,6 +138,9 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
     outside = in_heads | {name for name in missing if not name.startswith(prefix)}
     pooler = {name for name in inside if name.split(".", 1)[0] in _POOLERS}
     require_complete(inside - pooler)
+    extra = getattr(config, "num_nextn_predict_layers", None)
+    if not extra:  # layers behind the last one that only predict further tokens
+        require_used(tower, _within(prefix, model.base_model_prefix, info["unexpected_keys"]))
     has_head = is_head and not outside
     tower_config = getattr(tower, "config", model.config)  # the encoder of FSMT has none
     model = model if has_head else tower
@@ -151,6 +159,22 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
         heads=heads,
         pooler_filled=not pooler,
     )
+
+
+def _within(prefix: str, base: str, names: Iterable[str]) -> Iterator[str]:
+    """Those names that lie in the tower, as the tower calls them.
+
+    Args:
+        prefix: Of the tower in the model.
+        base: What a larger model calls this one; a checkpoint may come from there.
+        names: In the checkpoint.
+    """
+    for name in names:
+        own = name.removeprefix(f"{base}.") if base and not prefix.startswith(f"{base}.") else name
+        if own.startswith(prefix):
+            yield own[len(prefix) :]
+        elif prefix == f"{base}.":  # a body's weights, opened as a larger model
+            yield own
 
 
 def _is_computed(name: str, model: nn.Module) -> bool:
@@ -199,15 +223,14 @@ def _read_auto_config(path: Path, raw: dict[str, Any]) -> Any:
         config = transformers.AutoConfig.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
-        # A repository does not choose the code that computes attention, which may lie elsewhere.
-        config._attn_implementation = None
-        return config
     except Exception as error:
         kind = raw.get("model_type")
         if "auto_map" in raw:
             reason = "needs code from its repository, which is never run (trust_remote_code)"
         elif kind is None:
             reason = "config.json names no model_type"
+        elif not isinstance(kind, str):
+            reason = f"config.json states model_type = {kind!r:.40}, which is no name"
         elif kind not in transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES:
             reason = (
                 f"model type {kind!r} is unknown to transformers {transformers.__version__}; "
@@ -216,6 +239,16 @@ def _read_auto_config(path: Path, raw: dict[str, Any]) -> Any:
         else:
             reason = f"config.json is not a valid {kind} configuration: {first_line(error)}"
         raise ExtractionError(reason) from error
+    # A repository does not choose the code that computes attention, which may lie elsewhere.
+    config._attn_implementation = None
+    for part in (config, *vars(config).values()):
+        # Outputs with names, and no pieces of a length that the texts would have to have. Neither
+        # changes a value.
+        if hasattr(part, "return_dict"):
+            part.return_dict = True
+        if hasattr(part, "chunk_size_feed_forward"):
+            part.chunk_size_feed_forward = 0
+    return config
 
 
 def _choose_class(config: Any, part: Part) -> tuple[Any, bool]:

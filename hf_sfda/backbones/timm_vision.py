@@ -27,6 +27,7 @@ from hf_sfda.backbones.checkpoint import (
     require_complete,
     require_finite,
     require_shapes,
+    require_used,
 )
 from hf_sfda.backbones.layout import settle
 from hf_sfda.backbones.loading import first_line
@@ -201,7 +202,9 @@ def _fill(model: Any, weights: dict[str, torch.Tensor]) -> bool:
     require_shapes(
         {name: t.shape for name, t in weights.items()}, {name: t.shape for name, t in own.items()}
     )
-    missing = set(model.load_state_dict(weights, strict=False).missing_keys)
+    missed = model.load_state_dict(weights, strict=False)
+    require_used(model, missed.unexpected_keys)
+    missing = set(missed.missing_keys)
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else heads
     if not isinstance(heads, list | tuple) or not all(isinstance(head, str) for head in heads):

@@ -102,6 +102,7 @@ class VisionBackbone:
         self._dtype = next(loaded.model.parameters()).dtype
         self._has_head = loaded.has_head
         self._heads = loaded.heads
+        self._classes = getattr(loaded.model.config, "num_labels", None) if loaded.heads else None
         self._use_pooler = loaded.pooler_filled
         self._has_class_token = any(
             name.rsplit(".", 1)[-1] in _CLASS_TOKENS for name, _ in loaded.tower.named_parameters()
@@ -140,6 +141,8 @@ class VisionBackbone:
         layers = pool_layers(self._oriented(blocks, batch), _mask(batch))
         layers["last"], rule = self._last(tower, batch)
         logits = self._logits(output) if self._has_head else None
+        if logits is not None and logits.shape[-1] != self._classes:
+            logits = None  # saved without classes: the vectors themselves pass
         self._clear()
         return Outputs(layers, logits, rule)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import zipfile
@@ -108,6 +109,8 @@ def open_source(
     if place.exists() and revision is not None:
         raise TargetError(f"{dataset} is local and has no revisions; leave --revision out.")
     refuse_pointers(place)
+    if place.exists():
+        _require_utf8(str(place), [str(place)])
     with quiet():
         if place.is_file() and config is None:
             return _file(place, split)
@@ -241,6 +244,7 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
     name = choose_split(shown, list(layout.splits), split)
     classes = layout.splits[name]
     rows = [(file, c) for c, kind in enumerate(classes) for file in classes[kind]]
+    _require_utf8(shown, [file for file, _ in rows])
     features = Features({"image": Image(), "label": ClassLabel(names=list(classes))})
     data = Dataset.from_dict(
         {"image": [str(path / file) for file, _ in rows], "label": [label for _, label in rows]},
@@ -252,6 +256,33 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
     if archives:
         notes = (*notes, f"These archives in {shown} were not read: {listing(archives, 3)}.")
     return Source(data, None, None, name, ids, _left_out(layout, name), notes)
+
+
+def _require_utf8(shown: str, names: Sequence[str]) -> None:
+    """Refuse names in another encoding, such as those of an archive from an old Windows.
+
+    Arrow holds paths and class names as UTF-8.
+
+    Raises:
+        TargetError: Counts such names and shows the first of them.
+    """
+    # Python shows a byte that is not UTF-8 as a lone surrogate.
+    others = [name for name in names if not _is_utf8(name)]
+    if not others:
+        return
+    first = os.fsencode(others[0]).decode("utf-8", errors="backslashreplace")
+    raise TargetError(
+        f"Names in {shown} are not valid UTF-8: {clean(first)!r:.200}, {len(others):,} of "
+        f"{len(names):,} in all. Rename them, for example with `convmv -f latin1 -t utf8`."
+    )
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_archives(shown: str, path: Path, files: Files) -> None:

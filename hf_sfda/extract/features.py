@@ -65,6 +65,7 @@ def merge_parts(
         for name in parts[0].layers
     }
     _require_finite(layers, dtype)
+    _require_different(layers)
     logits = [part.logits for part in parts if part.logits is not None]
     return Features(
         layers=_without_twin(layers, _SAME[dtype]),
@@ -86,6 +87,16 @@ def _require_finite(layers: Mapping[str, Array], dtype: str) -> None:
                 f"gives NaN or infinite features for {lost} of {len(values)} samples "
                 f"(layer {name}){hint}"
             )
+
+
+def _require_different(layers: Mapping[str, Array]) -> None:
+    """Refuse a network that does not see its input, such as one whose weights are all zero."""
+    n = len(next(iter(layers.values())))
+    if n > 1 and all((values == values[0]).all() for values in layers.values()):
+        raise ExtractionError(
+            f"gives the same features for all {n} samples: its weights do not let it tell them "
+            "apart (are they all zero?)"
+        )
 
 
 def _without_twin(layers: dict[str, Array], tolerance: float) -> dict[str, Array]:
