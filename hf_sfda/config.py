@@ -18,8 +18,8 @@ from hf_sfda.foreign import clean
 from hf_sfda.typed import expanded, read_settings, shown, typed, unknown_keys
 from hf_sfda.types import Layers
 
-DEFAULT_METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
-"""Metrics computed by default: the score that sorts, the released score for comparison, two other
+DEFAULT_METRICS = ("three_heads", "sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
+"""Metrics computed by default: the score that sorts, SFDA cross-fitted and as released, two other
 scores, and the two baselines that most users compute themselves."""
 
 Work = Literal["auto", "models", "samples"]
@@ -48,7 +48,8 @@ class RankConfig:
         label_column: Column with the label; ``None`` infers it.
         samples: Sample size. 2,000 gives a standard error near .01 on a probability and takes
             seconds a model; the stratified sample keeps every class.
-        metric: What to sort by. ``sfda_cv`` does not saturate (docs/metrics.md).
+        metric: What to sort by. ``three_heads`` orders checkpoints most like fine-tuning does, by
+            the measurements in benchmarks/zoo/README.md; ``auto`` means the default.
         metrics: What to compute.
         layers: Which features: those of ``all`` layers or of the ``last`` one. Full fine-tuning
             changes every layer, so a checkpoint is more than its last one.
@@ -81,7 +82,7 @@ class RankConfig:
     input_column: str | None = None
     label_column: str | None = None
     samples: int = 2000
-    metric: str = "sfda_cv"
+    metric: str = DEFAULT_METRICS[0]
     metrics: tuple[str, ...] = DEFAULT_METRICS
     layers: Layers = "all"
     folds: int = 5
@@ -120,6 +121,8 @@ class RankConfig:
             _at_least("workers", self.workers, 0)
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"confidence is {self.confidence}; it must lie in [0.5, 1).")
+        if self.metric == "auto":
+            object.__setattr__(self, "metric", DEFAULT_METRICS[0])
         if self.metric not in self.metrics:
             object.__setattr__(self, "metrics", (self.metric, *self.metrics))
 

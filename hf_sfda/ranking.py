@@ -97,8 +97,8 @@ def score_candidate(
         MetricError: The metric to sort by cannot be computed. Other metrics that fail are left
             out and named in :attr:`Scored.warnings`.
     """
-    X = layer_features(features, labels, config.layers)
-    problem = make_problem(X, labels, features.source_logits, seed=config.seed)
+    X, last = layer_features(features, labels, config.layers), _last(features, config)
+    problem = make_problem(X, labels, features.source_logits, seed=config.seed, last=last)
     options = _options(config, *config.metrics)
     outcomes = score_problem_by_all(problem, config.metrics, candidate=candidate, **options)
     failed = {name: error for name, error in outcomes.items() if isinstance(error, MetricError)}
@@ -136,9 +136,9 @@ def rescore(
     Raises:
         MetricError: The metric cannot be computed.
     """
-    X = layer_features(features, labels, config.layers)
+    X, last = layer_features(features, labels, config.layers), _last(features, config)
     logits = features.source_logits
-    problem = make_problem(X, labels, logits, seed=config.seed)
+    problem = make_problem(X, labels, logits, seed=config.seed, last=last)
     score = score_problem(problem, metric, **_options(config, metric))
     return score, _contributions(get_metric(metric), score, X, labels, logits, config)
 
@@ -177,6 +177,11 @@ def assemble(
     agreement = agreement_with(config.metric, table)
     warnings = diagnose(rows, metric=config.metric, class_counts=counts, agreement=agreement)
     return rows, agreement, warnings
+
+
+def _last(features: Features, config: RankConfig) -> AnyFloats | None:
+    """The last layer alone, if all layers are scored and there are several."""
+    return features.last if config.layers == "all" and len(features.layers) > 1 else None
 
 
 def _rescaled(scored: Sequence[Scored]) -> list[Scored]:

@@ -364,8 +364,19 @@ def make_problem(
     source_probs: Array | None = None,
     seed: int = 0,
     min_class_size: int = 2,
+    last: Array | None = None,
 ) -> Problem:
-    """Check and cast everything a metric will see; arguments and errors as in :func:`score`."""
+    """Check and cast everything a metric will see; arguments and errors as in :func:`score`.
+
+    Args:
+        features: As in :func:`score`.
+        labels: As in :func:`score`.
+        source_logits: As in :func:`score`.
+        source_probs: As in :func:`score`.
+        seed: As in :func:`score`.
+        min_class_size: As in :func:`score`.
+        last: (N, D_last) features of the last layer, if ``features`` are those of several layers.
+    """
     from hf_sfda.metrics.problem import Geometry, Problem
 
     X = _features(features)
@@ -377,6 +388,7 @@ def make_problem(
         kind,
         _source(source_logits, source_probs, X),
         seed,
+        None if last is None else Geometry(_features(last).to(X.device)),
     )
 
 

@@ -219,13 +219,17 @@ def test_fingerprint_ignores_who_and_where_but_not_what():
     assert len({config.fingerprint() for config in [base, *changed]}) == 4
 
 
+METRICS_OF_0_1 = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
+
+
 def test_the_former_name_of_an_option_is_accepted_and_does_not_change_the_fingerprint(tmp_path):
-    config = RankConfig.from_dict({"dataset": "me/plants", "view": "last"})
+    settings = {"dataset": "me/plants", "metric": "sfda_cv", "metrics": METRICS_OF_0_1}
+    config = RankConfig.from_dict({**settings, "view": "last"})
     assert config.layers == "last"
     assert config.fingerprint() == "62baed1be35f6e7e"  # of version 0.1, when it was called view
     path = tmp_path / "config.yaml"
-    path.write_text("dataset: me/plants\nview: last\n")
-    assert RankConfig.from_yaml(path) == config
+    path.write_text("dataset: me/plants\nview: last\nmetric: auto\n")
+    assert RankConfig.from_yaml(path) == RankConfig("me/plants", layers="last")
     assert RankConfig.from_yaml(path, layers="all").layers == "all"
     with pytest.raises(ConfigError, match="view is the former name of layers"):
         RankConfig.from_dict({"dataset": "me/plants", "view": "last", "layers": "all"})

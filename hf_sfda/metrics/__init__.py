@@ -37,6 +37,7 @@ Change = Literal["row order", "translation", "scale", "rotation"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _BUILTIN = (
+    "three_heads",
     "sfda",
     "sfda_cv",
     "logme",

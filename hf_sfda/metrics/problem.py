@@ -9,7 +9,7 @@ cached values are computed on first use and never change, so metrics are pure fu
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -148,6 +148,7 @@ class Problem:
         kind: What the labels are.
         source_log_probs: (N, C_source) float64 log-probabilities of the checkpoint's own head.
         seed: Seed for metrics that draw folds or initial values.
+        last: The features of the last layer alone, if ``geometry`` holds those of several layers.
     """
 
     geometry: Geometry
@@ -156,6 +157,7 @@ class Problem:
     kind: LabelKind = "single-label"
     source_log_probs: Tensor | None = None
     seed: int = 0
+    last: Geometry | None = None
 
     def __len__(self) -> int:
         return len(self.geometry)
@@ -219,10 +221,8 @@ class Problem:
 
     def with_classes(self, labels: Tensor, n_classes: int) -> Problem:
         """The same features with these classes as targets."""
-        return Problem(self.geometry, labels, n_classes, seed=self.seed)
+        return Problem(self.geometry, labels, n_classes, seed=self.seed, last=self.last)
 
     def relabelled(self, targets: Tensor) -> Problem:
         """The same features with other targets of the same kind; the geometry is shared."""
-        return Problem(
-            self.geometry, targets, self.n_outputs, self.kind, self.source_log_probs, self.seed
-        )
+        return replace(self, targets=targets)

@@ -38,7 +38,7 @@ def _shuffled(
 
 @register_metric(
     "sfda_cv",
-    summary="Cross-fitted SFDA: held-out probability after self-challenge (default)",
+    summary="Cross-fitted SFDA: held-out probability after self-challenge",
     tasks=frozenset({"single-label", "multi-label", "regression", "token"}),
     cost="K N D^2 + 2 K D^3/3 + (K + 1) N D C at K folds; K N^2 D where N < D",
     reference="SFDA (arXiv:2207.03036) cross-fitted, with Ledoit-Wolf shrinkage; ours",
@@ -49,7 +49,7 @@ def _shuffled(
     maximum=1.0,
 )
 def sfda_cv(problem: Problem, *, folds: int = 5, max_scored: int | None = None) -> Score:
-    """Cross-fitted SFDA: held-out probability after self-challenge (default).
+    """Cross-fitted SFDA: held-out probability after self-challenge.
 
     The released score (see ``sfda``) gives random features 1.0 once N is not much larger than D,
     and changes with the unit of the features. Three repairs:

@@ -1,0 +1,218 @@
+"""Which score orders checkpoints like fine-tuning does? ``python -m benchmarks.zoo.evaluate``.
+
+Compares every column of ``scores.csv`` with the fine-tuned accuracies of ``truth.csv``, target by
+target: weighted tau (:func:`hf_sfda.uncertainty.weighted_tau`) and the regret of the first pick in
+points of accuracy (the expected one if several share the highest score). Means over targets have a
+95% bootstrap interval over targets. A combination is also chosen on all targets but one and
+evaluated on that one, for each target in turn.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.zoo.grid import read_truth
+from hf_sfda.uncertainty import weighted_tau
+
+SCORES = Path(__file__).with_name("scores.csv")
+FEWEST = 8
+"""Checkpoints that a target needs to be evaluated."""
+
+Floats = npt.NDArray[np.float64]
+Table = Mapping[str, "Target"]
+
+PARTS = {
+    "Fisher, last": "lda_accuracy/published/last",
+    "Fisher, all": "lda_accuracy/published/all",
+    "logistic, last": "standardised_probe/published/last",
+    "logistic, all": "logistic_probe/published/all",
+    "k-NN, all": "knn/published/all",
+    "SFDA cross-fitted, all": "sfda_cv/published/all",
+    "SFDA cross-fitted, last": "sfda_cv/published/last",
+}
+"""Held-out scores in [0, 1] that a combination may average."""
+
+CHOSEN = ("Fisher, last", "Fisher, all", "logistic, all")
+"""The parts of ``three_heads``."""
+
+SHOWN = {
+    "sfda_cv, all layers": "sfda_cv/published/all",
+    "sfda_cv, last layer": "sfda_cv/published/last",
+    "sfda_cv, ConfMix weight P, all layers": "sfda_cv_paper/published/all",
+    "sfda_cv, ConfMix weight softmax(C P), all layers": "sfda_cv_tempered/published/all",
+    "SFDA stage one, accuracy, all layers": "lda_accuracy/published/all",
+    "SFDA stage one, accuracy, last layer": "lda_accuracy/published/last",
+    "SFDA stage one, probability, all layers": "lda_probability/published/all",
+    "SFDA stage one, log-probability, all layers": "lda_log_probability/published/all",
+    "sfda as released, all layers": "sfda/published/all",
+    "sfda as released, last layer": "sfda/published/last",
+    "logistic probe, all layers": "logistic_probe/published/all",
+    "logistic probe, standardised, last layer": "standardised_probe/published/last",
+    "ridge probe, last layer": "linear_probe/published/last",
+    "LogME, all layers": "logme/published/all",
+    "LogME, last layer": "logme/published/last",
+    "H-score, shrunk, last layer": "hscore_lw/published/last",
+    "k-NN, all layers": "knn/published/all",
+    "parameters": "params",
+    "sfda_cv, batch norms measured, last layer": "sfda_cv/measured/last",
+    "SFDA stage one, batch norms measured, last layer": "lda_accuracy/measured/last",
+    "logistic probe, batch norms measured, last layer": "standardised_probe/measured/last",
+    "logistic probe, batch norms measured, all layers": "logistic_probe/measured/all",
+}
+
+
+class Target:
+    """The checkpoints of one target with their truth and their scores.
+
+    Args:
+        name: Of the target.
+        accuracies: checkpoint -> fine-tuned accuracy.
+        scores: checkpoint -> column -> value.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        accuracies: Mapping[str, float],
+        scores: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        self.name = name
+        self.checkpoints = sorted(accuracies.keys() & scores.keys())
+        self.truth = np.array([accuracies[c] for c in self.checkpoints])
+        self._scores = [scores[c] for c in self.checkpoints]
+
+    def column(self, name: str) -> Floats:
+        """(n,) values; checkpoints without batch norm keep those of published features."""
+        published = name.replace("/measured/", "/published/")
+        return np.array([row.get(name, row.get(published, np.nan)) for row in self._scores])
+
+    def tau(self, scores: Floats) -> float:
+        """Weighted tau of scores (n,) with the truth; a missing score is the lowest."""
+        tau = weighted_tau(np.nan_to_num(scores, nan=-1e9).tolist(), self.truth.tolist())
+        return 0.0 if np.isnan(tau) else tau
+
+    def regret(self, scores: Floats) -> float:
+        """Points of accuracy that the first pick loses to the best checkpoint."""
+        filled = np.nan_to_num(scores, nan=-1e9)
+        return 100 * float(self.truth.max() - self.truth[filled == filled.max()].mean())
+
+
+def read(scores: Path = SCORES) -> list[Target]:
+    """The targets that have enough checkpoints with scores and truth."""
+    accuracies: dict[str, dict[str, list[float]]] = {}
+    for pair, row in read_truth().items():
+        of_target = accuracies.setdefault(pair.target, {})
+        of_target.setdefault(pair.checkpoint, []).append(float(row["accuracy"]))
+    columns: dict[str, dict[str, dict[str, float]]] = {}
+    with scores.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            target, checkpoint = row.pop("target"), row.pop("checkpoint")
+            values = {name: float(value) for name, value in row.items() if value}
+            columns.setdefault(target, {})[checkpoint] = values
+    targets = [
+        Target(name, {c: float(np.mean(a)) for c, a in of_target.items()}, columns.get(name, {}))
+        for name, of_target in sorted(accuracies.items())
+    ]
+    return [target for target in targets if len(target.checkpoints) >= FEWEST]
+
+
+def combined(target: Target, parts: Sequence[str]) -> Floats:
+    """(n,) mean of some of :data:`PARTS`."""
+    return np.mean([target.column(PARTS[part]) for part in parts], axis=0)
+
+
+def static_list(targets: Sequence[Target]) -> Callable[[Target], Floats]:
+    """The order of the checkpoints on the other targets: mean standardised accuracy there."""
+
+    def scores(target: Target) -> Floats:
+        out = np.full(len(target.checkpoints), np.nan)
+        for i, checkpoint in enumerate(target.checkpoints):
+            z = [
+                (other.truth[other.checkpoints.index(checkpoint)] - other.truth.mean())
+                / other.truth.std()
+                for other in targets
+                if other is not target and checkpoint in other.checkpoints
+            ]
+            out[i] = np.mean(z) if z else np.nan
+        return out
+
+    return scores
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """95% percentile interval of a mean over targets, which are drawn with replacement."""
+    array = np.asarray(values)
+    rng = np.random.default_rng(seed)
+    means = array[rng.integers(len(array), size=(10_000, len(array)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def leave_one_out(targets: Sequence[Target]) -> list[tuple[tuple[str, ...], float, float]]:
+    """For each target: the combination of one to three parts that is best on the others (mean
+    weighted tau), and its weighted tau and regret on this one.
+    """
+    combinations = [c for k in (1, 2, 3) for c in itertools.combinations(PARTS, k)]
+    taus = {c: [t.tau(combined(t, c)) for t in targets] for c in combinations}
+    rows = []
+    for i, target in enumerate(targets):
+        best = max(combinations, key=lambda c: sum(taus[c]) - taus[c][i])
+        rows.append((best, taus[best][i], target.regret(combined(target, best))))
+    return rows
+
+
+def report(targets: Sequence[Target]) -> str:
+    """The tables in Markdown."""
+    scores: dict[str, Callable[[Target], Floats]] = {
+        "**three_heads**": lambda target: combined(target, CHOSEN)
+    }
+    for name, column in SHOWN.items():
+        scores[name] = lambda target, column=column: target.column(column)  # type: ignore[misc]
+    scores["static list of the other targets"] = static_list(targets)
+    lines = [
+        "| score | weighted tau | three_heads is ahead by | regret of the first pick, points | "
+        + " | ".join(f"{t.name} ({len(t.checkpoints)})" for t in targets)
+        + " |",
+        "|---|---|---|---|" + "---|" * len(targets),
+    ]
+    first = [t.tau(combined(t, CHOSEN)) for t in targets]
+    order = sorted(scores, key=lambda name: -np.mean([t.tau(scores[name](t)) for t in targets]))
+    for name in order:
+        taus = [t.tau(scores[name](t)) for t in targets]
+        regrets = [t.regret(scores[name](t)) for t in targets]
+        ahead = np.subtract(first, taus)
+        low, high = interval(ahead.tolist())
+        difference = "" if "three_heads" in name else f"{ahead.mean():.2f} ({low:.2f} to {high:.2f})"
+        lines.append(
+            f"| {name} | {_with_interval(taus, 2)} | {difference} | {_with_interval(regrets, 1)} | "
+            + " | ".join(f"{tau:.2f}" for tau in taus)
+            + " |"
+        )
+    chosen = leave_one_out(targets)
+    lines += [
+        "",
+        "Chosen on the other targets (mean of one to three of "
+        f"{len(PARTS)} held-out scores): weighted tau {_with_interval([r[1] for r in chosen], 2)}, "
+        f"regret {_with_interval([r[2] for r in chosen], 1)} points. Chosen were "
+        + "; ".join(
+            f"{' + '.join(parts)} ({sum(r[0] == parts for r in chosen)} times)"
+            for parts in dict.fromkeys(r[0] for r in chosen)
+        )
+        + ".",
+    ]
+    return "\n".join(lines)
+
+
+def _with_interval(values: Sequence[float], digits: int) -> str:
+    low, high = interval(values)
+    return f"{np.mean(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+if __name__ == "__main__":
+    print(report(read()))

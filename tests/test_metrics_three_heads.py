@@ -1,0 +1,82 @@
+"""three_heads against scikit-learn-free references: its parts, computed on their own."""
+
+import numpy as np
+import pytest
+
+from hf_sfda.config import RankConfig
+from hf_sfda.layers import layer_features
+from hf_sfda.metrics.folds import stratified_folds
+from hf_sfda.ranking import score_candidate
+from hf_sfda.scoring import make_problem, score, score_problem
+from hf_sfda.types import Candidate, Features
+
+N, C = 90, 3
+RNG = np.random.default_rng(0)
+LABELS = np.arange(N) % C
+LAST = (RNG.normal(size=(N, 5)) + 0.8 * np.eye(C)[LABELS] @ RNG.normal(size=(C, 5))).astype("f4")
+FIRST = (RNG.normal(size=(N, 7)) + 0.8 * np.eye(C)[LABELS] @ RNG.normal(size=(C, 7))).astype("f4")
+FEATURES = Features({"block1": FIRST, "last": LAST})
+
+
+def fisher_hits(X, labels, folds=5):
+    """A discriminant by the textbook: pooled covariance, shrunk, inverted; sample by sample."""
+    fold = stratified_folds(labels, folds, 0)
+    hits = np.zeros(len(X))
+    X = X.astype(float) - X.astype(float).mean(0)
+    for k in range(folds):
+        train, held = fold != k, fold == k
+        means = np.stack([X[train & (labels == c)].mean(0) for c in range(C)])
+        residuals = X[train] - means[labels[train]]
+        n, width = residuals.shape
+        S = residuals.T @ residuals / n
+        target = np.trace(S) / width
+        spread = np.sum((S - target * np.eye(width)) ** 2)
+        error = sum(np.sum((np.outer(r, r) - S) ** 2) for r in residuals) / n**2
+        shrinkage = min(1.0, error / spread)
+        A = (1 - shrinkage) * S + shrinkage * target * np.eye(width)
+        W = np.linalg.solve(A, means.T)
+        priors = np.bincount(labels[train]) / n
+        logits = X[held] @ W - 0.5 * np.sum(means.T * W, 0) + np.log(priors)
+        hits[held] = logits.argmax(1) == labels[held]
+    return hits
+
+
+def test_it_is_the_mean_of_three_held_out_accuracies():
+    X = layer_features(FEATURES, LABELS, "all")
+    result = score_problem(make_problem(X, LABELS, last=FEATURES.last), "three_heads")
+    logistic = score(X, LABELS, "logistic_probe")
+    hits = (fisher_hits(LAST, LABELS) + fisher_hits(X, LABELS) + logistic.per_sample) / 3
+    np.testing.assert_allclose(result.per_sample, hits, atol=1e-12)
+    assert result.value == pytest.approx(hits.mean(), abs=1e-12)
+    assert result.details["fisher_last"] == pytest.approx(fisher_hits(LAST, LABELS).mean())
+    assert result.details["fisher_all"] == pytest.approx(fisher_hits(X, LABELS).mean())
+    assert result.details["logistic"] == logistic.value
+    assert len({*fisher_hits(LAST, LABELS) - fisher_hits(X, LABELS)}) > 1, "the heads must differ"
+
+
+def test_features_of_one_layer_have_two_heads():
+    result = score(LAST, LABELS, "three_heads")
+    logistic = score(LAST, LABELS, "logistic_probe")
+    hits = (fisher_hits(LAST, LABELS) + logistic.per_sample) / 2
+    np.testing.assert_allclose(result.per_sample, hits, atol=1e-12)
+
+
+@pytest.mark.parametrize("layers", ["all", "last"])
+def test_a_run_gives_it_the_last_layer(layers):
+    config = RankConfig("x", metric="three_heads", metrics=("three_heads",), layers=layers)
+    scored = score_candidate(Candidate("m", None), FEATURES, LABELS, config)
+    details = scored.scores["three_heads"].details
+    assert ("fisher_last" in details) == (layers == "all")
+    assert scored.floor is not None
+    assert scored.floor < 0.5 < scored.scores["three_heads"].value
+    np.testing.assert_array_equal(scored.contributions, scored.scores["three_heads"].per_sample)
+
+
+def test_a_part_of_the_folds_estimates_the_same():
+    X = layer_features(FEATURES, LABELS, "all")
+    problem = make_problem(X, LABELS, last=FEATURES.last)
+    part = score_problem(problem, "three_heads", max_scored=N // 2)
+    whole = score_problem(problem, "three_heads")
+    scored = stratified_folds(LABELS, 5, 0) < 3
+    assert part.per_sample is None
+    assert part.value == pytest.approx(whole.per_sample[scored].mean(), abs=1e-12)
