@@ -176,7 +176,7 @@ def test_what_is_meant_well_is_taken(tmp_path):
     )
     config = RankConfig.from_yaml(tmp_path / "c.yaml")
     assert config.models == ("org/name",)
-    assert config.metrics == ("sfda_cv", "knn")
+    assert config.metrics == ("three_heads", "knn")
     assert config.max_params == 300_000
     as_numpy = RankConfig("d", samples=np.int64(7), confidence=np.float32(0.5), models=["a/b"])
     assert (type(as_numpy.samples), type(as_numpy.confidence)) == (int, float)
@@ -215,7 +215,7 @@ def test_fingerprint_ignores_who_and_where_but_not_what():
         base.fingerprint()
         == base.replace(models=("a",), out="o", batch_size=1, max_params=9).fingerprint()
     )
-    changed = [base.replace(samples=10), base.replace(view="last"), base.replace(seed=1)]
+    changed = [base.replace(samples=10), base.replace(layers="last"), base.replace(seed=1)]
     assert len({config.fingerprint() for config in [base, *changed]}) == 4
 
 

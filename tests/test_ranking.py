@@ -58,8 +58,8 @@ def test_clearly_better_features_come_first_and_are_told_apart():
     assert "noise floor" in " ".join(rows[2].warnings)
     assert "noise floor" not in " ".join(rows[0].warnings)
     for row in rows:
-        low, high = row.intervals["sfda_cv"]
-        assert low < row.scores["sfda_cv"] < high
+        low, high = row.intervals["three_heads"]
+        assert low < row.scores["three_heads"] < high
         assert row.params == 100 * (["noise", "good", "poor"].index(row.model_id) + 1)
         assert (row.feature_dim, row.feature_key) == (32, f"key-{row.model_id}")
         assert row.samples_per_second == pytest.approx(120)
@@ -84,7 +84,7 @@ def test_a_candidate_is_cast_and_rotated_once(metric, monkeypatch):
 
 
 def test_the_noise_floor_of_a_candidate_is_that_of_its_permuted_scores():
-    config = RankConfig("d", permutations=3, seed=5)
+    config = RankConfig("d", metric="sfda_cv", permutations=3, seed=5)
     scored = score_candidate(Candidate("a"), features(0.4), LABELS, config)
     X = layer_features(features(0.4), LABELS, config.layers)
     permuted = score_permuted(X, LABELS, n_permutations=3, seed=5, folds=config.folds)
@@ -153,7 +153,7 @@ def test_metrics_of_the_source_head_sort_with_error_bars():
 
 
 def test_a_metric_that_does_not_apply_is_left_out_with_a_word():
-    config = RankConfig("d", metrics=("sfda_cv", "downloads"))
+    config = RankConfig("d", metric="sfda_cv", metrics=("sfda_cv", "downloads"))
     rows, _, _ = assemble(
         [score_candidate(Candidate("local"), features(0.5), LABELS, config)], LABELS, NAMES, config
     )
@@ -169,9 +169,9 @@ def test_the_chosen_metric_must_exist_for_a_candidate():
 
 
 def test_views_differ_and_last_is_the_last():
-    last = rows_of({"a": 0.5}, view="last")[0]
+    last = rows_of({"a": 0.5}, layers="last")[0]
     assert last.feature_dim == 24
-    assert last.scores["sfda_cv"] != rows_of({"a": 0.5}, view="all")[0].scores["sfda_cv"]
+    assert last.scores["sfda_cv"] != rows_of({"a": 0.5}, layers="all")[0].scores["sfda_cv"]
 
 
 def test_no_permutations_no_floor_and_the_document_is_json():
@@ -189,7 +189,7 @@ def test_no_permutations_no_floor_and_the_document_is_json():
     frame = ranking.to_pandas()
     assert list(frame["model_id"]) == ["a", "b"]
     assert {"score.sfda_cv", "low.sfda_cv", "rank_high"} <= set(frame.columns)
-    assert ranking.metric == "sfda_cv"
+    assert ranking.metric == "three_heads"
 
 
 def test_another_schema_version_is_refused():
