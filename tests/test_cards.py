@@ -201,3 +201,12 @@ def test_the_wheel_carries_the_cards_and_renders_each_elsewhere(tmp_path):
     assert {"app.py", "hf_sfda/_space/README.md", "hf_sfda/_cards/space_section.md.jinja"} <= set(
         held
     )
+
+
+def test_the_column_of_the_score_is_called_by_its_metric():
+    """Also if the newest row of the leaderboard is one of another metric."""
+    ranking = make_ranking({}, extra_rows=(ok_row("acme/vit", 1, 0.584),))
+    (board,) = make_leaderboards(make_run(ranking).rows)
+    assert board.about["metric"] != board.about["ranked_by"], "else this test shows nothing"
+    text = render_card("results_section", repo="me/results", leaderboards=[board], hub=HUB)
+    assert "| # | model | sfda_cv | 95% interval" in text
