@@ -18,7 +18,7 @@ from hf_sfda.foreign import clean
 from hf_sfda.typed import expanded, read_settings, shown, typed, unknown_keys
 from hf_sfda.types import Layers
 
-DEFAULT_METRICS = ("three_heads", "sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
+DEFAULT_METRICS = ("three_heads", "sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe")
 """Metrics computed by default: the score that sorts, SFDA cross-fitted and as released, two other
 scores, and the two baselines that most users compute themselves."""
 

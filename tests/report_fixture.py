@@ -7,6 +7,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.uncertainty import agreement_with
 
+METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe")
 HOSTILE = "evil/<script>alert(1)</script>"
 
 # name, params (millions), width, sfda_cv, sfda, logme, hscore, k-NN, probe, licence, img/s, tie
@@ -51,12 +52,12 @@ def _row(place: int, model: tuple) -> ModelRow:
             "logme": logme,
             "hscore": hscore,
             "knn": knn,
-            "linear_probe": probe,
+            "logistic_probe": probe,
         },
         intervals={
             "sfda_cv": (round(sfda_cv - 0.023, 4), round(sfda_cv + 0.024, 4)),
             "knn": (knn - 0.025, knn + 0.025),
-            "linear_probe": (probe - 0.024, probe + 0.023),
+            "logistic_probe": (probe - 0.024, probe + 0.023),
         },
         rank_interval=(max(1, place - 2), min(20, place + 2)),
         p_best=_P_BEST[place - 1] if place <= len(_P_BEST) else 0.0,
@@ -88,7 +89,9 @@ def example_ranking() -> Ranking:
         _left_out("acme/broken", "failed", "layer.3.weight holds NaN"),
         _left_out("./my-checkpoint", "failed", "no config.json in the folder <b>./my-checkpoint</b>"),
     ]  # fmt: skip
-    config = RankConfig(dataset="me/emoji", samples=1270, out="runs/emoji")
+    config = RankConfig(
+        dataset="me/emoji", metric="sfda_cv", metrics=METRICS, samples=1270, out="runs/emoji"
+    )
     return Ranking(
         config=config.to_dict(),
         dataset={

@@ -55,7 +55,7 @@ def test_a_run_comes_back_as_it_was_published():
         assert back.config == {k: v for k, v in published.config.items() if k not in lost}
         scores = {
             name: [row.scores[name] for row in published.ranked]
-            for name in ("sfda_cv", "knn", "linear_probe")
+            for name in ("sfda_cv", "knn", "logistic_probe")
         }
         assert back.agreement == agreement_with("sfda_cv", scores)
         assert Ranking.from_dict(json.loads(json.dumps(back.to_dict()))).rows == back.rows

@@ -70,7 +70,7 @@ def test_help_lists_the_commands_and_version_prints():
 def test_metrics_in_every_format():
     document = json.loads(run("metrics", "--json")[0])
     names = [row["name"] for row in document]
-    assert {"sfda", "sfda_cv", "logme", "hscore", "knn", "linear_probe", "params"} <= set(names)
+    assert {"sfda", "sfda_cv", "logme", "hscore", "knn", "logistic_probe", "params"} <= set(names)
     assert all(row["summary"] for row in document)
     assert run("metrics", "-q")[0].split() == names
     header, *rows = run("metrics", "--format", "agent")[0].splitlines()

@@ -92,9 +92,9 @@ def test_a_metric_that_is_no_mean_goes_by_groups(run):
 
 
 def test_a_metric_that_the_run_did_not_compute(run):
-    assert "linear_probe" not in read_ranking(run).ranked[0].scores
-    found = compare_for_run(run, A, B, metric="linear_probe")
-    assert found.metric == "linear_probe"
+    assert "logistic_probe" not in read_ranking(run).ranked[0].scores
+    found = compare_for_run(run, A, B, metric="logistic_probe")
+    assert found.metric == "logistic_probe"
     assert len(found.classes) == 3
 
 

@@ -44,4 +44,4 @@ def test_text_encoders_beat_their_random_twin(demo, tmp_path):
     )
     assert Path(ranking.rows[-1].model_id).name == "bert-l3-random"
     assert ranking.rows[-1].tie_group != ranking.rows[0].tie_group
-    assert ranking.rows[0].scores["linear_probe"] > ranking.rows[-1].scores["linear_probe"]
+    assert ranking.rows[0].scores["logistic_probe"] > ranking.rows[-1].scores["logistic_probe"]

@@ -108,7 +108,7 @@ def test_rank_asks_the_hub_and_ranks_what_it_finds(images_on_hub, hub_env, tmp_p
     for row in ranked:
         low, high = row["intervals"]["sfda_cv"]
         assert low < row["scores"]["sfda_cv"] < high
-        assert set(row["scores"]) == {"sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe"}
+        assert set(row["scores"]) == {"sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe"}
         assert row["rank_interval"][0] <= row["rank"] <= row["rank_interval"][1]
         assert 0 < row["noise_floor"] < 1
         assert row["params"] > 0

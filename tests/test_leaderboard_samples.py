@@ -30,7 +30,7 @@ REPO = Repo("me/board", "dataset")
 SETTINGS = {
     "datasets": ["me/shapes"],
     "metric": "knn",
-    "metrics": ["knn", "linear_probe", "logme"],
+    "metrics": ["knn", "logistic_probe", "logme"],
     "samples": 36,
     "resamples": 200,
     "permutations": 1,
@@ -91,7 +91,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     assert scored.candidate.model_id == FIRST
     assert scored.scores["knn"].per_sample.shape == (36,)
 
-    for metric in ("knn", "linear_probe", None):
+    for metric in ("knn", "logistic_probe", None):
         kept = world.compare(metric=metric, target=target, top=5)
         from_features = compare_for_ranking(
             world.ranking, FIRST, SECOND, metric=metric, store=filled, target=target, top=5

@@ -63,10 +63,10 @@ def test_clearly_better_features_come_first_and_are_told_apart():
         assert row.params == 100 * (["noise", "good", "poor"].index(row.model_id) + 1)
         assert (row.feature_dim, row.feature_key) == (32, f"key-{row.model_id}")
         assert row.samples_per_second == pytest.approx(120)
-        assert {"knn", "linear_probe"} <= set(row.intervals)
+        assert {"knn", "logistic_probe"} <= set(row.intervals)
 
 
-@pytest.mark.parametrize("metric", ["sfda_cv", "linear_probe"])
+@pytest.mark.parametrize("metric", ["sfda_cv", "logistic_probe"])
 def test_a_candidate_is_cast_and_rotated_once(metric, monkeypatch):
     rotations: list[torch.Size] = []
     rotate = torch.linalg.qr
@@ -100,7 +100,7 @@ def test_the_same_checkpoint_under_two_names_is_a_tie():
     assert [row.rank_interval for row in rows] == [(1, 2), (1, 2)]
 
 
-@pytest.mark.parametrize("metric", ["logme", "hscore", "sfda", "knn", "linear_probe"])
+@pytest.mark.parametrize("metric", ["logme", "hscore", "sfda", "knn", "logistic_probe"])
 def test_every_metric_can_sort_and_has_error_bars(metric):
     rows = rows_of({"noise": 0.0, "good": 0.6}, metric=metric)
     assert rows[0].model_id == "good"

@@ -245,7 +245,7 @@ def test_agreement_matrix_is_symmetric_and_leaves_out_constant_metrics():
         for row in ranking.rows
     )
     names, taus = agreement_matrix(replace(ranking, rows=rows))
-    assert names == ["sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe"]
+    assert names == ["sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe"]
     assert taus.diagonal() == pytest.approx(1)
     assert taus == pytest.approx(taus.T)
     assert taus[0, 4] == pytest.approx(ranking.agreement["knn"])

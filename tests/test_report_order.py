@@ -20,7 +20,7 @@ from tests.report_fixture import example_ranking
 # -- another metric
 
 
-@pytest.mark.parametrize("metric", ["knn", "logme", "hscore", "linear_probe"])
+@pytest.mark.parametrize("metric", ["knn", "logme", "hscore", "logistic_probe"])
 def test_the_same_models_in_another_order(metric):
     original = example_ranking()
     ranking = sorted_by(original, metric)
@@ -89,7 +89,7 @@ def test_words_and_plots_claim_no_ties_that_nobody_measured():
     original = example_ranking()
     assert "cannot be told apart" in ties(original)
     assert scores_figure(original).layout.shapes
-    ranking = sorted_by(original, "linear_probe")
+    ranking = sorted_by(original, "logistic_probe")
     assert ties(ranking) == ""
     assert advice(ranking) == "Fine-tune acme/convnext-small-in22k: first by probe."
     figure = scores_figure(ranking)

@@ -113,9 +113,9 @@ def test_the_sentence_about_ties(groups, sentence):
 @pytest.mark.parametrize(
     ("agreement", "subject", "taus"),
     [
-        ({"knn": 0.9, "linear_probe": 0.71}, "k-NN and the probe agree", ".90, .71"),
-        ({"knn": 0.9, "linear_probe": 0.1}, "k-NN and the probe agree in part", ".90, .10"),
-        ({"linear_probe": -0.2}, "The probe disagrees", "-.20"),
+        ({"knn": 0.9, "logistic_probe": 0.71}, "k-NN and the probe agree", ".90, .71"),
+        ({"knn": 0.9, "logistic_probe": 0.1}, "k-NN and the probe agree in part", ".90, .10"),
+        ({"logistic_probe": -0.2}, "The probe disagrees", "-.20"),
     ],
 )
 def test_the_sentence_about_agreement(agreement, subject, taus):

@@ -169,7 +169,7 @@ def test_what_there_is_not_is_answered_with_what_there_is(ask):
     assert "me/emoji, me/reviews, me/shapes, me/thousand" in said
     said = refusal(ask, "/leaderboard", board="me/emoji", metric="accuracy")
     assert said.startswith("me/emoji has no metric 'accuracy'. Metrics: sfda_cv, ")
-    assert "linear_probe" in said
+    assert "logistic_probe" in said
 
 
 @pytest.mark.parametrize(

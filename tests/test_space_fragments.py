@@ -362,7 +362,7 @@ def bare_ranking() -> Ranking:
 
 def voteless_ranking() -> Ranking:
     """One model has only a score that no mean rank is made of."""
-    scores = {"knn": 0.3, "linear_probe": 0.5, "logme": 0.2}
+    scores = {"knn": 0.3, "logistic_probe": 0.5, "logme": 0.2}
     rows = tuple(
         ModelRow(f"{name}/x", None, "ok", rank=rank, tie_group=rank, scores=given, feature_dim=4096)
         for rank, (name, given) in enumerate(

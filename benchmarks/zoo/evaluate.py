@@ -188,7 +188,9 @@ def report(targets: Sequence[Target]) -> str:
         regrets = [t.regret(scores[name](t)) for t in targets]
         ahead = np.subtract(first, taus)
         low, high = interval(ahead.tolist())
-        difference = "" if "three_heads" in name else f"{ahead.mean():.2f} ({low:.2f} to {high:.2f})"
+        difference = (
+            "" if "three_heads" in name else f"{ahead.mean():.2f} ({low:.2f} to {high:.2f})"
+        )
         lines.append(
             f"| {name} | {_with_interval(taus, 2)} | {difference} | {_with_interval(regrets, 1)} | "
             + " | ".join(f"{tau:.2f}" for tau in taus)

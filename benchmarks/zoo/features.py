@@ -22,7 +22,7 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
     """Run one checkpoint on one target."""
     import torch
 
-    from hf_sfda.backbones import batchnorm, open_backbone
+    from hf_sfda.backbones import open_backbone
     from hf_sfda.dataset import load_target
     from hf_sfda.extract import make_accelerator
     from hf_sfda.finetune.inputs import Inputs

@@ -37,7 +37,7 @@ def result_columns(ranking: Ranking) -> list[Column]:
         Column(text.label(metric), lambda row: text.score(row.scores.get(metric)), 100),
         Column(confidence(ranking), lambda row: text.interval(row.intervals.get(metric)), 90),
         Column("P(best)", lambda row: text.share(row.p_best), 70),
-        *(_metric(name, weight) for name, weight in (("linear_probe", 65), ("knn", 50))
+        *(_metric(name, weight) for name, weight in (("logistic_probe", 65), ("linear_probe", 64), ("knn", 50))
           if name != metric),
         Column("params", lambda row: text.count(row.params), 60),
         Column("MB", lambda row: text.megabytes(row.download_bytes), 20),

@@ -6,7 +6,7 @@ import math
 
 from hf_sfda.names import ELLIPSIS
 
-METRIC_LABELS = {"knn": "k-NN", "linear_probe": "probe"}
+METRIC_LABELS = {"knn": "k-NN", "logistic_probe": "probe", "linear_probe": "ridge probe"}
 """Short headings for metrics whose registered name is long or unusual."""
 
 

@@ -101,7 +101,7 @@ def table_of(
     """
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     others.pop(ranking.metric, None)
-    baselines = [name for name in ("linear_probe", "knn") if name in others]
+    baselines = [name for name in ("logistic_probe", "linear_probe", "knn") if name in others]
     rows = _ranked_rows(ranking)
     return Table(
         metric=ranking.metric,

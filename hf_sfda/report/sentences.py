@@ -11,6 +11,7 @@ from typing import Any
 from hf_sfda.config import RankConfig
 from hf_sfda.report.format import count, known, label, listing, share
 from hf_sfda.types import ModelRow, Ranking, first_classes
+from hf_sfda.uncertainty.diagnose import BASELINES
 
 AGREES, DISAGREES = 0.7, 0.3
 _FEW_MODELS = 5
@@ -107,9 +108,7 @@ def ties(ranking: Ranking) -> str:
 def agreement(ranking: Ranking) -> str:
     """Whether the baselines agree with the order; empty if there are too few models."""
     taus = {
-        name: ranking.agreement[name]
-        for name in ("knn", "linear_probe")
-        if known(ranking.agreement.get(name))
+        name: ranking.agreement[name] for name in BASELINES if known(ranking.agreement.get(name))
     }
     if not taus or len(ranking.ranked) < _FEW_MODELS:
         return ""
@@ -202,7 +201,7 @@ def _groups(ranked: Sequence[ModelRow]) -> list[list[int]]:
 
 
 def _name_in_sentence(metric: str) -> str:
-    return {"knn": "k-NN", "linear_probe": "the probe"}[metric]
+    return label(metric) if metric == "knn" else f"the {label(metric)}"
 
 
 def _plain(value: object) -> object:

@@ -16,8 +16,8 @@ SMALL_CLASS = 10
 SAMPLES_PER_DIMENSION = 2
 DISAGREEMENT = 0.3
 
-BASELINES = ("knn", "linear_probe")
-"""Metrics that most users compute themselves. If the chosen metric contradicts one, the reader is
+BASELINES = ("knn", "logistic_probe", "linear_probe")
+"""Metrics that most users compute themselves, those that a run has computed. If the chosen metric contradicts one, the reader is
 told."""
 
 
