@@ -25,6 +25,7 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
     from hf_sfda.backbones import open_backbone
     from hf_sfda.dataset import load_target
     from hf_sfda.extract import make_accelerator
+    from hf_sfda.finetune import prepare
     from hf_sfda.finetune.inputs import Inputs
     from hf_sfda.finetune.parts import Part
     from hf_sfda.scan import find_candidates

@@ -40,45 +40,41 @@ Floats = npt.NDArray[np.float64]
 
 def scores_of(arrays: Mapping[str, Any]) -> dict[str, float]:
     """All columns of one pair."""
-    from hf_sfda.errors import MetricError
     from hf_sfda.layers import layer_features
-    from hf_sfda.scoring import make_problem, score_problem_by_all
     from hf_sfda.types import Features
 
     labels = np.asarray(arrays["labels"])
     out: dict[str, float] = {"params": float(arrays["params"])}
-    sets = {
-        norms: {
+    for norms in ("published", "measured"):
+        layers = {
             name.partition("/")[2]: values
             for name, values in arrays.items()
             if name.startswith(f"{norms}/")
         }
-        for norms in ("published", "measured")
-    }
-    for norms, layers in sets.items():
-        if not layers:
-            continue
-        features = Features(layers)
-        out[f"width/{norms}"] = float(features.last.shape[1])
-        for which in ("last", "all"):
-            X = layer_features(features, labels, which)
-            problem = make_problem(X, labels)
-            place = f"{norms}/{which}"
-            for name, result in score_problem_by_all(problem, METRICS).items():
-                if isinstance(result, MetricError):
-                    continue
-                out[f"{name}/{place}"] = result.value
-                if name == "sfda_cv":
-                    for key in ("accuracy", "stage_one_probability", "stage_one_log_probability"):
-                        out[f"lda_{key.removeprefix('stage_one_')}/{place}"] = result.details[key]
-                if name == "logistic_probe":
-                    out[f"logistic_log_likelihood/{place}"] = result.details["log_likelihood"]
-            for name, value in challenged(problem).items():
-                out[f"{name}/{place}"] = value
+        for which in ("last", "all") if layers else ():
+            X = layer_features(Features(layers), labels, which)
+            scores = _scores_of_features(X, labels)
             if which == "last":
                 accuracy, likelihood = standardised_probe(X, labels)
-                out[f"standardised_probe/{place}"] = accuracy
-                out[f"standardised_log_likelihood/{place}"] = likelihood
+                scores["standardised_probe"] = accuracy
+                scores["standardised_log_likelihood"] = likelihood
+            out |= {f"{name}/{norms}/{which}": value for name, value in scores.items()}
+    return out
+
+
+def _scores_of_features(X: Any, labels: Any) -> dict[str, float]:
+    from hf_sfda.errors import MetricError
+    from hf_sfda.scoring import make_problem, score_problem_by_all
+
+    problem = make_problem(X, labels)
+    outcomes = score_problem_by_all(problem, METRICS)
+    results = {name: r for name, r in outcomes.items() if not isinstance(r, MetricError)}
+    out = {name: result.value for name, result in results.items()} | challenged(problem)
+    details = results["sfda_cv"].details
+    out["lda_accuracy"] = details["accuracy"]
+    for key in ("probability", "log_probability"):
+        out[f"lda_{key}"] = details[f"stage_one_{key}"]
+    out["logistic_log_likelihood"] = results["logistic_probe"].details["log_likelihood"]
     return out
 
 

@@ -17,8 +17,8 @@ SAMPLES_PER_DIMENSION = 2
 DISAGREEMENT = 0.3
 
 BASELINES = ("knn", "logistic_probe", "linear_probe")
-"""Metrics that most users compute themselves, those that a run has computed. If the chosen metric contradicts one, the reader is
-told."""
+"""Metrics that most users compute themselves. If the order of the chosen metric contradicts one
+that a run computed, a warning says so."""
 
 
 def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) -> tuple[str, ...]:
