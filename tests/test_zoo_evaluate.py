@@ -61,3 +61,14 @@ def test_the_default_is_what_the_committed_truth_chooses():
     for name in ("sfda_cv, all layers", "LogME, all layers", "logistic probe, all layers"):
         assert heads > np.mean([t.tau(t.column(evaluate.SHOWN[name])) for t in targets])
     assert three_heads.__name__ == DEFAULT_METRICS[0]
+
+
+def test_a_perfect_score_is_limited_by_the_noise_of_the_truth():
+    made = target({name: 0.5 + 0.05 * i for i, name in enumerate("abcdefgh")})
+    assert evaluate.ceiling(made, 1e-9) == pytest.approx((1, 0), abs=1e-6)
+    tau, regret = evaluate.ceiling(made, 0.05)
+    assert 0.5 < tau < 0.95
+    assert 0.1 < regret < 5
+    noise, pairs = evaluate.run_noise()
+    assert pairs >= 20
+    assert 0 < noise < 0.05
