@@ -75,15 +75,19 @@ def test_every_candidate_every_reason_and_every_warning_is_there(page):
     for warning in ranking.warnings:
         assert warning in page.visible
     assert "at the noise floor (0.118)" in page.visible
-    assert "hf-sfda rank --dataset me/emoji --samples 1270 --out runs/emoji" in page.visible
+    command = (
+        "hf-sfda rank --dataset me/emoji --samples 1270 --metric sfda_cv "
+        "--metrics sfda_cv,sfda,logme,hscore,knn,logistic_probe --out runs/emoji"
+    )
+    assert command in page.visible
     assert "1 to 3 cannot be told apart at 95%." in page.visible
 
 
 def test_the_answer_comes_first(page):
     after = page.visible.split("Which checkpoint to fine-tune on me/emoji ")[1]
     assert after.startswith(
-        "acme/vit-small-patch16-224 Tied for first with 2 others, and the smallest at 22 M "
-        "parameters."
+        "acme/convnext-small-in22k First, in a tie with 2 others; the smallest of the tie, "
+        "acme/vit-small-patch16-224 (22 M parameters), is .013 behind."
     )
 
 

@@ -129,11 +129,15 @@ def test_no_sentence_about_agreement_without_baselines_or_with_few_models():
     assert sentences.agreement(replace(ranking, rows=ranking.rows[:4])) == ""
 
 
-def test_the_advice_is_the_smallest_of_the_tied():
+def test_the_advice_is_the_first_and_names_the_smallest_of_the_tied():
     ranking = example_ranking()
     assert sentences.advice(ranking) == (
-        "Fine-tune acme/vit-small-patch16-224: tied for first with 2 others, and the smallest at "
-        "22 M parameters."
+        "Fine-tune acme/convnext-small-in22k: first, in a tie with 2 others; the smallest of the "
+        "tie, acme/vit-small-patch16-224 (22 M parameters), is .013 behind."
+    )
+    equal = tuple(replace(row, params=7) for row in ranking.rows)
+    assert sentences.advice(replace(ranking, rows=equal)) == (
+        "Fine-tune acme/convnext-small-in22k: first, in a tie with 2 others."
     )
     unknown = (replace(ranking.rows[0], params=None), *ranking.rows[1:])
     assert sentences.advice(replace(ranking, rows=unknown)) == (
@@ -176,7 +180,8 @@ def test_the_shared_folder_is_said_once():
 def test_the_command_repeats_the_run():
     ranking = example_ranking()
     assert sentences.command(ranking) == (
-        "hf-sfda rank --dataset me/emoji --samples 1270 --out runs/emoji"
+        "hf-sfda rank --dataset me/emoji --samples 1270 --metric sfda_cv "
+        "--metrics sfda_cv,sfda,logme,hscore,knn,logistic_probe --out runs/emoji"
     )
     config = {**ranking.config, "models": ["a/b", "./my model"], "metrics": ["sfda_cv", "knn"]}
     assert sentences.command(replace(ranking, config=config)) == (
