@@ -186,7 +186,7 @@ def test_the_command_repeats_the_run():
     config = {**ranking.config, "models": ["a/b", "./my model"], "metrics": ["sfda_cv", "knn"]}
     assert sentences.command(replace(ranking, config=config)) == (
         "hf-sfda rank --dataset me/emoji --models a/b './my model' --samples 1270 "
-        "--metrics sfda_cv,knn --out runs/emoji"
+        "--metric sfda_cv --metrics sfda_cv,knn --out runs/emoji"
     )
 
 
