@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.hub_server import HubServer, hub_variables
+from tests.hub.server import HubServer, hub_variables
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from tests.space_server import SpaceServer
+    from tests.space.server import SpaceServer
 
 # An example may take as long as it needs: how long says more about the machine than about the code.
 settings.register_profile("hf-sfda", deadline=None)
@@ -97,7 +97,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpaceServer]:
     """The Space with results to show, on a Hub of its own; one for all tests of a process."""
-    from tests.space_server import SpaceServer
+    from tests.space.server import SpaceServer
 
     server = SpaceServer(tmp_path_factory.mktemp("space"))
     try:
