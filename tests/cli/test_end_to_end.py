@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf_sfda.store import default_root
 from tests import factories
+from tests.command import run_command
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
 SECRET = "hf_thisIsASecretThatMustNeverShow012345"
@@ -138,22 +140,22 @@ def weights_fetched(hub) -> list[str]:
     return [r.path for r in hub.requests if r.method == "GET" and r.path.endswith(".safetensors")]
 
 
-def test_second_run_extracts_nothing_and_damage_is_made_good(images_on_hub, hub_env, tmp_path):
+def test_second_run_extracts_nothing_and_damage_is_made_good(images_on_hub, tmp_path):
     arguments = ["rank", "--dataset", "me/shapes", "--json", "--models", "acme/vit", "acme/resnet"]
-    first = json.loads(hf_sfda(*arguments, env=hub_env, cwd=tmp_path)[0])
+    first = json.loads(run_command(*arguments, cwd=tmp_path)[0])
     assert len(weights_fetched(images_on_hub)) == 2
     images_on_hub.requests.clear()
-    second = json.loads(hf_sfda(*arguments, env=hub_env, cwd=tmp_path)[0])
+    second = json.loads(run_command(*arguments, cwd=tmp_path)[0])
     assert second["rows"] == first["rows"]
     assert not weights_fetched(images_on_hub)
     events = [json.loads(x) for x in (tmp_path / "runs/me--shapes/journal.jsonl").open()]
     assert [e["cached"] for e in events if e["event"] == "extracted"] == [False] * 2 + [True] * 2
 
-    stored = next(Path(hub_env["HF_HOME"]).rglob("features/**/*.safetensors"))
+    stored = next(default_root().rglob("*.safetensors"))
     content = bytearray(stored.read_bytes())
     content[-1] ^= 1
     stored.write_bytes(content)
-    out, err = hf_sfda(*arguments, env=hub_env, cwd=tmp_path)
+    out, err = run_command(*arguments, cwd=tmp_path)
     assert "damaged" in err
 
     def without_speed(document: dict) -> list[dict]:
@@ -186,7 +188,7 @@ def test_text_from_a_csv_with_local_models(hub, hub_env, tmp_path):
     assert not hub.requests, "local data and models need no Hub"
 
 
-def test_one_bad_model_never_stops_a_run(images_on_hub, hub_env, tmp_path):
+def test_one_bad_model_never_stops_a_run(images_on_hub, tmp_path):
     """Every way a checkpoint can be broken becomes a row with its reason."""
     from safetensors.numpy import load_file, save_file
 
@@ -208,10 +210,9 @@ def test_one_bad_model_never_stops_a_run(images_on_hub, hub_env, tmp_path):
     images_on_hub.faults.add(
         method="GET", path_regex="acme/resnet/resolve/.*safetensors", action="cut", times=None
     )
-    out, _ = hf_sfda(
+    out, _ = run_command(
         "rank", "--dataset", "me/shapes", "--json", "--models", "bad",
-        "acme/vit", "acme/resnet", "acme/gone", "acme/gated", "not a model",
-        env=hub_env, cwd=tmp_path,
+        "acme/vit", "acme/resnet", "acme/gone", "acme/gated", "not a model", cwd=tmp_path,
     )  # fmt: skip
     rows = {row["model_id"]: row for row in json.loads(out)["rows"]}
     assert rows["acme/vit"]["rank"] == 1
@@ -242,11 +243,11 @@ def test_one_bad_model_never_stops_a_run(images_on_hub, hub_env, tmp_path):
         (["--dataset", "me/shapes", "--models", "acme/gone"], 1, "acme/gone"),
     ],
 )  # fmt: skip
-def test_bad_input_says_what_to_do(hub, hub_env, tmp_path, arguments, code, message):
+def test_bad_input_says_what_to_do(hub, tmp_path, arguments, code, message):
     import re
 
     factories.image_dataset(n_per_class=3, classes=2).push_to_hub("me/shapes", split="train")
-    out, err = hf_sfda("rank", *arguments, env=hub_env, cwd=tmp_path, code=code)
+    out, err = run_command("rank", *arguments, cwd=tmp_path, code=code)
     assert re.search(message, out + err), err
     assert "Traceback" not in err
 
@@ -288,8 +289,7 @@ def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env
         process.wait()
         journal.unlink(missing_ok=True)
     resumed = json.loads(hf_sfda(*command[1:], env=hub_env, cwd=tmp_path)[0])
-    clean_env = {**hub_env, "HF_HOME": str(tmp_path / "clean")}
-    clean = json.loads(hf_sfda(*command[1:], "--out", "clean-run", env=clean_env, cwd=tmp_path)[0])
+    clean = json.loads(run_command(*command[1:], "--out", "clean-run", cwd=tmp_path)[0])
     for one, other in zip(resumed["rows"], clean["rows"], strict=True):
         assert one["model_id"] == other["model_id"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
@@ -305,7 +305,7 @@ def test_launched_processes_give_what_one_gives(
     images_on_hub, hub_env, tmp_path, kind, processes, work
 ):
     arguments = ["rank", "--dataset", "me/shapes", "--json", "--models", "acme/vit", "acme/timm"]
-    alone = json.loads(hf_sfda(*arguments, env=hub_env, cwd=tmp_path)[0])
+    alone = json.loads(run_command(*arguments, cwd=tmp_path)[0])
     launch = [sys.executable, "-m", "accelerate.commands.launch", kind, "--num_processes", "2"]
     done = subprocess.run(
         [*launch, "-m", "hf_sfda", *arguments, "--work", work, "--batch-size", "5", "--out", "two"],

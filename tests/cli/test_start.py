@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run_command as run
+
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
 HEAVY = ("torch", "transformers", "gradio", "timm", "datasets", "accelerate", "plotly", "pandas")
 
@@ -45,12 +47,6 @@ def test_public_names_are_there():
         _ = hf_sfda.nothing
 
 
-def run(*arguments: str, code: int = 0) -> tuple[str, str]:
-    done = subprocess.run([HF_SFDA, *arguments], capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, done.stderr
-    return done.stdout, done.stderr
-
-
 @pytest.mark.parametrize("command", ["rank", "scan", "metrics", "env", "cache"])
 def test_every_command_explains_itself(command):
     out, _ = run(command, "--help")
@@ -64,7 +60,8 @@ def test_help_lists_the_commands_and_version_prints():
     out, _ = run("--help")
     for command in ("rank", "scan", "metrics", "cache", "env"):
         assert command in out
-    assert run("--version")[0].strip() == f"hf-sfda {hf_sfda.__version__}"
+    installed = subprocess.run([HF_SFDA, "--version"], capture_output=True, text=True, check=True)
+    assert installed.stdout.strip() == f"hf-sfda {hf_sfda.__version__}"
 
 
 def test_metrics_in_every_format():
@@ -104,6 +101,7 @@ def test_cache_lists_and_clears(tmp_path, monkeypatch):
     root = python("from hf_sfda.store import default_root; print(default_root())").strip()
     assert root.startswith(str(tmp_path))
     assert str(default_root())
+    monkeypatch.setattr("hf_sfda.store.default_root", lambda: Path(root))
     key = FeatureKey("m" * 40, "i", "image", "float32", None, 1)
     FeatureStore(root).put(key, Features({"last": np.ones((3, 2), np.float32)}))
     assert json.loads(run("cache", "ls", "--json")[0])[0]["samples"] == 3

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +21,8 @@ from hf_sfda.ranking import rescore
 from hf_sfda.runs import read_ranking
 from hf_sfda.store import FeatureStore
 from tests import factories
+from tests.command import run_command
 
-HF_SFDA = Path(sys.executable).with_name("hf-sfda")
 METRICS = ["sfda_cv", "knn", "logme", "params"]
 A, B = "zoo/vit", "zoo/resnet"
 
@@ -215,16 +213,10 @@ def test_people_agents_and_scripts_read_the_same(run):
     assert "class" not in groups.splitlines()[0]
 
 
-def test_the_installed_command_explains_itself_and_its_failures(tmp_path):
-    def installed(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [HF_SFDA, "compare", *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
-
-    shown = installed("--help").stdout
+def test_the_command_explains_itself_and_its_failures(tmp_path):
+    shown, _ = run_command("compare", "--help")
     assert "Usage" in shown
     assert "Examples" in shown
-    failed = installed("runs/other", "a/a", "b/b")
-    assert failed.returncode == 2
-    assert "Cannot read runs/other/ranking.json" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    _, failed = run_command("compare", "runs/other", "a/a", "b/b", cwd=tmp_path, code=2)
+    assert "Cannot read runs/other/ranking.json" in failed
+    assert "Traceback" not in failed

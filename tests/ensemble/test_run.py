@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +21,7 @@ from hf_sfda.ranking import assemble, score_candidate
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Features, Ranking, Target
 from tests import factories
-
-HF_SFDA = Path(sys.executable).with_name("hf-sfda")
+from tests.command import run_command
 
 
 def made_features(target: Target, classes: range, separation: float, seed: int) -> Features:
@@ -271,14 +268,8 @@ def test_after_a_real_run(tmp_path, store, monkeypatch):
     assert document["steps"][-1]["quality"]["probability"] >= best
 
 
-def test_the_installed_command_explains_itself_and_its_failures(tmp_path):
-    def installed(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [HF_SFDA, "ensemble", *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
-
-    assert "Usage" in installed("--help").stdout
-    failed = installed("runs/other")
-    assert failed.returncode == 2
-    assert "Cannot read runs/other/ranking.json" in failed.stderr
-    assert "Traceback" not in failed.stderr
+def test_the_command_explains_itself_and_its_failures(tmp_path):
+    assert "Usage" in run_command("ensemble", "--help")[0]
+    _, failed = run_command("ensemble", "runs/other", cwd=tmp_path, code=2)
+    assert "Cannot read runs/other/ranking.json" in failed
+    assert "Traceback" not in failed

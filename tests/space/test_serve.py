@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf_sfda.errors import ConfigError
+from tests.command import run_command
 from tests.processes import with_default_signals
 from tests.publishing import make_ranking, save_run
 
@@ -28,12 +29,9 @@ SERVE = ("space", "serve", "--results", REPO, "--port", "0")
 
 def run(*arguments: str, env: dict[str, str], code: int = 2) -> str:
     """What a command that ends by itself says on stderr."""
-    done = subprocess.run(
-        [HF_SFDA, *arguments], env=env, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return " ".join(done.stderr.split())
+    _, err = run_command(*arguments, env=env, code=code)
+    assert "Traceback" not in err
+    return " ".join(err.split())
 
 
 @pytest.fixture
