@@ -16,6 +16,7 @@ import pytest
 from benchmarks.zoo import check, grid, run
 from benchmarks.zoo.grid import Pair
 from tests.factories import image_folder, tiny_resnet, tiny_vit
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = {"image": {"small": 1_000_000, "huge": 90_000_000}, "text": {"bert": 30_000_000}}
@@ -143,7 +144,6 @@ def test_two_workers_measure_every_pair_once(zoo, truth):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("processor seconds") == 4, done.stdout
@@ -170,7 +170,8 @@ def test_a_broken_checkpoint_fails_alone(zoo, truth, capsys):
     assert grid.collect(zoo, truth) == 2
 
 
-def test_a_paused_run_waits(zoo, truth):
+def test_a_paused_run_waits(zoo, truth, monkeypatch):
+    monkeypatch.setattr(run, "_LOOK_SECONDS", 0.05)
     (zoo / "paused").touch()
     order = everything(zoo)[:1]
     worker = threading.Thread(target=run.work, args=(zoo, order, 1, truth), daemon=True)
@@ -179,7 +180,7 @@ def test_a_paused_run_waits(zoo, truth):
     assert worker.is_alive()
     assert not grid.read_new(zoo)
     run.main(zoo=zoo, resume=True)
-    worker.join(timeout=900)
+    worker.join(timeout=PATIENCE)
     assert not worker.is_alive()
     assert set(grid.read_new(zoo)) == set(order)
     run.main(zoo=zoo, pause=True)

@@ -23,9 +23,7 @@ SECRET = "hf_thisIsASecretThatMustNeverShow012345"
 
 def hf_sfda(*arguments: str, env: dict[str, str], cwd: Path, code: int = 0) -> tuple[str, str]:
     """Run the installed command; returns stdout and stderr."""
-    done = subprocess.run(
-        [HF_SFDA, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=280
-    )
+    done = subprocess.run([HF_SFDA, *arguments], env=env, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
@@ -259,7 +257,7 @@ def test_the_token_shows_nowhere(images_on_hub, hub_env, tmp_path):
         [HF_SFDA, "rank", "--dataset", "me/shapes", "--token", token, "--out", "run",
          "--models", "acme/vit", "acme/resnet", f"acme/{token}", f"no model {SECRET}"],
         env={**hub_env, "HF_TOKEN": SECRET}, cwd=tmp_path,
-        capture_output=True, text=True, timeout=280,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     texts = [done.stdout, done.stderr]
@@ -281,8 +279,7 @@ def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env
         process = subprocess.Popen(
             command, env=hub_env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None:
             if journal.exists() and journal.read_text().count('"extracted"') > extracted:
                 os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.02)
@@ -310,7 +307,7 @@ def test_launched_processes_give_what_one_gives(
     done = subprocess.run(
         [*launch, "-m", "hf_sfda", *arguments, "--work", work, "--batch-size", "5", "--out", "two"],
         env={**hub_env, "HF_HOME": str(tmp_path / "two-home"), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path, capture_output=True, text=True, timeout=280,
+        cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     together = json.loads(done.stdout)

@@ -9,7 +9,7 @@ import pytest
 import hf_sfda
 from hf_sfda.store import FeatureStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 def test_the_random_network_comes_last_where_the_released_score_ties_it_for_first(demo, tmp_path):

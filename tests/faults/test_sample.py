@@ -9,7 +9,7 @@ import pytest
 from tests.faults.bench import HUB_FAULTS, Bench, Rank
 
 # One worker builds the bench for all of them.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.xdist_group("faults")
 
 
 @pytest.fixture(scope="module")

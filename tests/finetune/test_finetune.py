@@ -684,7 +684,6 @@ def test_two_processes_train_what_one_trains(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     two = json.loads(out.read_text())

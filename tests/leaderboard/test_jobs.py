@@ -471,7 +471,7 @@ def test_the_command_of_the_job_works_on_a_machine_that_has_nothing(hub, board, 
     nowhere.mkdir()
     done = subprocess.run(
         spec["command"], env={**machine, **spec["secrets"]}, cwd=nowhere,
-        capture_output=True, text=True, timeout=250,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert hub.token not in done.stdout + done.stderr
@@ -484,7 +484,7 @@ def test_the_machine_of_the_test_has_no_hf_sfda(machine):
     script = 'uv run --with "$0" hf-sfda --version'
     done = subprocess.run(
         ["bash", "-c", script, "hf-sfda[timm]==0.1.0"],
-        env=machine, capture_output=True, text=True, timeout=60,
+        env=machine, capture_output=True, text=True,
     )  # fmt: skip
     assert "No matching distribution found for hf-sfda" in done.stderr
 
@@ -507,7 +507,7 @@ def test_the_workflow_installs_and_updates(hub, board, machine, tmp_path):
     for command in (download, f'uv run --with "{name}" {update["run"]}'):
         done = subprocess.run(
             ["bash", "-c", command], env={**machine, **token}, cwd=folder,
-            capture_output=True, text=True, timeout=250,
+            capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
     assert b"| 1 | [acme/vit](" in hub.files(BOARD, "dataset")["README.md"]

@@ -30,6 +30,7 @@ from hf_sfda.publish import execute
 from hf_sfda.publish.commit import Commit
 from hf_sfda.store import FeatureStore
 from tests import factories
+from tests.waiting import PATIENCE
 
 BOARD = "me/board"
 COMMIT_PATH = r"/api/datasets/me/board/commit/main"
@@ -278,7 +279,7 @@ def test_two_updates_at_once_are_both_in(board, zoo, hub, tmp_path, monkeypatch)
     hub.put("acme/b", zoo["vit1"])
     late = board.plan()
     meet, real, calls = (
-        threading.Barrier(2, timeout=60),
+        threading.Barrier(2, timeout=PATIENCE),
         update_module.build_commit,
         itertools.count(),
     )

@@ -126,7 +126,6 @@ def test_the_installed_command_publishes(hub, runs, hub_env, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(hub.repo("me/results").head.sha)

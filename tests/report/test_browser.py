@@ -51,7 +51,7 @@ def seen(tmp_path_factory) -> dict:
             f"--user-data-dir={folder / 'profile'}", "--window-size=1280,2000",
             "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
         ],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     (title,) = re.findall(r"<title>SEEN(.*?)</title>", result.stdout, flags=re.DOTALL)
     return json.loads(html.unescape(title))

@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import replace
@@ -32,6 +31,7 @@ from tests.processes import with_default_signals
 from tests.publishing import make_ranking
 from tests.report_fixture import example_ranking
 from tests.space.https_front import HttpsFront
+from tests.waiting import until
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
 CHECKOUT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ class SpaceServer:
         """A command of ours, as the owner of the results."""
         done = subprocess.run(
             [HF_SFDA, *arguments],
-            env=self.env, cwd=self._root, capture_output=True, text=True, timeout=250,
+            env=self.env, cwd=self._root, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -92,7 +92,7 @@ class SpaceServer:
         """As `hf-sfda space serve` does."""
         command = [HF_SFDA, "space", "serve", "--results", RESULTS, "--port", "0", *arguments]
         self.url = self._start(command, variables, r"at (http://\S+) \(Ctrl-C")
-        with urllib.request.urlopen(self.url, timeout=30) as answer:
+        with urllib.request.urlopen(self.url) as answer:
             assert answer.status == 200
 
     def serve_as_deployed(self, **variables: str) -> None:
@@ -123,13 +123,15 @@ class SpaceServer:
                 with_default_signals(command), env={**self.env, **variables}, cwd=self._root,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        for _ in range(900):
+        process = self._process
+
+        def started() -> re.Match[str] | None:
+            ended = process.poll() is not None
             found = re.search(sign, self.log.read_text())
-            if found:
-                return found[1]
-            assert self._process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+            assert found or not ended, self.log.read_text()
+            return found
+
+        return until(started, self.log.read_text)[1]
 
     @property
     def pid(self) -> int:
@@ -140,7 +142,7 @@ class SpaceServer:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait(30)
+            self._process.wait()
         if self._front is not None:
             self._front.stop()
         self.hub.stop()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from hf_sfda.types import Ranking
 from tests.report_fixture import example_ranking
 from tests.space.server import SpaceServer
+from tests.waiting import PATIENCE, until
 
 gradio_client = pytest.importorskip("gradio_client")
 mcp = pytest.importorskip("mcp")
@@ -72,13 +72,6 @@ def refusal(call, *arguments: Any, **options: Any) -> str:
 def job_directories(space: SpaceServer) -> list[Path]:
     """Of visitors; the server keeps the folder that they stand in."""
     return list(space.temporary.glob("hf-sfda-space-*/*/*"))
-
-
-def until(met, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
 
 
 def said_by(space: SpaceServer, *arguments: str) -> Any:
@@ -370,13 +363,13 @@ def test_what_a_stranger_may_not_read_looks_as_if_it_were_not_there(ask, space, 
 @pytest.fixture
 def stuck(space) -> Iterator[Callable[[], None]]:
     """Make the Hub hang: from then on no job comes to an end by itself."""
-    yield lambda: space.hub.faults.add(action="delay", seconds=300, times=None)
+    yield lambda: space.hub.faults.add(action="delay", seconds=PATIENCE, times=None)
     space.hub.faults.clear()
 
 
 def test_who_cancels_ends_the_job_and_its_process(client, space, stuck):
     job = client.submit(dataset="me/shapes", models=MODELS[0], **QUICK, api_name="/rank")
-    until(lambda: any(one["stage"] == "starting" for one in job.outputs()), 60)
+    until(lambda: any(one["stage"] == "starting" for one in job.outputs()))
     stuck()
     assert job_directories(space)
     assert workers(space)

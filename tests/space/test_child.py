@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from hf_sfda.space import child as module
 from hf_sfda.space.child import Child
+from tests.waiting import until
 
 TOKEN = "no-shape-that-redact-would-know"
 
@@ -42,12 +42,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def has_ended(pid: int, seconds: float = 10) -> bool:
-    """Whether a process that was killed is gone; the kernel may take a moment."""
-    deadline = time.monotonic() + seconds
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not is_alive(pid)
+def has_ended(pid: int) -> bool:
+    """Whether a process that was killed goes; the kernel may take a moment."""
+    return until(lambda: not is_alive(pid), f"process {pid} lives on")
 
 
 def test_what_it_is_told_and_what_it_says(start):
@@ -86,7 +83,7 @@ _FAMILY = """
 import os, signal, time
 pid = os.fork()
 if pid == 0:
-    time.sleep(100)
+    time.sleep(10_000)
 print('{"event": "log", "text": "%d"}' % pid, flush=True)
 ENDS
 """
@@ -101,7 +98,7 @@ def test_what_it_started_ends_with_it_though_it_holds_the_pipes(start, ends):
 
 
 def test_killed_with_all_it_started(start):
-    child = start(_FAMILY.replace("ENDS", "time.sleep(100)"))
+    child = start(_FAMILY.replace("ENDS", "time.sleep(10_000)"))
     grandchild = int(next(event for event in child.events() if event)["text"])
     assert is_alive(grandchild)
     assert child.kill() == -9
@@ -111,7 +108,7 @@ def test_killed_with_all_it_started(start):
 
 
 def test_its_time_ends_though_nobody_listens(start):
-    child = start("import time; time.sleep(100)", seconds=0.2)
+    child = start("import time; time.sleep(10_000)", seconds=0.2)
     assert has_ended(child.pid)
     assert child.timed_out
     assert child.wait() == -9

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from hf_sfda.space import cache, cleanup
 from hf_sfda.space.jobs import Jobs
 from hf_sfda.space.limits import Limits
 from hf_sfda.space.requests import RankRequest
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -54,8 +53,6 @@ def test_rounds_go_on_after_one_that_failed(jobs, monkeypatch):
 
     monkeypatch.setattr(jobs, "sweep", failing)
     stop = cleanup.start_cleanup(jobs, every=0.01, oldest=7)
-    deadline = time.monotonic() + 20
-    while len(rounds) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(rounds) >= 3)
     stop.set()
     assert rounds[:3] == [7, 7, 7]

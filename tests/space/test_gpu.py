@@ -246,7 +246,7 @@ def test_a_job_on_zero_gpu_with_the_real_spaces_package(hub, hub_env, tmp_path):
             sys.executable, "-m", "tests.space.zero_gpu",
             tmp_path, json.dumps(request), tmp_path / "token",
         ],
-        env=env, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=280,
+        env=env, cwd=Path(__file__).parents[2], capture_output=True, text=True,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     out = json.loads(finished.stdout.splitlines()[-1])

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -24,6 +23,7 @@ from hf_sfda.space.limits import Limits
 from hf_sfda.space.results import Results, Snapshot, leaderboard_name, modality_of
 from hf_sfda.space.settings import Settings, refresh_seconds
 from tests.publishing import make_ranking
+from tests.waiting import until
 
 REPO = "me/results"
 HEAD = r"/api/datasets/me/results"
@@ -62,14 +62,6 @@ def names(snapshot: Snapshot) -> list[str]:
 
 def documents(snapshot: Snapshot) -> list[dict]:
     return [to_document(to_ranking(leaderboard)) for leaderboard in snapshot.leaderboards]
-
-
-def until(met) -> None:
-    """Wait for what a thread in the background does."""
-    end = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.01)
 
 
 PLANTS = make_ranking()

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from hf_sfda.errors import ConfigError
 from tests.command import run_command
 from tests.processes import with_default_signals
 from tests.publishing import make_ranking, save_run
+from tests.waiting import PATIENCE, until
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
 REPO = "me/results"
@@ -61,12 +61,13 @@ class Served:
         return self.log.read_text()
 
     def address(self) -> str:
-        for _ in range(600):
-            if found := re.search(r"at (http://\S+) \(Ctrl-C", self.said):
-                return found[1]
-            assert self.process.poll() is None, self.said
-            time.sleep(0.1)
-        raise AssertionError(self.said)
+        def started() -> re.Match[str] | None:
+            ended = self.process.poll() is not None
+            found = re.search(r"at (http://\S+) \(Ctrl-C", self.said)
+            assert found or not ended, self.said
+            return found
+
+        return until(started, lambda: self.said)[1]
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def serve(hub_env, tmp_path) -> Iterator:
     for one in started:
         if one.process.poll() is None:
             one.process.kill()
-        one.process.wait(30)
+        one.process.wait()
 
 
 # -- what stops it before it starts
@@ -163,7 +164,7 @@ main()
 
 def test_without_gradio_it_says_what_to_install(hub_env):
     command = [sys.executable, "-c", BLOCKED, *SERVE]
-    done = subprocess.run(command, env=hub_env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=hub_env, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert done.stderr == (
         'Error: The app needs gradio, which is not installed. Run: pip install "hf-sfda[space]"\n'
@@ -202,7 +203,7 @@ def test_it_serves_until_a_signal_and_leaves_no_files_of_jobs(results, serve, tm
     jobs = tmp_path / "tmp" / f"hf-sfda-space-{os.getuid()}"
     assert len([path for path in jobs.iterdir() if path.is_dir()]) == 1
     served.process.send_signal(number)
-    assert served.process.wait(60) == 0
+    assert served.process.wait() == 0
     assert "Traceback" not in served.said
     assert [path for path in jobs.iterdir() if path.is_dir()] == []
     port = int(url.rstrip("/").rpartition(":")[2])
@@ -219,7 +220,7 @@ def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
     import psutil
 
     client = pytest.importorskip("gradio_client")
-    hub.faults.add(path_regex="me/slow", action="delay", seconds=60, times=None)
+    hub.faults.add(path_regex="me/slow", action="delay", seconds=PATIENCE, times=None)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     served = serve(*SERVE, TMPDIR=str(temporary), GRADIO_TEMP_DIR=str(temporary / "gradio"))
@@ -230,21 +231,21 @@ def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
     upload = httpx2.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"private")})
     upload.raise_for_status()
     app = psutil.Process(served.process.pid)
-    for _ in range(600):
-        workers = app.children(recursive=True)
-        if any("hf_sfda.space.worker" in one.cmdline() for one in workers):
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError(served.said)
+    workers: list[psutil.Process] = []
+
+    def ranks() -> bool:
+        workers[:] = app.children(recursive=True)
+        return any("hf_sfda.space.worker" in one.cmdline() for one in workers)
+
+    until(ranks, lambda: served.said)
     assert list(temporary.rglob("a.txt"))
     served.process.send_signal(number)
-    assert served.process.wait(60) == 0
+    assert served.process.wait() == 0
     assert "Traceback" not in served.said
-    _, alive = psutil.wait_procs(workers, timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
     assert alive == []
     assert [path for path in temporary.rglob("*") if path.is_file()] == []
-    assert job.exception(timeout=60) is not None
+    assert job.exception(timeout=PATIENCE) is not None
 
 
 def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
@@ -252,10 +253,10 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
     served = serve(*SERVE, ignore=signal.SIGHUP)
     url = served.address()
     served.process.send_signal(signal.SIGHUP)
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url) as answer:
         assert answer.status == 200
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(60) == 0
+    assert served.process.wait() == 0
 
 
 def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, serve):
@@ -276,7 +277,7 @@ def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, se
     assert status(url, Host="board.example.org", Origin="https://board.example.org") == 200
     assert status(url, Origin=url.rstrip("/")) == 200
     served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(60) == 0
+    assert served.process.wait() == 0
     assert hub.token not in served.said
     written = [path for path in Path(hub_env["HF_HOME"]).rglob("*") if path.is_file()]
     assert any(path.parent.name == "hf-sfda-space" for path in written)
@@ -298,7 +299,7 @@ def test_a_host_that_is_no_name_is_refused(hub_env):
 def status(url: str, **headers: str) -> int:
     """Of the answer to a request with these headers."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as it:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as it:
             return it.status
     except urllib.error.HTTPError as error:
         return error.code

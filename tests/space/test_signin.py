@@ -25,6 +25,7 @@ from tests.space.test_browser import (
     overlap,
     pytestmark,
 )
+from tests.waiting import PATIENCE
 
 pytest.importorskip("authlib", reason="needs gradio[oauth]")
 
@@ -60,7 +61,7 @@ def visit(browser, deployed):
             viewport={"width": width, "height": 900}, ignore_https_errors=True
         )
         contexts.append(context)
-        context.set_default_timeout(60 * SECOND)
+        context.set_default_timeout(PATIENCE * SECOND)
         if on_the_hub:
             token = deployed.hub.account(on_the_hub)
             context.add_cookies([{"name": "token", "value": token, "url": deployed.hub.url}])

@@ -24,7 +24,7 @@ SCRIPT = "tests/extract/distributed/extract_everything.py"
 CONFIG = RankConfig("me/test", batch_size=4)
 
 
-def launch(*arguments: object, processes: int = 2, timeout: float = 240) -> str:
+def launch(*arguments: object, processes: int = 2) -> str:
     """Run a script under ``accelerate launch``; its output if it succeeds.
 
     Not with ``--cpu``, which starts a single process whatever ``--num_processes`` says: several
@@ -42,7 +42,6 @@ def launch(*arguments: object, processes: int = 2, timeout: float = 240) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=timeout,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
