@@ -1,7 +1,8 @@
 """Every model type that transformers lists: alone or in a batch, the features are the same.
 
 A type that cannot be tried is named with its reason; a new one in the next transformers fails here
-until somebody looks at it.
+until somebody looks at it. `make test` tries the types of the most used checkpoints;
+`make test-all` tries all.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ from tests.tiny_models import (
 TEXT_TYPES = types_of(TEXT_MAPPINGS)
 IMAGE_TYPES = types_of(IMAGE_MAPPINGS)
 HEADS = types_of(("MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",))
+OFTEN_USED = {
+    "albert", "bart", "bert", "camembert", "clip", "convnext", "convnextv2", "deberta-v2", "deit",
+    "dinov2", "distilbert", "electra", "gpt2", "llama", "mobilenet_v2", "modernbert", "mpnet",
+    "perceiver", "qwen2", "resnet", "roberta", "siglip", "swin", "t5", "vit", "vit_mae", "whisper",
+    "xlm-roberta", "detr", "videomae", "fnet", "longformer", "mixtral",
+}  # fmt: skip
 PICTURES = images(2, 3)[0]
 IMAGE_SIZES = [(64, 64), (70, 50), (40, 90)] * (len(PICTURES) // 3)
 
@@ -153,7 +160,14 @@ def try_texts(path):
     assert run(backbone, [long], [[0]])["last"].isfinite().all()
 
 
-@pytest.mark.parametrize("model_type", TEXT_TYPES)
+def case(model_type, *more):
+    """A parameter of a test; of a type that is seldom used, for `make test-all`."""
+    return pytest.param(
+        model_type, *more, marks=() if model_type in OFTEN_USED else pytest.mark.slow
+    )
+
+
+@pytest.mark.parametrize("model_type", [case(model_type) for model_type in TEXT_TYPES])
 def test_a_text_gives_the_same_alone_and_in_a_batch(model_type, tokenizer, tmp_path):
     """With its classifier, where it has one; also a text that is longer than its positions."""
     if model_type in TEXT_NOT_TRIED:
@@ -174,7 +188,7 @@ def try_images(path):
 
 @pytest.mark.parametrize(
     ("model_type", "architecture"),
-    [(model_type, name) for model_type, names in IMAGE_TYPES.items() for name in names],
+    [case(model_type, name) for model_type, names in IMAGE_TYPES.items() for name in names],
 )
 def test_an_image_gives_the_same_alone_and_in_a_batch(model_type, architecture, tmp_path):
     import transformers
@@ -188,5 +202,6 @@ def test_an_image_gives_the_same_alone_and_in_a_batch(model_type, architecture, 
 
 
 def test_what_is_not_tried_is_still_listed():
+    assert OFTEN_USED <= TEXT_TYPES.keys() | IMAGE_TYPES.keys()
     assert {*TEXT_NOT_TRIED, *TEXT_REFUSED} <= TEXT_TYPES.keys()
     assert {*IMAGE_NOT_TRIED, *IMAGE_REFUSED} <= IMAGE_TYPES.keys()

@@ -133,6 +133,7 @@ def everything(zoo):
     return grid.pairs(grid.checkpoints_in(zoo), grid.targets_in(zoo), seeds=(0,), large=False)
 
 
+@pytest.mark.slow
 def test_two_workers_measure_every_pair_once(zoo, truth):
     """Processes, not threads: transformers does not open two checkpoints at once in one process."""
     order = everything(zoo)
@@ -161,6 +162,7 @@ def test_two_workers_measure_every_pair_once(zoo, truth):
     assert "Fine-tuned >= probe in" in check.report(rows)
 
 
+@pytest.mark.slow
 def test_a_broken_checkpoint_fails_alone(zoo, truth, capsys):
     (zoo / "checkpoints/image/vit/preprocessor_config.json").unlink()
     run.work(zoo, everything(zoo), 99, truth)
@@ -170,6 +172,7 @@ def test_a_broken_checkpoint_fails_alone(zoo, truth, capsys):
     assert grid.collect(zoo, truth) == 2
 
 
+@pytest.mark.slow
 def test_a_paused_run_waits(zoo, truth, monkeypatch):
     monkeypatch.setattr(run, "_LOOK_SECONDS", 0.05)
     (zoo / "paused").touch()

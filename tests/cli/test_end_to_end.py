@@ -296,7 +296,11 @@ def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env
 # Without a GPU `--multi_gpu` starts two processes on the CPU; `--cpu` starts one (accelerate 1.15).
 @pytest.mark.parametrize(
     ("kind", "processes", "work"),
-    [("--multi_gpu", 2, "models"), ("--multi_gpu", 2, "samples"), ("--cpu", 1, "auto")],
+    [
+        ("--multi_gpu", 2, "models"),
+        pytest.param("--multi_gpu", 2, "samples", marks=pytest.mark.slow),
+        pytest.param("--cpu", 1, "auto", marks=pytest.mark.slow),
+    ],
 )
 def test_launched_processes_give_what_one_gives(
     images_on_hub, hub_env, tmp_path, kind, processes, work

@@ -45,8 +45,8 @@ def loaded(tmp_path, content, name="x.csv", **options):
         (lines(";").encode("utf-16-le"), "x.csv"),
         (lines().encode("cp1252"), "x.csv"),
         (lines().replace("\n", "\r\n"), "x.csv"),
-        (gzip.compress(lines().encode()), "x.csv.gz"),
-        (gzip.compress(lines("\t").encode()), "x.tsv.gz"),
+        (gzip.compress(lines().encode(), mtime=0), "x.csv.gz"),
+        (gzip.compress(lines("\t").encode(), mtime=0), "x.tsv.gz"),
     ],
 )
 def test_dialects(tmp_path, content, name):
@@ -128,12 +128,16 @@ def test_a_csv_on_the_hub_and_in_a_folder_is_read_like_the_file(hub, tmp_path, c
 @pytest.mark.parametrize(
     ("content", "name", "words"),
     [
-        (gzip.compress(b"text,label\n"), "x.csv", "is a gzip archive, not text. Name it .gz"),
+        (
+            gzip.compress(b"text,label\n", mtime=0),
+            "x.csv",
+            "is a gzip archive, not text. Name it .gz",
+        ),
         (b"PK\3\4\0", "x.csv", "an Excel workbook, not text.*save the sheet as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1", "x.csv", "an Excel workbook"),
         (b"PAR1\0", "x.csv", "a parquet file"),
         (lines(), "x.csv.gz", "no gzip archive"),
-        (gzip.compress(lines().encode())[:40], "x.csv.gz", "a damaged gzip archive"),
+        (gzip.compress(lines().encode(), mtime=0)[:40], "x.csv.gz", "a damaged gzip archive"),
         ("", "x.csv", "x.csv is empty"),
         ("My survey\n" + lines(), "x.csv", r"line 2: 2 fields.*Remove the lines before the column"),
         (lines("^"), "x.csv", "only one column.*semicolon"),
@@ -212,7 +216,7 @@ JSON_LINES = "\n".join(json.dumps({"text": text, "label": label}) for text, labe
 
 @pytest.mark.parametrize("name", ["x.jsonl.gz", "x.json.gz"])
 def test_packed_json(tmp_path, name):
-    target = loaded(tmp_path, gzip.compress(JSON_LINES.encode()), name)
+    target = loaded(tmp_path, gzip.compress(JSON_LINES.encode(), mtime=0), name)
     assert target.samples == tuple(text for text, _ in ROWS)
 
 
@@ -229,7 +233,7 @@ def test_packed_json(tmp_path, name):
         ('{"a": 1},\n{"a": 2},\n', "one object a line"),
         ('{"text": ["a", "b"], "label": ["c", "d"]}', r"one object \('text', 'label'\)"),
         ('{"data": [{"text": "a", "label": "b"}]}', r"one object \('data'\)"),
-        (gzip.compress(b"{}"), "is a gzip archive, not text. Name it .gz"),
+        (gzip.compress(b"{}", mtime=0), "is a gzip archive, not text. Name it .gz"),
         (b"PK\3\4\0\0", "Excel workbook"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A few of the faults of ``tests/faults``; ``make test-all`` tries all of them."""
+"""A few of the faults of ``tests/faults``; ``make test-faults`` tries all of them."""
 
 from __future__ import annotations
 

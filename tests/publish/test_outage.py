@@ -151,6 +151,7 @@ def test_an_outage_while_results_are_first_published(hub, first_publication, act
     assert check_outages(hub, *first_publication, action) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
 def test_an_outage_at_any_moment_of_a_publication(hub, publication, action):
     assert check_outages(hub, *publication, action) > 15
@@ -161,6 +162,7 @@ def test_an_outage_while_a_space_is_first_deployed(hub, first_deployment, action
     assert check_outages(hub, *first_deployment, action) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
 def test_an_outage_while_a_space_is_updated(hub, update_of_a_space, action):
     assert check_outages(hub, *update_of_a_space, action) >= 4

@@ -21,7 +21,7 @@ from tests.waiting import PATIENCE, until
 gradio_client = pytest.importorskip("gradio_client")
 mcp = pytest.importorskip("mcp")
 
-pytestmark = pytest.mark.xdist_group("space")
+pytestmark = pytest.mark.xdist_group("space for programs")
 
 ENDPOINTS = {
     "/leaderboard": {"board": "str", "metric": "str"},

@@ -31,12 +31,13 @@ FLAGS = [
 ]  # fmt: skip
 SECOND = 1000
 
-pytestmark = [
+in_browser = [
     pytest.mark.skipif(
         CHROMIUM is None and "CI" not in os.environ, reason="needs chromium (CI installs it)"
     ),
-    pytest.mark.xdist_group("space"),
+    pytest.mark.xdist_group("space in a browser"),
 ]
+pytestmark = in_browser
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +292,7 @@ def test_menus_choose_dataset_metric_and_modality(visitor):
     page.wait_for_selector('#board [data-board="me/thousand"][data-ready]')
 
 
+@pytest.mark.slow
 def test_a_thousand_models(visitor):
     page = visitor("board=me/thousand")
     count = page.locator("#board output")
@@ -337,7 +339,9 @@ def test_names_of_strangers_are_only_text(visitor):
 # -- plots
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    ("width", "theme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)]
+)
 def test_plots_are_drawn_for_desk_and_phone_by_day_and_night(visitor, width, theme):
     page = visitor("board=me/emoji&tab=plots", width=width, theme=theme)
     page.set_viewport_size({"width": width, "height": 4000})
@@ -366,7 +370,7 @@ def test_every_tab_fits_a_phone(visitor):
         page.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_everybody_can_use_it(visitor, theme):
     """The rules of WCAG 2.1 A and AA that a program can check: contrast, labels, roles, names."""
     from axe_playwright_python.sync_playwright import Axe
@@ -476,6 +480,7 @@ def test_a_dataset_is_planned_ranked_shown_and_compared(visitor, space):
     until(lambda: not _jobs(space), "what a visitor had is forgotten when they leave")
 
 
+@pytest.mark.slow
 def test_an_upload_is_ranked_and_leaves_nothing(visitor, space, tmp_path):
     folder = factories.image_folder(tmp_path / "images", n_per_class=8, classes=2)
     archive = tmp_path / "my images.zip"
@@ -539,6 +544,7 @@ def test_cancelling_stops_at_once(visitor, space):
     until(lambda: not _jobs(space), "the job is gone")
 
 
+@pytest.mark.slow
 def test_whoever_leaves_in_the_middle_is_forgotten(visitor, space):
     page = visitor()
     ask_for(page, "me/shapes", "acme/vit-a", "acme/resnet")
@@ -549,6 +555,7 @@ def test_whoever_leaves_in_the_middle_is_forgotten(visitor, space):
     until(lambda: not _children(space) and not _jobs(space), "the job is gone")
 
 
+@pytest.mark.slow
 def test_two_visitors_at_once_wait_for_their_turn_and_do_not_meet(visitor, space):
     one, two = visitor(), visitor()
     ask_for(one, "me/shapes", "acme/vit-a", "acme/vit-b")
@@ -581,6 +588,7 @@ def test_what_a_visitor_may_not_read_is_not_read(visitor, dataset, word):
 # -- bad days; last, because they stop the Hub
 
 
+@pytest.mark.slow
 def test_the_last_good_results_outlast_the_hub(visitor, space):
     visitor().close()
     space.hub.stop()
@@ -600,6 +608,7 @@ def test_the_last_good_results_outlast_the_hub(visitor, space):
         space.hub.start()
 
 
+@pytest.mark.slow
 def test_before_the_first_results(browser, tmp_path):
     server = SpaceServer(tmp_path / "new")
     try:

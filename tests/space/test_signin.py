@@ -20,16 +20,18 @@ from tests.space.test_browser import (
     SECOND,
     ask_for,
     browser,
+    in_browser,
     lines_of_text,
     names,
     overlap,
-    pytestmark,
 )
 from tests.waiting import PATIENCE
 
 pytest.importorskip("authlib", reason="needs gradio[oauth]")
 
-__all__ = ["browser", "pytestmark"]  # used by pytest
+__all__ = ["browser"]  # used by pytest
+
+pytestmark = [*in_browser, pytest.mark.slow]
 
 HERS = "anna/secret-shapes"
 OURS = "me/secret-shapes"

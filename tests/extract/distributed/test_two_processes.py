@@ -19,6 +19,9 @@ from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import CASES, WAYS, candidates, samples_of, write_zoo
 from tests.targets import make_target
 
+# One launch for all of them.
+pytestmark = pytest.mark.xdist_group("two processes")
+
 ROOT = Path(__file__).parents[3]
 SCRIPT = "tests/extract/distributed/extract_everything.py"
 CONFIG = RankConfig("me/test", batch_size=4)
