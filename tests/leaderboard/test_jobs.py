@@ -489,6 +489,7 @@ def test_the_machine_of_the_test_has_no_hf_sfda(machine):
     assert "No matching distribution found for hf-sfda" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_workflow_installs_and_updates(hub, board, machine, tmp_path):
     """Its steps, one after the other, as a runner of GitHub would."""
     factories.image_dataset(n_per_class=6, classes=2).push_to_hub("me/shapes", split="train")
