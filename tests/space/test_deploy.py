@@ -623,6 +623,7 @@ def test_a_hub_that_is_down_is_named(results):
 # -- what was deployed runs
 
 
+@pytest.mark.slow
 def test_the_deployed_tree_serves_the_page(results, api: HfApi, hub_env, tmp_path):
     """As the Hub runs it: the repository's files, its variables, ``python app.py``."""
     deploy(variables=["HF_SFDA_MAX_SAMPLES=500"])

@@ -226,6 +226,7 @@ def test_it_asks_for_what_the_models_need_within_bounds():
     assert gpu._SHORTEST < some < more < gpu._LONGEST
 
 
+@pytest.mark.slow
 def test_a_job_on_zero_gpu_with_the_real_spaces_package(hub, hub_env, tmp_path):
     """Fork, pickled arguments, events back, and the server's token out of it all."""
     data = factories.image_dataset(n_per_class=12, classes=3)

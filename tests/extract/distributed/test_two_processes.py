@@ -20,7 +20,7 @@ from tests.extract.distributed.cases import CASES, WAYS, candidates, samples_of,
 from tests.targets import make_target
 
 # One launch for all of them.
-pytestmark = pytest.mark.xdist_group("two processes")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = "tests/extract/distributed/extract_everything.py"
