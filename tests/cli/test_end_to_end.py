@@ -271,6 +271,7 @@ def test_the_token_shows_nowhere(images_on_hub, hub_env, tmp_path):
     assert not any(secret in text for text in texts for secret in (token, SECRET))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env, tmp_path):
     models = ["--models", "acme/vit", "acme/resnet", "acme/timm"]
     command = [str(HF_SFDA), "rank", "--dataset", "me/shapes", "--json", *models]

@@ -181,6 +181,7 @@ def test_private_data_is_for_its_owner_alone(zoo, jobs):
         jobs.open(request, zoo.account("stranger")).plan()
 
 
+@pytest.mark.slow
 def test_an_upload_is_ranked_and_leaves_nothing_in_the_shared_cache(zoo, jobs, tmp_path):
     file = upload(tmp_path / "my shapes.zip")
     job = jobs.open(RankRequest(upload=file, top=2, samples=16))

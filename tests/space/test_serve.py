@@ -253,6 +253,7 @@ def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
     assert job.exception(timeout=PATIENCE) is not None
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
     """As with `nohup`, or in the background of a shell."""
     served = serve(*SERVE, ignore=signal.SIGHUP)
