@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= .demo
 
-.PHONY: install demo docs test test-all lint clean
+.PHONY: install demo docs test test-all test-faults lint clean
 
 install: $(VENV)/.installed
 
@@ -30,14 +30,20 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tests of the demo reuse what `make demo` built, or build it there. One thread a process: two
-# workers with two threads each slow each other down on two cores.
+PYTEST := HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2 --dist loadgroup
+
 test: lint
-	OMP_NUM_THREADS=1 HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2 --dist loadgroup --ignore=tests/faults
+	$(PYTEST) -m "not slow and not hours"
+
+# What CI runs: also every architecture, the demo's zoo, outages at every request, the whole browser
+# matrix, and the tests of the test Hub. The tests of the demo reuse what `make demo` built, or build
+# it there.
+test-all: lint
+	$(PYTEST) -m "not hours"
 
 # Kills, full disks and an ill Hub at every place of every command: an hour or more.
-test-all: test
-	$(BIN)/python -m pytest tests/faults -n 2
+test-faults: install
+	$(PYTEST) -m hours
 	HF_SFDA_RANDOM_INPUTS=10000 $(BIN)/python -m pytest tests/test_scoring_inputs.py --timeout 3000
 
 clean:

@@ -17,7 +17,7 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"  # the test Hub has no such store; read a
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.space_server import SpaceServer, emoji_updates, long_ranking
+from tests.space.server import SpaceServer, emoji_updates, long_ranking
 
 VISITS = 7
 KEYS = ("m", "mo", "model-0", "model-09", "org1 model", "zzz", "")

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.hub_server import HubServer, hub_variables
+from tests.hub.server import HubServer, hub_variables
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-    from tests.space_server import SpaceServer
 
 # An example may take as long as it needs: how long says more about the machine than about the code.
 settings.register_profile("hf-sfda", deadline=None)
@@ -37,6 +35,9 @@ for _name in list(os.environ):
     if theirs and not _name.startswith("HF_SFDA_"):
         del os.environ[_name]
 os.environ.update(hub_variables(_HUB.url, _HOME.name))
+# Workers and the processes that tests start share the cores. More threads would only
+# slow each other down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
@@ -92,21 +93,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return out
-
-
-@pytest.fixture(scope="session")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpaceServer]:
-    """The Space with results to show, on a Hub of its own; one for all tests of a process."""
-    from tests.space_server import SpaceServer
-
-    server = SpaceServer(tmp_path_factory.mktemp("space"))
-    try:
-        server.seed_data()
-        server.seed_results()
-        server.serve()
-        yield server
-    finally:
-        server.stop()
 
 
 def pytest_unconfigure() -> None:

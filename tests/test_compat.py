@@ -25,7 +25,6 @@ def run(code: str, path) -> str:
         env={"PYTHONPATH": f"{path}:{':'.join(sys.path)}", "PATH": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

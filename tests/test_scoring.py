@@ -16,7 +16,7 @@ from hf_sfda.metrics import get_metric, list_metrics, register_metric
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.scoring import score, score_all, score_permuted
 from hf_sfda.types import Candidate, Score
-from tests.test_metrics_contract import blobs, head
+from tests.metrics.test_contract import blobs, head
 
 
 @pytest.fixture

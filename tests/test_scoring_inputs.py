@@ -214,7 +214,7 @@ METRICS = ("sfda_cv", "sfda", "knn", "linear_probe", "logme", "hscore", "hscore_
 
 
 def _number() -> int:
-    """How many inputs are tried: a few hundred here, 10,000 in `make test-all`."""
+    """How many inputs are tried: a few hundred here, 10,000 in `make test-faults`."""
     return int(os.environ.get(ENV, "300"))
 
 

@@ -20,6 +20,7 @@ from hf_sfda import files
 from hf_sfda.errors import StoreError
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Features
+from tests.waiting import PATIENCE
 
 KEY = FeatureKey("a" * 40, "b" * 64, "image", "float32", None, 1)
 
@@ -245,7 +246,7 @@ def test_entries_and_clear(tmp_path):
 def _hold(root: Path, held: multiprocessing.Event) -> None:
     with FeatureStore(root).lock(KEY):
         held.set()
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
 
 def test_the_lock_excludes_and_dies_with_its_holder(tmp_path):
@@ -255,13 +256,13 @@ def test_the_lock_excludes_and_dies_with_its_holder(tmp_path):
     held = context.Event()
     process = context.Process(target=_hold, args=(tmp_path, held))
     process.start()
-    assert held.wait(30)
+    assert held.wait(PATIENCE)
     lock = FeatureStore(tmp_path).lock(KEY)
     with pytest.raises(Timeout):
         lock.acquire(blocking=False)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    with lock.acquire(timeout=10):
+    with lock.acquire(timeout=PATIENCE):
         pass
 
 

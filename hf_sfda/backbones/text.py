@@ -45,8 +45,9 @@ MIXING: Mapping[str, Literal["length", "alone"]] = {
 
 ``"length"``: padding is seen in spite of the mask (Fourier transforms, convolutions, pooling,
 sparse attention whose pattern depends on the length), so a batch holds texts of one length.
-``"alone"``: texts of a batch compete for the capacity of experts. ``tests/test_backbones_walk.py``
-compares every model type of transformers alone and in a padded batch."""
+``"alone"``: texts of a batch compete for the capacity of experts.
+``tests/backbones/test_every_architecture.py`` compares every model type of transformers alone and
+in a padded batch."""
 
 # Not token_type_ids: of a single text they are all zero, which is every model's default, except
 # for GPT-2, which would add a word embedding for them.

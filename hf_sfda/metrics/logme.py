@@ -68,8 +68,8 @@ def logme(problem: Problem, *, max_steps: int = 50, tolerance: float = 1e-10) ->
     for at most eleven steps from :math:`\alpha = \beta = 1`. Its fixed points are the stationary
     points of the function above, so it can end at the lower of two local maxima, and eleven steps
     can stop short of any. Up to rounding, the value here is never below that of the release (its
-    N < D path). On the eight inputs of ``tests/golden`` it is higher by less than 0.001, except on
-    ``gaussian_10c`` (0.0024) and ``imbalanced_7c`` (0.0068).
+    N < D path). On the eight inputs of ``tests/metrics/golden`` it is higher by less than 0.001,
+    except on ``gaussian_10c`` (0.0024) and ``imbalanced_7c`` (0.0068).
 
     Traps: the reference implementation's default path leaves out ``(D - k)/2 log alpha`` where the
     rank k is below D, which raises scores of wide features without limit; here it is included. No

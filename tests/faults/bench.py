@@ -18,9 +18,9 @@ import numpy as np
 from hf_sfda.publish.rows import read_results
 from tests import factories
 from tests.faults.forks import Forks, Result
-from tests.hub_server import HubServer, hub_variables
+from tests.hub.server import HubServer, hub_variables
+from tests.publish.test_outage import check_all_or_nothing, state
 from tests.publishing import make_ranking, save_run
-from tests.test_publish_outage import check_all_or_nothing, state
 
 MODELS = ("acme/vit", "acme/resnet")
 RANK = (

@@ -1,7 +1,7 @@
 """Kills, full disks and an ill Hub at every place of every command.
 
-``make test-all`` runs this. Each fault is followed by the same command undisturbed, which must give
-what it gives without any fault.
+``make test-faults`` runs this. Each fault is followed by the same command undisturbed, which must
+give what it gives without any fault.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from tests.faults.bench import COMMANDS, HUB_FAULTS, MODELS, RANK, RUN_FILES, plain, scores_of
 from tests.publishing import make_ranking, save_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
+pytestmark = [pytest.mark.hours, pytest.mark.timeout(6 * 3600)]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.hub.repo import Repo
 from tests.hub.routing import HubError, Request, Response, find_route, json_response
 from tests.hub.state import Account, OAuthApp, State
 
-__all__ = ["HubServer", "LoggedRequest"]
+__all__ = ["HubServer", "LoggedRequest", "hub_variables"]
 
 
 class HubServer:
@@ -214,3 +214,22 @@ def _contents(files: str | Path | Mapping[str, bytes | str]) -> dict[str, bytes]
         paths = sorted(path for path in root.rglob("*") if path.is_file())
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
     return {path: c.encode() if isinstance(c, str) else c for path, c in files.items()}
+
+
+def hub_variables(url: str, home: str | Path, token: str = HubServer.token) -> dict[str, str]:
+    """The environment that points the Hugging Face libraries at ``url``, and nowhere else."""
+    return {
+        "HF_ENDPOINT": url,
+        "HF_TOKEN": token,
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(Path(home) / "hub"),
+        "HF_DATASETS_CACHE": str(Path(home) / "datasets"),
+        "HF_ASSETS_CACHE": str(Path(home) / "assets"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

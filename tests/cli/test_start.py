@@ -1,0 +1,117 @@
+"""The command line: light, discoverable, and honest about mistakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command import run_command as run
+
+HF_SFDA = Path(sys.executable).with_name("hf-sfda")
+HEAVY = ("torch", "transformers", "gradio", "timm", "datasets", "accelerate", "plotly", "pandas")
+
+
+def python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import hf_sfda",
+        "import hf_sfda.cli",
+        "from hf_sfda import RankConfig, Ranking, register_metric, Candidate",
+        "import sys; sys.argv = ['hf-sfda', 'rank', '--help']\n"
+        "from hf_sfda.cli import main\n"
+        "try: main()\nexcept SystemExit: pass",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(statement):
+    code = f"{statement}\nimport sys\nprint('LOADED', [m for m in {HEAVY} if m in sys.modules])"
+    assert "LOADED []" in python(code)
+
+
+def test_public_names_are_there():
+    import hf_sfda
+
+    for name in hf_sfda.__all__:
+        assert getattr(hf_sfda, name) is not None
+    assert callable(hf_sfda.rank), "a module of that name must not hide the function"
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = hf_sfda.nothing
+
+
+@pytest.mark.parametrize("command", ["rank", "scan", "metrics", "env", "cache"])
+def test_every_command_explains_itself(command):
+    out, _ = run(command, "--help")
+    assert "Usage" in out
+    assert command in out
+
+
+def test_help_lists_the_commands_and_version_prints():
+    import hf_sfda
+
+    out, _ = run("--help")
+    for command in ("rank", "scan", "metrics", "cache", "env"):
+        assert command in out
+    installed = subprocess.run([HF_SFDA, "--version"], capture_output=True, text=True, check=True)
+    assert installed.stdout.strip() == f"hf-sfda {hf_sfda.__version__}"
+
+
+def test_metrics_in_every_format():
+    document = json.loads(run("metrics", "--json")[0])
+    names = [row["name"] for row in document]
+    assert {"sfda", "sfda_cv", "logme", "hscore", "knn", "logistic_probe", "params"} <= set(names)
+    assert all(row["summary"] for row in document)
+    assert run("metrics", "-q")[0].split() == names
+    header, *rows = run("metrics", "--format", "agent")[0].splitlines()
+    assert header.split("\t")[0] == "name"
+    assert len(rows) == len(names)
+    assert "sfda_cv" in run("metrics", "--format", "human")[0]
+
+
+def test_scan_lists_local_candidates_and_reasons(tmp_path):
+    from tests import factories
+
+    factories.tiny_vit(tmp_path / "good")
+    bad = factories.tiny_vit(tmp_path / "bad")
+    (bad / "config.json").unlink()
+    rows = json.loads(run("scan", str(tmp_path), "--json")[0])
+    reasons = {Path(row["model_id"]).name: row["skip"] for row in rows}
+    assert reasons["good"] is None
+    assert "config.json" in reasons["bad"]
+    assert run("scan", str(tmp_path), "-q")[0].strip().endswith("good")
+    run("scan", str(bad), code=1)
+    assert "--modality" in run("scan", code=2)[1]
+
+
+def test_cache_lists_and_clears(tmp_path, monkeypatch):
+    import numpy as np
+
+    from hf_sfda.store import FeatureKey, FeatureStore, default_root
+    from hf_sfda.types import Features
+
+    monkeypatch.setenv("HF_ASSETS_CACHE", str(tmp_path))
+    root = python("from hf_sfda.store import default_root; print(default_root())").strip()
+    assert root.startswith(str(tmp_path))
+    assert str(default_root())
+    monkeypatch.setattr("hf_sfda.store.default_root", lambda: Path(root))
+    key = FeatureKey("m" * 40, "i", "image", "float32", None, 1)
+    FeatureStore(root).put(key, Features({"last": np.ones((3, 2), np.float32)}))
+    assert json.loads(run("cache", "ls", "--json")[0])[0]["samples"] == 3
+    assert "1 entries" in run("cache", "ls", "--format", "human")[0]
+    assert "Freed" in run("cache", "clear", "--yes")[1]
+    assert json.loads(run("cache", "ls", "--json")[0]) == []
+
+
+def test_env_says_versions_and_no_token():
+    facts = json.loads(run("env", "--json")[0])
+    assert facts["torch"] and facts["transformers"]
+    assert facts["logged in"] in ("yes", "no")
+    assert not any("hf_" in str(v) for k, v in facts.items() if k == "logged in")

@@ -1,0 +1,148 @@
+"""Two processes of ``accelerate launch`` give what one process gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_sfda.config import RankConfig
+from hf_sfda.extract import extract_all, make_accelerator
+from hf_sfda.extract.run import feature_key
+from hf_sfda.store import FeatureStore
+from tests.extract.distributed.cases import CASES, WAYS, candidates, samples_of, write_zoo
+from tests.targets import make_target
+
+# One launch for all of them.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = "tests/extract/distributed/extract_everything.py"
+CONFIG = RankConfig("me/test", batch_size=4)
+
+
+def launch(*arguments: object, processes: int = 2) -> str:
+    """Run a script under ``accelerate launch``; its output if it succeeds.
+
+    Not with ``--cpu``, which starts a single process whatever ``--num_processes`` says: several
+    processes on the CPU are started by the launcher for several GPUs.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_processes", processes, "--num_machines", 1, "--mixed_precision", "no"]
+    command += ["--dynamo_backend", "no", "--main_process_port", port, *arguments]
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """The folder and what each of the two processes saw, from a single launch."""
+    root = tmp_path_factory.mktemp("launch")
+    write_zoo(root / "zoo")
+    launch(SCRIPT, root / "zoo", root)
+    return root, [json.loads((root / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def together(launched, way):
+    """(case, what process 0 saw, what process 1 saw) of one way to share work."""
+    _, (main, other) = launched
+    mine, theirs = ([run for run in report if run["way"] == way] for report in (main, other))
+    assert len(mine) == len(theirs) == len(CASES)
+    return zip(CASES, mine, theirs, strict=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_two_processes_give_the_features_of_one(case, launched, tmp_path):
+    root, _ = launched
+    modality, count, names = case
+    target = make_target(samples_of(modality, count), modality)
+    alone = FeatureStore(tmp_path)
+    rows = extract_all(
+        candidates(root / "zoo", names),
+        target,
+        config=CONFIG,
+        store=alone,
+        accelerator=make_accelerator(cpu=True),
+    )
+    for way in WAYS:
+        shared = FeatureStore(root / way)
+        for row in rows:
+            expected = alone.get(row.key)
+            found = shared.get(feature_key(row.candidate, target, CONFIG))
+            if row.candidate.model_id == "nan":
+                assert (expected, found) == (None, None)
+            elif row.candidate.model_id == "flaky" and found is None:
+                continue  # whether process 1 ran it is up to the processes
+            else:
+                same_features(found, expected)
+                assert len(found) == count
+
+
+def same_features(found, expected):
+    assert list(found.layers) == list(expected.layers)
+    for stage, values in expected.layers.items():
+        np.testing.assert_allclose(found.layers[stage], values, rtol=0, atol=1e-6)
+    assert (found.source_logits is None) == (expected.source_logits is None)
+    if expected.source_logits is not None:
+        np.testing.assert_allclose(found.source_logits, expected.source_logits, rtol=0, atol=1e-6)
+    assert found.params == expected.params
+    assert found.meta["pooling"] == expected.meta["pooling"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_process_knows_every_answer_and_is_told_once(way, launched):
+    for (_, _, names), mine, theirs in together(launched, way):
+        assert mine["rows"] == theirs["rows"]
+        assert [name for name, _, _ in mine["rows"]] == list(names)
+        assert sorted(mine["heard"]) == sorted(theirs["heard"]) == sorted(names)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_failure_in_one_process_is_a_row_in_all(way, launched):
+    for (_, _, names), mine, theirs in together(launched, way):
+        errors = {name: error for name, _, error in mine["rows"]}
+        for name in names:
+            if name == "nan":
+                assert "holds NaN" in errors[name]
+            elif name == "flaky" and name in theirs["opened"]:
+                assert "lost its disk" in errors[name]
+            else:
+                assert errors[name] is None
+
+
+def test_whole_models_are_opened_by_one_process_each(launched):
+    helped = []
+    for (_, _, names), mine, theirs in together(launched, "models"):
+        assert sorted(mine["opened"] + theirs["opened"]) == sorted(names)
+        helped += theirs["opened"]
+    assert helped, "one process did all the work"
+
+
+def test_samples_are_shared_out_and_each_is_run_once(launched):
+    for (_, count, _), mine, theirs in together(launched, "samples"):
+        assert mine["opened"] == theirs["opened"]
+        one, two = mine["ran"][0], theirs["ran"][0]
+        assert abs(one["batches"] - two["batches"]) <= 1
+        assert sorted(one["rows"] + two["rows"]) == list(range(count))
+
+
+def test_no_claims_are_left_behind(launched):
+    root, _ = launched
+    for way in WAYS:
+        assert not list((root / way).glob("claims/*"))

@@ -1,0 +1,53 @@
+"""A few of the faults of ``tests/faults``; ``make test-faults`` tries all of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.faults.bench import HUB_FAULTS, Bench, Rank
+
+# One worker builds the bench for all of them.
+pytestmark = pytest.mark.xdist_group("faults")
+
+
+@pytest.fixture(scope="module")
+def rank(tmp_path_factory):
+    bench = Bench(tmp_path_factory.mktemp("faults"))
+    try:
+        yield Rank(bench)
+    finally:
+        bench.close()
+
+
+def place(rank: Rank, pattern: str) -> int:
+    """The first change of a file that looks so."""
+    return next(n for n, change in enumerate(rank.changes) if re.search(pattern, change))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"rename .*/trees/",
+        r"rename .*/features/.*\.safetensors\.",
+        r"open .*/features/.*\.json\.",
+        r"rename .*/\.ranking\.json\.",
+    ],
+)
+def test_a_kill_and_the_same_command_again(rank, pattern):
+    rank.strike(kill=place(rank, pattern))
+
+
+def test_a_kill_at_a_request(rank):
+    rank.strike(kill_answer=rank.requests // 2)
+
+
+@pytest.mark.parametrize("pattern", [r"open .*/features/.*\.safetensors\.", r"\.ranking\.csv\."])
+def test_a_full_disk(rank, pattern):
+    rank.strike(full=place(rank, pattern))
+
+
+@pytest.mark.parametrize("name", ["wrong bytes of the right length", "429, wait for years"])
+def test_an_ill_hub(rank, name):
+    rank.strike_hub(rank.requests // 2, None, **HUB_FAULTS[name])
