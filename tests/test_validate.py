@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf_sfda.errors import ConfigError
 from hf_sfda.validate import (
     mean_over_targets,
     recall,
@@ -17,6 +18,7 @@ from hf_sfda.validate import (
     tau_truth_sided,
     tau_two_sided,
 )
+from hf_sfda.validate.truth import match, read_truth
 
 TABLES = Path(__file__).parents[1] / "benchmarks" / "ground_truth"
 NAMES = {"pet": "pets"}
@@ -86,3 +88,18 @@ def test_one_target_has_no_interval():
     assert mean_over_targets([0.5, float("nan")]).low is None
     several = mean_over_targets([0.1, 0.5, 0.9])
     assert several.low < several.value < several.high
+
+
+def test_truth_file_averages_seeds_and_names_match_by_their_last_part(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text("target,checkpoint,accuracy\na,m,.5\na,m,.7\na,n,.1\n")
+    assert read_truth(path)["a"] == {"m": pytest.approx(0.6), "n": 0.1}
+    assert match(["acme/m", "x/n", "y/n"], ["m", "n"]) == {"acme/m": "m"}
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "target,model,accuracy\na,m,nan\n"])
+def test_truth_files_that_cannot_be_judged_by_are_refused(tmp_path, text):
+    path = tmp_path / "truth.csv"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="truth.csv"):
+        read_truth(path)
