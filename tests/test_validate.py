@@ -18,6 +18,7 @@ from hf_sfda.validate import (
     tau_truth_sided,
     tau_two_sided,
 )
+from hf_sfda.validate.evaluate import difference, noise_ceiling
 from hf_sfda.validate.truth import match, read_truth
 
 TABLES = Path(__file__).parents[1] / "benchmarks" / "ground_truth"
@@ -101,5 +102,23 @@ def test_truth_file_averages_seeds_and_names_match_by_their_last_part(tmp_path):
 def test_truth_files_that_cannot_be_judged_by_are_refused(tmp_path, text):
     path = tmp_path / "truth.csv"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="truth.csv"):
+    with pytest.raises(ConfigError, match=r"truth\.csv"):
         read_truth(path)
+
+
+def test_differences_are_paired_on_the_models_that_both_scored():
+    table = {t: {"a": 0.9, "b": 0.8, "c": 0.1} for t in ("x", "y")}
+    good = {t: {"a": 3.0, "b": 2.0, "c": 1.0} for t in table}
+    partial = {t: {"b": 2.0, "c": 1.0} for t in table}
+    assert difference(table, good, partial, regret).value == pytest.approx(0)
+    bad = {t: {"a": 1.0, "b": 2.0, "c": 1.0} for t in table}
+    assert difference(table, bad, good, regret).value == pytest.approx(0.1)
+
+
+def test_noise_ceiling_rises_with_the_test_part():
+    accuracies = np.linspace(0.5, 0.7, 8)
+    few, many = (
+        noise_ceiling(accuracies, np.full(8, n), tau_two_sided, draws=50) for n in (50, 500_000)
+    )
+    assert few < many
+    assert many == pytest.approx(1)
