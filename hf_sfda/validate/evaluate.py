@@ -1,0 +1,65 @@
+"""Judge several predictors on several targets, and the truth itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hf_sfda.validate.measures import FloatArray, Measure
+from hf_sfda.validate.over_targets import Mean, mean_over_targets
+from hf_sfda.validate.truth import Truth
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Target -> model -> score of one predictor, higher is better."""
+
+
+def by_target(truth: Truth, scores: Scores, measure: Measure) -> dict[str, float]:
+    """The measure on each target, over the models that have a finite score and an accuracy."""
+    values = {}
+    for target, accuracies in truth.items():
+        given = scores.get(target, {})
+        models = [m for m in accuracies if np.isfinite(given.get(m, np.nan))]
+        if len(models) >= 2:
+            values[target] = measure(
+                np.array([accuracies[m] for m in models]), np.array([given[m] for m in models])
+            )
+    return values
+
+
+def difference(truth: Truth, first: Scores, second: Scores, measure: Measure) -> Mean:
+    """Mean of first minus second, paired by target.
+
+    Both are judged on the models that both have scored.
+    """
+    common = {
+        target: {
+            m: a
+            for m, a in accuracies.items()
+            if np.isfinite(first.get(target, {}).get(m, np.nan))
+            and np.isfinite(second.get(target, {}).get(m, np.nan))
+        }
+        for target, accuracies in truth.items()
+    }
+    a, b = by_target(common, first, measure), by_target(common, second, measure)
+    return mean_over_targets([a[target] - b[target] for target in a])
+
+
+def noise_ceiling(
+    accuracies: FloatArray, n_test: FloatArray, measure: Measure, *, draws: int = 500, seed: int = 0
+) -> float:
+    """What a perfect predictor would reach against accuracies measured on a finite test part.
+
+    The measured accuracies stand for the true ones. Each draw measures them again with binomial
+    noise. Noise of the training itself is not in it, so the true ceiling is lower.
+
+    Args:
+        accuracies: (M,) in 0..1.
+        n_test: (M,) number of test samples.
+        measure: The measure of agreement.
+        draws: Number of simulated measurements.
+        seed: Random seed.
+    """
+    sizes = np.asarray(n_test, dtype=np.int64)
+    measured = np.random.default_rng(seed).binomial(sizes, accuracies, (draws, len(sizes))) / sizes
+    return float(np.nanmean([measure(again, accuracies) for again in measured]))
