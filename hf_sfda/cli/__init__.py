@@ -18,6 +18,7 @@ from hf_sfda.cli import (
     rank,
     scan,
     space,
+    validate,
 )
 from hf_sfda.cli._errors import INTERRUPTED, report_failure
 from hf_sfda.versions import __version__
@@ -58,6 +59,7 @@ publish.add_to(app)
 leaderboard.add_to(app)
 space.add_to(app)
 metrics.add_to(app)
+validate.add_to(app)
 cache.add_to(app)
 env.add_to(app)
 

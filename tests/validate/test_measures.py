@@ -21,7 +21,7 @@ from hf_sfda.validate import (
 from hf_sfda.validate.evaluate import difference, noise_ceiling
 from hf_sfda.validate.truth import match, read_truth
 
-TABLES = Path(__file__).parents[1] / "benchmarks" / "ground_truth"
+TABLES = Path(__file__).parents[2] / "benchmarks" / "ground_truth"
 NAMES = {"pet": "pets"}
 PUBLISHED = {
     "H-Score": 0.631,

@@ -1,0 +1,161 @@
+"""Judge the scores of finished runs by fine-tuned accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hf_sfda.errors import ConfigError
+from hf_sfda.types import Ranking
+from hf_sfda.validate.evaluate import Scores, by_target
+from hf_sfda.validate.measures import (
+    Measure,
+    kendall,
+    recall,
+    regret,
+    spearman,
+    tau_truth_sided,
+    tau_two_sided,
+)
+from hf_sfda.validate.over_targets import Mean, mean_over_targets, static_list
+from hf_sfda.validate.truth import Truth, match
+
+STATIC_LIST = "static list"
+"""The order of the models on the other targets of the truth, see :func:`static_list`."""
+
+BASELINES = ("params", "downloads")
+"""Facts of a candidate that serve as scores."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How well one score predicts fine-tuning.
+
+    Attributes:
+        score: Name of the metric, or of a baseline.
+        measures: measure -> its mean over the targets.
+    """
+
+    score: str
+    measures: Mapping[str, Mean]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Runs judged by a truth.
+
+    Attributes:
+        judgements: One for each score, the highest weighted tau first.
+        targets: Target of the truth -> number of models that were compared there.
+        unmatched_runs: Runs whose dataset the truth does not have.
+        unmatched_models: Target -> ranked models that the truth does not have.
+        missing_models: Target -> models of the truth that were not ranked.
+    """
+
+    judgements: tuple[Judgement, ...]
+    targets: Mapping[str, int]
+    unmatched_runs: tuple[str, ...]
+    unmatched_models: Mapping[str, tuple[str, ...]]
+    missing_models: Mapping[str, tuple[str, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def measures(k: int) -> dict[str, Measure]:
+    """The measures of a table; regret is in points of accuracy."""
+    return {
+        "weighted_tau": tau_two_sided,
+        "weighted_tau_by_truth": tau_truth_sided,
+        "kendall": kendall,
+        "spearman": spearman,
+        f"recall_at_{k}": lambda truth, score: recall(truth, score, k),
+        "regret_at_1": lambda truth, score: 100 * regret(truth, score),
+        f"regret_at_{k}": lambda truth, score: 100 * regret(truth, score, k),
+    }
+
+
+def validate(
+    runs: Mapping[str, Ranking], truth: Truth, *, k: int = 3, target: str | None = None
+) -> Validation:
+    """Compare every score of the runs with the accuracies of the truth.
+
+    A run belongs to the target with the name of its dataset, or else of its run directory; names
+    are compared whole, then by their last part (:func:`hf_sfda.validate.truth.match`).
+
+    Args:
+        runs: Name of a run (the last part of its directory) -> its ranking.
+        truth: Target -> model -> accuracy in 0..1.
+        k: Size of the shortlist of recall and regret.
+        target: The target of the only run, if the names do not tell it.
+
+    Raises:
+        ConfigError: No run or no two models of a run have an accuracy, or ``target`` is unknown.
+    """
+    if target is not None and (target not in truth or len(runs) != 1):
+        raise ConfigError(
+            f"--target {target} must be a target of the truth, and needs exactly one run. Targets: "
+            f"{', '.join(sorted(truth))}."
+        )
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    compared: dict[str, int] = {}
+    unmatched: list[str] = []
+    unknown: dict[str, tuple[str, ...]] = {}
+    missing: dict[str, tuple[str, ...]] = {}
+    for run, ranking in runs.items():
+        name = target or _target_of(run, ranking, truth)
+        if name is None:
+            unmatched.append(run)
+            continue
+        if name in compared:
+            raise ConfigError(f"Two runs belong to the target {name}. Give one run a target.")
+        models = match([row.model_id for row in ranking.ranked], list(truth[name]))
+        rows = {row.model_id: row for row in ranking.ranked}
+        compared[name] = len(models)
+        unknown[name] = tuple(sorted(rows.keys() - models.keys()))
+        missing[name] = tuple(sorted(truth[name].keys() - set(models.values())))
+        for model, known in models.items():
+            row = rows[model]
+            facts = {fact: getattr(row, fact) for fact in BASELINES}
+            for score, value in {**facts, **row.scores}.items():
+                if value is not None:
+                    scores.setdefault(score, {}).setdefault(name, {})[known] = float(value)
+    if not any(number > 1 for number in compared.values()):
+        raise ConfigError(
+            "No run shares two models or more with the truth. Runs: "
+            f"{', '.join(runs)}. Targets of the truth: {', '.join(sorted(truth))}."
+        )
+    predictors: dict[str, Scores] = {**scores, STATIC_LIST: _static_scores(truth, compared)}
+    judged = [_judge(name, values, truth, k) for name, values in predictors.items()]
+    judged = [judgement for judgement in judged if judgement.measures["weighted_tau"].n_targets]
+    judged.sort(key=lambda judgement: -judgement.measures["weighted_tau"].value)
+    return Validation(tuple(judged), compared, tuple(unmatched), unknown, missing)
+
+
+def _judge(name: str, scores: Scores, truth: Truth, k: int) -> Judgement:
+    values = {
+        measure: mean_over_targets(list(by_target(truth, scores, function).values()))
+        for measure, function in measures(k).items()
+    }
+    return Judgement(name, values)
+
+
+def _target_of(run: str, ranking: Ranking, truth: Truth) -> str | None:
+    for name in (str(ranking.dataset.get("id", "")), run):
+        if found := match([name], list(truth)):
+            return found[name]
+    return None
+
+
+def _static_scores(truth: Truth, targets: Sequence[str] | Mapping[str, int]) -> Scores:
+    names = sorted(truth)
+    models = sorted({model for accuracies in truth.values() for model in accuracies})
+    table = np.array([[truth[t].get(m, np.nan) for m in models] for t in names])
+    lists = static_list(table)
+    return {
+        name: dict(zip(models, lists[names.index(name)].tolist(), strict=True)) for name in targets
+    }

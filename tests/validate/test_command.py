@@ -1,0 +1,65 @@
+"""``hf-sfda validate``: finished runs against a truth file, through main()."""
+
+import json
+
+import pytest
+
+from hf_sfda.errors import ConfigError
+from hf_sfda.report import save_ranking
+from hf_sfda.validate.judge import validate
+from tests.command import run_command
+from tests.publishing import make_ranking, ok_row
+
+ORDER = ("acme/best", "acme/good", "acme/poor", "acme/unknown")
+TRUTH = {
+    "plants": {"best": 0.9, "good": 0.8, "poor": 0.5, "absent": 0.7},
+    "birds": {"best": 0.6, "good": 0.7, "poor": 0.2, "absent": 0.3},
+}
+
+
+def ranking(dataset, order=ORDER):
+    rows = (ok_row(name, i, 0.9 - 0.1 * i) for i, name in enumerate(order, 1))
+    return make_ranking({}, dataset=dataset, extra_rows=tuple(rows))
+
+
+def test_scores_are_compared_with_the_accuracies():
+    validation = validate({"a": ranking("me/plants"), "b": ranking("me/birds")}, TRUTH, k=2)
+    judged = {judgement.score: judgement.measures for judgement in validation.judgements}
+    assert {"sfda_cv", "knn", "logistic_probe", "static list"} <= judged.keys()
+    sfda = judged["sfda_cv"]
+    assert sfda["regret_at_1"].value == pytest.approx((0 + 10) / 2)
+    assert sfda["regret_at_2"].value == pytest.approx(0)
+    assert sfda["recall_at_2"].value == 1
+    assert sfda["kendall"].value == pytest.approx((1 + 1 / 3) / 2)
+    assert sfda["weighted_tau"].n_targets == 2
+    assert sfda["weighted_tau"].low is not None
+    assert judged["static list"]["regret_at_1"].value == pytest.approx((10 + 10) / 2)
+    assert validation.targets == {"plants": 3, "birds": 3}
+    assert validation.unmatched_models["plants"] == ("acme/unknown",)
+    assert validation.missing_models["birds"] == ("absent",)
+
+
+def test_one_target_has_no_interval_and_says_so(tmp_path, capsys):
+    save_ranking(ranking("me/plants"), tmp_path / "run")
+    truth = tmp_path / "truth.csv"
+    lines = [f"plants,{model},{accuracy}" for model, accuracy in TRUTH["plants"].items()]
+    truth.write_text("\n".join(["target,checkpoint,accuracy", *lines]))
+    call = ("validate", str(tmp_path / "run"), "--truth", str(truth))
+    out, _ = run_command(*call, "--format", "human")
+    assert "One target: no interval over targets" in out
+    assert "plants: 1 ranked models have no accuracy: acme/unknown." in " ".join(out.split())
+    document = json.loads(run_command(*call, "--json")[0])
+    assert document["targets"] == {"plants": 3}
+    first = document["judgements"][0]["measures"]
+    assert first["weighted_tau"]["low"] is None
+    _, err = run_command(*call, "--target", "moths", code=2)
+    assert "Targets: plants" in err
+
+
+def test_nothing_in_common_is_refused():
+    with pytest.raises(ConfigError, match="No run shares two models"):
+        validate({"a": ranking("me/moths")}, TRUTH)
+    with pytest.raises(ConfigError, match="Two runs belong to the target plants"):
+        validate({"a": ranking("me/plants"), "b": ranking("you/plants")}, TRUTH)
+    by_hand = validate({"a": ranking("me/moths")}, TRUTH, target="plants")
+    assert by_hand.targets == {"plants": 3}
