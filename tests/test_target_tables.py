@@ -427,8 +427,8 @@ def test_messages_stay_short(tmp_path):
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("image", "https://example.org/a/{}", "addresses of pictures"),
-        ("link", "https://example.org/{}.jpg?size=1", "addresses of pictures"),
+        ("image", "https://example.org/a/{}", "addresses of images"),
+        ("link", "https://example.org/{}.jpg?size=1", "addresses of images"),
         ("pic", base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode(), "base64"),
         ("pic", "data:image/png;base64,AAAA{}", "base64"),
     ],

@@ -77,16 +77,16 @@ def infer_columns(
     if input_column is not None and _modality(features[input_column]) is None:
         raise TargetError(
             f"The input column {input_column!r} is of type {_type(features[input_column])}; it "
-            f"must hold pictures or texts. Columns: {_list(features)}. "
+            f"must hold images or texts. Columns: {_list(features)}. "
             "Pass another one with --input-column."
         )
     label = label_column or _find_label(features, input_column, distinct, same_classes)
     _check_label(label, features[label])
     chosen = input_column or _find_input(features, label, holds_images)
-    return Columns(chosen, label, "image" if is_picture(features[chosen]) else "text")
+    return Columns(chosen, label, "image" if is_image(features[chosen]) else "text")
 
 
-def is_picture(feature: Any) -> bool:
+def is_image(feature: Any) -> bool:
     """An ``Image`` feature, or what pandas makes of one: bytes, with or without a path."""
     from datasets import Image, Value
 
@@ -103,7 +103,7 @@ def _is_bytes(feature: Any) -> bool:
 
 
 def _modality(feature: Any) -> Modality | None:
-    if is_picture(feature):
+    if is_image(feature):
         return "image"
     return "text" if _dtype(feature) in ("string", "large_string") else None
 
@@ -112,10 +112,10 @@ def _find_input(
     features: Mapping[str, Any], label: str, holds_images: Callable[[str], bool]
 ) -> str:
     rest = [name for name in features if name != label and not _PANDAS_INDEX.fullmatch(name)]
-    pictures = [name for name in rest if is_picture(features[name])]
-    pictures = [name for name in pictures if not _is_bytes(features[name]) or holds_images(name)]
+    images = [name for name in rest if is_image(features[name])]
+    images = [name for name in images if not _is_bytes(features[name]) or holds_images(name)]
     texts = [name for name in rest if _modality(features[name]) == "text"]
-    for candidates, preferred in ((pictures, ("image",)), (texts, TEXT_NAMES)):
+    for candidates, preferred in ((images, ("image",)), (texts, TEXT_NAMES)):
         if len(candidates) == 1:
             return candidates[0]
         if named := [name for name in preferred if name in candidates]:
@@ -126,7 +126,7 @@ def _find_input(
                 "Say which with --input-column."
             )
     raise TargetError(
-        f"No column holds pictures or texts besides the label {label!r}. Columns: "
+        f"No column holds images or texts besides the label {label!r}. Columns: "
         + _list(f"{name} ({_type(feature)})" for name, feature in features.items())
         + ". Only image and text classification are supported."
     )
@@ -143,7 +143,7 @@ def _find_label(
     rest = [
         name
         for name, feature in features.items()
-        if name != input_column and not is_picture(feature) and not _PANDAS_INDEX.fullmatch(name)
+        if name != input_column and not is_image(feature) and not _PANDAS_INDEX.fullmatch(name)
     ]
     named = sorted(
         (name for name in rest if _key(name) in LABEL_NAMES),
@@ -211,7 +211,7 @@ def _check_label(name: str, feature: Any) -> None:
             f"The label column {name!r} holds lists: several labels a sample are not supported "
             "yet. Pass a column with one class a row as --label-column."
         )
-    if isinstance(feature, Mapping) or is_picture(feature):
+    if isinstance(feature, Mapping) or is_image(feature):
         raise TargetError(
             f"The label column {name!r} is of type {_type(feature)}; labels must be class names "
             "or numbers. Pass another one with --label-column."

@@ -454,7 +454,7 @@ def _class_layout(shown: str, base: _Folder) -> Layout:
     """
     if not base.folders:
         raise TargetError(
-            f"{shown} holds {len(base.images)} pictures but no class folders; make one sub-folder "
+            f"{shown} holds {len(base.images)} images but no class folders; make one sub-folder "
             "a class, or add a metadata.csv with file_name and label."
         )
     _refuse_targets(shown, base)

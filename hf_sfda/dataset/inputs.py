@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.dataset import pictures
-from hf_sfda.dataset.columns import Columns, is_picture
+from hf_sfda.dataset import images
+from hf_sfda.dataset.columns import Columns, is_image
 from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
 from hf_sfda.progress import Advance
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IN_MEMORY = 2 * 2**30
-"""Bytes of decoded pictures that are kept. Above it they stay encoded and are decoded for each
+"""Bytes of decoded images that are kept. Above it they stay encoded and are decoded for each
 model anew: slower, but a sample of large photographs would not fit otherwise."""
 
 EMPTY = "empty text"
@@ -39,7 +39,7 @@ class Inputs:
     """What became of the chosen rows.
 
     Attributes:
-        samples: RGB pictures or texts.
+        samples: RGB images or texts.
         fingerprint: sha256 over them.
         kept: Which of the chosen rows they are, by position.
         notes: What a reader should know about them.
@@ -60,7 +60,7 @@ def read_inputs(
     *,
     from_hub: bool = False,
 ) -> Inputs:
-    """Read and, for pictures, decode these rows and no others.
+    """Read and, for images, decode these rows and no others.
 
     Args:
         data: The split.
@@ -68,20 +68,20 @@ def read_inputs(
         rows: (N,) row numbers.
         left_out: reason -> rows; what cannot be read is added.
         advance: Told each row.
-        from_hub: Whether strangers wrote the rows. Then a picture that is named by its path must
-            lie among what was downloaded: a row must not bring pictures of this machine to light.
+        from_hub: Whether strangers wrote the rows. Then an image that is named by its path must
+            lie among what was downloaded: a row must not bring images of this machine to light.
     """
     values = _undecoded(data, columns.input, rows)
     if columns.modality == "image":
         folders = _downloads() if from_hub else None
-        return _read_pictures([_bytes(value, folders) for value in values], left_out, advance)
+        return _read_images([_bytes(value, folders) for value in values], left_out, advance)
     return _read_texts(values, left_out, advance)
 
 
 def holds_images(data: Dataset, column: str) -> bool:
     """Whether one of the first values in a column of bytes begins like an image that is read."""
     first = data.select_columns([column]).with_format(None)[:_LOOKED_AT][column]
-    return any(value is not None and pictures.is_image_head(bytes(value[:32])) for value in first)
+    return any(value is not None and images.is_image_head(bytes(value[:32])) for value in first)
 
 
 def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
     what = _disguise(texts, column) if texts else None
     if what is not None:
         raise TargetError(
-            f"The column {column!r} holds {what} ({_short(texts[0])}), not pictures. Put the files "
+            f"The column {column!r} holds {what} ({_short(texts[0])}), not images. Put the files "
             "into one sub-folder a class and pass that folder, or store them with the feature "
             "datasets.Image."
         )
@@ -119,12 +119,12 @@ def _disguise(texts: Sequence[str], column: str) -> str | None:
     if all(map(_URL.match, texts)):
         paths = [Path(text.partition("?")[0].partition("#")[0]) for text in texts]
         image_name = any(name in column.lower() for name in _IMAGE_NAMES)
-        if image_name or all(path.suffix.lower() in pictures.SUFFIXES for path in paths):
-            return "addresses of pictures"
+        if image_name or all(path.suffix.lower() in images.SUFFIXES for path in paths):
+            return "addresses of images"
         return None
-    if all("\n" not in text and Path(text).suffix.lower() in pictures.SUFFIXES for text in texts):
-        return "names of picture files"
-    return "pictures encoded as base64" if all(map(_is_base64_image, texts)) else None
+    if all("\n" not in text and Path(text).suffix.lower() in images.SUFFIXES for text in texts):
+        return "names of image files"
+    return "images encoded as base64" if all(map(_is_base64_image, texts)) else None
 
 
 def _is_base64_image(text: str) -> bool:
@@ -139,7 +139,7 @@ def _is_base64_image(text: str) -> bool:
         head = base64.b64decode(compact[: len(compact) // 4 * 4], altchars=url_safe)
     except ValueError:
         return False
-    return pictures.is_image_head(head)
+    return images.is_image_head(head)
 
 
 def _short(text: str) -> str:
@@ -150,7 +150,7 @@ def _undecoded(data: Dataset, column: str, rows: IntArray) -> Iterator[Any]:
     from datasets import Image
 
     chosen = data.select_columns([column]).with_format(None).select(rows)
-    if is_picture(chosen.features[column]):
+    if is_image(chosen.features[column]):
         chosen = chosen.cast_column(column, Image(decode=False))
     for row in chosen:
         yield row[column]
@@ -168,7 +168,7 @@ def _downloads() -> tuple[Path, ...]:
 def _bytes(
     value: Mapping[str, Any] | None, folders: tuple[Path, ...] | None = None
 ) -> bytes | None:
-    """The encoded picture as it is now: what happens to its file later changes nothing."""
+    """The encoded image as it is now: what happens to its file later changes nothing."""
     if value is None or value["bytes"] is not None:
         return None if value is None else bytes(value["bytes"])
     try:
@@ -196,7 +196,7 @@ def _read_texts(values: Iterator[str | None], left_out: Counter[str], advance: A
     return Inputs(tuple(texts), sha.hexdigest(), kept, notes)
 
 
-def _read_pictures(
+def _read_images(
     encoded: Sequence[bytes | None], left_out: Counter[str], advance: Advance
 ) -> Inputs:
     """Decode each one: to find the broken ones, to fingerprint, and to keep if they fit."""
@@ -207,21 +207,21 @@ def _read_pictures(
     memory = 0
     with warnings.catch_warnings():  # here, not where it warns: the switch is not thread-safe
         warnings.filterwarnings("ignore", module="PIL")
-        for position, picture in enumerate(pictures.decode_all(encoded)):
+        for position, image in enumerate(images.decode_all(encoded)):
             advance(1)
-            if isinstance(picture, str):
-                left_out[picture] += 1
+            if isinstance(image, str):
+                left_out[image] += 1
                 continue
-            pixels.append(sha.add_picture(picture))
+            pixels.append(sha.add_image(image))
             kept.append(position)
-            memory += pictures.memory(picture)
+            memory += images.memory(image)
             if memory <= IN_MEMORY:
-                decoded.append(picture)
+                decoded.append(image)
             else:
                 decoded.clear()
     files = [data for p in kept if (data := encoded[p]) is not None]
     notes = _about_equals(pixels, [hashlib.sha256(data).digest() for data in files], "images")
-    samples = tuple(decoded) if memory <= IN_MEMORY else pictures.LazyPictures(files)
+    samples = tuple(decoded) if memory <= IN_MEMORY else images.LazyImages(files)
     return Inputs(samples, sha.hexdigest(), kept, notes)
 
 

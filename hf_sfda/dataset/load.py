@@ -65,7 +65,7 @@ def load_target(
             csv, tsv or json file, or ``save_to_disk`` folder.
         revision: Branch, tag or commit of a Hub dataset; resolved to a commit at once.
         split: By default ``train``; a test split only if named.
-        input_column: Column with the picture or text; inferred by default.
+        input_column: Column with the image or text; inferred by default.
         label_column: Column with the class; inferred by default.
         samples: Size of the sample; each class has two samples at least.
         seed: Of the sample. The same seed draws the same rows on every machine.
@@ -75,7 +75,7 @@ def load_target(
     Returns:
         The target. What cannot be used is counted by reason in ``Target.left_out``; what was taken
         for granted is in ``Target.warnings``. The modules :mod:`~hf_sfda.dataset.folder`,
-        :mod:`~hf_sfda.dataset.pictures`, :mod:`~hf_sfda.dataset.tables`,
+        :mod:`~hf_sfda.dataset.images`, :mod:`~hf_sfda.dataset.tables`,
         :mod:`~hf_sfda.dataset.columns` and :mod:`~hf_sfda.dataset.labels` each begin with the rules
         of what they read.
 
@@ -112,7 +112,7 @@ def load_target(
         inputs = read_inputs(data, columns, rows, left_out, advance, from_hub=from_hub)
     rows = rows[inputs.kept]
     final = _common(Encoded(labels.codes[rows], labels.names), left_out, dataset, columns)
-    if (kept := np.flatnonzero(final.codes >= 0)).size < len(rows):  # a class lost its pictures
+    if (kept := np.flatnonzero(final.codes >= 0)).size < len(rows):  # a class lost its images
         rows = rows[kept]
         inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub)
         final = Encoded(final.codes[kept], final.names)

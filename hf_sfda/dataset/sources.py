@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.dataset.folder import Layout, arrange, has_class_folders
-from hf_sfda.dataset.pictures import SUFFIXES
+from hf_sfda.dataset.images import SUFFIXES
 from hf_sfda.dataset.pointers import refuse_pointers
 from hf_sfda.dataset.readme import SETTINGS_FILES, check_folder, names_data_files
 from hf_sfda.dataset.tables import (
@@ -64,7 +64,7 @@ _ADVICE = (
 )
 _LONGEST = 400  # characters of a library's own words
 _ALLOWED = (
-    "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of pictures "
+    "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of images "
     f"a class, a file ({', '.join(_FILES)}) or a save_to_disk folder."
 )
 
@@ -188,7 +188,7 @@ def _folder(path: Path, config: str | None, split: str | None) -> Source:
         return _built(str(path), split, "imagefolder", data_dir=str(path))
     check_folder(str(path), path)
     if config is None and not names_data_files(path):
-        source = _pictures(str(path), path, split)
+        source = _image_folder(str(path), path, split)
         if source is not None:
             return source
     return _built(str(path), split, str(path), name=config)
@@ -222,7 +222,7 @@ def _load_from_disk(path: Path) -> Any:
             raise TargetError(f"{path} is empty, or one of its splits is.") from error
 
 
-def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
+def _image_folder(shown: str, path: Path, split: str | None) -> Source | None:
     """A folder of class folders, read file by file; ``None`` where it holds no images.
 
     ``imagefolder`` would take a class folder called ``train``, or a file called ``test_1.png``, for
@@ -360,7 +360,7 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         names = hub_files(api, repo, sha)
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
             check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
-        if not config and _are_pictures(names):
+        if not config and _is_image_folder(names):
             folder = Path(
                 retry_download(
                     api.snapshot_download,
@@ -371,7 +371,7 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
                 )
             )
             named = names_data_files(folder)
-            source = None if named else _pictures(repo, folder, split)
+            source = None if named else _image_folder(repo, folder, split)
             if source is not None:
                 return replace(source, revision=sha)
     try:
@@ -439,12 +439,14 @@ def _cached_commits(repo: str) -> list[str]:
     return [path.name for path in sorted(commits, key=lambda path: path.stat().st_mtime)]
 
 
-def _are_pictures(names: Iterable[str]) -> bool:
+def _is_image_folder(names: Iterable[str]) -> bool:
     """Whether a repository of these files is a folder of images rather than of tables.
 
     Example:
-        >>> _are_pictures(["cat/1.png", "README.md"]), _are_pictures(["1.parquet", "docs/1.png"])
-        (True, False)
+        >>> _is_image_folder(["cat/1.png", "README.md"])
+        True
+        >>> _is_image_folder(["1.parquet", "docs/1.png"])
+        False
     """
     paths = [PurePosixPath(name) for name in names]
     paths = [path for path in paths if not any(map(is_system_name, path.parts))]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from hf_sfda.dataset.pictures import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_picture
+from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_image
 from hf_sfda.errors import TargetError
 
 _SYSTEM_NAMES = frozenset(
@@ -100,7 +100,7 @@ def _sort(root: Path, files: Files) -> None:
             files.ignored[DEAD_LINK] += 1
         elif not path.is_file():  # to open a pipe would wait for ever
             files.ignored[NO_FILE] += 1
-        elif suffix in SUFFIXES or is_readable_picture(path):
+        elif suffix in SUFFIXES or is_readable_image(path):
             files.images.append(relative)
         elif suffix in UNREADABLE_SUFFIXES:
             files.others[relative] = f"{NO_READER} ({suffix})"

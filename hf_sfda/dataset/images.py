@@ -59,39 +59,39 @@ _BATCH = 32
 _THREADS = 4  # Pillow lets go of the interpreter while it decodes
 
 
-BROKEN = "broken picture"
+BROKEN = "broken image"
 NO_RANGE = "image with negative or infinite pixel values"
 TOO_DARK = "16-bit colour image without values above 255, of which nothing can be read"
 
 
 def decode(encoded: bytes) -> Image | None:
-    """An RGB picture, or ``None`` where it cannot be decoded or is of an absurd size.
+    """An RGB image, or ``None`` where it cannot be decoded or is of an absurd size.
 
     The module says how images become RGB. Pillow's limit on the number of pixels stays in force.
     """
-    picture = decode_or_reason(encoded)
-    return None if isinstance(picture, str) else picture
+    image = decode_or_reason(encoded)
+    return None if isinstance(image, str) else image
 
 
 def decode_or_reason(encoded: bytes | None) -> Image | str:
-    """:func:`decode`, with the reason where there is no picture."""
+    """:func:`decode`, with the reason where there is no image."""
     import PIL.ImageOps
 
     if encoded is None:
         return BROKEN
     try:
-        with _open(io.BytesIO(encoded)) as picture:
-            if is_absurd(picture.size):
+        with _open(io.BytesIO(encoded)) as image:
+            if is_absurd(image.size):
                 return BROKEN
-            halved = _lost_half(picture)
-            picture.load()
-            return _to_rgb(PIL.ImageOps.exif_transpose(picture), halved)
+            halved = _lost_half(image)
+            image.load()
+            return _to_rgb(PIL.ImageOps.exif_transpose(image), halved)
     except _NoRangeError:
         return NO_RANGE
     except _TooDarkError:
         return TOO_DARK
     # Every plugin has errors of its own (OSError, SyntaxError, struct.error, zlib.error ...), and
-    # whichever it is, the picture is broken.
+    # whichever it is, the image is broken.
     except Exception:
         return BROKEN
 
@@ -99,8 +99,8 @@ def decode_or_reason(encoded: bytes | None) -> Image | str:
 def size_of(encoded: bytes) -> tuple[int, int] | None:
     """Width and height as the header states them; ``None`` where there is no header."""
     try:
-        with _open(io.BytesIO(encoded)) as picture:
-            return picture.size
+        with _open(io.BytesIO(encoded)) as image:
+            return image.size
     except Exception:  # as in `decode`
         return None
 
@@ -108,8 +108,8 @@ def size_of(encoded: bytes) -> tuple[int, int] | None:
 def size_of_file(path: Path) -> tuple[int, int] | None:
     """:func:`size_of` of a file, of which only the header is read."""
     try:
-        with path.open("rb") as file, _open(file) as picture:
-            return picture.size
+        with path.open("rb") as file, _open(file) as image:
+            return image.size
     except Exception:  # as in `decode`
         return None
 
@@ -123,7 +123,7 @@ def is_absurd(size: tuple[int, int]) -> bool:
     return short < 1 or short * long > most or long > LONGEST_RATIO * short
 
 
-def is_readable_picture(path: Path) -> bool:
+def is_readable_image(path: Path) -> bool:
     """Whether Pillow takes the file for an image of a format that is read, by its header."""
     try:
         with path.open("rb") as file, _open(file):
@@ -162,26 +162,26 @@ class _TooDarkError(ValueError):
     """Pixel values that are lost."""
 
 
-def _lost_half(picture: Image) -> bool:
+def _lost_half(image: Image) -> bool:
     """Whether the file holds 16 bits a channel of which Pillow reads the upper eight."""
-    return picture.mode not in _DEEP and ";16" in str(getattr(picture, "tile", ""))
+    return image.mode not in _DEEP and ";16" in str(getattr(image, "tile", ""))
 
 
-def _to_rgb(picture: Image, halved: bool) -> Image:
-    if picture.mode in _DEEP:
-        return _with_white(_scaled(picture), picture).convert("RGB")
-    if picture.has_transparency_data:
-        return _on_white(picture, halved)
-    if picture.mode == "LAB":
-        return _from_lab(picture)
-    rgb = picture.convert("RGB")
+def _to_rgb(image: Image, halved: bool) -> Image:
+    if image.mode in _DEEP:
+        return _with_white(_scaled(image), image).convert("RGB")
+    if image.has_transparency_data:
+        return _on_white(image, halved)
+    if image.mode == "LAB":
+        return _from_lab(image)
+    rgb = image.convert("RGB")
     return _brightened(rgb) if halved else rgb
 
 
-def _on_white(picture: Image, halved: bool) -> Image:
+def _on_white(image: Image, halved: bool) -> Image:
     import PIL.Image
 
-    rgba = picture.convert("RGBA")
+    rgba = image.convert("RGBA")
     if halved:
         rgba = _brightened_colours(rgba)
     ground = PIL.Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -205,27 +205,27 @@ def _brightened_colours(rgba: Image) -> Image:
     return rgba if table is None else rgba.point([*table * 3, *range(256)])
 
 
-def _with_white(scaled: Image, picture: Image) -> Image:
+def _with_white(scaled: Image, image: Image) -> Image:
     """The one value that a file of deep grey declares transparent becomes white."""
     import PIL.Image
 
-    transparent = picture.info.get("transparency")
+    transparent = image.info.get("transparency")
     if not isinstance(transparent, int):
         return scaled
-    white = np.where(np.asarray(picture) == transparent, 255, np.asarray(scaled))
+    white = np.where(np.asarray(image) == transparent, 255, np.asarray(scaled))
     return PIL.Image.fromarray(white.astype(np.uint8))
 
 
-def _from_lab(picture: Image) -> Image:
+def _from_lab(image: Image) -> Image:
     from PIL import ImageCms
 
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(picture, lab, rgb, outputMode="RGB")
+    converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
     assert converted is not None, "only in place there is no result"
     return converted
 
 
-def _scaled(picture: Image) -> Image:
+def _scaled(image: Image) -> Image:
     """One channel of whole numbers or floats to eight bits.
 
     Raises:
@@ -233,11 +233,11 @@ def _scaled(picture: Image) -> Image:
     """
     import PIL.Image
 
-    values = np.asarray(picture).astype(np.float64)
+    values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all() or values.min() < 0:
         raise _NoRangeError
     brightest = float(values.max())
-    top = 1.0 if picture.mode == "F" and brightest <= 1 else _top(brightest)
+    top = 1.0 if image.mode == "F" and brightest <= 1 else _top(brightest)
     return PIL.Image.fromarray(np.floor(values * (255 / top) + 0.5).astype(np.uint8))
 
 
@@ -290,22 +290,22 @@ def decode_all(encoded: Iterable[bytes | None]) -> Iterator[Image | str]:
         yield from pool.map(decode_or_reason, batch)
 
 
-def memory(picture: Image) -> int:
-    """Bytes a decoded RGB picture takes: Pillow pads a pixel to four."""
-    return 4 * picture.width * picture.height
+def memory(image: Image) -> int:
+    """Bytes a decoded RGB image takes: Pillow pads a pixel to four."""
+    return 4 * image.width * image.height
 
 
 def pieces(samples: Sequence[Any], positions: Sequence[int]) -> list[list[int]]:
     """Cut positions of samples into pieces that may be decoded at once.
 
     Args:
-        samples: All samples; only :class:`LazyPictures` are decoded when they are indexed.
+        samples: All samples; only :class:`LazyImages` are decoded when they are indexed.
         positions: Of the samples of one batch.
 
     Returns:
         The positions in order; one piece where nothing has to be decoded.
     """
-    if not isinstance(samples, LazyPictures):
+    if not isinstance(samples, LazyImages):
         return [list(positions)]
     cut: list[list[int]] = [[]]
     pixels = 0
@@ -319,8 +319,8 @@ def pieces(samples: Sequence[Any], positions: Sequence[int]) -> list[list[int]]:
     return cut
 
 
-class LazyPictures(Sequence["Image"]):
-    """Encoded pictures that are decoded when indexed; small enough to be sent to workers."""
+class LazyImages(Sequence["Image"]):
+    """Encoded images that are decoded when indexed; small enough to be sent to workers."""
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
         self._encoded = tuple(encoded)
@@ -331,7 +331,7 @@ class LazyPictures(Sequence["Image"]):
         return self._encoded
 
     def pixels(self, index: int) -> int:
-        """Number of pixels of one picture, by its header."""
+        """Number of pixels of one image, by its header."""
         width, height = size_of(self._encoded[index]) or (0, 0)
         return width * height
 
@@ -341,11 +341,11 @@ class LazyPictures(Sequence["Image"]):
     @overload
     def __getitem__(self, index: int) -> Image: ...
     @overload
-    def __getitem__(self, index: slice) -> LazyPictures: ...
+    def __getitem__(self, index: slice) -> LazyImages: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return LazyPictures(self._encoded[index])
-        picture = decode(self._encoded[index])
-        if picture is None:
-            raise AssertionError("A picture that could be decoded before cannot be decoded now.")
-        return picture
+            return LazyImages(self._encoded[index])
+        image = decode(self._encoded[index])
+        if image is None:
+            raise AssertionError("A image that could be decoded before cannot be decoded now.")
+        return image
