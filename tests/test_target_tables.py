@@ -427,8 +427,8 @@ def test_messages_stay_short(tmp_path):
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("image", "https://example.org/a/{}", "addresses of images"),
-        ("link", "https://example.org/{}.jpg?size=1", "addresses of images"),
+        ("image", "https://example.org/a/{}", "URLs of images"),
+        ("link", "https://example.org/{}.jpg?size=1", "URLs of images"),
         ("pic", base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode(), "base64"),
         ("pic", "data:image/png;base64,AAAA{}", "base64"),
     ],
@@ -442,7 +442,7 @@ def test_images_in_disguise(tmp_path, column, value, words):
 def test_web_addresses_are_text_with_a_warning(tmp_path):
     rows = [(f"http://shop{i}.example/login", "ab"[i % 2]) for i in range(20)]
     target = loaded(tmp_path, lines(header=("url", "label"), rows=rows))
-    assert "web addresses" in target.warnings[0]
+    assert "are URLs" in target.warnings[0]
 
 
 def test_texts_that_hardly_differ_are_warned_of(tmp_path):

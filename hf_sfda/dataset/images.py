@@ -1,17 +1,17 @@
-"""Decode images ourselves, once, so that a broken one is found before any model sees it.
+"""Decode images once, before any model runs, so that broken images are left out for all models.
 
-How an image becomes RGB, for every file format alike:
+An image becomes RGB by the same rules for every file format:
 
-- The first frame counts, turned as its EXIF data says.
-- Transparent parts are laid on white, whatever the depth.
-- More than eight bits a channel are scaled to eight. The depth is the smallest of 1, 2, 4, 8, 10,
-  12, 14, 16, 24, 31 and 32 bits that holds the brightest value of the image: cameras and scanners
-  store 12 bits in a container of 16, and hardly a file says so. Of colours of 16 bits only the
-  upper eight can be read: an image whose values all lie below 256 is left out.
-- Floating-point values are taken as 0 to 1 where they lie there, else like whole numbers. Negative
-  or infinite values have no agreed range: such an image is left out.
-- An image of more pixels than Pillow's limit, or more than 200 times as long as it is wide, is left
-  out by its header, before it is decoded.
+- The first frame is used, rotated as its EXIF data says.
+- Transparent parts become white, whatever the bit depth.
+- More than eight bits per channel are scaled to eight. The bit depth is the smallest of 1, 2, 4, 8,
+  10, 12, 14, 16, 24, 31 and 32 that holds the brightest value of the image. Cameras and scanners
+  often store 12 bits in a container of 16, and few files record this. Pillow reads only the upper
+  eight bits of 16-bit colour channels, so a colour image with all values below 256 is left out.
+- Floating-point values from 0 to 1 are scaled to 0 to 255. If any value is above 1, they are
+  treated as integers. Negative and infinite values have no agreed range: the image is left out.
+- An image with more pixels than Pillow's limit, or whose longer side is more than 200 times the
+  shorter one, is left out. Its header is enough to decide this, so it is not decoded.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ if TYPE_CHECKING:
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _OTHERS = ".png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .avif"
 SUFFIXES = frozenset([*_JPEG, *_OTHERS.split()])
-"""What is taken for an image by its name alone."""
+"""Files with these suffixes count as images without a look at their content."""
 
 UNREADABLE_SUFFIXES = frozenset(
     ".heic .heif .hif .jxl .psd .psb .xcf .svg .eps .ico .icns .tga .pcx .sgi .dds .exr .hdr .raw "
     ".dng .cr2 .cr3 .nef .nrw .arw .orf .rw2 .raf .srw .pef .dcm .dicom .nii .mha .mhd .nrrd .fits "
     ".fit .npy .npz .mat .pfm .qoi .wbmp .wmf .emf .webm .mp4 .avi .mov .mkv".split()
 )
-"""Images, volumes and films that are not read; only files that Pillow does not open are asked."""
+"""Images, volumes and videos that are not read. Only files that Pillow cannot open are checked."""
 
 _FORMATS = "JPEG PNG WEBP GIF BMP DIB TIFF PPM JPEG2000 MPO AVIF".split()
-"""Formats that are read. Pillow knows more, but EPS would start Ghostscript on a stranger's
-file."""
+"""Formats that are read. Pillow supports more. For example, it would run Ghostscript on an EPS
+file, which can hold any program."""
 
 PIXELS_IN_FLIGHT = 32_000_000
-"""Pixels that are decoded at once, 128 MB; one larger image is decoded alone."""
+"""Most pixels that are decoded at the same time (128 MB). A larger image is decoded alone."""
 
 MOST_PIXELS = 89_478_485
-"""Pixels of the largest image that is read, where Pillow has no limit of its own."""
+"""Pixels of the largest image that is read. A lower limit of Pillow also applies."""
 
 LONGEST_RATIO = 200
-"""Longer side by shorter side. Processors that scale the shorter side to a fixed size would make
-many gigabytes of a thin strip."""
+"""Largest ratio of the longer to the shorter side. Processors that scale the shorter side to a
+fixed size would need many gigabytes for a thin strip."""
 
 _DEPTHS = (1, 2, 4, 8, 10, 12, 14, 16, 24, 31, 32)
-_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes of one channel
+_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # single-channel modes with more than 8 bits
 _BATCH = 32
-_THREADS = 4  # Pillow lets go of the interpreter while it decodes
+_THREADS = 4  # Pillow releases the GIL while it decodes
 
 
 BROKEN = "broken image"
@@ -65,16 +65,16 @@ TOO_DARK = "16-bit colour image without values above 255, of which nothing can b
 
 
 def decode(encoded: bytes) -> Image | None:
-    """An RGB image, or ``None`` where it cannot be decoded or is of an absurd size.
+    """Decode to an RGB image; ``None`` if it cannot be decoded or its size is not allowed.
 
-    The module says how images become RGB. Pillow's limit on the number of pixels stays in force.
+    The docstring of the module has the rules. Pillow's limit on the number of pixels applies.
     """
     image = decode_or_reason(encoded)
     return None if isinstance(image, str) else image
 
 
 def decode_or_reason(encoded: bytes | None) -> Image | str:
-    """:func:`decode`, with the reason where there is no image."""
+    """Like :func:`decode`, but return the reason instead of ``None``."""
     import PIL.ImageOps
 
     if encoded is None:
@@ -90,14 +90,14 @@ def decode_or_reason(encoded: bytes | None) -> Image | str:
         return NO_RANGE
     except _TooDarkError:
         return TOO_DARK
-    # Every plugin has errors of its own (OSError, SyntaxError, struct.error, zlib.error ...), and
-    # whichever it is, the image is broken.
+    # Every plugin of Pillow raises its own errors (OSError, SyntaxError, struct.error, zlib.error
+    # ...). All of them mean that the image is broken.
     except Exception:
         return BROKEN
 
 
 def size_of(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height as the header states them; ``None`` where there is no header."""
+    """Width and height from the header; ``None`` if the header cannot be read."""
     try:
         with _open(io.BytesIO(encoded)) as image:
             return image.size
@@ -106,7 +106,7 @@ def size_of(encoded: bytes) -> tuple[int, int] | None:
 
 
 def size_of_file(path: Path) -> tuple[int, int] | None:
-    """:func:`size_of` of a file, of which only the header is read."""
+    """Like :func:`size_of` for a file, of which only the header is read."""
     try:
         with path.open("rb") as file, _open(file) as image:
             return image.size
@@ -115,7 +115,7 @@ def size_of_file(path: Path) -> tuple[int, int] | None:
 
 
 def is_absurd(size: tuple[int, int]) -> bool:
-    """Whether an image of this width and height is left out undecoded."""
+    """Whether an image of this width and height is left out without decoding it."""
     import PIL.Image
 
     most = min(PIL.Image.MAX_IMAGE_PIXELS or MOST_PIXELS, MOST_PIXELS)
@@ -124,7 +124,7 @@ def is_absurd(size: tuple[int, int]) -> bool:
 
 
 def is_readable_image(path: Path) -> bool:
-    """Whether Pillow takes the file for an image of a format that is read, by its header."""
+    """Whether Pillow can read the header of the file, in one of the supported formats."""
     try:
         with path.open("rb") as file, _open(file):
             return True
@@ -133,17 +133,17 @@ def is_readable_image(path: Path) -> bool:
 
 
 def is_image_head(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of an image of a format that is read."""
+    """Whether the first bytes of a file belong to an image in one of the supported formats."""
     import PIL.Image
 
     PIL.Image.init()
     accepts = [PIL.Image.OPEN[name][1] for name in _FORMATS if name in PIL.Image.OPEN]
-    begins = head[:16].ljust(16, b"\0")  # some ask for more bytes than there are
-    return any(accept is not None and accept(begins) is True for accept in accepts)
+    prefix = head[:16].ljust(16, b"\0")  # some plugins index bytes beyond a short prefix
+    return any(accept is not None and accept(prefix) is True for accept in accepts)
 
 
 def _open(file: Any) -> Image:
-    """Read the header, of a format that is read."""
+    """Open an image in one of the supported formats. Only the header is read."""
     import PIL.Image
 
     PIL.Image.init()
@@ -155,15 +155,15 @@ def _open(file: Any) -> Image:
 
 
 class _NoRangeError(ValueError):
-    """Pixel values that cannot be scaled."""
+    """The pixel values have no agreed range, so they cannot be scaled."""
 
 
 class _TooDarkError(ValueError):
-    """Pixel values that are lost."""
+    """All values are in the lower eight bits, which Pillow does not read."""
 
 
 def _lost_half(image: Image) -> bool:
-    """Whether the file holds 16 bits a channel of which Pillow reads the upper eight."""
+    """Whether the file has 16 bits per channel, of which Pillow reads the upper eight."""
     return image.mode not in _DEEP and ";16" in str(getattr(image, "tile", ""))
 
 
@@ -184,29 +184,30 @@ def _on_white(image: Image, halved: bool) -> Image:
     rgba = image.convert("RGBA")
     if halved:
         rgba = _brightened_colours(rgba)
-    ground = PIL.Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return PIL.Image.alpha_composite(ground, rgba).convert("RGB")
+    background = PIL.Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return PIL.Image.alpha_composite(background, rgba).convert("RGB")
 
 
 def _brightened_colours(rgba: Image) -> Image:
-    """Colours scaled like those of :func:`_brightened`; transparent ones do not count. Where all
-    are black, the shape is in the alpha channel.
+    """Scale the visible colours as :func:`_brightened` does.
+
+    If all visible pixels are black, the image stays as it is: the alpha channel holds the shape.
 
     Raises:
-        _TooDarkError: There is no shape in it.
+        _TooDarkError: All visible pixels are black and the alpha channel is opaque everywhere.
     """
     values = np.asarray(rgba)
-    seen = values[values[..., 3] > 0][:, :3]
-    if not seen.any():
+    visible = values[values[..., 3] > 0][:, :3]
+    if not visible.any():
         if (values[..., 3] == 255).all():
             raise _TooDarkError
         return rgba
-    table = _table(int(seen.max()))
+    table = _table(int(visible.max()))
     return rgba if table is None else rgba.point([*table * 3, *range(256)])
 
 
 def _with_white(scaled: Image, image: Image) -> Image:
-    """The one value that a file of deep grey declares transparent becomes white."""
+    """Make the grey value white that the file declares transparent, if it declares one."""
     import PIL.Image
 
     transparent = image.info.get("transparency")
@@ -221,15 +222,15 @@ def _from_lab(image: Image) -> Image:
 
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-    assert converted is not None, "only in place there is no result"
+    assert converted is not None, "profileToProfile returns None only with inPlace=True"
     return converted
 
 
 def _scaled(image: Image) -> Image:
-    """One channel of whole numbers or floats to eight bits.
+    """Scale one channel of integers or floats to eight bits.
 
     Raises:
-        _NoRangeError: The values have no agreed range.
+        _NoRangeError: A value is negative, infinite or NaN.
     """
     import PIL.Image
 
@@ -242,7 +243,7 @@ def _scaled(image: Image) -> Image:
 
 
 def _top(brightest: float) -> float:
-    """The largest value of the depth that holds ``brightest``."""
+    """The largest value of the smallest bit depth that holds ``brightest``."""
     for bits in _DEPTHS:
         if brightest <= 2.0**bits - 1:
             return 2.0**bits - 1
@@ -250,10 +251,10 @@ def _top(brightest: float) -> float:
 
 
 def _brightened(rgb: Image) -> Image:
-    """The upper bytes of 16-bit channels, scaled where the values use fewer than 16 bits.
+    """Scale the upper bytes of 16-bit channels if the values use fewer than 16 bits.
 
     Raises:
-        _TooDarkError: They are all zero.
+        _TooDarkError: All upper bytes are zero.
     """
     brightest = int(np.asarray(rgb).max())
     if brightest == 0:
@@ -263,19 +264,22 @@ def _brightened(rgb: Image) -> Image:
 
 
 def _table(brightest: int) -> list[int] | None:
-    """Where each upper byte goes; ``None`` where the values use all 16 bits."""
-    for bits in (2, 4, 6):  # what is left of 10, 12 and 14
+    """Lookup table for the upper bytes; ``None`` if the values use all 16 bits."""
+    for bits in (2, 4, 6):  # bits of the upper byte that depths of 10, 12 and 14 use
         top = 2**bits - 1
         if brightest <= top:
             return [min(255, round(value * 255 / top)) for value in range(256)]
     return None
 
 
-# -- many
+# -- many images
 
 
 def decode_all(encoded: Iterable[bytes | None]) -> Iterator[Image | str]:
-    """:func:`decode_or_reason` over many, in order, a few at a time, few pixels at once."""
+    """Apply :func:`decode_or_reason` to many images, in order, in several threads.
+
+    At most :data:`PIXELS_IN_FLIGHT` pixels are decoded at the same time.
+    """
     with ThreadPoolExecutor(_THREADS) as pool:
         batch: list[bytes | None] = []
         pixels = 0
@@ -291,47 +295,47 @@ def decode_all(encoded: Iterable[bytes | None]) -> Iterator[Image | str]:
 
 
 def memory(image: Image) -> int:
-    """Bytes a decoded RGB image takes: Pillow pads a pixel to four."""
+    """Bytes of memory of a decoded RGB image. Pillow uses four bytes per pixel."""
     return 4 * image.width * image.height
 
 
 def pieces(samples: Sequence[Any], positions: Sequence[int]) -> list[list[int]]:
-    """Cut positions of samples into pieces that may be decoded at once.
+    """Divide the positions of a batch into pieces that can be decoded at the same time.
 
     Args:
-        samples: All samples; only :class:`LazyImages` are decoded when they are indexed.
-        positions: Of the samples of one batch.
+        samples: All samples. Only :class:`LazyImages` are decoded when they are indexed.
+        positions: Positions of the samples of one batch.
 
     Returns:
-        The positions in order; one piece where nothing has to be decoded.
+        The positions in order. There is one piece if nothing has to be decoded.
     """
     if not isinstance(samples, LazyImages):
         return [list(positions)]
-    cut: list[list[int]] = [[]]
+    parts: list[list[int]] = [[]]
     pixels = 0
     for position in positions:
         area = samples.pixels(position)
-        if cut[-1] and pixels + area > PIXELS_IN_FLIGHT:
-            cut.append([])
+        if parts[-1] and pixels + area > PIXELS_IN_FLIGHT:
+            parts.append([])
             pixels = 0
-        cut[-1].append(position)
+        parts[-1].append(position)
         pixels += area
-    return cut
+    return parts
 
 
 class LazyImages(Sequence["Image"]):
-    """Encoded images that are decoded when indexed; small enough to be sent to workers."""
+    """Encoded images that are decoded when indexed. Sending them to worker processes is cheap."""
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
         self._encoded = tuple(encoded)
 
     @property
     def encoded(self) -> tuple[bytes, ...]:
-        """The files' contents."""
+        """The content of each image file."""
         return self._encoded
 
     def pixels(self, index: int) -> int:
-        """Number of pixels of one image, by its header."""
+        """Number of pixels of one image, from its header."""
         width, height = size_of(self._encoded[index]) or (0, 0)
         return width * height
 
@@ -347,5 +351,5 @@ class LazyImages(Sequence["Image"]):
             return LazyImages(self._encoded[index])
         image = decode(self._encoded[index])
         if image is None:
-            raise AssertionError("A image that could be decoded before cannot be decoded now.")
+            raise AssertionError("An image that was decoded before cannot be decoded again.")
         return image
