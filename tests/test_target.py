@@ -541,7 +541,7 @@ def test_several_declared_labels(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([[0, 1]] * 20, "several labels a sample are not supported yet"),
+        ([[0, 1]] * 20, "several labels per sample are not supported yet"),
         ([0.25, 0.5] * 10, "regression is not supported yet"),
         ([{"a": 1}] * 20, "labels must be class names"),
     ],
