@@ -640,7 +640,7 @@ def test_unused_declared_classes_vanish(tmp_path, shapes):
         ("x.parquet", b"PAR1", "x.parquet"),
         ("x.csv", b'text,label\n"a', "x.csv"),
         ("x.jsonl", b"{", "x.jsonl"),
-        ("x.xlsx", b"x", "is no dataset. Allowed are"),
+        ("x.xlsx", b"x", "is not a dataset. Allowed are"),
     ],
 )
 def test_broken_files(tmp_path, name, content, words):

@@ -253,7 +253,7 @@ def test_folders_of_texts_are_refused_in_words(tmp_path):
         (tmp_path / "train" / kind).mkdir(parents=True)
         for i in range(3):
             (tmp_path / "train" / kind / f"{i}.txt").write_text("a review\n")
-    with pytest.raises(TargetError, match=r"6 text files.*write one csv or jsonl file"):
+    with pytest.raises(TargetError, match=r"6 text files.*Write one csv or jsonl file"):
         load_target(str(tmp_path))
 
 
@@ -368,7 +368,7 @@ def test_what_is_no_image_is_counted_with_its_reason(tmp_path):
 def test_only_unreadable_images(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.heic").write_bytes(b"x")
-    with pytest.raises(TargetError, match=r"no image that can be read.*\.heic.*JPEG or PNG"):
+    with pytest.raises(TargetError, match=r"no image in a supported format.*\.heic.*JPEG or PNG"):
         load_target(str(tmp_path))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hf_sfda.dataset.sources import explained, hub_files, local_path, quiet
+from hf_sfda.dataset.sources import as_target_error, hub_files, local_path, no_progress_bars
 from hf_sfda.hub import hub_api, retry_download, retry_read
 
 _PATHS_PER_REQUEST = 500
@@ -33,7 +33,7 @@ def download_size(
     from datasets import load_dataset_builder
 
     repo, _, config = dataset.partition(":")
-    with quiet(), explained(dataset):
+    with no_progress_bars(), as_target_error(dataset):
         api = hub_api(token)
         sha = retry_read(
             api.resolve_revision, repo, repo_type="dataset", revision=revision
