@@ -1,4 +1,4 @@
-"""On what the candidates are judged: a labelled, stratified sample of a dataset, decoded once."""
+"""Draw the target, a labelled stratified sample of a dataset, and decode it once."""
 
 from __future__ import annotations
 

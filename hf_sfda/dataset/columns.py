@@ -1,4 +1,4 @@
-"""Which column holds the input and which the label, judged by their features."""
+"""Choose the input column and the label column from the features of a dataset."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ LABEL_NAMES = (
     "targets", "y", "intent", "labelname", "labeltext", "labelid", "classlabel", "classid",
     "categoryname", "categoryid", "targetname", "goldlabel",
 )  # fmt: skip
-"""What label columns are called, in order of trust; case, spaces, ``_`` and ``-`` do not count."""
+"""Usual names of label columns, the most reliable first. Case, spaces, ``_`` and ``-`` do not
+matter."""
 
 _CERTAIN = ("label", "labels")
-"""Names that are stronger evidence than another name with a ``ClassLabel``."""
+"""A column with one of these names is preferred to a ``ClassLabel`` with another name."""
 
 TEXT_NAMES = ("text", "sentence", "content")
-"""What the column to read is called where there are several of text."""
+"""Names of the input column, the most reliable first, if there are several text columns."""
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
-"""What pandas calls the index that it stores as a column: neither input nor label."""
+"""Names under which pandas stores its index as a column. It is neither input nor label."""
 
-_SHOWN = 10  # names in a message
-_ROWS_A_CLASS = 5
-"""A column is taken for labels by its values alone if each occurs this often on average."""
+_MAX_NAMES = 10  # in a message
+_ROWS_PER_CLASS = 5
+"""A column without other evidence is read as labels if each value occurs this often on average."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What was found."""
+    """The columns to read, and the modality of the input."""
 
     input: str
     label: str
@@ -50,22 +51,23 @@ def infer_columns(
     same_classes: Callable[[str, str], bool] = lambda first, second: False,
     holds_images: Callable[[str], bool] = lambda name: True,
 ) -> Columns:
-    """Choose the columns; those that were given are only checked.
+    """Choose the input and the label column. Columns that the user named are only checked.
 
-    The label is, in this order: a column called ``label`` or ``labels``; one with another name of
-    :data:`LABEL_NAMES`; the only ``ClassLabel``; the only column with few values that repeat. Where
-    several of the same strength divide the rows differently, the user is asked.
+    The label column is the first of these that exists: a column called ``label`` or ``labels``; a
+    column with another name of :data:`LABEL_NAMES`; the only ``ClassLabel``; the only column with
+    few distinct values. If several columns qualify equally and define different classes, an error
+    asks the user to choose.
 
     Args:
-        features: The dataset's ``Features``.
-        input_column: As the user gave it.
-        label_column: As the user gave it.
-        distinct: column -> (number of different values, number of values).
-        same_classes: Whether two columns divide the rows alike, under whatever names.
-        holds_images: Whether the bytes in a column are those of images.
+        features: The ``Features`` of the dataset.
+        input_column: The input column that the user named, if any.
+        label_column: The label column that the user named, if any.
+        distinct: Column -> (number of distinct values, number of values).
+        same_classes: Whether two columns define the same classes, possibly under other names.
+        holds_images: Whether the bytes in a column are images.
 
     Raises:
-        TargetError: A column does not exist, cannot serve, or several could.
+        TargetError: A column does not exist or cannot be used, or the choice is ambiguous.
     """
     for option, name in (("--input-column", input_column), ("--label-column", label_column)):
         if name is not None and name not in features:
@@ -77,17 +79,17 @@ def infer_columns(
     if input_column is not None and _modality(features[input_column]) is None:
         raise TargetError(
             f"The input column {input_column!r} is of type {_type(features[input_column])}; it "
-            f"must hold pictures or texts. Columns: {_list(features)}. "
+            f"must hold images or texts. Columns: {_list(features)}. "
             "Pass another one with --input-column."
         )
     label = label_column or _find_label(features, input_column, distinct, same_classes)
     _check_label(label, features[label])
     chosen = input_column or _find_input(features, label, holds_images)
-    return Columns(chosen, label, "image" if is_picture(features[chosen]) else "text")
+    return Columns(chosen, label, "image" if is_image(features[chosen]) else "text")
 
 
-def is_picture(feature: Any) -> bool:
-    """An ``Image`` feature, or what pandas makes of one: bytes, with or without a path."""
+def is_image(feature: Any) -> bool:
+    """Whether a feature is an ``Image``, or bytes with or without a path, as in pandas."""
     from datasets import Image, Value
 
     if isinstance(feature, Image):
@@ -103,7 +105,7 @@ def _is_bytes(feature: Any) -> bool:
 
 
 def _modality(feature: Any) -> Modality | None:
-    if is_picture(feature):
+    if is_image(feature):
         return "image"
     return "text" if _dtype(feature) in ("string", "large_string") else None
 
@@ -112,10 +114,10 @@ def _find_input(
     features: Mapping[str, Any], label: str, holds_images: Callable[[str], bool]
 ) -> str:
     rest = [name for name in features if name != label and not _PANDAS_INDEX.fullmatch(name)]
-    pictures = [name for name in rest if is_picture(features[name])]
-    pictures = [name for name in pictures if not _is_bytes(features[name]) or holds_images(name)]
+    images = [name for name in rest if is_image(features[name])]
+    images = [name for name in images if not _is_bytes(features[name]) or holds_images(name)]
     texts = [name for name in rest if _modality(features[name]) == "text"]
-    for candidates, preferred in ((pictures, ("image",)), (texts, TEXT_NAMES)):
+    for candidates, preferred in ((images, ("image",)), (texts, TEXT_NAMES)):
         if len(candidates) == 1:
             return candidates[0]
         if named := [name for name in preferred if name in candidates]:
@@ -123,10 +125,10 @@ def _find_input(
         if candidates:
             raise TargetError(
                 f"Several columns could be the input: {_list(candidates)}. "
-                "Say which with --input-column."
+                "Pass one of them with --input-column."
             )
     raise TargetError(
-        f"No column holds pictures or texts besides the label {label!r}. Columns: "
+        f"No column holds images or texts besides the label {label!r}. Columns: "
         + _list(f"{name} ({_type(feature)})" for name, feature in features.items())
         + ". Only image and text classification are supported."
     )
@@ -143,7 +145,7 @@ def _find_label(
     rest = [
         name
         for name, feature in features.items()
-        if name != input_column and not is_picture(feature) and not _PANDAS_INDEX.fullmatch(name)
+        if name != input_column and not is_image(feature) and not _PANDAS_INDEX.fullmatch(name)
     ]
     named = sorted(
         (name for name in rest if _key(name) in LABEL_NAMES),
@@ -155,27 +157,31 @@ def _find_label(
         raise TargetError(_several_labels(declared))
     for candidates in (certain, named, declared):
         if candidates:
-            return _only(candidates, declared, same_classes)
-    few = [name for name in rest if _dtype(features[name]) in _CLASS_TYPES and _few(distinct(name))]
-    if len(few) == 1:
-        return few[0]
-    if few:
-        raise TargetError(_several_labels(few))
+            return _unambiguous(candidates, declared, same_classes)
+    repeating = [
+        name
+        for name in rest
+        if _dtype(features[name]) in _CLASS_TYPES and _has_few_values(distinct(name))
+    ]
+    if len(repeating) == 1:
+        return repeating[0]
+    if repeating:
+        raise TargetError(_several_labels(repeating))
     raise TargetError(
         f"No column looks like a label. Columns: {_list(features)}. "
-        "Say which one it is with --label-column."
+        "Pass the label column with --label-column."
     )
 
 
-def _only(
+def _unambiguous(
     candidates: Sequence[str],
     declared: Sequence[str],
     same_classes: Callable[[str, str], bool],
 ) -> str:
-    """The column of several with the names of labels: any, if all of them say the same.
+    """The best of several label columns, if all of them define the same classes.
 
     Raises:
-        TargetError: They divide the rows differently.
+        TargetError: They define different classes.
     """
     best = next((name for name in candidates if name in declared), candidates[0])
     if all(name == best or same_classes(best, name) for name in candidates):
@@ -192,13 +198,17 @@ _CLASS_TYPES = frozenset(
 )
 
 
-def _few(counted: tuple[int, int]) -> bool:
-    kinds, rows = counted
-    return 2 <= kinds and kinds * _ROWS_A_CLASS <= rows
+def _has_few_values(counts: tuple[int, int]) -> bool:
+    distinct, rows = counts
+    return 2 <= distinct and distinct * _ROWS_PER_CLASS <= rows
 
 
 def _check_label(name: str, feature: Any) -> None:
-    """Say at once what is not supported yet."""
+    """Refuse label columns that are not supported.
+
+    Raises:
+        TargetError: The column holds lists, images, structs or values of several types.
+    """
     from datasets import Json, LargeList, List, Sequence
 
     if isinstance(feature, Json):
@@ -208,10 +218,10 @@ def _check_label(name: str, feature: Any) -> None:
         )
     if isinstance(feature, (List, LargeList, Sequence, list)):
         raise TargetError(
-            f"The label column {name!r} holds lists: several labels a sample are not supported "
-            "yet. Pass a column with one class a row as --label-column."
+            f"The label column {name!r} holds lists; several labels per sample are not supported "
+            "yet. Pass a column with one class per row as --label-column."
         )
-    if isinstance(feature, Mapping) or is_picture(feature):
+    if isinstance(feature, Mapping) or is_image(feature):
         raise TargetError(
             f"The label column {name!r} is of type {_type(feature)}; labels must be class names "
             "or numbers. Pass another one with --label-column."
@@ -219,7 +229,9 @@ def _check_label(name: str, feature: Any) -> None:
 
 
 def _several_labels(names: Sequence[str]) -> str:
-    return f"Several columns could be the label: {_list(names)}. Say which with --label-column."
+    return (
+        f"Several columns could be the label: {_list(names)}. Pass one of them with --label-column."
+    )
 
 
 def _unknown(option: str, name: str, names: Sequence[str]) -> str:
@@ -241,7 +253,7 @@ def _type(feature: Any) -> str:
 
 
 def _list(names: Iterable[str]) -> str:
-    """Names for a message, which stays short whatever the table."""
-    first = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
-    rest = len(first) - _SHOWN
-    return ", ".join(first[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    """Join the first names for a message."""
+    short_names = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
+    rest = len(short_names) - _MAX_NAMES
+    return ", ".join(short_names[:_MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

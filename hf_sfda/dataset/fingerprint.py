@@ -1,4 +1,4 @@
-"""What makes two targets the same: what is in them, not where they lie."""
+"""Fingerprints of a target. They depend on its content, not on where it is stored."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ if TYPE_CHECKING:
 class InputsHash:
     """sha256 over the inputs in order: decoded pixels or UTF-8 text.
 
-    Pixels, not files: a PNG rewritten by another tool is the same picture to every model.
+    The hash covers the pixels, not the file. So an image that another tool saved again without loss
+    keeps its fingerprint.
     """
 
     def __init__(self) -> None:
         self._sha = hashlib.sha256(b"hf-sfda inputs 1\n")
 
-    def add_picture(self, picture: Image) -> bytes:
-        """Add an RGB picture; returns its own digest."""
-        head, pixels = f"picture {picture.width} {picture.height}\n".encode(), picture.tobytes()
+    def add_image(self, image: Image) -> bytes:
+        """Add an RGB image and return the digest of this image alone."""
+        # The bytes of the prefix must not change: the fingerprints of earlier runs contain them.
+        head, pixels = f"picture {image.width} {image.height}\n".encode(), image.tobytes()
         self._sha.update(head)
         self._sha.update(pixels)
         return hashlib.sha256(head + pixels).digest()
 
     def add_text(self, text: str) -> None:
-        """Add a text; its length comes first, so that two texts are not one."""
+        """Add a text. Its length is hashed first: "ab", "c" and "a", "bc" get different hashes."""
         data = text.encode("utf-8", errors="surrogatepass")
         self._sha.update(f"text {len(data)}\n".encode())
         self._sha.update(data)
 
     def hexdigest(self) -> str:
-        """The fingerprint of what was added so far."""
+        """The fingerprint of all inputs added so far."""
         return self._sha.hexdigest()
 
 
 def target_fingerprint(
     inputs: str, ids: Sequence[str], labels: IntArray, class_names: Sequence[str]
 ) -> str:
-    """sha256 over inputs, sample ids and labels by name."""
+    """sha256 over the fingerprint of the inputs, the sample ids and the class names."""
     sha = hashlib.sha256(f"hf-sfda target 1\n{inputs}\n".encode())
     for sample_id, label in zip(ids, labels, strict=True):
         for text in (sample_id, class_names[label]):

@@ -1,18 +1,19 @@
-"""Which images of a folder belong to which split and class.
+"""Assign the images of a folder to splits and classes.
 
-The folders that come from other tools, and how each is read:
+These layouts are recognised:
 
-- ``cat/ dog/``: classes. Images deeper down belong to the class folder above them.
-- ``train/{cat,dog} test/{cat,dog}``: splits of classes, under any name that other tools give them
-  (``training_set``, ``val_images``, ``seg_train``, ``TrainData`` ...). A split without class
-  folders has no labels and is left out. Other folders beside two splits are left out.
-- ``cat/{train,test} dog/{train,test}``: the same, the other way round.
+- ``cat/ dog/``: class folders. Images in deeper folders belong to the class folder above them.
+- ``train/{cat,dog} test/{cat,dog}``: splits that hold class folders. The usual names of splits are
+  recognised (``training_set``, ``val_images``, ``seg_train``, ``TrainData`` ...). A split without
+  class folders has no labels and is left out. Other folders beside two splits are left out.
+- ``cat/{train,test} dog/{train,test}``: class folders that hold splits.
 - ``fold1/{cat,dog} fold2/{cat,dog}``: splits; none of them is the train split.
-- ``fold1/train/{cat,dog} fold2/train/{cat,dog}``, ``images/ masks/``: refused, with what to pass.
-- One folder around everything is looked into: alone it could only be a single class.
-- ``train`` beside ``bus``: a class, like any other.
+- ``fold1/train/{cat,dog} fold2/train/{cat,dog}`` and ``images/ masks/``: refused. The message says
+  what to pass instead.
+- A single folder that contains everything else is skipped: it cannot be the only class.
+- ``train`` beside ``bus``: a class like any other.
 
-Where two of these fit, the reader is asked.
+If two layouts are possible, an error asks the user to choose.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from dataclasses import dataclass, field
 from hf_sfda.dataset.walk import NO_READER, Files
 from hf_sfda.errors import TargetError
 
-_KINDS: Mapping[str, str] = {
-    word: kind
-    for kind, words in {
+_SPLIT_WORDS: Mapping[str, str] = {
+    word: split_name
+    for split_name, words in {
         "train": "train training trn trainer entrainement entrenamiento 训练 训练集",
         "validation": "val valid validation validate validating dev development 验证 验证集",
         "test": "test tests testing tst eval evaluation holdout heldout prueba pruebas 测试 测试集",
@@ -35,20 +36,29 @@ _KINDS: Mapping[str, str] = {
     }.items()
     for word in words.split()
 }
-_KINDS_OF_TWO = {"tr": "train", "ts": "test", "te": "test", "va": "validation", "vl": "validation"}
-"""Abbreviations that count only beside a word such as ``images``: ``tr`` is also Turkish."""
+_SPLIT_ABBREVIATIONS = {
+    "tr": "train",
+    "ts": "test",
+    "te": "test",
+    "va": "validation",
+    "vl": "validation",
+}
+"""Abbreviations that are read as splits only beside a word such as ``images``. For example, ``tr``
+is also the code of Turkish."""
 
 _NEVER_CLASSES = frozenset(
     "test tests testing val validation validate unlabeled unlabelled unsupervised unsup".split()
 )
-"""What hardly is a class: images in such a folder beside class folders are asked about."""
+"""Words that are rarely the name of a class. If a folder with such a name holds images and is
+beside class folders, an error asks the user to choose."""
 
 _FILLERS = frozenset(
     "set sets image images img imgs pic pics picture pictures photo photos data dataset datasets "
     "ds split splits folder folders dir directory file files full all raw final public private "
     "jpg jpeg png rgb jpegs pngs part the new crop crops cropped".split()
 )
-"""Words that say nothing beside the name of a split, or as the name of a folder around it."""
+"""Words without meaning for the layout, beside the name of a split or as the name of a parent
+folder."""
 
 _STRAYS = frozenset(
     "sample samples example examples demo label labels annotation annotations mask masks doc docs "
@@ -56,7 +66,7 @@ _STRAYS = frozenset(
     "pred predict prediction predictions submission submissions inference augmented aug "
     "metadata meta assets".split()
 )
-"""Names of folders that lie beside splits and are no classes."""
+"""Words in the names of folders that are often beside splits and are not classes."""
 
 _IMAGES = frozenset(
     "image images img imgs pic pics picture pictures photo photos jpg jpeg jpegs png rgb input "
@@ -67,8 +77,8 @@ _TARGETS = frozenset(
     "segmentation segmentations class object instance instances semantic panoptic trimap trimaps "
     "depth edge edges contour contours saliency target targets output outputs lr".split()
 )
-"""Folders of images, and folders with what a model shall make of them: a layout for segmentation or
-restoration, where folders are no classes."""
+"""Words in the names of folders with inputs and with expected outputs, as datasets for segmentation
+and image restoration have them. Such folders are not classes."""
 
 _FOLD = re.compile(
     r"(k?-?fold|cv|split|part|subset|partition|batch|chunk|shard|set)[ _-]*(\d+|[a-f])"
@@ -87,9 +97,9 @@ class Layout:
 
     Attributes:
         splits: Split -> class -> paths of its images, all sorted.
-        left_out: Split -> reason -> files of the split that are not used.
-        ignored: Reason -> files that belong to no split.
-        notes: What a reader should know about how the folder was read.
+        left_out: Split -> reason -> number of files of the split that are not used.
+        ignored: Reason -> number of files that belong to no split.
+        notes: Warnings about how the folder was read.
     """
 
     splits: Mapping[str, Mapping[str, list[str]]]
@@ -100,13 +110,13 @@ class Layout:
 
 @dataclass
 class _Folder:
-    """A folder; of its sub-folders only those that hold images at some depth.
+    """A folder with its images and with the sub-folders that hold images at any depth.
 
     Attributes:
-        name: Its name.
-        images: Paths of the images directly in it.
-        others: Path -> why it is no image, of files directly in it or in sub-folders without
-            images.
+        name: Name of the folder.
+        images: Paths of the images directly in the folder.
+        others: Path -> reason why the file is no image. For files directly in the folder or in
+            sub-folders without images.
         folders: Name -> sub-folder.
     """
 
@@ -120,50 +130,50 @@ class _Folder:
         return sorted([*self.images, *inner])
 
     def all_others(self) -> Iterator[str]:
-        """The reasons, one a file."""
+        """The reason of each file that is no image, in all sub-folders."""
         yield from self.others.values()
         for folder in self.folders.values():
             yield from folder.all_others()
 
 
-def arrange(shown: str, files: Files, split: str | None = None) -> Layout:
+def arrange(dataset: str, files: Files, split: str | None = None) -> Layout:
     """Find the splits and classes in the paths of images.
 
     Args:
-        shown: The folder, for messages.
-        files: What it holds.
-        split: The split that was asked for; it settles whether folders are splits.
+        dataset: Name of the folder, for messages.
+        files: The files of the folder.
+        split: The split that the user asked for. It decides whether ambiguous folders are splits.
 
     Returns:
-        The layout, without any split where there are no images.
+        The layout. It has no split if there are no images.
 
     Raises:
-        TargetError: There are images but no class folders, or two ways to read the folders.
+        TargetError: There are images but no class folders, or the layout is ambiguous.
     """
-    root = _tree(files, shown.rstrip("/").rpartition("/")[2])
+    root = _tree(files, dataset.rstrip("/").rpartition("/")[2])
     if not root.images and not root.folders:
         return Layout({}, ignored=files.ignored)
-    base, notes = _unwrapped(shown, root)
+    base, notes = _unwrapped(dataset, root)
     layout = (
-        _split_layout(shown, base, split)
-        or _class_first_layout(shown, base)
-        or _fold_layout(shown, base)
-        or _class_layout(shown, base)
+        _split_layout(dataset, base, split)
+        or _class_first_layout(dataset, base)
+        or _fold_layout(dataset, base)
+        or _class_layout(dataset, base)
     )
     ignored = layout.ignored + files.ignored + _unused(base)
     return Layout(layout.splits, layout.left_out, ignored, (*notes, *layout.notes))
 
 
 def has_class_folders(images: Sequence[str]) -> bool:
-    """Whether images lie in class folders, by the names alone: two or more, not only leftovers.
+    """Whether the paths show two or more class folders, not counting names such as ``docs``.
 
     Example:
         >>> has_class_folders(["cat/1.png", "dog/1.png"]), has_class_folders(["docs/1.png"])
         (True, False)
     """
     try:
-        layout = arrange("the data set", Files(images=list(images)))
-    except TargetError:  # no class folders, or not surely
+        layout = arrange("the dataset", Files(images=list(images)))
+    except TargetError:  # no class folders, or an ambiguous layout
         return False
     classes = {label for split in layout.splits.values() for label in split}
     return len([label for label in classes if not _is_stray(label)]) > 1
@@ -186,20 +196,24 @@ def _tree(files: Files, name: str) -> _Folder:
     return root
 
 
-def _unwrapped(shown: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
-    """The folder that holds the splits or classes, with a word where its name could be a class."""
+def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
+    """Find the folder that holds the splits or classes.
+
+    Returns:
+        The folder, and a warning if the name of a skipped folder could be a class.
+    """
     folder, notes = root, []
     while len(folder.folders) == 1 and not folder.images:
         inner = next(iter(folder.folders.values()))
-        plain = _says_nothing(inner.name, folder.name) or _leads_to_splits(inner)
-        if _kind(inner.name) is not None and not _leads_to_splits(inner):
+        plain = _is_filler(inner.name, folder.name) or _leads_to_splits(inner)
+        if _split_name(inner.name) is not None and not _leads_to_splits(inner):
             break
         if not (plain or len(inner.folders) > 1):
             break
         if not plain:
             notes.append(
-                f"{shown} holds images in one folder only, {inner.name}; the folders in it "
-                f"({_few(sorted(inner.folders))}) were read as the classes."
+                f"{dataset} holds images in one folder only, {inner.name}; the folders in it "
+                f"({_names(sorted(inner.folders))}) were read as the classes."
             )
         folder = inner
     return folder, tuple(notes)
@@ -208,10 +222,12 @@ def _unwrapped(shown: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
 def _leads_to_splits(folder: _Folder) -> bool:
     while len(folder.folders) == 1 and not folder.images:
         (folder,) = folder.folders.values()
-    return len(set(_kinds(folder).values())) > 1 and any(f.folders for f in folder.folders.values())
+    return len(set(_split_names(folder).values())) > 1 and any(
+        f.folders for f in folder.folders.values()
+    )
 
 
-def _says_nothing(name: str, around: str) -> bool:
+def _is_filler(name: str, around: str) -> bool:
     words = _words(name)
     return name == around or (bool(words) and all(word in _FILLERS for word in words))
 
@@ -236,89 +252,98 @@ def _words(name: str) -> list[str]:
     return words
 
 
-def _kind(name: str) -> str | None:
-    """The split that a folder's name alone stands for.
+def _split_name(name: str) -> str | None:
+    """The split that the name of a folder stands for, without a look at other folders.
 
     Example:
-        >>> [_kind(name) for name in ("Training_Set", "val2017", "imagesTr", "freight train", "tr")]
+        >>> names = ("Training_Set", "val2017", "imagesTr", "freight train", "tr")
+        >>> [_split_name(name) for name in names]
         ['train', 'validation', 'train', None, None]
     """
     words = _words(name)
-    kinds = {_KINDS[word] for word in words if word in _KINDS}
-    rest = [word for word in words if word not in _KINDS]
-    if not kinds and any(word in _FILLERS or word == "labels" for word in rest):
-        kinds = {_KINDS_OF_TWO[word] for word in rest if word in _KINDS_OF_TWO}
-        rest = [word for word in rest if word not in _KINDS_OF_TWO]
-    return kinds.pop() if len(kinds) == 1 and all(word in _FILLERS for word in rest) else None
+    split_names = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
+    rest = [word for word in words if word not in _SPLIT_WORDS]
+    if not split_names and any(word in _FILLERS or word == "labels" for word in rest):
+        split_names = {_SPLIT_ABBREVIATIONS[word] for word in rest if word in _SPLIT_ABBREVIATIONS}
+        rest = [word for word in rest if word not in _SPLIT_ABBREVIATIONS]
+    return (
+        split_names.pop()
+        if len(split_names) == 1 and all(word in _FILLERS for word in rest)
+        else None
+    )
 
 
-def _kinds(folder: _Folder) -> dict[str, str]:
-    """Sub-folder -> split, for those that are called after splits: by their own name, or like
-    ``seg_train`` and ``seg_test`` by what differs between them.
+def _split_names(folder: _Folder) -> dict[str, str]:
+    """Sub-folder -> split, for the sub-folders that are named after splits.
+
+    The name alone can show the split. If it does not, names that differ only in the split are
+    compared, such as ``seg_train`` and ``seg_test``.
     """
-    kinds = {name: kind for name in folder.folders if (kind := _kind(name)) is not None}
+    split_names = {
+        name: split_name for name in folder.folders if (split_name := _split_name(name)) is not None
+    }
     families: dict[tuple[str, ...], dict[str, str]] = {}
-    for name in folder.folders.keys() - kinds.keys():
+    for name in folder.folders.keys() - split_names.keys():
         words = _words(name)
-        named = {_KINDS[word] for word in words if word in _KINDS}
+        named = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
         if len(named) == 1:
-            rest = tuple(word for word in words if word not in _KINDS)
+            rest = tuple(word for word in words if word not in _SPLIT_WORDS)
             families.setdefault(rest, {})[name] = named.pop()
     for family in (*families.values(), _abbreviated(folder)):
         if len(set(family.values())) > 1:
-            kinds |= family
-    return {name: kinds[name] for name in folder.folders if name in kinds}
+            split_names |= family
+    return {name: split_names[name] for name in folder.folders if name in split_names}
 
 
 def _abbreviated(folder: _Folder) -> dict[str, str]:
     """Sub-folders called ``tr``, ``va``, ``te`` that hold the same class folders."""
-    kinds = {
-        name: _KINDS_OF_TWO[name.lower()]
+    split_names = {
+        name: _SPLIT_ABBREVIATIONS[name.lower()]
         for name in folder.folders
-        if name.lower() in _KINDS_OF_TWO
+        if name.lower() in _SPLIT_ABBREVIATIONS
     }
-    inner = [set(folder.folders[name].folders) for name in kinds]
-    return kinds if inner and len(inner[0]) > 1 and _overlap(inner) else {}
+    inner = [set(folder.folders[name].folders) for name in split_names]
+    return split_names if inner and len(inner[0]) > 1 and _overlap(inner) else {}
 
 
 # -- layouts
 
 
-def _split_layout(shown: str, base: _Folder, asked: str | None) -> Layout | None:
-    """Folders of splits that hold class folders, or ``None`` where there are none.
+def _split_layout(dataset: str, base: _Folder, requested: str | None) -> Layout | None:
+    """Splits that hold class folders; ``None`` if there are none.
 
     Raises:
-        TargetError: It may also be a layout of classes.
+        TargetError: The folders can also be read as classes.
     """
-    kinds = _kinds(base)
-    if not kinds:
+    split_names = _split_names(base)
+    if not split_names:
         return None
-    folders = {name: _inner(base.folders[name]) for name in kinds}
+    folders = {name: _inner(base.folders[name]) for name in split_names}
     classed = [name for name, folder in folders.items() if folder.folders]
-    beside = [name for name in base.folders if name not in kinds]
+    beside = [name for name in base.folders if name not in split_names]
     loose = [name for name in folders if name not in classed]
     if not classed:
-        return _without_class_folders(shown, base, kinds, beside, asked)
-    several = len(set(kinds.values())) > 1
+        return _without_class_folders(dataset, base, split_names, beside, requested)
+    several = len(set(split_names.values())) > 1
     strays = all(set(_words(name)) & _STRAYS for name in beside)
-    if not (several or strays or asked in kinds.values()):
+    if not (several or strays or requested in split_names.values()):
         inner = list(folders[classed[0]].folders)
         if len(inner) < 2 or len(folders[classed[0]].images) > len(inner):
-            return None  # one more class, with a folder inside
+            return None  # a class that happens to hold a folder
         raise TargetError(
-            f"{shown} can be read in two ways: {classed[0]!r} is called after a split and holds "
-            f"folders ({_few(inner)}), and beside it lies {_few(beside)}. To rank the classes in "
-            f"{classed[0]!r}, pass --split {kinds[classed[0]]}; if {classed[0]!r} is a class, "
-            "rename it."
+            f"{dataset} can be read in two ways: {classed[0]!r} has the name of a split and holds "
+            f"folders ({_names(inner)}), and beside it is {_names(beside)}. To rank the "
+            f"classes in {classed[0]!r}, pass --split {split_names[classed[0]]}; if {classed[0]!r} "
+            "is a class, rename it."
         )
     splits: dict[str, dict[str, list[str]]] = {}
     left_out: dict[str, Counter[str]] = {}
     for name in classed:
-        classes, lost = _labeled_classes(shown, folders[name])
-        merged = splits.setdefault(kinds[name], {})
+        classes, unused = _labeled_classes(dataset, folders[name])
+        merged = splits.setdefault(split_names[name], {})
         for label, paths in classes.items():
             merged[label] = sorted([*merged.get(label, []), *paths])
-        left_out.setdefault(kinds[name], Counter()).update(lost + _unused(folders[name]))
+        left_out.setdefault(split_names[name], Counter()).update(unused + _unused(folders[name]))
     ignored: Counter[str] = Counter()
     for name in loose:
         ignored[f"image of {name}, which has no class folders"] += len(folders[name].all_images())
@@ -328,97 +353,109 @@ def _split_layout(shown: str, base: _Folder, asked: str | None) -> Layout | None
     notes = [
         note
         for name in classed
-        if kinds[name] == (asked or "train")
-        for note in _class_notes(f"{shown.rstrip('/')}/{name}", folders[name])
+        if split_names[name] == (requested or "train")
+        for note in _class_notes(f"{dataset.rstrip('/')}/{name}", folders[name])
     ]
-    notes = [*_merged_note(shown, kinds, classed), *notes]
+    notes = [*_merged_note(dataset, split_names, classed), *notes]
     return Layout(_sorted(splits), left_out, ignored, tuple(notes))
 
 
 def _inner(folder: _Folder) -> _Folder:
-    """A split's folder, or the one in it that repeats its name or says nothing."""
+    """Skip folders inside a split that repeat its name or have no meaning for the layout."""
     while len(folder.folders) == 1 and not folder.images:
         (inner,) = folder.folders.values()
-        if not (_says_nothing(inner.name, folder.name) or _kind(inner.name) is not None):
+        if not (_is_filler(inner.name, folder.name) or _split_name(inner.name) is not None):
             break
         folder = inner
     return folder
 
 
 def _without_class_folders(
-    shown: str, base: _Folder, kinds: Mapping[str, str], beside: Sequence[str], asked: str | None
+    dataset: str,
+    base: _Folder,
+    split_names: Mapping[str, str],
+    beside: Sequence[str],
+    requested: str | None,
 ) -> Layout | None:
-    """Folders called after splits, all of them flat: classes only where that is plausible.
+    """Folders named after splits that hold images directly.
+
+    Returns:
+        ``None`` if they are read as classes; a layout without them if the user named a split.
 
     Raises:
-        TargetError: It is not.
+        TargetError: It is not clear whether they are splits or classes.
     """
     if not beside:
-        if len(set(kinds.values())) < 2:
-            return None  # said of one class
+        if len(set(split_names.values())) < 2:
+            return None  # a single class can have such a name
         raise TargetError(
-            f"{shown} holds folders called after splits ({_few(list(kinds))}) with images directly "
-            "in them: nothing says which class an image belongs to. Make one sub-folder a class in "
-            "each, or add a metadata.csv with file_name and label."
+            f"{dataset} holds folders named after splits ({_names(list(split_names))}) with images "
+            "directly in them, so the class of an image is not known. Make one sub-folder per "
+            "class in each, or add a metadata.csv with file_name and label."
         )
-    doubtful = [name for name in kinds if set(_words(name)) & _NEVER_CLASSES]
+    doubtful = [name for name in split_names if set(_words(name)) & _NEVER_CLASSES]
     if not doubtful:
         return None
-    if asked not in {"train", *kinds.values()}:
+    if requested not in {"train", *split_names.values()}:
         raise TargetError(
-            f"{shown} can be read in two ways: {_few(doubtful)} is called after a split and has no "
-            f"class folders, and beside it lies {_few(beside)}. If these are the classes, pass "
+            f"{dataset} can be read in two ways: {_names(doubtful)} has the name of a split and no "
+            f"class folders, and beside it is {_names(beside)}. If these are the classes, pass "
             f"--split train; if {doubtful[0]!r} is a class, rename it."
         )
     rest = _Folder(base.name, [], base.others, {name: base.folders[name] for name in beside})
-    classes, lost = _classes(rest)
+    classes, unused = _classes(rest)
     ignored = Counter(
         {
             f"image of {name}, which has no class folders": len(base.folders[name].all_images())
-            for name in kinds
+            for name in split_names
         }
     )
-    return Layout({"train": classes}, {"train": lost}, ignored)
+    return Layout({"train": classes}, {"train": unused}, ignored)
 
 
-def _class_first_layout(shown: str, base: _Folder) -> Layout | None:
+def _class_first_layout(dataset: str, base: _Folder) -> Layout | None:
     """``cat/{train,test} dog/{train,test}``: classes that hold splits.
 
     Raises:
-        TargetError: The splits hold the same folders everywhere, so these are the classes.
+        TargetError: All splits hold the same folders, so the folder holds several datasets.
     """
     if len(base.folders) < 2:
         return None
-    kinds = {label: _kinds(folder) for label, folder in base.folders.items()}
-    everywhere = all(kinds[label].keys() == f.folders.keys() for label, f in base.folders.items())
-    if not everywhere or len({kind for each in kinds.values() for kind in each.values()}) < 2:
+    split_names = {label: _split_names(folder) for label, folder in base.folders.items()}
+    everywhere = all(
+        split_names[label].keys() == f.folders.keys() for label, f in base.folders.items()
+    )
+    if (
+        not everywhere
+        or len({split_name for each in split_names.values() for split_name in each.values()}) < 2
+    ):
         return None
     classes_inside = [
         set(_inner(folder.folders[name]).folders)
         for label, folder in base.folders.items()
-        for name in kinds[label]
+        for name in split_names[label]
     ]
     if len(classes_inside[0]) > 1 and _overlap(classes_inside):
         raise TargetError(
-            f"{shown} holds several data sets ({_few(sorted(base.folders))}), each with splits of "
-            f"the classes {_few(sorted(classes_inside[0]))}. Pass one of them, such as "
-            f"{shown.rstrip('/')}/{min(base.folders)}."
+            f"{dataset} holds several datasets ({_names(sorted(base.folders))}), each with splits "
+            f"of the classes {_names(sorted(classes_inside[0]))}. Pass one of them, such as "
+            f"{dataset.rstrip('/')}/{min(base.folders)}."
         )
     splits: dict[str, dict[str, list[str]]] = {}
     left_out: dict[str, Counter[str]] = {}
     ignored: Counter[str] = Counter()
     for label, folder in base.folders.items():
         ignored[f"image of {label} that lies beside its splits"] += len(folder.images)
-        for name, kind in kinds[label].items():
+        for name, split_name in split_names[label].items():
             inner = folder.folders[name]
-            classes = splits.setdefault(kind, {})
+            classes = splits.setdefault(split_name, {})
             classes[label] = sorted([*classes.get(label, []), *inner.all_images()])
-            left_out.setdefault(kind, Counter()).update(inner.all_others())
+            left_out.setdefault(split_name, Counter()).update(inner.all_others())
     return Layout(_sorted(splits), left_out, ignored)
 
 
-def _fold_layout(shown: str, base: _Folder) -> Layout | None:
-    """``fold1/{cat,dog} fold2/{cat,dog}``: numbered parts that hold the same classes."""
+def _fold_layout(dataset: str, base: _Folder) -> Layout | None:
+    """``fold1/{cat,dog} fold2/{cat,dog}``: numbered folders that hold the same classes."""
     folders = {name: _inner(folder) for name, folder in base.folders.items()}
     numbered = [name for name in folders if _FOLD.fullmatch(name)]
     others = [name for name in folders if name not in numbered]
@@ -427,7 +464,7 @@ def _fold_layout(shown: str, base: _Folder) -> Layout | None:
     inner = [set(folders[name].folders) for name in numbered]
     if min(map(len, inner)) < 1 or len(set.union(*inner)) < 2 or not _overlap(inner):
         return None
-    parts = {name: _labeled_classes(shown, folders[name]) for name in numbered}
+    parts = {name: _labeled_classes(dataset, folders[name]) for name in numbered}
     ignored = Counter(
         {
             f"image of {name}, which lies beside the splits": len(folders[name].all_images())
@@ -436,17 +473,17 @@ def _fold_layout(shown: str, base: _Folder) -> Layout | None:
     )
     return Layout(
         {name: classes for name, (classes, _) in parts.items()},
-        {name: lost + _unused(folders[name]) for name, (_, lost) in parts.items()},
+        {name: unused + _unused(folders[name]) for name, (_, unused) in parts.items()},
         ignored,
     )
 
 
 def _overlap(sets: Sequence[set[str]]) -> bool:
-    """Whether each shares more than half of its members with the first."""
+    """Whether more than half of the members of each set are also in the first set."""
     return all(2 * len(each & sets[0]) > len(each) for each in sets)
 
 
-def _class_layout(shown: str, base: _Folder) -> Layout:
+def _class_layout(dataset: str, base: _Folder) -> Layout:
     """Class folders.
 
     Raises:
@@ -454,23 +491,23 @@ def _class_layout(shown: str, base: _Folder) -> Layout:
     """
     if not base.folders:
         raise TargetError(
-            f"{shown} holds {len(base.images)} pictures but no class folders; make one sub-folder "
-            "a class, or add a metadata.csv with file_name and label."
+            f"{dataset} holds {len(base.images)} images but no class folders. Make one sub-folder "
+            "per class, or add a metadata.csv with file_name and label."
         )
-    _refuse_targets(shown, base)
-    classes, lost = _classes(base)
-    return Layout({"train": classes}, {"train": lost}, notes=_class_notes(shown, base))
+    _refuse_targets(dataset, base)
+    classes, unused = _classes(base)
+    return Layout({"train": classes}, {"train": unused}, notes=_class_notes(dataset, base))
 
 
-def _class_notes(shown: str, base: _Folder) -> tuple[str, ...]:
-    return (*_inner_note(shown, base), *_stray_note(shown, base))
+def _class_notes(dataset: str, base: _Folder) -> tuple[str, ...]:
+    return (*_inner_note(dataset, base), *_stray_note(dataset, base))
 
 
-def _refuse_targets(shown: str, folder: _Folder) -> None:
-    """Refuse folders of images beside folders of masks or the like.
+def _refuse_targets(dataset: str, folder: _Folder) -> None:
+    """Refuse folders of images beside folders of masks or other expected outputs.
 
     Raises:
-        TargetError: All folders are called so.
+        TargetError: All folders have such names.
     """
     words = {name: set(_words(name)) for name in folder.folders}
     targets = [name for name in words if words[name] & _TARGETS]
@@ -478,20 +515,21 @@ def _refuse_targets(shown: str, folder: _Folder) -> None:
     plain = all(each <= _IMAGES | _TARGETS | _FILLERS | _STRAYS for each in words.values())
     if targets and images and plain:
         raise TargetError(
-            f"{shown} holds images ({_few(images)}) and what belongs to them ({_few(targets)}), as "
-            "data for segmentation or restoration does: these folders are no classes. Make one "
-            "sub-folder a class, or add a metadata.csv with file_name and label."
+            f"{dataset} holds images ({_names(images)}) and expected outputs "
+            f"({_names(targets)}), as a dataset for segmentation or restoration does. These "
+            "folders are not classes. Make one sub-folder per class, or add a metadata.csv with "
+            "file_name and label."
         )
 
 
-def _stray_note(shown: str, base: _Folder) -> tuple[str, ...]:
-    """A word where a folder was read as a class that by its name hardly is one."""
+def _stray_note(dataset: str, base: _Folder) -> tuple[str, ...]:
+    """Warn if a folder was read as a class although its name suggests that it is none."""
     strays = [name for name in sorted(base.folders) if _is_stray(name)]
     if not strays:
         return ()
     return (
-        f"The folders {_few(strays)} of {shown} were read as classes. If they are none, move them "
-        "out of it.",
+        f"The folders {_names(strays)} of {dataset} were read as classes. If they are not "
+        "classes, move them out of it.",
     )
 
 
@@ -500,8 +538,8 @@ def _is_stray(name: str) -> bool:
     return bool(words) and all(word in _STRAYS or word in ("image", "images") for word in words)
 
 
-def _inner_note(shown: str, base: _Folder) -> tuple[str, ...]:
-    """A word where the folders inside the class folders could be the classes."""
+def _inner_note(dataset: str, base: _Folder) -> tuple[str, ...]:
+    """Warn if the folders inside the class folders could be the classes."""
     inner = [set(folder.folders) for folder in base.folders.values()]
     if len(inner) < 2 or max(map(len, inner)) < 2:
         return ()
@@ -510,40 +548,40 @@ def _inner_note(shown: str, base: _Folder) -> tuple[str, ...]:
     if any(each != inner[0] for each in inner):
         first = next(name for name in sorted(base.folders) if len(base.folders[name].folders) > 1)
         return (
-            f"Class folders of {shown} hold folders ({first}: "
-            f"{_few(sorted(base.folders[first].folders))}), which were read as parts of the class. "
-            "If they are the classes, move them one level up.",
+            f"Class folders of {dataset} hold folders ({first}: "
+            f"{_names(sorted(base.folders[first].folders))}), which were read as parts of the "
+            "class. If they are the classes, move them one level up.",
         )
     return (
-        f"Every class folder of {shown} holds the same folders ({_few(sorted(inner[0]))}), which "
-        f"were read as parts of the classes {_few(sorted(base.folders))}. If they are the classes, "
-        f"pass one of these folders, such as {shown.rstrip('/')}/{min(base.folders)}.",
+        f"Every class folder of {dataset} holds the same folders ({_names(sorted(inner[0]))}), "
+        f"which were read as parts of the classes {_names(sorted(base.folders))}. If they are the "
+        f"classes, pass one of these folders, such as {dataset.rstrip('/')}/{min(base.folders)}.",
     )
 
 
 def _classes(folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
-    """Class -> images, and what of the folder is not used."""
+    """(class -> images, reason -> number of files that are not used)."""
     classes = {name: folder.folders[name].all_images() for name in sorted(folder.folders)}
-    lost = Counter(reason for inner in folder.folders.values() for reason in inner.all_others())
-    return classes, lost
+    unused = Counter(reason for inner in folder.folders.values() for reason in inner.all_others())
+    return classes, unused
 
 
-def _labeled_classes(shown: str, folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
-    """:func:`_classes` of a split; a folder called ``unlabeled`` in it is no class.
+def _labeled_classes(dataset: str, folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
+    """Like :func:`_classes` for a split. A folder called ``unlabeled`` is not read as a class.
 
     Raises:
-        TargetError: The folders in it are no classes.
+        TargetError: The folders in the split are not classes.
     """
-    _refuse_targets(shown, folder)
-    classes, lost = _classes(folder)
-    for name in [name for name in classes if _kind(name) == "unlabeled"]:
+    _refuse_targets(dataset, folder)
+    classes, unused = _classes(folder)
+    for name in [name for name in classes if _split_name(name) == "unlabeled"]:
         if len(classes) > 2:
-            lost[f"image of {name}, which is no class by its name"] += len(classes.pop(name))
-    return classes, lost
+            unused[f"image of {name}, which is no class by its name"] += len(classes.pop(name))
+    return classes, unused
 
 
 def _unused(folder: _Folder) -> Counter[str]:
-    """Images beside the class folders, and class folders of which no file can be read."""
+    """Count images beside the class folders, and files of folders without a readable image."""
     unreadable = [reason for reason in folder.others.values() if reason.startswith(NO_READER)]
     return +Counter({OUTSIDE: len(folder.images)}) + Counter(unreadable)
 
@@ -552,16 +590,18 @@ def _sorted(splits: Mapping[str, Mapping[str, list[str]]]) -> dict[str, dict[str
     return {name: dict(sorted(classes.items())) for name, classes in splits.items()}
 
 
-def _merged_note(shown: str, kinds: Mapping[str, str], classed: Sequence[str]) -> tuple[str, ...]:
+def _merged_note(
+    dataset: str, split_names: Mapping[str, str], classed: Sequence[str]
+) -> tuple[str, ...]:
     folders: dict[str, list[str]] = {}
     for name in classed:
-        folders.setdefault(kinds[name], []).append(name)
+        folders.setdefault(split_names[name], []).append(name)
     return tuple(
-        f"The folders {_few(names)} of {shown} were read together as the split {kind}."
-        for kind, names in folders.items()
+        f"The folders {_names(names)} of {dataset} were read together as the split {split_name}."
+        for split_name, names in folders.items()
         if len(names) > 1
     )
 
 
-def _few(names: Sequence[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

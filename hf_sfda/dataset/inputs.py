@@ -1,4 +1,4 @@
-"""Read the chosen rows, once, and leave out what cannot be read: the same for every model."""
+"""Read the sampled rows once. Rows that cannot be read are left out for all models."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.dataset import pictures
-from hf_sfda.dataset.columns import Columns, is_picture
+from hf_sfda.dataset import images
+from hf_sfda.dataset.columns import Columns, is_image
 from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
 from hf_sfda.progress import Advance
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IN_MEMORY = 2 * 2**30
-"""Bytes of decoded pictures that are kept. Above it they stay encoded and are decoded for each
-model anew: slower, but a sample of large photographs would not fit otherwise."""
+"""Bytes of decoded images that stay in memory. A larger sample stays encoded and is decoded again
+for each model. That is slower, but a sample of large photographs would not fit into memory."""
 
 EMPTY = "empty text"
 
-_LOOKED_AT = 20  # rows
-_FEW_DIFFERENT = 0.5  # share of different inputs below which a reader is told
+_PROBED_ROWS = 20  # first rows that show what a column holds
+_FEW_DISTINCT = 0.5  # warn if the share of distinct inputs is below this
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "pic", "thumbnail")
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What became of the chosen rows.
+    """The inputs that could be read from the sampled rows.
 
     Attributes:
-        samples: RGB pictures or texts.
-        fingerprint: sha256 over them.
-        kept: Which of the chosen rows they are, by position.
-        notes: What a reader should know about them.
+        samples: RGB images or texts.
+        fingerprint: sha256 over the samples.
+        positions: Position of each sample in the list of sampled rows.
+        notes: Warnings about the inputs.
     """
 
     samples: Sequence[Any]
     fingerprint: str
-    kept: list[int]
+    positions: list[int]
     notes: tuple[str, ...] = ()
 
 
@@ -60,52 +60,54 @@ def read_inputs(
     *,
     from_hub: bool = False,
 ) -> Inputs:
-    """Read and, for pictures, decode these rows and no others.
+    """Read the given rows, and decode them if they are images.
 
     Args:
         data: The split.
-        columns: Where the input is.
+        columns: The columns of the dataset.
         rows: (N,) row numbers.
-        left_out: reason -> rows; what cannot be read is added.
-        advance: Told each row.
-        from_hub: Whether strangers wrote the rows. Then a picture that is named by its path must
-            lie among what was downloaded: a row must not bring pictures of this machine to light.
+        left_out: Reason -> number of rows. Rows that cannot be read are added.
+        advance: Called with 1 after each row.
+        from_hub: Whether the dataset is from the Hub. Its rows are not trusted: an image that is
+            given as a path must be in a download folder, so that a row cannot expose other images
+            of this machine.
     """
     values = _undecoded(data, columns.input, rows)
     if columns.modality == "image":
-        folders = _downloads() if from_hub else None
-        return _read_pictures([_bytes(value, folders) for value in values], left_out, advance)
+        folders = _download_folders() if from_hub else None
+        return _read_images([_bytes(value, folders) for value in values], left_out, advance)
     return _read_texts(values, left_out, advance)
 
 
 def holds_images(data: Dataset, column: str) -> bool:
-    """Whether one of the first values in a column of bytes begins like an image that is read."""
-    first = data.select_columns([column]).with_format(None)[:_LOOKED_AT][column]
-    return any(value is not None and pictures.is_image_head(bytes(value[:32])) for value in first)
+    """Whether one of the first values of a column of bytes is an image in a supported format."""
+    first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
+    return any(value is not None and images.is_image_head(bytes(value[:32])) for value in first)
 
 
 def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
-    """A table of names, addresses or encodings of images would be ranked as text, with scores that
-    look fine.
+    """Refuse a text column that holds file names, URLs or base64 encodings of images.
+
+    Without this check they would be ranked as text, and the scores would look plausible.
 
     Returns:
-        What a reader should know about the texts.
+        Warnings about the texts.
 
     Raises:
-        TargetError: The first texts are all names of image files, addresses of images, or images
-            written as base64.
+        TargetError: The first texts are all names of image files, URLs of images, or images encoded
+            as base64.
     """
-    first = data.select_columns([column]).with_format(None)[:_LOOKED_AT][column]
+    first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
     texts = [text.strip() for text in first if text and text.strip()]
-    what = _disguise(texts, column) if texts else None
+    what = _image_reference(texts, column) if texts else None
     if what is not None:
         raise TargetError(
-            f"The column {column!r} holds {what} ({_short(texts[0])}), not pictures. Put the files "
-            "into one sub-folder a class and pass that folder, or store them with the feature "
-            "datasets.Image."
+            f"The column {column!r} holds {what} ({_short(texts[0])}), not images. Put the "
+            "files into one sub-folder per class and pass the folder that holds the sub-folders, "
+            "or store them with the feature datasets.Image."
         )
     if texts and all(map(_URL.match, texts)):
-        return (f"The texts of the column {column!r} are web addresses; they are ranked as text.",)
+        return (f"The texts of the column {column!r} are URLs; they are ranked as text.",)
     return ()
 
 
@@ -114,17 +116,17 @@ _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
 
 
-def _disguise(texts: Sequence[str], column: str) -> str | None:
-    """What the texts are instead of text."""
+def _image_reference(texts: Sequence[str], column: str) -> str | None:
+    """What the texts stand for if they are all references to images or encoded images."""
     if all(map(_URL.match, texts)):
         paths = [Path(text.partition("?")[0].partition("#")[0]) for text in texts]
         image_name = any(name in column.lower() for name in _IMAGE_NAMES)
-        if image_name or all(path.suffix.lower() in pictures.SUFFIXES for path in paths):
-            return "addresses of pictures"
+        if image_name or all(path.suffix.lower() in images.SUFFIXES for path in paths):
+            return "URLs of images"
         return None
-    if all("\n" not in text and Path(text).suffix.lower() in pictures.SUFFIXES for text in texts):
-        return "names of picture files"
-    return "pictures encoded as base64" if all(map(_is_base64_image, texts)) else None
+    if all("\n" not in text and Path(text).suffix.lower() in images.SUFFIXES for text in texts):
+        return "names of image files"
+    return "images encoded as base64" if all(map(_is_base64_image, texts)) else None
 
 
 def _is_base64_image(text: str) -> bool:
@@ -139,7 +141,7 @@ def _is_base64_image(text: str) -> bool:
         head = base64.b64decode(compact[: len(compact) // 4 * 4], altchars=url_safe)
     except ValueError:
         return False
-    return pictures.is_image_head(head)
+    return images.is_image_head(head)
 
 
 def _short(text: str) -> str:
@@ -150,14 +152,14 @@ def _undecoded(data: Dataset, column: str, rows: IntArray) -> Iterator[Any]:
     from datasets import Image
 
     chosen = data.select_columns([column]).with_format(None).select(rows)
-    if is_picture(chosen.features[column]):
+    if is_image(chosen.features[column]):
         chosen = chosen.cast_column(column, Image(decode=False))
     for row in chosen:
         yield row[column]
 
 
-def _downloads() -> tuple[Path, ...]:
-    """Where the libraries put what they fetch."""
+def _download_folders() -> tuple[Path, ...]:
+    """The folders in which the libraries store downloads."""
     from datasets import config
     from huggingface_hub import constants
 
@@ -168,7 +170,7 @@ def _downloads() -> tuple[Path, ...]:
 def _bytes(
     value: Mapping[str, Any] | None, folders: tuple[Path, ...] | None = None
 ) -> bytes | None:
-    """The encoded picture as it is now: what happens to its file later changes nothing."""
+    """The encoded image. Reading it now means that later changes of the file have no effect."""
     if value is None or value["bytes"] is not None:
         return None if value is None else bytes(value["bytes"])
     try:
@@ -176,13 +178,13 @@ def _bytes(
         if folders is not None and not any(map(path.is_relative_to, folders)):
             return None
         return path.read_bytes()
-    except (OSError, TypeError, ValueError):  # gone; no path; a path with NUL in it
+    except (OSError, TypeError, ValueError):  # removed, no path, or a path with NUL
         return None
 
 
 def _read_texts(values: Iterator[str | None], left_out: Counter[str], advance: Advance) -> Inputs:
     sha = InputsHash()
-    texts, kept = [], []
+    texts, positions = [], []
     for position, text in enumerate(values):
         advance(1)
         if text is None or not text.strip():
@@ -190,62 +192,68 @@ def _read_texts(values: Iterator[str | None], left_out: Counter[str], advance: A
             continue
         sha.add_text(text)
         texts.append(text)
-        kept.append(position)
+        positions.append(position)
     digests = [text.encode("utf-8", errors="surrogatepass") for text in texts]
-    notes = _about_equals(digests, digests, "texts")
-    return Inputs(tuple(texts), sha.hexdigest(), kept, notes)
+    notes = _duplicate_warnings(digests, digests, "texts")
+    return Inputs(tuple(texts), sha.hexdigest(), positions, notes)
 
 
-def _read_pictures(
+def _read_images(
     encoded: Sequence[bytes | None], left_out: Counter[str], advance: Advance
 ) -> Inputs:
-    """Decode each one: to find the broken ones, to fingerprint, and to keep if they fit."""
+    """Decode all images to find broken ones and to compute the fingerprint.
+
+    The decoded images stay in memory if they fit into :data:`IN_MEMORY`.
+    """
     sha = InputsHash()
     decoded: list[Image] = []
-    kept: list[int] = []
+    positions: list[int] = []
     pixels: list[bytes] = []
     memory = 0
-    with warnings.catch_warnings():  # here, not where it warns: the switch is not thread-safe
+    with warnings.catch_warnings():  # not in the threads: it is not thread-safe
         warnings.filterwarnings("ignore", module="PIL")
-        for position, picture in enumerate(pictures.decode_all(encoded)):
+        for position, image in enumerate(images.decode_all(encoded)):
             advance(1)
-            if isinstance(picture, str):
-                left_out[picture] += 1
+            if isinstance(image, str):
+                left_out[image] += 1
                 continue
-            pixels.append(sha.add_picture(picture))
-            kept.append(position)
-            memory += pictures.memory(picture)
+            pixels.append(sha.add_image(image))
+            positions.append(position)
+            memory += images.memory(image)
             if memory <= IN_MEMORY:
-                decoded.append(picture)
+                decoded.append(image)
             else:
                 decoded.clear()
-    files = [data for p in kept if (data := encoded[p]) is not None]
-    notes = _about_equals(pixels, [hashlib.sha256(data).digest() for data in files], "images")
-    samples = tuple(decoded) if memory <= IN_MEMORY else pictures.LazyPictures(files)
-    return Inputs(samples, sha.hexdigest(), kept, notes)
+    files = [data for p in positions if (data := encoded[p]) is not None]
+    notes = _duplicate_warnings(pixels, [hashlib.sha256(data).digest() for data in files], "images")
+    samples = tuple(decoded) if memory <= IN_MEMORY else images.LazyImages(files)
+    return Inputs(samples, sha.hexdigest(), positions, notes)
 
 
-def _about_equals(read: Sequence[bytes], stored: Sequence[bytes], what: str) -> tuple[str, ...]:
-    """A word where inputs that differ as they are stored are equal once they are read.
+def _duplicate_warnings(
+    read: Sequence[bytes], stored: Sequence[bytes], what: str
+) -> tuple[str, ...]:
+    """Warn if different files give equal inputs, or if few inputs are distinct.
 
     Args:
-        read: A digest of each input as the models see it.
-        stored: A digest of each as it is stored.
-        what: What they are.
+        read: Digest of each input as the models receive it.
+        stored: Digest of each input as it is stored.
+        what: ``"images"`` or ``"texts"``, for the message.
     """
-    groups: dict[bytes, set[bytes]] = {}
-    for seen, file in zip(read, stored, strict=True):
-        groups.setdefault(seen, set()).add(file)
-    alike = sum(len(files) for files in groups.values() if len(files) > 1)
-    if alike:
+    files_by_input: dict[bytes, set[bytes]] = {}
+    for digest, file in zip(read, stored, strict=True):
+        files_by_input.setdefault(digest, set()).add(file)
+    equal = sum(len(files) for files in files_by_input.values() if len(files) > 1)
+    if equal:
         return (
-            f"{alike:,} of {len(read):,} {what} differ in their files and are equal once they are "
-            "read: the models cannot tell them apart. Look at some of them: what differs may lie "
-            "in a part that is not read (metadata, later frames, colours under transparency).",
+            f"{equal:,} of {len(read):,} {what} differ in their files and are equal once they are "
+            "read, so the models cannot distinguish them. Look at some of them: the difference may "
+            "be in a part that is not read (metadata, later frames, colours of transparent "
+            "pixels).",
         )
-    if len(read) > 3 and len(groups) < _FEW_DIFFERENT * len(read):
+    if len(read) > 3 and len(files_by_input) < _FEW_DISTINCT * len(read):
         return (
-            f"Only {len(groups):,} of {len(read):,} {what} are different. Check that the input "
-            "column is the right one.",
+            f"Only {len(files_by_input):,} of {len(read):,} {what} are different. Check that the "
+            "input column is the right one.",
         )
     return ()

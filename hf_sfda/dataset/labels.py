@@ -1,4 +1,4 @@
-"""Labels of any kind as class numbers and class names."""
+"""Convert a label column to class numbers and class names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hf_sfda.types import IntArray
 MISSING = -1
 
 HIDDEN = (-1, -100)
-"""What stands for a label that is not given away: by the Hub's convention, and by torch's."""
+"""Numbers that stand for a hidden label: -1 by a convention of the Hub, -100 by one of torch."""
 
 
 def hidden_number(numbers: Collection[int]) -> int | None:
-    """Which of the numbers in a label column stands for "no label", if one does.
+    """The number in a label column that stands for "no label", or ``None``.
 
-    It is -1 or -100 where no other number is negative. Only where -1 and 1 are the sole values,
-    -1 is a class: some people write yes and no so. ``-2, -1, 0, 1, 2`` is a scale.
+    It is -1 or -100, if no other number is negative. If the only values are -1 and 1, then -1 is a
+    class, because some binary datasets use this coding. ``-2, -1, 0, 1, 2`` is a scale.
 
     Example:
         >>> [hidden_number(n) for n in ({-1, 0, 1}, {-1, 1}, {-2, -1, 0}, {0, -100})]
@@ -35,12 +35,13 @@ def hidden_number(numbers: Collection[int]) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Class numbers and what they mean.
+    """Class numbers and class names.
 
     Attributes:
         codes: (N,) int64 in ``0..C-1``, or :data:`MISSING`.
-        names: C names: in the order the dataset declares, else sorted.
-        hidden: The number that was read as "no label", if it was not declared so.
+        names: C names, in the order that the dataset declares, otherwise sorted.
+        hidden: The number that was read as "no label", if there is one. ``None`` for a declared
+            ``ClassLabel``.
     """
 
     codes: IntArray
@@ -48,29 +49,29 @@ class Encoded:
     hidden: int | None = None
 
     def keep(self, classes: IntArray) -> Encoded:
-        """Only these classes, renumbered in their order; rows of others are :data:`MISSING`."""
-        number = np.full(len(self.names) + 1, MISSING, dtype=np.int64)  # the last one: MISSING
+        """Keep and renumber these classes; rows of other classes become :data:`MISSING`."""
+        number = np.full(len(self.names) + 1, MISSING, dtype=np.int64)  # index -1: MISSING
         number[classes] = np.arange(len(classes))
         return Encoded(number[self.codes], tuple(self.names[c] for c in classes), self.hidden)
 
     def counts(self) -> IntArray:
-        """(C,) rows a class."""
+        """(C,) number of rows per class."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
 
 
 def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -> Encoded:
     """Number the classes of a label column.
 
-    A label is missing where it is ``None``, an empty string, NaN, or the number that
-    :func:`hidden_number` finds.
+    A label is missing if it is ``None``, an empty string, NaN, or the number that
+    :func:`hidden_number` returns.
 
     Args:
-        values: (N,) ints, strings, bools, or floats that are whole numbers with gaps.
-        declared: Names of a ``ClassLabel`` feature; the values are numbers into it.
-        column: Its name, for messages.
+        values: (N,) ints, strings, bools, or floats that are whole numbers with missing values.
+        declared: Names of a ``ClassLabel`` feature; the values are indices into them.
+        column: Name of the column, for messages.
 
     Raises:
-        TargetError: Labels that are not classes: fractions, lists, other types.
+        TargetError: The labels are not classes but fractions, lists or other types.
     """
     if declared is not None:
         codes = [v if v is not None and v >= 0 else MISSING for v in values]
@@ -84,36 +85,36 @@ def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -
     if all(isinstance(v, bool) for v in present):
         return _number(values, [False, True])
     if all(isinstance(v, int) for v in present):
-        kinds = set(present)
-        if (hidden := hidden_number(kinds)) is not None:
-            values, kinds = [None if v == hidden else v for v in values], kinds - {hidden}
-        return replace(_number(values, sorted(kinds)), hidden=hidden)
+        classes = set(present)
+        if (hidden := hidden_number(classes)) is not None:
+            values, classes = [None if v == hidden else v for v in values], classes - {hidden}
+        return replace(_number(values, sorted(classes)), hidden=hidden)
     types = sorted({type(v).__name__ for v in present})
-    kind = " and ".join(types) if len(types) > 1 else types[0]
+    type_names = " and ".join(types)
     raise TargetError(
-        f"The label column {column!r} holds values of type {kind}; labels must be class names "
-        "or numbers, one a row. Pass another one with --label-column."
+        f"The label column {column!r} holds values of type {type_names}; labels must be class "
+        "names or numbers, one per row. Pass another column with --label-column."
     )
 
 
-def _number(values: Sequence[Any], kinds: Sequence[Any]) -> Encoded:
-    number = {kind: i for i, kind in enumerate(kinds)}
+def _number(values: Sequence[Any], classes: Sequence[Any]) -> Encoded:
+    number = {value: i for i, value in enumerate(classes)}
     codes = [MISSING if value is None else number[value] for value in values]
-    return Encoded(np.array(codes, dtype=np.int64), tuple(str(kind) for kind in kinds))
+    return Encoded(np.array(codes, dtype=np.int64), tuple(str(value) for value in classes))
 
 
 def _whole(values: Sequence[Any], column: str) -> tuple[list[int | None], list[int]]:
-    """Floats back to ints where gaps are what made them floats, as CSV readers do.
+    """Convert floats back to ints. CSV readers convert ints to floats if values are missing.
 
     Raises:
-        TargetError: They are measurements.
+        TargetError: The values are fractions, or floats without a missing value (regression).
     """
     gaps = [value is None or value != value for value in values]
     whole = all(gap or float(value).is_integer() for gap, value in zip(gaps, values, strict=True))
     if not whole or not any(gaps):
         what = "whole numbers stored as floats" if whole else "fractional numbers"
         raise TargetError(
-            f"The label column {column!r} holds {what}: regression is not supported "
+            f"The label column {column!r} holds {what}; regression is not supported "
             "yet. Pass a column with classes as --label-column, or store them as integers."
         )
     numbers = [None if gap else int(value) for gap, value in zip(gaps, values, strict=True)]

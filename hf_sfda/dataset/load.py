@@ -1,4 +1,4 @@
-"""From a dataset to a :class:`Target`: open, find the columns, sample, decode, fingerprint."""
+"""Load a :class:`Target`: open the dataset, find the columns, draw the sample, decode it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RARE = "class with fewer than 2 samples"
 def target_of(
     config: RankConfig, *, token: str | None = None, progress: Progress | None = None
 ) -> Target:
-    """The target that a run's configuration describes; see :func:`load_target`."""
+    """Load the target that the configuration of a run describes; see :func:`load_target`."""
     return load_target(
         config.dataset,
         revision=config.revision,
@@ -63,24 +63,24 @@ def load_target(
     Args:
         dataset: Hub id (``org/name`` or ``org/name:config``), folder of class folders, parquet,
             csv, tsv or json file, or ``save_to_disk`` folder.
-        revision: Branch, tag or commit of a Hub dataset; resolved to a commit at once.
-        split: By default ``train``; a test split only if named.
-        input_column: Column with the picture or text; inferred by default.
+        revision: Branch, tag or commit of a Hub dataset; resolved to a commit before reading.
+        split: By default ``train``. A test split is used only if it is named here.
+        input_column: Column with the image or text; inferred by default.
         label_column: Column with the class; inferred by default.
-        samples: Size of the sample; each class has two samples at least.
-        seed: Of the sample. The same seed draws the same rows on every machine.
-        token: User access token; ``None`` takes the login.
-        progress: Told the rows as they are read.
+        samples: Size of the sample. Each class gets at least two samples.
+        seed: Random seed of the sample. The same seed draws the same rows on every machine.
+        token: User access token; ``None`` uses the saved login.
+        progress: Listens to the rows that are read.
 
     Returns:
-        The target. What cannot be used is counted by reason in ``Target.left_out``; what was taken
-        for granted is in ``Target.warnings``. The modules :mod:`~hf_sfda.dataset.folder`,
-        :mod:`~hf_sfda.dataset.pictures`, :mod:`~hf_sfda.dataset.tables`,
-        :mod:`~hf_sfda.dataset.columns` and :mod:`~hf_sfda.dataset.labels` each begin with the rules
-        of what they read.
+        The target. ``Target.left_out`` counts the rows that cannot be used, by reason.
+        ``Target.warnings`` lists the assumptions that were made. The rules of reading are at the
+        top of the modules :mod:`~hf_sfda.dataset.folder`, :mod:`~hf_sfda.dataset.images`,
+        :mod:`~hf_sfda.dataset.tables`, :mod:`~hf_sfda.dataset.columns` and
+        :mod:`~hf_sfda.dataset.labels`.
 
     Raises:
-        TargetError: The dataset cannot be had or cannot serve; the message says what to do.
+        TargetError: The dataset cannot be opened or used; the message says what to do.
     """
     listener = progress or NoProgress()
     with listener.task("dataset", f"open {dataset}", total=None, unit="rows"):
@@ -98,24 +98,27 @@ def load_target(
             same_classes=lambda first, second: _same_classes(data, first, second),
             holds_images=lambda name: holds_images(data, name),
         )
-    except TargetError as error:  # how the data was read may be why
+    except TargetError as error:  # the notes on how the data was read may explain it
         raise TargetError(" ".join([str(error), *notes])) from error
     if columns.modality == "text":
         notes += refuse_disguised_images(data, columns.input)
     left_out = Counter(source.left_out)
     labels = _labels(data, columns, left_out)
-    notes += _about_hidden(labels, columns.label)
-    labels = _common(labels, left_out, dataset, columns)
-    rows = choose(labels.codes, allocate(labels.counts(), _affordable(samples, labels)), seed)
+    notes += _hidden_label_warnings(labels, columns.label)
+    labels = _drop_rare_classes(labels, left_out, dataset, columns)
+    _check_sample_size(samples, labels)
+    rows = choose(labels.codes, allocate(labels.counts(), samples), seed)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
         from_hub = source.revision is not None
         inputs = read_inputs(data, columns, rows, left_out, advance, from_hub=from_hub)
-    rows = rows[inputs.kept]
-    final = _common(Encoded(labels.codes[rows], labels.names), left_out, dataset, columns)
-    if (kept := np.flatnonzero(final.codes >= 0)).size < len(rows):  # a class lost its pictures
-        rows = rows[kept]
+    rows = rows[inputs.positions]
+    readable = Encoded(labels.codes[rows], labels.names)
+    final = _drop_rare_classes(readable, left_out, dataset, columns)
+    usable = np.flatnonzero(final.codes >= 0)
+    if len(usable) < len(rows):  # too few images of a class could be decoded
+        rows = rows[usable]
         inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub)
-        final = Encoded(final.codes[kept], final.names)
+        final = Encoded(final.codes[usable], final.names)
     ids = _ids(source, rows)
     return Target(
         dataset_id=dataset,
@@ -136,7 +139,7 @@ def load_target(
         inputs_fingerprint=inputs.fingerprint,
         fingerprint=target_fingerprint(inputs.fingerprint, ids, final.codes, final.names),
         seed=seed,
-        warnings=(*notes, *_about_twins(final.names), *inputs.notes),
+        warnings=(*notes, *_similar_class_names_warning(final.names), *inputs.notes),
     )
 
 
@@ -144,42 +147,42 @@ def load_target(
 
 
 def _distinct(data: Dataset, column: str) -> tuple[int, int]:
-    """(number of different values, number of values), missing ones not counted."""
+    """(number of distinct values, number of values), without missing values."""
     values = data.select_columns([column]).with_format("arrow")[:][column]
     present = values.drop_null()
     return len(present.unique()), len(present)
 
 
 def _same_classes(data: Dataset, first: str, second: str) -> bool:
-    """Whether two columns divide the rows alike: each value of one goes with one of the other."""
+    """Whether two columns define the same classes: their values correspond one to one."""
     rows = data.select_columns([first, second]).with_format("arrow")[:]
     pairs = set(zip(rows[first].to_pylist(), rows[second].to_pylist(), strict=True))
     return len({a for a, _ in pairs}) == len(pairs) == len({b for _, b in pairs})
 
 
-def _about_hidden(labels: Encoded, column: str) -> list[str]:
+def _hidden_label_warnings(labels: Encoded, column: str) -> list[str]:
     if labels.hidden is None:
         return []
     rows = int((labels.codes < 0).sum())
     return [
-        f"{rows:,} rows have the label {labels.hidden} in {column!r} or none, which is read as "
-        "hidden: they are left out. If it is a class, store the labels as names."
+        f"{rows:,} rows have the label {labels.hidden} in {column!r} or no label and are left out: "
+        f"{labels.hidden} was read as a hidden label. If it is a class, store the labels as names."
     ]
 
 
-def _about_twins(names: Sequence[str]) -> list[str]:
-    """A word where class names look alike: most often one class, written in two ways."""
+def _similar_class_names_warning(names: Sequence[str]) -> list[str]:
+    """Warn if class names are almost equal. They are usually two spellings of one class."""
     groups: dict[str, list[str]] = {}
     for name in names:
         plain = unicodedata.normalize("NFKC", name).casefold()
         groups.setdefault(" ".join(plain.split()), []).append(name)
-    twins = [group for group in groups.values() if len(group) > 1]
-    if not twins:
+    similar = [group for group in groups.values() if len(group) > 1]
+    if not similar:
         return []
-    shown = listing((" and ".join(map(repr, group)) for group in twins), most=5)
+    pairs = listing((" and ".join(map(repr, group)) for group in similar), most=5)
     return [
-        f"Class names differ only in case, spaces or the form of letters ({shown}) and were read "
-        "as different classes. If they are the same, write them alike."
+        f"Class names differ only in case, spaces or the form of letters ({pairs}) and were read "
+        "as different classes. If they are one class, give them the same spelling."
     ]
 
 
@@ -195,8 +198,10 @@ def _labels(data: Dataset, columns: Columns, left_out: Counter[str]) -> Encoded:
     return labels
 
 
-def _common(labels: Encoded, left_out: Counter[str], dataset: str, columns: Columns) -> Encoded:
-    """Only classes with enough samples; absent ones (a declared name nobody uses) go silently.
+def _drop_rare_classes(
+    labels: Encoded, left_out: Counter[str], dataset: str, columns: Columns
+) -> Encoded:
+    """Keep only classes with enough samples. Declared classes without rows are not counted.
 
     Raises:
         TargetError: Fewer than two classes remain.
@@ -204,26 +209,30 @@ def _common(labels: Encoded, left_out: Counter[str], dataset: str, columns: Colu
     counts = labels.counts()
     if rare := int(counts[counts < FEWEST].sum()):
         left_out[RARE] += rare
-    enough = np.flatnonzero(counts >= FEWEST)
-    if len(enough) < 2:
-        what = f"only one class ({labels.names[enough[0]]})" if len(enough) else "no class"
-        why = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
+    classes = np.flatnonzero(counts >= FEWEST)
+    if len(classes) < 2:
+        what = f"only one class ({labels.names[classes[0]]})" if len(classes) else "no class"
+        reasons = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
         raise TargetError(
             f"{dataset} has {what} with at least {FEWEST} usable samples in the label column "
-            f"{columns.label!r}{why}. Ranking needs two classes or more: pass another column with "
-            "--label-column, or another split with --split."
+            f"{columns.label!r}{reasons}. Ranking needs two classes or more: pass another column "
+            "with --label-column, or another split with --split."
         )
-    return labels.keep(enough)
+    return labels.keep(classes)
 
 
-def _affordable(samples: int, labels: Encoded) -> int:
+def _check_sample_size(samples: int, labels: Encoded) -> None:
+    """Refuse a sample that is too small for the number of classes.
+
+    Raises:
+        TargetError: Some class would get fewer than :data:`FEWEST` samples.
+    """
     needed = FEWEST * len(labels.names)
     if samples < needed:
         raise TargetError(
             f"A sample of {samples:,} cannot hold {FEWEST} of each of {len(labels.names):,} "
             f"classes; pass --samples {needed} or more."
         )
-    return samples
 
 
 def _ids(source: Source, rows: IntArray) -> tuple[str, ...]:

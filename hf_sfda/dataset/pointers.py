@@ -1,4 +1,4 @@
-"""Data that `git clone` without git-lfs left behind: small text files in the place of the data."""
+"""Refuse git-lfs pointers: small text files that a clone without git-lfs holds instead of data."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from hf_sfda.errors import TargetError
 from hf_sfda.files import LFS_POINTER, is_lfs_pointer
 
 
-def refuse_pointers(place: Path) -> None:
-    """Refuse a data file, or a folder of them, that still has to be fetched by git-lfs.
+def refuse_pointers(path: Path) -> None:
+    """Refuse a file that is a git-lfs pointer, or a folder that holds one.
 
     Args:
-        place: A file or a folder. What does not exist is left to the caller.
+        path: A file or a folder. If it does not exist, nothing is raised.
 
     Raises:
-        TargetError: Names the first pointer, and how many there are.
+        TargetError: There is a pointer. The message names the first one and the number of others.
     """
-    if is_lfs_pointer(place):
-        raise TargetError(f"{place} {LFS_POINTER}.")
+    if is_lfs_pointer(path):
+        raise TargetError(f"{path} {LFS_POINTER}.")
     pointers = [
         Path(folder, name)
-        for folder, _, names in os.walk(place)
+        for folder, _, names in os.walk(path)
         for name in sorted(names)
-        if not _is_hidden(Path(folder, name).relative_to(place))
+        if not _is_hidden(Path(folder, name).relative_to(path))
         and is_lfs_pointer(Path(folder, name))
     ]
     if pointers:

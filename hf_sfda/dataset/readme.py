@@ -1,7 +1,7 @@
-"""What a data set's own settings may name: files of the data set, and nothing else.
+"""Refuse dataset settings that name files outside the dataset.
 
-``datasets`` follows the patterns in the README of a repository wherever they lead: to files of this
-machine, to other servers. So they are read first, and refused before any builder is made.
+``datasets`` follows the file patterns in the README of a repository, even to files of this machine
+or to other servers. So the patterns are checked before ``datasets`` reads them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from hf_sfda.errors import TargetError
 from hf_sfda.foreign import MAX_YAML_BYTES, ForeignError, read_yaml
 
 SETTINGS_FILES = ("README.md", ".huggingface.yaml")
-"""Where ``datasets`` looks for ``configs``."""
+"""The files in which ``datasets`` looks for ``configs``."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|.*::")  # also a drive letter
 
 
 def names_data_files(folder: Path) -> bool:
-    """Whether a folder with a repository's settings files says which files are its data.
+    """Whether the settings of a dataset name its data files.
 
     Args:
-        folder: Holds the settings files, if there are any.
+        folder: Folder of the dataset. It may hold settings files.
     """
     return any(
         "data_files" in config or "data_dir" in config
@@ -33,47 +33,47 @@ def names_data_files(folder: Path) -> bool:
     )
 
 
-def check_settings(shown: str, name: str, text: str) -> None:
-    """Refuse settings that lead outside the repository.
+def check_settings(dataset: str, name: str, text: str) -> None:
+    """Refuse settings that name files outside the repository.
 
     Args:
-        shown: The data set, for messages.
-        name: Of the file: one of :data:`SETTINGS_FILES`.
-        text: What it holds.
+        dataset: Name of the dataset, for messages.
+        name: Name of the file, one of :data:`SETTINGS_FILES`.
+        text: Content of the file.
 
     Raises:
-        TargetError: A pattern of ``data_files`` or ``data_dir`` is an absolute path, climbs with
-            ``..``, or names a scheme; or the settings cannot be read.
+        TargetError: A pattern of ``data_files`` or ``data_dir`` is an absolute path, contains
+            ``..`` or has a scheme; or the settings cannot be read.
     """
     try:
         settings = _settings(name, text)
     except ForeignError as error:
-        raise _unreadable(shown, name, error) from error
+        raise _unreadable(dataset, name, error) from error
     for config in _configs(settings):
         for pattern in _patterns(config):
             if _leads_outside(pattern):
                 raise TargetError(
-                    f"{shown}: its {name} names data files outside the repository "
+                    f"{dataset}: its {name} names data files outside the repository "
                     f"({pattern[:80]!r}), which are never read. Only relative paths without '..' "
                     "are allowed in data_files and data_dir."
                 )
 
 
-def check_folder(shown: str, folder: Path) -> None:
-    """:func:`check_settings` for the settings files in a folder."""
+def check_folder(dataset: str, folder: Path) -> None:
+    """Apply :func:`check_settings` to the settings files in a folder."""
     for name in SETTINGS_FILES:
         try:
             text = _text(folder / name)
         except OSError:
             continue
         except ForeignError as error:
-            raise _unreadable(shown, name, error) from error
-        check_settings(shown, name, text)
+            raise _unreadable(dataset, name, error) from error
+        check_settings(dataset, name, text)
 
 
-def _unreadable(shown: str, name: str, error: ForeignError) -> TargetError:
+def _unreadable(dataset: str, name: str, error: ForeignError) -> TargetError:
     return TargetError(
-        f"{shown}: the settings in its {name} cannot be read ({error}). "
+        f"{dataset}: the settings in its {name} cannot be read ({error}). "
         "Correct them, or pass another revision."
     )
 
@@ -86,10 +86,10 @@ def _read(file: Path) -> Any:
 
 
 def _text(file: Path) -> str:
-    # Line ends stay as they are: where the settings end depends on them.
+    # Line ends are not translated: the pattern that finds the settings depends on them.
     with file.open(encoding="utf-8", errors="replace", newline="") as lines:
         text = lines.read(MAX_YAML_BYTES + 1)
-    if len(text) > MAX_YAML_BYTES:  # else what lies beyond would be read, and not checked
+    if len(text) > MAX_YAML_BYTES:  # `datasets` would read the rest unchecked
         raise ForeignError(f"larger than {MAX_YAML_BYTES // 1_000_000} MB")
     return text
 
@@ -99,7 +99,7 @@ def _settings(name: str, text: str) -> Any:
 
     if name != "README.md":
         return read_yaml(text)
-    # The very expression that `datasets` uses: what it would read must not go past the checks.
+    # The expression that `datasets` uses itself, so that everything it reads is checked.
     match = REGEX_YAML_BLOCK.search(text.removeprefix("\ufeff"))
     return read_yaml(match[2]) if match else None
 
@@ -119,7 +119,7 @@ def _patterns(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every string in a value, however it is nested; names of splits do no harm."""
+    """All strings in a nested value, without the keys of mappings."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -131,7 +131,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _leads_outside(pattern: str) -> bool:
-    """Whether a pattern is more than a path inside the repository.
+    """Whether a pattern is not a plain path inside the repository.
 
     Example:
         >>> [_leads_outside(p) for p in ("data/*.csv", "/etc/passwd", "a/../../b", "file:///x")]

@@ -7,18 +7,19 @@ import numpy as np
 from hf_sfda.types import IntArray
 
 FEWEST = 2
-"""Samples a class needs: one to learn from and one to be tested on."""
+"""Fewest samples of a class: one for the fit and one for the held-out score."""
 
 
 def allocate(counts: IntArray, size: int) -> IntArray:
-    """How many samples each class gets.
+    """Number of samples to draw from each class.
 
-    In proportion to its share, rounded by largest remainder (Hamilton's method), but at least
-    :data:`FEWEST`: a rare class that the sample cannot see is a class that the score ignores.
+    The numbers are proportional to the class sizes, rounded by largest remainder (Hamilton's
+    method), but at least :data:`FEWEST`. Without this minimum a rare class could have no sample,
+    and the score would ignore it.
 
     Args:
-        counts: (C,) available samples a class, each at least :data:`FEWEST`.
-        size: Wanted samples, at least ``FEWEST * C``.
+        counts: (C,) available samples per class, each at least :data:`FEWEST`.
+        size: Size of the sample, at least ``FEWEST * C``.
 
     Returns:
         (C,) with ``FEWEST <= result <= counts`` and the sum ``min(size, sum(counts))``.
@@ -26,36 +27,36 @@ def allocate(counts: IntArray, size: int) -> IntArray:
     counts = np.asarray(counts, dtype=np.int64)
     if size >= counts.sum():
         return counts.copy()
-    given = np.full_like(counts, FEWEST)
-    free = np.ones(len(counts), dtype=bool)  # classes whose share is above the floor
+    quotas = np.full_like(counts, FEWEST)
+    free = np.ones(len(counts), dtype=bool)  # classes whose quota is above the minimum
     while True:
-        left = size - given[~free].sum()
+        left = size - quotas[~free].sum()
         quota = left * counts / max(counts[free].sum(), 1)  # (C,)
         small = free & (quota < FEWEST)
         if not small.any():
             break
         free &= ~small
-    given[free] = np.floor(quota[free]).astype(np.int64)
+    quotas[free] = np.floor(quota[free]).astype(np.int64)
     remainder = np.where(free, quota - np.floor(quota), -1.0)
     order = np.argsort(-remainder, kind="stable")  # ties go to the first class
-    given[order[: size - given.sum()]] += 1
-    return given
+    quotas[order[: size - quotas.sum()]] += 1
+    return quotas
 
 
-def choose(codes: IntArray, given: IntArray, seed: int) -> IntArray:
-    """Which rows: of each class the first ``given`` in one shuffled order.
+def choose(codes: IntArray, quotas: IntArray, seed: int) -> IntArray:
+    """Choose rows: shuffle all rows once, then take the first ``quotas[c]`` rows of each class c.
 
-    The same order serves every size, so that a smaller sample is nearly a part of a larger one.
+    The order does not depend on the quotas, so a smaller sample is almost a subset of a larger one.
 
     Args:
-        codes: (N,) class of each row; negative rows are never chosen.
-        given: (C,) samples a class.
-        seed: Of the shuffle.
+        codes: (N,) class of each row. Rows with a negative class are never chosen.
+        quotas: (C,) number of samples per class.
+        seed: Random seed of the shuffle.
 
     Returns:
-        (sum of ``given``,) row numbers, ascending.
+        (sum of ``quotas``,) row numbers, ascending.
     """
     order = np.random.default_rng(seed).permutation(len(codes))
     shuffled = codes[order]
-    chosen = [order[np.flatnonzero(shuffled == c)[:n]] for c, n in enumerate(given) if n]
+    chosen = [order[np.flatnonzero(shuffled == c)[:n]] for c, n in enumerate(quotas) if n]
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)

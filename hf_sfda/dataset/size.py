@@ -1,44 +1,44 @@
-"""How much would be fetched to open a dataset, known before any of it is."""
+"""Size of the download of a dataset, without downloading it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hf_sfda.dataset.sources import explained, hub_files, local_path, quiet
+from hf_sfda.dataset.sources import as_target_error, hub_files, local_path, no_progress_bars
 from hf_sfda.hub import hub_api, retry_download, retry_read
 
-_AT_ONCE = 500  # paths a question
+_PATHS_PER_REQUEST = 500
 
 
 def download_size(
     dataset: str, *, revision: str | None = None, token: str | None = None
 ) -> int | None:
-    """Bytes of the data files of a Hub dataset's configuration, all splits.
+    """Bytes of the data files of all splits of a configuration of a Hub dataset.
 
-    The ``datasets`` library fetches all of them, however few rows are sampled.
+    The ``datasets`` library downloads all of them, even for a small sample.
 
     Args:
         dataset: Hub id, ``org/name`` or ``org/name:config``.
         revision: Branch, tag or commit.
-        token: User access token; ``None`` takes the login.
+        token: User access token; ``None`` uses the saved login.
 
     Returns:
-        The size, whether or not the files are in the cache; ``None`` for data on this machine.
+        The size, including files that are in the cache already; ``None`` for a local dataset.
 
     Raises:
-        TargetError: The dataset cannot be had.
+        TargetError: The dataset cannot be opened.
     """
     if local_path(dataset).exists():
         return None
     from datasets import load_dataset_builder
 
     repo, _, config = dataset.partition(":")
-    with quiet(), explained(dataset):
+    with no_progress_bars(), as_target_error(dataset):
         api = hub_api(token)
         sha = retry_read(
             api.resolve_revision, repo, repo_type="dataset", revision=revision
         ).resolved
-        hub_files(api, repo, sha)  # refuses settings that lead outside the repository
+        hub_files(api, repo, sha)  # refuses settings that name files outside the repository
         builder = retry_download(
             load_dataset_builder, repo, name=config or None, revision=sha, token=token
         )
@@ -53,10 +53,10 @@ def download_size(
         )
         total = 0
         for paths in _chunks(files):
-            found = retry_read(api.get_paths_info, repo, paths, revision=sha, repo_type="dataset")
-            total += sum(getattr(path, "size", 0) for path in found)
+            infos = retry_read(api.get_paths_info, repo, paths, revision=sha, repo_type="dataset")
+            total += sum(getattr(info, "size", 0) for info in infos)
     return total
 
 
 def _chunks(files: list[str]) -> Iterable[list[str]]:
-    return (files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE))
+    return (files[i : i + _PATHS_PER_REQUEST] for i in range(0, len(files), _PATHS_PER_REQUEST))

@@ -1,4 +1,4 @@
-"""Open a dataset wherever it lies: one split of it, as a ``datasets.Dataset``."""
+"""Open one split of a local dataset or of a dataset on the Hub, as a ``datasets.Dataset``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.dataset.folder import Layout, arrange, has_class_folders
-from hf_sfda.dataset.pictures import SUFFIXES
+from hf_sfda.dataset.images import SUFFIXES
 from hf_sfda.dataset.pointers import refuse_pointers
 from hf_sfda.dataset.readme import SETTINGS_FILES, check_folder, names_data_files
 from hf_sfda.dataset.tables import (
@@ -50,11 +50,16 @@ _FILES: Mapping[str, str] = {
     ".arrow": "arrow",
     ".tar": "webdataset",
 }
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # what `imagefolder` reads
+_METADATA = (
+    "metadata.csv",
+    "metadata.jsonl",
+    "metadata.parquet",
+)  # metadata files that `imagefolder` reads
 _ARCHIVES = frozenset(".zip .gz .h5 .hdf5 .7z .rar .tgz .bz2 .xz".split())
 _DATA_SUFFIXES = frozenset(".parquet .arrow .tar .lance".split()) | _ARCHIVES
-"""Files beside which folders of images are not the data: where the rows are in such files, images
-only illustrate a README. Archives beside class folders are most often where these came from."""
+"""Suffixes of data files. If a dataset holds such files, its images usually illustrate the README
+and are not the data. Archives are an exception: beside class folders they often hold the same
+images."""
 _ADVICE = (
     ((".xlsx", ".xls", ".ods"), " Save the sheet as CSV in UTF-8."),
     ((".zip", ".7z", ".rar", ".tar.gz", ".tgz"), " Unpack it and pass the folder."),
@@ -62,25 +67,25 @@ _ADVICE = (
     ((".pkl", ".pickle", ".feather", ".orc", ".h5"), " Save it as parquet."),
     ((".txt",), " Write a csv with the columns text and label."),
 )
-_LONGEST = 400  # characters of a library's own words
+_MAX_MESSAGE = 400  # characters of a library's error message
 _ALLOWED = (
-    "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of pictures "
-    f"a class, a file ({', '.join(_FILES)}) or a save_to_disk folder."
+    "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of images "
+    f"per class, a file ({', '.join(_FILES)}) or a save_to_disk folder."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One split, opened.
+    """An open split of a dataset.
 
     Attributes:
         data: The rows.
-        revision: Commit sha, for a Hub dataset.
-        config: Configuration name, where there is a choice of them.
+        revision: Commit sha, for a dataset on the Hub.
+        config: Name of the configuration; ``None`` if there is only a default one.
         split: Name of the split.
-        ids: Id of each row; ``None`` numbers them ``"<split>/<row>"``.
-        left_out: Reason -> files that were seen and are no rows.
-        notes: What a reader should know about how the data was read.
+        ids: Id of each row; ``None`` for ``"<split>/<row>"``.
+        left_out: Reason -> number of files that are not used as rows.
+        notes: Warnings about how the data was read.
     """
 
     data: Dataset
@@ -95,39 +100,40 @@ class Source:
 def open_source(
     dataset: str, *, revision: str | None, split: str | None, token: str | None
 ) -> Source:
-    """Open ``dataset``; a path that exists wins over a Hub id of the same spelling.
+    """Open ``dataset``. A path that exists takes precedence over a Hub id with the same spelling.
 
-    No code of a dataset is ever run: the ``datasets`` library has given that up.
+    No code of a dataset is executed: the ``datasets`` library does not support loading scripts.
 
     Raises:
-        TargetError: Unknown, unreadable or empty, or a configuration or split must be chosen.
+        TargetError: The dataset is unknown, unreadable or empty, or the user must choose a
+            configuration or a split.
     """
-    place, config = local_path(dataset), None
-    if not place.exists() and ":" in dataset:
+    path, config = local_path(dataset), None
+    if not path.exists() and ":" in dataset:
         name, _, config = dataset.rpartition(":")
-        place = local_path(name)
-    if place.exists() and revision is not None:
+        path = local_path(name)
+    if path.exists() and revision is not None:
         raise TargetError(f"{dataset} is local and has no revisions; leave --revision out.")
-    refuse_pointers(place)
-    if place.exists():
-        _require_utf8(str(place), [str(place)])
-    with quiet():
-        if place.is_file() and config is None:
-            return _file(place, split)
-        if place.is_dir():
-            return _folder(place, config, split)
+    refuse_pointers(path)
+    if path.exists():
+        _require_utf8(str(path), [str(path)])
+    with no_progress_bars():
+        if path.is_file() and config is None:
+            return _file(path, split)
+        if path.is_dir():
+            return _folder(path, config, split)
         return _hub(dataset, revision, split, token)
 
 
-# -- on this machine
+# -- local datasets
 
 
 def local_path(dataset: str) -> Path:
-    """The path that a user's words name, whether or not there is anything.
+    """Convert the user's input to a path, which need not exist.
 
     Raises:
-        TargetError: They name no path that could exist: an unknown user's home, a name that is too
-            long.
+        TargetError: No such path can exist: the home of an unknown user, a name that is too long,
+            or a NUL character.
     """
     try:
         path = Path(dataset).expanduser()
@@ -135,14 +141,14 @@ def local_path(dataset: str) -> Path:
             raise ValueError("it holds a NUL character")
         path.exists()
     except (RuntimeError, OSError, ValueError) as error:
-        shown = dataset if len(dataset) <= 80 else f"{dataset[:79]}…"
-        why = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise TargetError(f"{shown!r} cannot be opened: {why}. {_ALLOWED}") from error
+        name = dataset if len(dataset) <= 80 else f"{dataset[:79]}…"
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise TargetError(f"{name!r} cannot be opened: {reason}. {_ALLOWED}") from error
     return path
 
 
 def _loader(path: Path) -> str | None:
-    """Which packaged loader reads a file; the longest suffix decides."""
+    """The loader of ``datasets`` that reads a file, by its suffix; ``None`` if there is none."""
     name = path.name.lower()
     return next((loader for suffix, loader in _FILES.items() if name.endswith(suffix)), None)
 
@@ -151,20 +157,20 @@ def _file(path: Path, split: str | None) -> Source:
     loader = _loader(path)
     if loader is None:
         advice = next((text for names, text in _ADVICE if path.name.lower().endswith(names)), "")
-        raise TargetError(f"{path} is no dataset. {_ALLOWED}{advice}")
+        raise TargetError(f"{path} is not a dataset. {_ALLOWED}{advice}")
     if split not in (None, "train"):
         raise TargetError(f"--split {split!r}: a single file has only one split, train.")
-    with explained(str(path)):
+    with as_target_error(str(path)):
         data, notes = _rows(loader, [path], str(path))
     return Source(data, None, None, "train", notes=notes)
 
 
-def _rows(loader: str, files: Sequence[Path], shown: str) -> tuple[Dataset, tuple[str, ...]]:
-    """The rows of files of one kind, and what to say about them."""
+def _rows(loader: str, files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple[str, ...]]:
+    """The rows of files of one format, and warnings about them."""
     from datasets import load_dataset
 
     if loader == "csv":
-        return read_csv_files(files, shown)
+        return read_csv_files(files, dataset)
     if loader in ("parquet", "arrow") and (rows := read_arrow_files(files)) is not None:
         return rows
     if loader == "json":
@@ -172,7 +178,7 @@ def _rows(loader: str, files: Sequence[Path], shown: str) -> tuple[Dataset, tupl
             check_json_file(file)
     data = load_dataset(loader, data_files=[str(file) for file in files], split="train")
     if loader == "json":
-        check_json_rows(data, shown)
+        check_json_rows(data, dataset)
     return data, ()
 
 
@@ -188,7 +194,7 @@ def _folder(path: Path, config: str | None, split: str | None) -> Source:
         return _built(str(path), split, "imagefolder", data_dir=str(path))
     check_folder(str(path), path)
     if config is None and not names_data_files(path):
-        source = _pictures(str(path), path, split)
+        source = _image_folder(str(path), path, split)
         if source is not None:
             return source
     return _built(str(path), split, str(path), name=config)
@@ -215,18 +221,18 @@ def _saved_splits(path: Path, split: str | None) -> Source:
 def _load_from_disk(path: Path) -> Any:
     from datasets import load_from_disk
 
-    with explained(str(path)):
+    with as_target_error(str(path)):
         try:
             return load_from_disk(str(path))
-        except IndexError as error:  # datasets does not read back what it saved without rows
+        except IndexError as error:  # datasets fails to load a saved dataset that has no rows
             raise TargetError(f"{path} is empty, or one of its splits is.") from error
 
 
-def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
-    """A folder of class folders, read file by file; ``None`` where it holds no images.
+def _image_folder(dataset: str, path: Path, split: str | None) -> Source | None:
+    """Open a folder of class folders file by file; ``None`` if it holds no images.
 
-    ``imagefolder`` would take a class folder called ``train``, or a file called ``test_1.png``, for
-    a split, and gives no labels at all where folders differ in depth.
+    ``imagefolder`` is not used, because it reads a class folder called ``train`` or a file called
+    ``test_1.png`` as a split, and gives no labels if folders differ in depth.
     """
     from datasets import ClassLabel, Dataset, Features, Image
 
@@ -235,16 +241,16 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
     if suffixes & (_DATA_SUFFIXES - _ARCHIVES):
         return None
     if suffixes & _ARCHIVES and not has_class_folders(files.images):
-        _refuse_archives(shown, path, files)
+        _refuse_archives(dataset, path, files)
         return None
-    layout = arrange(shown, files, split)
+    layout = arrange(dataset, files, split)
     if not layout.splits:
-        _check_readable(shown, files.others.values(), suffixes)
+        _check_readable(dataset, files.others.values(), suffixes)
         return None
-    name = choose_split(shown, list(layout.splits), split)
+    name = choose_split(dataset, list(layout.splits), split)
     classes = layout.splits[name]
-    rows = [(file, c) for c, kind in enumerate(classes) for file in classes[kind]]
-    _require_utf8(shown, [file for file, _ in rows])
+    rows = [(file, c) for c, label in enumerate(classes) for file in classes[label]]
+    _require_utf8(dataset, [file for file, _ in rows])
     features = Features({"image": Image(), "label": ClassLabel(names=list(classes))})
     data = Dataset.from_dict(
         {"image": [str(path / file) for file, _ in rows], "label": [label for _, label in rows]},
@@ -254,25 +260,25 @@ def _pictures(shown: str, path: Path, split: str | None) -> Source | None:
     archives = [name for name in files.others if PurePosixPath(name).suffix.lower() in _ARCHIVES]
     notes = layout.notes
     if archives:
-        notes = (*notes, f"These archives in {shown} were not read: {listing(archives, 3)}.")
+        notes = (*notes, f"These archives in {dataset} were not read: {listing(archives, 3)}.")
     return Source(data, None, None, name, ids, _left_out(layout, name), notes)
 
 
-def _require_utf8(shown: str, names: Sequence[str]) -> None:
-    """Refuse names in another encoding, such as those of an archive from an old Windows.
+def _require_utf8(dataset: str, names: Sequence[str]) -> None:
+    """Refuse names in another encoding, for example from an archive made on an old Windows.
 
-    Arrow holds paths and class names as UTF-8.
+    Arrow stores paths and class names as UTF-8.
 
     Raises:
-        TargetError: Counts such names and shows the first of them.
+        TargetError: There are such names. The message has their number and the first of them.
     """
-    # Python shows a byte that is not UTF-8 as a lone surrogate.
+    # Python represents a byte that is not UTF-8 as a lone surrogate.
     others = [name for name in names if not _is_utf8(name)]
     if not others:
         return
     first = os.fsencode(others[0]).decode("utf-8", errors="backslashreplace")
     raise TargetError(
-        f"Names in {shown} are not valid UTF-8: {clean(first)!r:.200}, {len(others):,} of "
+        f"Names in {dataset} are not valid UTF-8: {clean(first)!r:.200}, {len(others):,} of "
         f"{len(names):,} in all. Rename them, for example with `convmv -f latin1 -t utf8`."
     )
 
@@ -285,21 +291,21 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _refuse_archives(shown: str, path: Path, files: Files) -> None:
-    """Refuse images in zip files: ``datasets`` reads them without their folders, or not at all.
+def _refuse_archives(dataset: str, path: Path, files: Files) -> None:
+    """Refuse images in zip files. ``datasets`` reads them without their folders, or not at all.
 
     Raises:
         TargetError: A zip file holds images.
     """
     for name in files.others:
         if name.lower().endswith(".zip") and _holds_images(path / name):
-            raise _packed_images(shown, name)
+            raise _packed_images(dataset, name)
 
 
-def _packed_images(shown: str, archive: str) -> TargetError:
+def _packed_images(dataset: str, archive: str) -> TargetError:
     return TargetError(
-        f"{shown} holds images in an archive ({clean(archive)}), whose folders are not read as "
-        "classes. Unpack it, and pass the folder that holds the class folders."
+        f"{dataset} holds images in an archive ({clean(archive)}). Folders in an archive are not "
+        "read as classes. Unpack it, and pass the folder that holds the class folders."
     )
 
 
@@ -315,23 +321,24 @@ def _left_out(layout: Layout, split: str) -> Counter[str]:
     return layout.ignored + layout.left_out.get(split, Counter())
 
 
-def _check_readable(shown: str, reasons: Collection[str], suffixes: set[str]) -> None:
-    """Where all that a folder holds are images of other formats, or single texts, say so.
+def _check_readable(dataset: str, reasons: Collection[str], suffixes: set[str]) -> None:
+    """Refuse a folder that holds only text files, or only images in unsupported formats.
 
     Raises:
-        TargetError: They are.
+        TargetError: It does.
     """
     texts = sum(reason.endswith("(.txt)") for reason in reasons)
     if suffixes <= {".txt", ".md", "", ".py"} and texts > 1:
         raise TargetError(
-            f"{shown} holds {texts:,} text files. Folders of texts are not read: write one csv or "
-            "jsonl file with the columns text and label."
+            f"{dataset} holds {texts:,} text files. Folders of texts are not supported. Write one "
+            "csv or jsonl file with the columns text and label."
         )
     unreadable = Counter(reason for reason in reasons if reason.startswith(NO_READER))
     if unreadable and not suffixes & {*_FILES, ".txt"}:
         what = ", ".join(f"{reason}: {count:,}" for reason, count in unreadable.items())
         raise TargetError(
-            f"{shown} holds no image that can be read ({what}). Convert the files to JPEG or PNG."
+            f"{dataset} holds no image in a supported format ({what}). Convert the files to "
+            "JPEG or PNG."
         )
 
 
@@ -345,14 +352,14 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
 
     repo, _, config = dataset.partition(":")
     try:
-        utils.validate_repo_id(repo)  # type: ignore[attr-defined]  # public, not typed so
+        utils.validate_repo_id(repo)  # type: ignore[attr-defined]  # public, but not exported in the types
     except HFValidationError as error:
         address = re.search(r"(huggingface\.co|hf\.co)/+datasets/([\w.-]+/[\w.-]+)", dataset)
-        hint = f" Pass {address[2]}, not an address." if address else ""
+        hint = f" Pass {address[2]}, not a URL." if address else ""
         raise TargetError(
             f"{dataset!r} is neither a path that exists nor a Hub id.{hint} {_ALLOWED}"
         ) from error
-    with explained(dataset):
+    with as_target_error(dataset):
         api = hub_api(token)
         sha = retry_read(
             api.resolve_revision, repo, repo_type="dataset", revision=revision
@@ -360,7 +367,7 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         names = hub_files(api, repo, sha)
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
             check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
-        if not config and _are_pictures(names):
+        if not config and _is_image_folder(names):
             folder = Path(
                 retry_download(
                     api.snapshot_download,
@@ -371,14 +378,16 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
                 )
             )
             named = names_data_files(folder)
-            source = None if named else _pictures(repo, folder, split)
+            source = None if named else _image_folder(repo, folder, split)
             if source is not None:
                 return replace(source, revision=sha)
     try:
         return _built(repo, split, repo, name=config or None, revision=sha, token=token)
     except TargetError as error:
-        if isinstance(error.__cause__, DatasetNotFoundError):  # it forgets why: ask again
-            with explained(dataset):
+        if isinstance(
+            error.__cause__, DatasetNotFoundError
+        ):  # the error has no reason, so ask the Hub again
+            with as_target_error(dataset):
                 retry_read(api.auth_check, repo, repo_type="dataset")
         zips = [name for name in names if name.lower().endswith(".zip")]
         if zips and "Invalid string class label" in str(error):
@@ -387,21 +396,21 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
 
 
 def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
-    """The paths of a dataset's files, once its settings are known to name no others.
+    """The paths of the files of a dataset. Its settings files are downloaded and checked first.
 
     Args:
-        api: The client.
+        api: Client of the Hub.
         repo: Id of the dataset.
-        sha: Commit.
+        sha: Commit of the dataset.
 
     Raises:
-        TargetError: Its settings lead outside it, or cannot be had.
+        TargetError: The settings name files outside the dataset, or cannot be downloaded.
     """
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        with _hub_errors_only():  # else a repository without these files is warned of
+        with _hub_errors_only():  # otherwise it warns about a repository without these files
             folder = retry_download(
                 api.snapshot_download,
                 repo,
@@ -409,7 +418,7 @@ def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
                 revision=sha,
                 allow_patterns=list(SETTINGS_FILES),
             )
-    except RepositoryNotFoundError:  # gated ones, too
+    except RepositoryNotFoundError:  # includes gated repositories
         raise
     except Exception as error:
         if others := [commit for commit in _cached_commits(repo) if commit != sha]:
@@ -431,7 +440,7 @@ def _hub_errors_only() -> Iterator[None]:
 
 
 def _cached_commits(repo: str) -> list[str]:
-    """Commits of a dataset in the cache, the latest last."""
+    """Commits of a dataset in the cache, the newest last."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}" / "snapshots"
@@ -439,12 +448,14 @@ def _cached_commits(repo: str) -> list[str]:
     return [path.name for path in sorted(commits, key=lambda path: path.stat().st_mtime)]
 
 
-def _are_pictures(names: Iterable[str]) -> bool:
-    """Whether a repository of these files is a folder of images rather than of tables.
+def _is_image_folder(names: Iterable[str]) -> bool:
+    """Whether a repository with these files is a folder of images and not of data files.
 
     Example:
-        >>> _are_pictures(["cat/1.png", "README.md"]), _are_pictures(["1.parquet", "docs/1.png"])
-        (True, False)
+        >>> _is_image_folder(["cat/1.png", "README.md"])
+        True
+        >>> _is_image_folder(["1.parquet", "docs/1.png"])
+        False
     """
     paths = [PurePosixPath(name) for name in names]
     paths = [path for path in paths if not any(map(is_system_name, path.parts))]
@@ -458,18 +469,23 @@ def _are_pictures(names: Iterable[str]) -> bool:
     return nameless or any(suffix in SUFFIXES for suffix in inside)
 
 
-def _read_ourselves(
-    builder: Any, split: str, shown: str, token: str | None
+def _read_files(
+    builder: Any, split: str, dataset: str, token: str | None
 ) -> tuple[Dataset, tuple[str, ...]] | None:
-    """The rows of csv files, and of parquet and arrow files with view types; ``None`` where the
-    library reads the files as they are, or their author says how. Json files are only checked.
+    """Read csv files, and parquet and arrow files with types that ``datasets`` does not support.
+
+    Json files are only checked here.
+
+    Returns:
+        The rows and warnings; ``None`` if ``datasets`` should read the files, because it supports
+        them or because the dataset declares reading options.
     """
     kinds = ("csv", "json", "parquet", "arrow")
     loader = next((kind for kind in kinds if _is_packaged(builder, kind)), None)
     if loader is None or not _has_default_options(builder):
         return None
     places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
-    # `zip://a.csv::hf://...` is a file inside a file; servers are asked by the library alone
+    # `zip://a.csv::hf://...` is a file inside a file. `datasets` reads files of other servers.
     plain = all("://" not in place or _ON_HUB.fullmatch(place) for place in places)
     if not places or not plain or any(_loader(Path(place)) != loader for place in places):
         return None
@@ -478,7 +494,7 @@ def _read_ourselves(
         return None
     files = [first, *(_fetched(place, token) for place in places[1:])]
     if loader == "csv":
-        data, notes = read_csv_files(files, shown)
+        data, notes = read_csv_files(files, dataset)
         return _as_declared(data, builder.info.features), notes
     if loader == "json":
         for file in files:
@@ -488,38 +504,38 @@ def _read_ourselves(
 
 
 def _as_declared(data: Dataset, features: Any) -> Dataset:
-    """The rows with the features that a dataset's README declares, such as the names of classes."""
+    """Cast the rows to the features that the README declares, such as named classes."""
     if features is None or set(features) != set(data.column_names):
         return data
     return data.select_columns(list(features)).cast(features)
 
 
-def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source:
-    """Anything that ``load_dataset`` reads: metadata first, data only after the split is known."""
+def _built(dataset: str, split: str | None, loader: str, **options: Any) -> Source:
+    """Open anything that ``load_dataset`` reads. The split is chosen before data is downloaded."""
     from datasets import load_dataset_builder
 
-    with explained(shown):
+    with as_target_error(dataset):
         try:
             builder = retry_download(load_dataset_builder, loader, **options)
         except ValueError as error:
-            raise _config_error(shown, loader, options) or error from error
-    _check_commit(shown, builder.hash, options.get("revision"))
-    with explained(shown):
+            raise _config_error(dataset, loader, options) or error from error
+    _check_commit(dataset, builder.hash, options.get("revision"))
+    with as_target_error(dataset):
         names = _names(builder.info.splits or builder.config.data_files or ())
-        given = choose_split(shown, names, split) if names else ""
+        chosen = choose_split(dataset, names, split) if names else ""
 
         def load() -> tuple[str, Dataset, tuple[str, ...]]:
-            rows = _read_ourselves(builder, given, shown, options.get("token"))
+            rows = _read_files(builder, chosen, dataset, options.get("token"))
             if rows is not None:
-                return (given, *rows)
+                return (chosen, *rows)
             retry_download(builder.download_and_prepare)
-            name = choose_split(shown, _names(builder.info.splits), split)
+            name = choose_split(dataset, _names(builder.info.splits), split)
             data = builder.as_dataset(split=name)
             if _is_packaged(builder, "json"):
-                check_json_rows(data, shown)
+                check_json_rows(data, dataset)
             return name, data, ()
 
-        if options.get("revision") is None:  # on this machine
+        if options.get("revision") is None:  # a local dataset
             name, data, notes = load()
         else:
             name, data, notes = load_verified(loader, load, lambda: _forget(builder))
@@ -529,19 +545,19 @@ def _built(shown: str, split: str | None, loader: str, **options: Any) -> Source
 
 
 def _forget(builder: Any) -> None:
-    """Remove what was prepared out of a builder's files."""
+    """Remove the prepared data of a builder from the cache."""
     shutil.rmtree(builder.cache_dir, ignore_errors=True)
 
 
 def _is_packaged(builder: Any, loader: str) -> bool:
     return any(
-        kind.__module__ == f"datasets.packaged_modules.{loader}.{loader}"
-        for kind in type(builder).__mro__
+        base.__module__ == f"datasets.packaged_modules.{loader}.{loader}"
+        for base in type(builder).__mro__
     )
 
 
 def _has_default_options(builder: Any) -> bool:
-    """Whether the author of the data leaves open how its files are written."""
+    """Whether the dataset declares no reading options, such as a separator."""
     from datasets import BuilderConfig
 
     config = builder.config
@@ -555,90 +571,98 @@ _ON_HUB = re.compile(r"hf://datasets/(?P<repo>[^@]+)@(?P<commit>[0-9a-f]{40})/(?
 
 
 def _fetched(place: str, token: str | None) -> Path:
-    """A data file on this machine."""
-    found = _ON_HUB.fullmatch(place)
-    if found is None:
+    """Path of a data file, which is downloaded first if it is on the Hub."""
+    match = _ON_HUB.fullmatch(place)
+    if match is None:
         return Path(place)
     file = retry_download(
         hub_api(token).hf_hub_download,
-        found["repo"],
-        found["path"],
+        match["repo"],
+        match["path"],
         repo_type="dataset",
-        revision=found["commit"],
+        revision=match["commit"],
     )
     return Path(file)
 
 
-def _check_commit(shown: str, loaded: str | None, wanted: str | None) -> None:
-    """Where the Hub fails, datasets takes *any* cached commit; that must not go unseen."""
+def _check_commit(dataset: str, loaded: str | None, wanted: str | None) -> None:
+    """Refuse another commit. If the Hub fails, ``datasets`` silently loads any cached commit.
+
+    Raises:
+        TargetError: The loaded commit is not the requested one.
+    """
     if wanted is not None and loaded is not None and loaded != wanted:
-        raise _other_commit(shown, loaded, wanted)
+        raise _other_commit(dataset, loaded, wanted)
 
 
-def _other_commit(shown: str, loaded: str, wanted: str) -> TargetError:
+def _other_commit(dataset: str, loaded: str, wanted: str) -> TargetError:
     return TargetError(
-        f"{shown} cannot be read at {wanted}: the Hub cannot be reached or fails, and the local "
+        f"{dataset} cannot be read at {wanted}: the Hub cannot be reached or fails, and the local "
         f"cache holds another commit, {loaded}. Try later, or pass --revision {loaded}."
     )
 
 
 def _names(splits: Iterable[Any]) -> list[str]:
-    return [str(name) for name in splits]  # datasets has a class for them
+    return [str(name) for name in splits]  # datasets uses a subclass of str
 
 
-def _config_error(shown: str, loader: str, options: Mapping[str, Any]) -> TargetError | None:
-    """Whether a configuration is missing or unknown, and which there are."""
+def _config_error(dataset: str, loader: str, options: Mapping[str, Any]) -> TargetError | None:
+    """The error if a configuration is missing or unknown, with the allowed names."""
     from datasets import get_dataset_config_names
 
     names = get_dataset_config_names(
         loader, revision=options.get("revision"), token=options.get("token")
     )
-    given = options.get("name")
-    if given in names or (given is None and len(names) < 2):
+    config = options.get("name")
+    if config in names or (config is None and len(names) < 2):
         return None
-    what = "has several configurations" if given is None else f"has no configuration {given!r}"
-    return TargetError(f"{shown} {what}; pass one as {shown}:NAME. Allowed: {', '.join(names)}.")
+    what = "has several configurations" if config is None else f"has no configuration {config!r}"
+    return TargetError(
+        f"{dataset} {what}; pass one as {dataset}:NAME. Allowed: {', '.join(names)}."
+    )
 
 
-# -- both
+# -- local datasets and the Hub
 
 
-def choose_split(dataset: str, names: Sequence[str], given: str | None) -> str:
-    """The split to sample: the given one, ``train``, or the only one that is not for testing.
+def choose_split(dataset: str, names: Sequence[str], requested: str | None) -> str:
+    """The split to sample: the requested one, ``train``, or the only one that is not for testing.
 
-    A test split is taken only when asked for: choosing a model by it would spoil it.
+    A test split is used only if the user requests it. After a model was chosen with a test split,
+    the accuracy on that split is no longer an unbiased estimate.
 
     Raises:
-        TargetError: There is no such split, or the choice is not ours.
+        TargetError: The split does not exist, or the choice is ambiguous.
     """
-    there = ", ".join(names) or "none"
-    if given is not None:
-        if given in names:
-            return given
-        raise TargetError(f"--split {given!r} does not exist in {dataset}. Splits: {there}.")
+    splits = ", ".join(names) or "none"
+    if requested is not None:
+        if requested in names:
+            return requested
+        raise TargetError(f"--split {requested!r} does not exist in {dataset}. Splits: {splits}.")
     if "train" in names:
         return "train"
     usable = [name for name in names if not name.lower().startswith("test")]
     if len(usable) == 1:
         return usable[0]
-    raise TargetError(f"{dataset} has no train split. Splits: {there}. Pass one with --split.")
+    raise TargetError(f"{dataset} has no train split. Splits: {splits}. Pass one with --split.")
 
 
 @contextmanager
-def explained(dataset: str) -> Iterator[None]:
-    """Turn whatever the libraries raise into one sentence about this dataset."""
+def as_target_error(dataset: str) -> Iterator[None]:
+    """Convert any error of the libraries to a :class:`TargetError` of one sentence."""
     try:
         yield
     except TargetError:
         raise
-    # datasets, pyarrow, pandas, fsspec and httpx2 each have their own; all mean the same to us.
+    # datasets, pyarrow, pandas, fsspec and httpx2 raise different errors. All of them mean that the
+    # dataset cannot be read.
     except Exception as error:
-        why = _why(error)
-        why = why if len(why) <= _LONGEST else f"{why[:_LONGEST]}…"
-        raise TargetError(f"Dataset {dataset}: {why}.") from error
+        reason = _reason(error)
+        reason = reason if len(reason) <= _MAX_MESSAGE else f"{reason[:_MAX_MESSAGE]}…"
+        raise TargetError(f"Dataset {dataset}: {reason}.") from error
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
 
@@ -650,16 +674,16 @@ def _why(error: Exception) -> str:
         return "it needs its own loading script, which is never run; convert it to parquet first"
     cause: BaseException = error
     if isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
-        cause = error.__cause__  # itself it only says that an error occurred
-    why = explain(cause)
+        cause = error.__cause__  # the error itself has no details
+    reason = explain(cause)
     if "JSON parse error" in str(cause):
-        return f"{why.rstrip('.')}. {JSON_ROWS.rstrip('.')}"
-    return why
+        return f"{reason.rstrip('.')}. {JSON_ROWS.rstrip('.')}"
+    return reason
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without the libraries' own bars: ours are the ones that the listener asked for."""
+def no_progress_bars() -> Iterator[None]:
+    """Disable the progress bars of the libraries; progress is reported to the listener instead."""
     import datasets
     from huggingface_hub import utils
 

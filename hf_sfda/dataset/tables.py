@@ -1,8 +1,8 @@
-"""Tables as people save them: read as they are meant, or refused with the line that is wrong.
+"""Read csv, json, parquet and arrow files, and refuse malformed ones with the number of the line.
 
-Pandas repairs a csv file without a word: it takes the first column for an index where rows are
-longer than the header, fills short rows, joins what follows a closing quote, renames columns of the
-same name. Each of these changes what is ranked, so the file is checked before pandas reads it.
+Pandas repairs a csv file silently: if rows are longer than the header, it uses the first column as
+an index; it fills short rows, appends text that follows a closing quote, and renames columns with
+equal names. Each repair can change the ranking, so the file is checked before pandas reads it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MISSING_CELLS: Mapping[str, Any] = {"keep_default_na": False, "na_values": [""]}
-"""Only an empty cell is a missing one: "NA" is also Namibia, and "None" may be a class."""
+"""Only an empty cell is a missing value: "NA" can mean Namibia, and "None" can be a class."""
 
 _SEPARATORS = ",;\t|"
 _BOMS = (
@@ -53,8 +53,8 @@ _MAGIC = (
     (b"%PDF", "a PDF", "Save its table as CSV in UTF-8"),
 )
 _HEAD = 1 << 16
-_LONGEST_NUMBER = 18  # digits that surely fit into 64 bits
-_SAMPLE = 200  # rows that are looked at to guess
+_LONGEST_NUMBER = 18  # digits that always fit into 64 bits
+_SAMPLE = 200  # rows on which guesses are based
 _MANY_COLUMNS = 50
 _MANY_BYTES = 0.2  # share of non-ASCII bytes above which a text is not Western European
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -69,13 +69,14 @@ class CsvFormat:
     """How a csv file is written.
 
     Attributes:
-        sep: What separates the fields.
-        encoding: Of the text.
-        skip: Lines before the header.
+        sep: Separator of the fields.
+        encoding: Encoding of the text.
+        skip: Number of lines before the header.
         header: The column names.
-        as_text: Columns with numbers such as ``007`` or of many digits, which are names.
-        skip_spaces: Whether spaces before a field do not count: quotes follow them.
-        notes: What was taken for granted.
+        as_text: Columns that are read as text because they hold numbers such as ``007``, or numbers
+            with many digits. Such numbers are names.
+        skip_spaces: Whether spaces before a field are ignored, because quotes follow them.
+        notes: Warnings about assumptions that were made.
     """
 
     sep: str
@@ -88,7 +89,7 @@ class CsvFormat:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What ``datasets`` and pandas must be told."""
+        """The options with which ``datasets`` and pandas read the file."""
         return {
             **MISSING_CELLS,
             "sep": self.sep,
@@ -101,22 +102,25 @@ class CsvFormat:
 
 @dataclass
 class _Rows:
-    """What is noticed while the rows are counted."""
+    """What a pass over all rows collects: the header, the first rows, and the columns for text."""
 
     header: list[str] = field(default_factory=list)
     sample: list[list[str]] = field(default_factory=list)
     as_text: set[int] = field(default_factory=set)
 
 
-def read_csv_files(files: Sequence[Path], shown: str) -> tuple[Dataset, tuple[str, ...]]:
-    """The rows of csv or tsv files of one table, and what was taken for granted.
+def read_csv_files(files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple[str, ...]]:
+    """Read the csv or tsv files of one table.
 
     Args:
-        files: All of them with the same header.
-        shown: The data set, for messages.
+        files: The files. All must have the same header.
+        dataset: Name of the dataset, for messages.
+
+    Returns:
+        The rows, and warnings about assumptions that were made.
 
     Raises:
-        TargetError: A file would have to be repaired; the message names the line.
+        TargetError: A file is malformed; the message names the line.
     """
     from datasets import load_dataset
 
@@ -127,8 +131,8 @@ def read_csv_files(files: Sequence[Path], shown: str) -> tuple[Dataset, tuple[st
             first.options | {"converters": None}
         ):
             raise TargetError(
-                f"{shown}: {files[0].name} and {file.name} differ in their header, separator or "
-                "encoding; save the parts of one table alike, or pass one file."
+                f"{dataset}: {files[0].name} and {file.name} differ in their header, separator or "
+                "encoding. Save all files of a table in the same format, or pass one file."
             )
     as_text = frozenset(name for each in formats for name in each.as_text)
     options = first.options | {"converters": dict.fromkeys(sorted(as_text), str) or None}
@@ -137,14 +141,14 @@ def read_csv_files(files: Sequence[Path], shown: str) -> tuple[Dataset, tuple[st
 
 
 def csv_format(file: Path) -> CsvFormat:
-    """Find out how a csv file is written, and read it once to see that every row is whole.
+    """Detect the format of a csv file, and read it once to check every row.
 
-    Separators other than the suffix says, ``sep=;`` in the first line, a byte order mark, UTF-16
-    and gzip are recognised. A text that is not UTF-8 is taken for Windows-1252 where it looks
-    Western European, with a note.
+    The suffix gives the default separator. Other separators, ``sep=;`` in the first line, a byte
+    order mark, UTF-16 and gzip are detected. A text that is not UTF-8 but looks Western European is
+    read as Windows-1252, with a warning.
 
     Raises:
-        TargetError: It is not text, or a row does not fit the header.
+        TargetError: The file is not text, or a row does not fit the header.
     """
     check_is_text(file)
     encoding = text_encoding(file)
@@ -155,24 +159,24 @@ def csv_format(file: Path) -> CsvFormat:
             raise TargetError(f"{file.name} is not {encoding}: {error.reason}.") from error
     if not _is_western(file):
         raise TargetError(f"{file.name} is not UTF-8 text. Save it as CSV in UTF-8.")
-    found = _format(file, "cp1252")
+    western = _format(file, "cp1252")
     note = (
         f"{file.name} is not UTF-8 and was read as Windows-1252. If letters look wrong, save it as "
         "UTF-8."
     )
-    return replace(found, notes=(note, *found.notes))
+    return replace(western, notes=(note, *western.notes))
 
 
 def check_metadata(file: Path) -> None:
-    """Refuse a ``metadata.csv`` that ``datasets`` would repair: it reads this file itself.
+    """Refuse a malformed ``metadata.csv``. ``datasets`` reads this file itself and would repair it.
 
     Raises:
-        TargetError: A row does not fit the header, or commas are not what separates the fields.
+        TargetError: A row does not fit the header, or the file is not separated by commas.
     """
-    found = csv_format(file)
-    if found.sep != "," or found.skip or not found.encoding.startswith("utf-8"):
+    actual = csv_format(file)
+    if actual.sep != "," or actual.skip or not actual.encoding.startswith("utf-8"):
         raise TargetError(
-            f"{file.name} is separated by {_name(found.sep)} and encoded as {found.encoding}. "
+            f"{file.name} is separated by {_name(actual.sep)} and encoded as {actual.encoding}. "
             "Save it as CSV with commas, in UTF-8."
         )
 
@@ -181,25 +185,25 @@ def check_metadata(file: Path) -> None:
 
 
 def check_is_text(file: Path) -> None:
-    """Refuse a file of another kind, by its first bytes.
+    """Refuse a file whose first bytes show that it is not text.
 
     Raises:
-        TargetError: It is an archive, a workbook or the like.
+        TargetError: It is an archive, a workbook or another binary file.
     """
     packed = file.suffix.lower() == ".gz"
     with file.open("rb") as raw:
         head = raw.read(8)
     if packed and head and not head.startswith(_MAGIC[0][0]):
-        raise TargetError(f"{file.name} is called .gz and is no gzip archive. Rename it.")
+        raise TargetError(f"{file.name} ends with .gz but is not a gzip archive. Rename it.")
     if packed:
         try:
             with _raw(file) as raw:
                 head = raw.read(8)
         except (OSError, EOFError, zlib.error) as error:
             raise TargetError(f"{file.name} is a damaged gzip archive ({error}).") from error
-    for magic, kind, advice in _MAGIC:
+    for magic, file_type, advice in _MAGIC:
         if head.startswith(magic):
-            raise TargetError(f"{file.name} is {kind}, not text. {advice}.")
+            raise TargetError(f"{file.name} is {file_type}, not text. {advice}.")
 
 
 def _raw(file: Path) -> BinaryIO:
@@ -209,7 +213,7 @@ def _raw(file: Path) -> BinaryIO:
 
 
 def text_encoding(file: Path) -> str:
-    """The encoding that the first bytes of a file show; UTF-8 where they show none."""
+    """Guess the encoding of a file from its first bytes; the default is UTF-8."""
     with _raw(file) as raw:
         head = raw.read(_HEAD)
     for mark, name in _BOMS:
@@ -246,10 +250,10 @@ def _format(file: Path, encoding: str) -> CsvFormat:
     if not rows.header:
         raise TargetError(f"{file.name} is empty.")
     header = [name or f"Unnamed: {i}" for i, name in enumerate(rows.header)]
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    if duplicates := sorted({name for name in header if header.count(name) > 1}):
         raise TargetError(
-            f"{file.name} has several columns called {twice[0]!r}. Give each column a name of its "
-            "own."
+            f"{file.name} has several columns called {duplicates[0]!r}. Give each column a "
+            "different name."
         )
     notes = []
     if _looks_like_data(header, rows.sample) or _is_nameless(rows):
@@ -268,15 +272,17 @@ def _format(file: Path, encoding: str) -> CsvFormat:
 
 
 def _declared_separator(file: Path, encoding: str) -> tuple[str | None, int]:
-    """What Excel writes into the first line, ``sep=;``, and the lines to skip for it."""
+    """The separator that a first line such as ``sep=;`` (Excel) declares, and the lines to skip."""
     with _text(file, encoding) as lines:
         match = re.fullmatch(r"sep=(.)\s*", next(lines, ""))
     return (match[1], 1) if match else (None, 0)
 
 
 def _separator(file: Path, encoding: str) -> str:
-    """The suffix's own separator where it divides the header; the only other one where that divides
-    all rows alike, and the suffix's does not.
+    """Guess the separator.
+
+    It is the default of the suffix, unless another one is the only separator that divides all rows
+    into the same number of fields.
     """
     suffixes = [suffix.lower() for suffix in file.suffixes]
     default = "\t" if ".tsv" in suffixes else ","
@@ -302,7 +308,7 @@ def _is_even(file: Path, encoding: str, sep: str) -> bool:
 
 
 def _has_quotes_after_spaces(file: Path, encoding: str, sep: str) -> bool:
-    """Whether fields begin with a space and a double quote, which csv readers take for text."""
+    """Whether fields begin with a space and a double quote, which csv readers treat as text."""
     with _text(file, encoding) as lines:
         reader = csv.reader(lines, delimiter=sep)
         rows = (row for row, _ in zip(reader, range(_SAMPLE), strict=False))
@@ -310,10 +316,10 @@ def _has_quotes_after_spaces(file: Path, encoding: str, sep: str) -> bool:
 
 
 def _check_rows(file: Path, encoding: str, sep: str, skip: int, skip_spaces: bool) -> _Rows:
-    """Read every row.
+    """Read every row and check its number of fields.
 
     Raises:
-        TargetError: One does not fit the header.
+        TargetError: A row does not fit the header.
     """
     rows = _Rows()
     with _text(file, encoding) as lines:
@@ -328,7 +334,7 @@ def _check_rows(file: Path, encoding: str, sep: str, skip: int, skip_spaces: boo
                 elif row:
                     if len(row) != len(rows.header):
                         raise TargetError(_misfit(file, line, row, rows.header, sep))
-                    _notice(rows, row)
+                    _inspect(rows, row)
                 line = reader.line_num + 1 + skip
         except csv.Error as error:
             raise TargetError(
@@ -338,7 +344,7 @@ def _check_rows(file: Path, encoding: str, sep: str, skip: int, skip_spaces: boo
     return rows
 
 
-def _notice(rows: _Rows, row: list[str]) -> None:
+def _inspect(rows: _Rows, row: list[str]) -> None:
     if len(rows.sample) < _SAMPLE:
         rows.sample.append(row)
     if len(row) <= _MANY_COLUMNS:
@@ -363,26 +369,26 @@ def _misfit(file: Path, line: int, row: list[str], header: list[str], sep: str) 
             f"{start} Put fields that hold a {_name(sep)} into double quotes, or name all columns "
             "in the header."
         )
-    return f"{start} Fill the row up, or remove it."
+    return f"{start} Add the missing fields, or remove the row."
 
 
 def _looks_like_data(header: Sequence[str], sample: Sequence[Sequence[str]]) -> bool:
-    """Whether the names occur among the values, are numbers, or are as long as texts."""
+    """Whether column names also occur as values, are numbers, or are as long as texts."""
     if len(header) > _MANY_COLUMNS or {name.strip().lower() for name in header} & _COMMON_NAMES:
         return False
     columns = list(zip(*sample, strict=True)) or [()] * len(header)
     repeated = any(name and name in column for name, column in zip(header, columns, strict=True))
     numbers = [name for name in header if _NUMBER.fullmatch(name.strip())]
     whole = [int(name) for name in numbers if name.strip().isdecimal()]
-    counted = 1 < len(whole) == len(numbers) and whole == list(
+    consecutive = 1 < len(whole) == len(numbers) and whole == list(
         range(whole[0], whole[0] + len(whole)) if whole else []
     )
     long = any(len(name) > 60 or len(name.split()) > 5 for name in header)
-    return repeated or (bool(numbers) and not counted) or long
+    return repeated or (bool(numbers) and not consecutive) or long
 
 
 def _is_nameless(rows: _Rows) -> bool:
-    """Whether a column with values has no name; the first one may be an index."""
+    """Whether a column with values has no name. The first one may be an index."""
     columns = list(zip(*rows.sample, strict=True))[1:]
     return any(
         any(cells) and not name for name, cells in zip(rows.header[1:], columns, strict=False)
@@ -391,12 +397,12 @@ def _is_nameless(rows: _Rows) -> bool:
 
 @contextmanager
 def _text(file: Path, encoding: str) -> Iterator[Iterator[str]]:
-    """The lines of a file, for ``csv.reader``.
+    """Open a file and yield its lines for ``csv.reader``.
 
     Raises:
-        TargetError: One holds a NUL.
+        TargetError: A line holds a NUL character.
     """
-    before = csv.field_size_limit(1 << 30)  # by default a long text is an error
+    before = csv.field_size_limit(1 << 30)  # the default limit rejects long texts
     try:
         with _raw(file) as raw, io.TextIOWrapper(raw, encoding, newline="") as text:
             yield _without_nul(file, text)
@@ -408,8 +414,8 @@ def _without_nul(file: Path, lines: Iterator[str]) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
             raise TargetError(
-                f"{file.name}, line {number}: a NUL character. This is no text file, or it was "
-                "damaged; save it again as CSV in UTF-8."
+                f"{file.name}, line {number}: a NUL character. The file is not a text file, or "
+                "it is damaged. Save it again as CSV in UTF-8."
             )
         yield line
 
@@ -425,9 +431,10 @@ def _short(text: str) -> str:
 # -- arrow
 
 
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """An arrow type with views replaced by what they are views of, at any depth, and with other
-    types that ``datasets`` does not know replaced by the nearest one.
+def plain_type(data_type: pa.DataType) -> pa.DataType:
+    """Replace view types in an arrow type by plain types, at any depth.
+
+    Some other types that ``datasets`` does not support are replaced by the nearest supported one.
 
     Example:
         >>> import pyarrow as pa
@@ -437,71 +444,71 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     types = pa.types
-    if (simple := _simple_type(kind)) is not None:
+    if (simple := _simple_type(data_type)) is not None:
         return simple
-    if types.is_list(kind) or types.is_list_view(kind):
-        return pa.list_(plain_type(kind.value_type))
-    if types.is_large_list(kind) or types.is_large_list_view(kind):
-        return pa.large_list(plain_type(kind.value_type))
-    if types.is_fixed_size_list(kind):
-        return pa.list_(plain_type(kind.value_type), kind.list_size)
-    if types.is_struct(kind):
-        return pa.struct([pa.field(f.name, plain_type(f.type), f.nullable) for f in kind])
-    if types.is_map(kind):
-        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
-    if types.is_dictionary(kind) and has_views(kind.value_type):
-        return plain_type(kind.value_type)
-    return kind
+    if types.is_list(data_type) or types.is_list_view(data_type):
+        return pa.list_(plain_type(data_type.value_type))
+    if types.is_large_list(data_type) or types.is_large_list_view(data_type):
+        return pa.large_list(plain_type(data_type.value_type))
+    if types.is_fixed_size_list(data_type):
+        return pa.list_(plain_type(data_type.value_type), data_type.list_size)
+    if types.is_struct(data_type):
+        return pa.struct([pa.field(f.name, plain_type(f.type), f.nullable) for f in data_type])
+    if types.is_map(data_type):
+        return pa.map_(plain_type(data_type.key_type), plain_type(data_type.item_type))
+    if types.is_dictionary(data_type) and has_views(data_type.value_type):
+        return plain_type(data_type.value_type)
+    return data_type
 
 
-def _simple_type(kind: pa.DataType) -> pa.DataType | None:
-    """What stands for a type that needs no look inside."""
+def _simple_type(data_type: pa.DataType) -> pa.DataType | None:
+    """The plain type for a type without nested types; ``None`` if it is not to be replaced."""
     import pyarrow as pa
 
     types = pa.types
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain_type(kind.storage_type)
-    if types.is_run_end_encoded(kind):
-        return plain_type(kind.value_type)
-    if types.is_decimal32(kind) or types.is_decimal64(kind):
-        return pa.decimal128(kind.precision, kind.scale)
-    if types.is_string_view(kind):
+    if isinstance(data_type, pa.BaseExtensionType):
+        return plain_type(data_type.storage_type)
+    if types.is_run_end_encoded(data_type):
+        return plain_type(data_type.value_type)
+    if types.is_decimal32(data_type) or types.is_decimal64(data_type):
+        return pa.decimal128(data_type.precision, data_type.scale)
+    if types.is_string_view(data_type):
         return pa.string()
-    return pa.binary() if types.is_binary_view(kind) else None
+    return pa.binary() if types.is_binary_view(data_type) else None
 
 
-def has_views(kind: pa.DataType) -> bool:
-    """Whether a type holds views at any depth: ``polars`` writes them, ``datasets`` knows none."""
-    return "_view" in str(kind)
+def has_views(data_type: pa.DataType) -> bool:
+    """Whether a type contains view types. ``polars`` writes them; ``datasets`` cannot read them."""
+    return "_view" in str(data_type)
 
 
-def needs_conversion(kind: pa.DataType) -> bool:
-    """Whether ``datasets`` does not read a column of this type."""
-    return has_views(kind) or not _is_known(kind)
+def needs_conversion(data_type: pa.DataType) -> bool:
+    """Whether ``datasets`` cannot read a column of this type."""
+    return has_views(data_type) or not _is_known(data_type)
 
 
-def _is_known(kind: pa.DataType) -> bool:
+def _is_known(data_type: pa.DataType) -> bool:
     from datasets.features.features import generate_from_arrow_type
 
     try:
-        generate_from_arrow_type(kind)
+        generate_from_arrow_type(data_type)
     except (ValueError, TypeError, NotImplementedError):
         return False
     return True
 
 
 def without_views(table: pa.Table) -> pa.Table:
-    """The same table in types that ``datasets`` knows; columns of others are left out."""
+    """Convert a table to types that ``datasets`` supports; other columns are left out."""
     import pyarrow as pa
 
     arrays, fields = [], []
     for column, entry in zip(table.columns, table.schema, strict=True):
         if needs_conversion(entry.type):
-            kind = plain_type(entry.type)
-            if not _is_known(kind):
+            data_type = plain_type(entry.type)
+            if not _is_known(data_type):
                 continue
-            fields.append(pa.field(entry.name, kind))
-            arrays.append(_converted(column, kind))
+            fields.append(pa.field(entry.name, data_type))
+            arrays.append(_converted(column, data_type))
         else:
             fields.append(entry)
             arrays.append(column)
@@ -509,36 +516,39 @@ def without_views(table: pa.Table) -> pa.Table:
 
 
 def _plain_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[bytes, bytes] | None:
-    """Where ``datasets`` wrote the features, they name the types, too."""
+    """Replace the view types in the features that ``datasets`` stores in the metadata."""
     if metadata is None:
         return None
     views = (b"string_view", b"string"), (b"binary_view", b"binary")
     plain = dict(metadata)
-    for view, kind in views:
-        plain = {key: value.replace(view, kind) for key, value in plain.items()}
+    for view, data_type in views:
+        plain = {key: value.replace(view, data_type) for key, value in plain.items()}
     return plain
 
 
-def _converted(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+def _converted(column: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray:
     import pyarrow as pa
 
     if isinstance(column.type, pa.BaseExtensionType):
         storage = [chunk.storage for chunk in column.chunks]
-        return _converted(pa.chunked_array(storage, column.type.storage_type), kind)
-    if column.type == kind:
+        return _converted(pa.chunked_array(storage, column.type.storage_type), data_type)
+    if column.type == data_type:
         return column
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+    if pa.types.is_string(data_type) or pa.types.is_binary(data_type):
         try:
-            return column.cast(kind)
+            return column.cast(data_type)
         except pa.ArrowException:
             pass
-    # Casts of nested views are missing or wrong in pyarrow 26, but values come out whole.
-    return pa.chunked_array([pa.array(c.to_pylist(), kind) for c in column.chunks], kind)
+    # pyarrow 26 cannot cast nested views, or casts them wrongly. Python values are correct.
+    return pa.chunked_array([pa.array(c.to_pylist(), data_type) for c in column.chunks], data_type)
 
 
 def read_arrow_files(files: Sequence[Path]) -> tuple[Dataset, tuple[str, ...]] | None:
-    """The rows of parquet or arrow files with types that ``datasets`` does not know, and which
-    columns are left out for their type; ``None`` where ``datasets`` knows them all.
+    """Read parquet or arrow files with types that ``datasets`` does not support.
+
+    Returns:
+        The rows, and a warning if columns were left out for their type; ``None`` if ``datasets``
+        supports all types.
     """
     import pyarrow as pa
     from datasets import Dataset
@@ -547,13 +557,13 @@ def read_arrow_files(files: Sequence[Path]) -> tuple[Dataset, tuple[str, ...]] |
         return None
     stored = [_table(file) for file in files]
     table = pa.concat_tables([without_views(t) for t in stored], promote_options="permissive")
-    lost = {name for each in stored for name in each.column_names} - set(table.column_names)
-    note = f"Columns of a type that is not read were left out: {', '.join(sorted(lost)[:5])}."
-    return Dataset(table), (note,) if lost else ()
+    dropped = {name for each in stored for name in each.column_names} - set(table.column_names)
+    note = f"Columns of unsupported types were left out: {', '.join(sorted(dropped)[:5])}."
+    return Dataset(table), (note,) if dropped else ()
 
 
 def holds_unknown_types(file: Path) -> bool:
-    """Whether a parquet or arrow file holds a column that ``datasets`` does not read."""
+    """Whether a parquet or arrow file has a column that ``datasets`` cannot read."""
     return any(map(needs_conversion, _schema(file).types))
 
 
@@ -580,16 +590,17 @@ def _table(file: Path) -> pa.Table:
 
 
 def check_json_file(file: Path) -> None:
-    """Refuse what the readers of json repair, quote or crash at.
+    """Refuse json files that the readers would repair or fail to read.
 
     Raises:
-        TargetError: The file is no UTF-8 text, is empty, or does not begin like rows.
+        TargetError: The file is not UTF-8 text, is empty, or does not begin with a list or an
+            object.
     """
     check_is_text(file)
     encoding = text_encoding(file)
     if encoding not in ("utf-8", "utf-8-sig"):
         raise TargetError(f"{file.name} is {encoding.upper()}. Save it as UTF-8.")
-    begins, line = "", 1
+    start, line = "", 1
     decoder = codecs.getincrementaldecoder(encoding)()
     with _raw(file) as raw:
         while True:
@@ -601,36 +612,37 @@ def check_json_file(file: Path) -> None:
                 raise TargetError(
                     f"{file.name}, line {line}: not UTF-8. Save it as UTF-8."
                 ) from error
-            begins = begins or text.lstrip()[:20]
+            start = start or text.lstrip()[:20]
             line += text.count("\n")
             if not chunk:
                 break
-    if not begins:
+    if not start:
         raise TargetError(f"{file.name} is empty.")
-    if begins[0] not in "{[":
-        raise TargetError(f"{file.name} begins with {_short(begins.split()[0])}. {JSON_ROWS}")
+    if start[0] not in "{[":
+        raise TargetError(f"{file.name} begins with {_short(start.split()[0])}. {JSON_ROWS}")
 
 
-def check_json_rows(data: Dataset, shown: str) -> None:
-    """Refuse one object around all rows: ``datasets`` makes one row of it.
+def check_json_rows(data: Dataset, dataset: str) -> None:
+    """Refuse a single object that contains all rows; ``datasets`` reads it as one row.
 
     Raises:
         TargetError: The only row holds lists or objects.
     """
     from datasets import List
 
-    kinds = data.features.values()
-    if len(data) == 1 and any(isinstance(kind, (List, Mapping)) for kind in kinds):
+    features = data.features.values()
+    if len(data) == 1 and any(isinstance(feature, (List, Mapping)) for feature in features):
         names = ", ".join(_short(name) for name in data.column_names[:5])
-        raise TargetError(f"{shown} holds one object ({names}). {JSON_ROWS}")
+        raise TargetError(f"{dataset} holds one object ({names}). {JSON_ROWS}")
 
 
-JSON_ROWS = "A json file must hold a list of objects, or one object a line: each is a row."
+JSON_ROWS = "A json file must hold a list of objects, or one object per line. Each object is a row."
 
 
 def with_plain_strings(data: Dataset) -> Dataset:
-    """The same rows, with strings where ``datasets`` keeps JSON text: one NaN among class names
-    makes it quote all of them.
+    """Convert columns of JSON text to strings, if all their values are strings.
+
+    ``datasets`` stores class names as JSON text, in quotes, if one of them is NaN.
     """
     from datasets import Json, Value
 
@@ -651,8 +663,9 @@ def _scalar(value: str | None) -> Any:
 
 
 def without_shard_columns(data: Dataset) -> Dataset:
-    """A WebDataset without the columns that say where a row lay, and with the fields of its
-    ``json`` files as columns of their own, where no other column has their name.
+    """Remove the columns of a WebDataset that say in which file a row is stored.
+
+    The fields of its ``json`` files become columns, unless another column has the same name.
     """
     if not {"__key__", "__url__"} <= set(data.column_names):
         return data

@@ -1,4 +1,4 @@
-"""Which files a folder holds: links followed, what systems leave behind set apart, nothing lost."""
+"""List the files of a folder. Links are followed; files of the operating system are left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from hf_sfda.dataset.pictures import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_picture
+from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_image
 from hf_sfda.errors import TargetError
 
 _SYSTEM_NAMES = frozenset(
@@ -33,7 +33,7 @@ _SYSTEM_ENDINGS = ("~", "@synoeastream", "@synoresource", ":zone.identifier", ".
 _COPY_ENDINGS = (
     ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".bak", ".swp",
 )  # fmt: skip
-"""Of backups, and of downloads that did not end, where an image's suffix stands before them."""
+"""Suffixes of backups and unfinished downloads, if they follow the suffix of an image."""
 
 SYSTEM = "left by a system or a tool"
 NO_IMAGE = "not an image"
@@ -45,12 +45,12 @@ NO_FILE = "pipe, socket or device"
 
 @dataclass
 class Files:
-    """What lies below a folder, as paths relative to it with ``/`` between folders.
+    """The files below a folder. Paths are relative to the folder and use ``/``.
 
     Attributes:
-        images: Files that can be read as images, by their suffix or else by their first bytes.
-        others: Other files, each with the reason why it is no image.
-        ignored: Reason -> number of files that count for nothing wherever they lie.
+        images: Files that are images by their suffix or by their first bytes.
+        others: Other files -> the reason why they are no images.
+        ignored: Reason -> number of files that are ignored in every folder.
     """
 
     images: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Files:
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a file or folder of this name was left by a system or a tool, at any depth.
+    """Whether a file or folder with this name was created by a system or a tool.
 
     Example:
         >>> [is_system_name(name) for name in ("@eaDir", "._cat.png", "cat", "$1")]
@@ -77,14 +77,16 @@ def is_system_name(name: str) -> bool:
 
 
 def find_files(root: Path) -> Files:
-    """All files below ``root``. Links to folders are followed, except into a folder that holds the
-    link itself. Of what systems leave behind, only images are counted.
+    """List all files below ``root``.
+
+    Links to folders are followed, unless the folder contains the link. Of the files that systems
+    and tools create, only images are counted.
 
     Raises:
         TargetError: A folder cannot be listed.
     """
     files = Files()
-    with warnings.catch_warnings():  # Pillow's, of many pixels
+    with warnings.catch_warnings():  # of Pillow, about large images
         warnings.filterwarnings("ignore", module="PIL")
         _sort(root, files)
     return files
@@ -98,9 +100,9 @@ def _sort(root: Path, files: Files) -> None:
             files.ignored[SYSTEM] += bool(suffixes & SUFFIXES)
         elif path.is_symlink() and not path.exists():
             files.ignored[DEAD_LINK] += 1
-        elif not path.is_file():  # to open a pipe would wait for ever
+        elif not path.is_file():  # opening a pipe would block forever
             files.ignored[NO_FILE] += 1
-        elif suffix in SUFFIXES or is_readable_picture(path):
+        elif suffix in SUFFIXES or is_readable_image(path):
             files.images.append(relative)
         elif suffix in UNREADABLE_SUFFIXES:
             files.others[relative] = f"{NO_READER} ({suffix})"
@@ -112,14 +114,14 @@ def _sort(root: Path, files: Files) -> None:
 def _walk(
     folder: Path, prefix: str, above: tuple[str, ...], files: Files, system: bool = False
 ) -> Iterator[tuple[Path, str, bool]]:
-    """(path, relative path, whether a system left it) of each file, sorted by name."""
+    """(path, relative path, whether a system or tool created it) of each file, sorted by name."""
     try:
         with os.scandir(folder) as entries:
             children = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise TargetError(
             f"The folder {folder} cannot be read ({error.strerror or error}). Change its "
-            "permissions, or move it out of the data set."
+            "permissions, or move it out of the dataset."
         ) from error
     for child in children:
         path, relative = folder / child.name, f"{prefix}{child.name}"

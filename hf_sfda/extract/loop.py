@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_sfda.backbones import Backbone, Outputs
-from hf_sfda.dataset.pictures import pieces
+from hf_sfda.dataset.images import pieces
 from hf_sfda.errors import ExtractionError
 from hf_sfda.extract.features import Part, merge_parts
 from hf_sfda.progress import Advance

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hf_sfda.dataset.folder import OUTSIDE, Layout, arrange
-from hf_sfda.dataset.pictures import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
+from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
 from hf_sfda.dataset.walk import Files, is_system_name
 from hf_sfda.errors import TargetError, UploadError
 from hf_sfda.foreign import clean

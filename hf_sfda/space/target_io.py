@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_sfda.dataset.pictures import LazyPictures
+from hf_sfda.dataset.images import LazyImages
 from hf_sfda.types import Target
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write_target(target: Target, directory: Path) -> None:
     facts["left_out"] = dict(target.left_out)
     if target.modality == "text":
         facts["texts"] = list(target.samples)
-    elif isinstance(target.samples, LazyPictures):
+    elif isinstance(target.samples, LazyImages):
         facts["encoded"] = _pack(folder / _BYTES, target.samples.encoded)
     else:
         facts["sizes"] = [image.size for image in target.samples]
@@ -63,7 +63,7 @@ def read_target(directory: Path) -> Target:
     if (texts := facts.pop("texts", None)) is not None:
         samples = tuple(texts)
     elif (lengths := facts.pop("encoded", None)) is not None:
-        samples = LazyPictures(_unpack(folder / _BYTES, lengths))
+        samples = LazyImages(_unpack(folder / _BYTES, lengths))
     else:
         samples = _images(folder / _BYTES, facts.pop("sizes"))
     return Target(

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda import load_target
-from hf_sfda.dataset import inputs, pictures
+from hf_sfda.dataset import images, inputs
 from hf_sfda.dataset.labels import MISSING, encode
 from hf_sfda.dataset.sample import FEWEST, allocate, choose
 from hf_sfda.dataset.sources import choose_split
@@ -121,11 +121,11 @@ def test_decoding_is_what_datasets_does():
 
     feature = Image(mode="RGB")
     for data in (png(), jpeg_turned(), _gray()):
-        mine, theirs = pictures.decode(data), feature.decode_example({"bytes": data, "path": None})
+        mine, theirs = images.decode(data), feature.decode_example({"bytes": data, "path": None})
         assert mine.mode == "RGB" and mine.size == theirs.size
         assert mine.tobytes() == theirs.convert("RGB").tobytes()
-    assert pictures.decode(jpeg_turned()).size == (8, 16)
-    assert pictures.decode(_transparent()).getpixel((0, 0)) == (255, 255, 255), "laid on white"
+    assert images.decode(jpeg_turned()).size == (8, 16)
+    assert images.decode(_transparent()).getpixel((0, 0)) == (255, 255, 255), "laid on white"
 
 
 def _gray():
@@ -148,14 +148,14 @@ def test_broken_pictures_decode_to_nothing():
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     half = png()[: len(png()) // 2]
     for data in (b"", b"not a picture", half, eps, jpeg_turned()[:100], png()[:8]):
-        assert pictures.decode(data) is None
+        assert images.decode(data) is None
 
 
 def test_a_decompression_bomb_is_a_broken_picture(monkeypatch):
     import PIL.Image
 
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 3)
-    assert pictures.decode(png()) is None
+    assert images.decode(png()) is None
 
 
 def test_pictures_too_large_for_memory_stay_encoded(tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_pictures_too_large_for_memory_stay_encoded(tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, "IN_MEMORY", 5 * 4 * 32 * 32)
     lazy = load_target(str(tmp_path / "data"))
     assert isinstance(decoded.samples, tuple)
-    assert isinstance(lazy.samples, pictures.LazyPictures)
+    assert isinstance(lazy.samples, images.LazyImages)
     assert lazy.fingerprint == decoded.fingerprint and len(lazy.samples) == 60
     again = pickle.loads(pickle.dumps(lazy.samples))
     for index in (0, -1, 33):
@@ -356,7 +356,7 @@ def test_rows_from_the_hub_bring_no_picture_of_this_machine_to_light(hub, tmp_pa
             repo_type="dataset")  # fmt: skip
     target = load_target("me/nosy", samples=100)
     assert len(target) == 8
-    assert target.left_out == {"broken picture": len(paths)}
+    assert target.left_out == {"broken image": len(paths)}
 
 
 def test_a_pinned_revision_and_a_configuration(hub, shapes, sentences):
@@ -391,7 +391,7 @@ def test_everything_is_read_at_one_commit(hub, sentences):
         ("me/shapes", {"split": "dev"}, "'dev' does not exist in me/shapes. Splits: train"),
         ("me/shapes", {"label_column": "lable"}, "Columns: image, label. Did you mean 'label'?"),
         ("me/shapes", {"input_column": "text"}, "--input-column 'text' does not exist"),
-        ("me/shapes", {"input_column": "label"}, "must hold pictures or texts"),
+        ("me/shapes", {"input_column": "label"}, "must hold images or texts"),
         ("me/shapes", {"samples": 5}, "pass --samples 6 or more"),
         ("me/gated", {}, "gated, and no token"),
         ("me/shapes", {"token": "hf_wrong"}, "token is valid"),
@@ -520,7 +520,7 @@ def test_ambiguous_columns_are_asked_for(tmp_path):
     assert load_target_of(table(text=texts, label=halves), tmp_path).input_column == "text"
     with pytest.raises(TargetError, match=r"No column looks like a label. Columns: row, text"):
         load_target_of(table(text=texts), tmp_path)
-    with pytest.raises(TargetError, match="No column holds pictures or texts"):
+    with pytest.raises(TargetError, match="No column holds images or texts"):
         load_target_of(table(label=halves).remove_columns("row"), tmp_path)
     with pytest.raises(TargetError, match="both as --input-column and as --label-column"):
         load_target_of(table(label=halves), tmp_path, input_column="row", label_column="row")
@@ -541,7 +541,7 @@ def test_several_declared_labels(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([[0, 1]] * 20, "several labels a sample are not supported yet"),
+        ([[0, 1]] * 20, "several labels per sample are not supported yet"),
         ([0.25, 0.5] * 10, "regression is not supported yet"),
         ([{"a": 1}] * 20, "labels must be class names"),
     ],
@@ -553,7 +553,7 @@ def test_labels_that_are_not_supported_yet(tmp_path, labels, words):
 
 def test_a_table_of_file_names_is_not_text(tmp_path):
     data = table(label=["a", "b"] * 10, path=[f"pics/{i}.jpg" for i in range(20)])
-    with pytest.raises(TargetError, match=r"names of picture files \(pics/0.jpg\)"):
+    with pytest.raises(TargetError, match=r"names of image files \(pics/0.jpg\)"):
         load_target_of(data, tmp_path, input_column="path")
 
 
@@ -592,7 +592,7 @@ def test_broken_pictures_are_left_out_and_their_class_with_them(tmp_path):
     for file in files["b"][:3]:
         file.write_bytes(b"")
     target = load_target(str(root))
-    assert target.left_out == {"broken picture": 5, "class with fewer than 2 samples": 1}
+    assert target.left_out == {"broken image": 5, "class with fewer than 2 samples": 1}
     assert target.class_names == ("a", "c") and np.bincount(target.labels).tolist() == [2, 4]
     assert len(target.samples) == len(target.sample_ids) == 6
     shutil.rmtree(root / "b")
@@ -640,7 +640,7 @@ def test_unused_declared_classes_vanish(tmp_path, shapes):
         ("x.parquet", b"PAR1", "x.parquet"),
         ("x.csv", b'text,label\n"a', "x.csv"),
         ("x.jsonl", b"{", "x.jsonl"),
-        ("x.xlsx", b"x", "is no dataset. Allowed are"),
+        ("x.xlsx", b"x", "is not a dataset. Allowed are"),
     ],
 )
 def test_broken_files(tmp_path, name, content, words):
@@ -654,7 +654,7 @@ def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(TargetError, match="no data files"):
         load_target(str(tmp_path))
     (tmp_path / "x.png").write_bytes(png())
-    with pytest.raises(TargetError, match="1 pictures but no class folders"):
+    with pytest.raises(TargetError, match="1 images but no class folders"):
         load_target(str(tmp_path))
     with pytest.raises(TargetError, match="only one split, train"):
         (tmp_path / "x.csv").write_text("text,label\n")

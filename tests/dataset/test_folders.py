@@ -92,7 +92,7 @@ def test_folds_are_asked_about(tmp_path):
 @pytest.mark.parametrize("parts", [("fold_0", "fold_1"), ("photo", "sketch"), ("2019", "2020")])
 def test_data_sets_side_by_side_are_no_classes(tmp_path, parts):
     cats(tmp_path, *(f"{part}/{split}" for part in parts for split in ("train", "val")))
-    with pytest.raises(TargetError, match=rf"several data sets.*cat, dog. Pass .*/{parts[0]}\."):
+    with pytest.raises(TargetError, match=rf"several datasets.*cat, dog. Pass .*/{parts[0]}\."):
         load_target(str(tmp_path))
     assert load_target(str(tmp_path / parts[0])).class_names == ("cat", "dog")
 
@@ -119,7 +119,7 @@ def test_images_and_masks_are_no_classes(tmp_path, names, inside):
     fill(tmp_path, *(f"{inside}{name}" for name in names))
     if inside:
         fill(tmp_path, *(f"{inside.replace('train', 'test')}{name}" for name in names))
-    with pytest.raises(TargetError, match=r"segmentation or restoration.*are no classes"):
+    with pytest.raises(TargetError, match=r"segmentation or restoration.*are not classes"):
         load_target(str(tmp_path))
 
 
@@ -142,8 +142,8 @@ def test_ordinary_names_stay_classes(tmp_path, classes):
     [
         (["train/cat", "train/dog", "bus"], r"two ways: 'train'.*--split train", "train", "cat"),
         (["cat", "dog", "test"], r"two ways: test.*--split train.*rename", "train", "cat"),
-        (["train", "test"], "nothing says which class", None, None),
-        (["trainA", "testA"], "nothing says which class", None, None),
+        (["train", "test"], "the class of an image is not known", None, None),
+        (["trainA", "testA"], "the class of an image is not known", None, None),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_asked_about(tmp_path, folders, words, split, expected):
@@ -253,7 +253,7 @@ def test_folders_of_texts_are_refused_in_words(tmp_path):
         (tmp_path / "train" / kind).mkdir(parents=True)
         for i in range(3):
             (tmp_path / "train" / kind / f"{i}.txt").write_text("a review\n")
-    with pytest.raises(TargetError, match=r"6 text files.*write one csv or jsonl file"):
+    with pytest.raises(TargetError, match=r"6 text files.*Write one csv or jsonl file"):
         load_target(str(tmp_path))
 
 
@@ -368,7 +368,7 @@ def test_what_is_no_image_is_counted_with_its_reason(tmp_path):
 def test_only_unreadable_images(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.heic").write_bytes(b"x")
-    with pytest.raises(TargetError, match=r"no image that can be read.*\.heic.*JPEG or PNG"):
+    with pytest.raises(TargetError, match=r"no image in a supported format.*\.heic.*JPEG or PNG"):
         load_target(str(tmp_path))
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hf_sfda import load_target
-from hf_sfda.dataset import pictures
+from hf_sfda.dataset import images
 
 GREY = np.add.outer(np.arange(16), np.arange(16)).astype("int64") * 8  # 0 to 240
 
@@ -43,7 +43,7 @@ def test_more_than_eight_bits_are_scaled(name):
     if kind == "JPEG2000" and "JPEG2000" not in _formats():
         pytest.skip("this Pillow reads no JPEG 2000")
     options = {"irreversible": False} if kind == "JPEG2000" else {}
-    read = np.asarray(pictures.decode(saved(Image.fromarray(values), kind, **options)))[..., 0]
+    read = np.asarray(images.decode(saved(Image.fromarray(values), kind, **options)))[..., 0]
     assert np.abs(read.astype(int) - GREY).max() <= 1
 
 
@@ -69,7 +69,7 @@ def test_deep_colours_beside_alpha_are_scaled(channels, bits):
     grey = GREY * (257 if bits == 16 else 16)
     alpha = [np.full_like(GREY, 65535)] if channels in (2, 4) else []
     encoded = png_16(*[grey] * (channels - len(alpha)), *alpha)
-    read = np.asarray(pictures.decode(encoded))[..., 0].astype(int)
+    read = np.asarray(images.decode(encoded))[..., 0].astype(int)
     assert np.abs(read - GREY).max() <= (1 if bits == 16 else 17)  # upper bytes: sixteen levels
 
 
@@ -77,13 +77,13 @@ def test_deep_colours_beside_alpha_are_scaled(channels, bits):
 def test_the_shape_in_a_deep_alpha_channel(channels):
     black, alpha = np.zeros_like(GREY), np.where(GREY > 100, 65535, 0)
     encoded = png_16(*[black] * (channels - 1), alpha)
-    read = np.asarray(pictures.decode(encoded))[..., 0]
+    read = np.asarray(images.decode(encoded))[..., 0]
     assert np.array_equal(read, np.where(GREY > 100, 0, 255))
 
 
 def test_the_transparent_value_of_deep_grey_is_white():
     encoded = png_16(np.where(GREY > 100, GREY * 257, 0), transparent=0)
-    read = np.asarray(pictures.decode(encoded))[..., 0]
+    read = np.asarray(images.decode(encoded))[..., 0]
     assert np.array_equal(read, np.where(GREY > 100, GREY, 255))
 
 
@@ -91,7 +91,7 @@ def test_the_transparent_value_of_deep_grey_is_white():
 def test_deep_colours_of_which_nothing_can_be_read_are_left_out(channels):
     alpha = [np.full_like(GREY, 65535)] if channels in (2, 4) else []
     encoded = png_16(*[GREY] * (channels - len(alpha)), *alpha)  # eight bits in a container of 16
-    assert pictures.decode_or_reason(encoded) == pictures.TOO_DARK
+    assert images.decode_or_reason(encoded) == images.TOO_DARK
 
 
 def _formats():
@@ -104,7 +104,7 @@ def test_values_without_a_range_are_left_out_with_a_reason(low):
     values = (GREY / 255).astype("float32")
     values[0, 0] = low
     encoded = saved(Image.fromarray(values), "TIFF")
-    assert pictures.decode_or_reason(encoded) == pictures.NO_RANGE
+    assert images.decode_or_reason(encoded) == images.NO_RANGE
 
 
 def _alpha():
@@ -131,14 +131,14 @@ def transparent(mode):
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
 def test_transparent_parts_are_laid_on_white(mode):
-    read = np.asarray(pictures.decode(transparent(mode)))
+    read = np.asarray(images.decode(transparent(mode)))
     assert np.array_equal(read[..., 0] == 0, GREY > 100)
     assert np.array_equal(read[..., 0] == 255, GREY <= 100)
 
 
 def test_opaque_alpha_changes_nothing():
     rgb = Image.fromarray(np.stack([GREY] * 3, axis=-1).astype("uint8"))
-    assert pictures.decode(saved(rgb.convert("RGBA"), "PNG")).tobytes() == rgb.tobytes()
+    assert images.decode(saved(rgb.convert("RGBA"), "PNG")).tobytes() == rgb.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr", "LAB"])
@@ -149,12 +149,12 @@ def test_other_modes(mode):
     else:
         picture = picture.convert(mode)
     encoded = saved(picture, "JPEG" if mode == "YCbCr" else "TIFF")
-    read = np.asarray(pictures.decode(encoded).convert("L"))
+    read = np.asarray(images.decode(encoded).convert("L"))
     assert np.corrcoef(read.ravel(), GREY.ravel())[0, 1] > 0.95
 
 
 def test_one_bit_is_black_and_white():
-    read = np.asarray(pictures.decode(saved(Image.fromarray(GREY > 100), "PNG")))
+    read = np.asarray(images.decode(saved(Image.fromarray(GREY > 100), "PNG")))
     assert np.array_equal(read[..., 0], np.where(GREY > 100, 255, 0))
 
 
@@ -162,7 +162,7 @@ def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for kind in ("GIF", "PNG", "TIFF"):
         encoded = saved(frames[0], kind, save_all=True, append_images=frames[1:])
-        assert pictures.decode(encoded).getpixel((0, 0))[0] > 200
+        assert images.decode(encoded).getpixel((0, 0))[0] > 200
 
 
 def test_images_that_are_equal_once_read_are_warned_of(tmp_path):
@@ -188,16 +188,16 @@ def blank(width, height):
 
 
 def test_absurd_sizes_are_broken_and_never_decoded(monkeypatch):
-    assert pictures.decode(blank(1, 300)) is None, "a strip"
-    assert pictures.decode(blank(1, 200)) is not None
+    assert images.decode(blank(1, 300)) is None, "a strip"
+    assert images.decode(blank(1, 200)) is not None
     large = blank(20, 20)
-    monkeypatch.setattr(pictures, "MOST_PIXELS", 100)
+    monkeypatch.setattr(images, "MOST_PIXELS", 100)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    assert pictures.decode_or_reason(large) == pictures.BROKEN
+    assert images.decode_or_reason(large) == images.BROKEN
 
 
 def test_few_pixels_are_decoded_at_once(monkeypatch):
-    monkeypatch.setattr(pictures, "PIXELS_IN_FLIGHT", 250)
+    monkeypatch.setattr(images, "PIXELS_IN_FLIGHT", 250)
     batches = []
 
     class Pool:
@@ -214,18 +214,18 @@ def test_few_pixels_are_decoded_at_once(monkeypatch):
             batches.append(len(items))
             return [function(item) for item in list(items)]
 
-    monkeypatch.setattr(pictures, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(images, "ThreadPoolExecutor", Pool)
     encoded = [blank(10, 10)] * 5 + [None, b"broken"] + [blank(30, 30)] + [blank(10, 10)]
-    read = list(pictures.decode_all(encoded))
+    read = list(images.decode_all(encoded))
     assert [isinstance(item, str) for item in read] == [False] * 5 + [True] * 2 + [False] * 2
     assert batches == [2, 2, 3, 1, 1]
 
 
 def test_a_batch_is_cut_where_it_would_decode_too_much(monkeypatch):
-    monkeypatch.setattr(pictures, "PIXELS_IN_FLIGHT", 250)
-    lazy = pictures.LazyPictures([blank(10, 10)] * 3 + [blank(30, 30), blank(10, 10)])
-    assert pictures.pieces(lazy, [4, 0, 3, 1, 2]) == [[4, 0], [3], [1, 2]]
-    assert pictures.pieces(["a", "b"], [1, 0]) == [[1, 0]]
+    monkeypatch.setattr(images, "PIXELS_IN_FLIGHT", 250)
+    lazy = images.LazyImages([blank(10, 10)] * 3 + [blank(30, 30), blank(10, 10)])
+    assert images.pieces(lazy, [4, 0, 3, 1, 2]) == [[4, 0], [3], [1, 2]]
+    assert images.pieces(["a", "b"], [1, 0]) == [[1, 0]]
 
 
 def test_a_cut_batch_is_the_same_batch(monkeypatch):
@@ -233,7 +233,7 @@ def test_a_cut_batch_is_the_same_batch(monkeypatch):
 
     from hf_sfda.extract.loop import _Batches
 
-    lazy = pictures.LazyPictures([saved(Image.new("RGB", (9, 9), (i, 0, 0)), "PNG")
+    lazy = images.LazyImages([saved(Image.new("RGB", (9, 9), (i, 0, 0)), "PNG")
                                   for i in range(6)])  # fmt: skip
     seen = []
 
@@ -242,7 +242,7 @@ def test_a_cut_batch_is_the_same_batch(monkeypatch):
         return {"x": torch.tensor([image.getpixel((0, 0)) for image in images])}
 
     whole = _Batches(lazy, [[3, 1, 5, 0]], collate)[0]
-    monkeypatch.setattr(pictures, "PIXELS_IN_FLIGHT", 200)
+    monkeypatch.setattr(images, "PIXELS_IN_FLIGHT", 200)
     cut = _Batches(lazy, [[3, 1, 5, 0]], collate)[0]
     assert seen == [4, 2, 2]
     assert whole[0] == cut[0] == [3, 1, 5, 0]

@@ -136,7 +136,7 @@ def test_a_csv_on_the_hub_and_in_a_folder_is_read_like_the_file(hub, tmp_path, c
         (b"PK\3\4\0", "x.csv", "an Excel workbook, not text.*save the sheet as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1", "x.csv", "an Excel workbook"),
         (b"PAR1\0", "x.csv", "a parquet file"),
-        (lines(), "x.csv.gz", "no gzip archive"),
+        (lines(), "x.csv.gz", "not a gzip archive"),
         (gzip.compress(lines().encode(), mtime=0)[:40], "x.csv.gz", "a damaged gzip archive"),
         ("", "x.csv", "x.csv is empty"),
         ("My survey\n" + lines(), "x.csv", r"line 2: 2 fields.*Remove the lines before the column"),
@@ -230,7 +230,7 @@ def test_packed_json(tmp_path, name):
         (" \n\n", "is empty"),
         (JSON_LINES.encode("utf-16"), "is UTF-16. Save it as UTF-8"),
         (b'{"text": "a", "label": "b"}\n{"text": "\xe9", "label": "b"}\n', "line 2: not UTF-8"),
-        ('{"a": 1},\n{"a": 2},\n', "one object a line"),
+        ('{"a": 1},\n{"a": 2},\n', "one object per line"),
         ('{"text": ["a", "b"], "label": ["c", "d"]}', r"one object \('text', 'label'\)"),
         ('{"data": [{"text": "a", "label": "b"}]}', r"one object \('data'\)"),
         (gzip.compress(b"{}", mtime=0), "is a gzip archive, not text. Name it .gz"),
@@ -431,8 +431,8 @@ def test_messages_stay_short(tmp_path):
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("image", "https://example.org/a/{}", "addresses of pictures"),
-        ("link", "https://example.org/{}.jpg?size=1", "addresses of pictures"),
+        ("image", "https://example.org/a/{}", "URLs of images"),
+        ("link", "https://example.org/{}.jpg?size=1", "URLs of images"),
         ("pic", base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode(), "base64"),
         ("pic", "data:image/png;base64,AAAA{}", "base64"),
     ],
@@ -446,7 +446,7 @@ def test_images_in_disguise(tmp_path, column, value, words):
 def test_web_addresses_are_text_with_a_warning(tmp_path):
     rows = [(f"http://shop{i}.example/login", "ab"[i % 2]) for i in range(20)]
     target = loaded(tmp_path, lines(header=("url", "label"), rows=rows))
-    assert "web addresses" in target.warnings[0]
+    assert "are URLs" in target.warnings[0]
 
 
 def test_texts_that_hardly_differ_are_warned_of(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hf_sfda.config import RankConfig
-from hf_sfda.dataset import load_target, pictures
+from hf_sfda.dataset import images, load_target
 from hf_sfda.errors import JobError
 from hf_sfda.extract.run import feature_key
 from hf_sfda.space import gpu
@@ -47,7 +47,7 @@ def test_pictures_are_handed_over_pixel_by_pixel(tmp_path, monkeypatch, in_memor
     write_target(target, tmp_path)
     again = read_target(tmp_path)
     same(target, again)
-    assert isinstance(again.samples, pictures.LazyPictures) != in_memory
+    assert isinstance(again.samples, images.LazyImages) != in_memory
     for one, other in zip(target.samples, again.samples, strict=True):
         assert (one.size, one.mode, one.tobytes()) == (other.size, other.mode, other.tobytes())
 

@@ -152,7 +152,7 @@ def test_what_only_claims_to_be_a_picture_is_counted_by_the_target(tmp_path):
     files = two_classes(**{"daisy/broken.jpg": b"no image at all", "rose/no-suffix": png(9)})
     place = unpack(make_zip(tmp_path / "x.zip", files), tmp_path / "into", LIMITS)
     target = load_target(str(place))
-    assert target.left_out == {"broken picture": 1}
+    assert target.left_out == {"broken image": 1}
     assert len(target) == 7, "an image without a suffix is one"
 
 
