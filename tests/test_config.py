@@ -219,7 +219,7 @@ def test_fingerprint_ignores_who_and_where_but_not_what():
     assert len({config.fingerprint() for config in [base, *changed]}) == 4
 
 
-METRICS_OF_0_1 = ("sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe")
+METRICS_OF_0_1 = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
 
 
 def test_the_former_name_of_an_option_is_accepted_and_does_not_change_the_fingerprint(tmp_path):

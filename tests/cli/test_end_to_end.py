@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf_sfda.config import DEFAULT_METRICS
 from hf_sfda.store import default_root
 from tests import factories
 from tests.command import run_command
@@ -102,13 +103,13 @@ def test_rank_asks_the_hub_and_ranks_what_it_finds(images_on_hub, hub_env, tmp_p
     ranked = [row for row in document["rows"] if row["status"] == "ok"]
     assert {row["model_id"] for row in ranked} == {"acme/vit", "acme/resnet", "acme/timm"}
     assert [row["rank"] for row in ranked] == [1, 2, 3]
-    values = [row["scores"]["sfda_cv"] for row in ranked]
+    values = [row["scores"]["three_heads"] for row in ranked]
     assert values == sorted(values, reverse=True)
     assert sum(row["p_best"] for row in ranked) == pytest.approx(1)
     for row in ranked:
-        low, high = row["intervals"]["sfda_cv"]
-        assert low < row["scores"]["sfda_cv"] < high
-        assert set(row["scores"]) == {"sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe"}
+        low, high = row["intervals"]["three_heads"]
+        assert low < row["scores"]["three_heads"] < high
+        assert set(row["scores"]) == set(DEFAULT_METRICS)
         assert row["rank_interval"][0] <= row["rank"] <= row["rank_interval"][1]
         assert 0 < row["noise_floor"] < 1
         assert row["params"] > 0

@@ -83,7 +83,7 @@ def test_who_is_ranked_does_not_decide_what_may_be_compared():
         ("datasets: [me/a]\nsamples: many", "samples is 'many'; it must be a whole number"),
         ("datasets: [me/a]\nsamples: true", "samples is True; it must be a whole number"),
         ("datasets: [me/a]\nsamples: 1", "samples is 1; it must be at least 2"),
-        ("datasets: [me/a]\nview: best", "view is 'best'; allowed are last, all"),
+        ("datasets: [me/a]\nview: best", "layers is 'best'; allowed are last, all"),
         ("datasets: [me/a]\nbudget: {candidates: 0}", "candidates is 0; it must be at least 1"),
         ("datasets: [me/a\n", "is not YAML"),
         ("datasets: [me/a]\nmetrics: 5", "metrics is 5; it must be a list of texts"),
