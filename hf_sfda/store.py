@@ -245,7 +245,9 @@ class FeatureStore:
         return marker if _is_marker(marker) else None
 
     def _drop(self, digest: str, reason: str) -> None:
-        logger.warning("Feature file %s is damaged (%s); it is made again.", digest, reason)
+        logger.warning(
+            "Feature file %s is damaged (%s); its features are extracted again.", digest, reason
+        )
         with suppress(OSError):  # the user may have no permission to write
             self._path(digest, ".json").unlink(missing_ok=True)
             self._path(digest, ".safetensors").unlink(missing_ok=True)
@@ -273,7 +275,7 @@ def default_root() -> Path:
     try:
         return Path(cached_assets_path("hf-sfda", namespace="features", subfolder="v1"))
     except OSError as error:
-        raise StoreError(_os_message("make", Path(constants.HF_ASSETS_CACHE), error)) from error
+        raise StoreError(_os_message("create", Path(constants.HF_ASSETS_CACHE), error)) from error
 
 
 def _os_message(verb: str, root: Path, error: OSError) -> str:

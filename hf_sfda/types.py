@@ -87,7 +87,7 @@ class Target:
         modality: What a backbone will receive.
         task: Hub task name, e.g. ``"image-classification"``.
         label_kind: What the labels are.
-        input_column: Column holding the picture or the text.
+        input_column: Column with the image or the text.
         label_column: Column holding the label.
         samples: The inputs: RGB ``PIL.Image.Image`` or ``str``. Indexing may decode lazily but
             never fails: what cannot be read was left out before.

@@ -301,7 +301,9 @@ def test_a_store_that_cannot_be_made_says_so(monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("huggingface_hub.cached_assets_path", full)
-    with pytest.raises(StoreError, match=r"Cannot make the feature store .*No space left.*HF_HOME"):
+    with pytest.raises(
+        StoreError, match=r"Cannot create the feature store .*No space left.*HF_HOME"
+    ):
         FeatureStore()
 
 

@@ -1,4 +1,4 @@
-"""From a folder with a checkpoint to something that turns pictures or texts into features."""
+"""Open the folder of a checkpoint as a backbone, which computes features of images or texts."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def _transformers_layout(config: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Loader:
     """One way to open a checkpoint.
 
     Attributes:
-        modality: What it takes.
-        fits: Judges ``config.json``. What the folder holds is better evidence than the library its
-            card names.
-        opener: ``module:function``; imported only when needed, for it brings a framework.
+        modality: Modality of the inputs.
+        fits: Whether ``config.json`` has the right layout. The content of the folder is better
+            evidence than the library that the card names.
+        opener: ``module:function``. It is imported only when needed, because it loads a framework.
     """
 
     modality: Modality
@@ -45,18 +45,18 @@ class Kind:
     opener: str
 
 
-# The first that fits is taken. A folder in timm's layout goes to timm itself: the wrapper in
+# The first one that fits is used. A folder in timm's layout goes to timm itself: the wrapper in
 # transformers cannot open one whose model_args name num_classes.
-KINDS = (
-    Kind("image", _timm_layout, "hf_sfda.backbones.timm_vision:open_timm"),
-    Kind("image", _transformers_layout, "hf_sfda.backbones.vision:open_vision"),
-    Kind("text", _transformers_layout, "hf_sfda.backbones.text:open_text"),
+LOADERS = (
+    Loader("image", _timm_layout, "hf_sfda.backbones.timm_vision:open_timm"),
+    Loader("image", _transformers_layout, "hf_sfda.backbones.vision:open_vision"),
+    Loader("text", _transformers_layout, "hf_sfda.backbones.text:open_text"),
 )
 
 _opening = threading.Lock()
-"""Held while a checkpoint is opened. transformers replaces functions of torch and of its own
-classes meanwhile, and two threads that put each other's replacements back leave them there: every
-network made later in the process then keeps uninitialised weights."""
+"""Held while a checkpoint is opened. transformers patches functions of torch and of its own classes
+during that time. If two threads did so together, a patch could stay: every network that is built
+later in the process would then keep uninitialised weights."""
 
 
 def open_backbone(
@@ -68,24 +68,24 @@ def open_backbone(
     max_length: int,
     modality: Modality,
 ) -> Backbone:
-    """Open a checkpoint for one kind of input. Threads take turns.
+    """Open a checkpoint for one modality. Only one thread opens a checkpoint at a time.
 
     Args:
         path: Folder with the checkpoint's files.
-        candidate: Whose files they are.
-        device: Where to run.
-        dtype: Of weights and activations.
-        max_length: Tokens kept of a text.
-        modality: What will be fed.
+        candidate: The candidate, for messages.
+        device: Device of the model.
+        dtype: Data type of weights and activations.
+        max_length: Largest number of tokens of a text.
+        modality: Modality of the inputs.
 
     Raises:
-        ExtractionError: With a reason fit for a row of the ranking.
+        ExtractionError: The checkpoint cannot be opened. The message is the reason in the ranking.
     """
     config = read_config(path)
     options = OpenOptions(device=device, dtype=dtype, max_length=max_length)
-    for kind in KINDS:
-        if kind.modality == modality and kind.fits(config):
-            module, function = kind.opener.split(":")
+    for loader in LOADERS:
+        if loader.modality == modality and loader.fits(config):
+            module, function = loader.opener.split(":")
             with _opening:
                 opened: Backbone = getattr(importlib.import_module(module), function)(path, options)
             return opened

@@ -1,4 +1,4 @@
-"""Which axis of a map holds the channels: networks give (B, C, H, W) or (B, H, W, C)."""
+"""Find the channel axis of a feature map: networks return (B, C, H, W) or (B, H, W, C)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hf_sfda.errors import ExtractionError
 if TYPE_CHECKING:
     import torch
 
-# Factor by which one reading must fit the shape of the image better than the other. Padding and
-# rounding change the aspect ratio of a map by less.
+# One layout must fit the aspect ratio of the image better than the other by this factor. Padding
+# and rounding change the aspect ratio of a map by less.
 _CLEAR = 1.4
 
 
@@ -23,20 +23,20 @@ def channels_first(
     *,
     convolutional: bool,
 ) -> list[torch.Tensor]:
-    """Bring maps to (B, C, H, W); everything else stays as it is.
+    """Permute maps to (B, C, H, W); other activations stay as they are.
 
-    A map has the aspect ratio of the image. Where both readings of a shape have it, the widths that
-    the configuration states decide, then the other maps of the same network. A network of
-    convolutions for which nothing decides has its channels first, as torch's convolutions demand.
+    A map has the aspect ratio of the image. If both layouts of a shape have it, the widths in the
+    configuration decide, and then the other maps of the same network. If this is not enough, a
+    convolutional network has its channels first, as the convolutions of torch require.
 
     Args:
-        activations: Of one network, all in the same layout.
+        activations: Activations of one network, all in the same layout.
         image: Height and width of the input.
-        widths: Numbers of channels that the configuration states.
-        convolutional: Most parameters of the network are kernels.
+        widths: Numbers of channels in the configuration.
+        convolutional: Whether most parameters of the network are convolution kernels.
 
     Raises:
-        ExtractionError: Nothing decides.
+        ExtractionError: The layout cannot be determined.
     """
     shapes = [tuple(a.shape[1:]) for a in activations if a.ndim == 4]
     if not shapes:
@@ -71,7 +71,7 @@ def _channels_last(
 
 
 def stated_widths(config: Any) -> frozenset[int]:
-    """Every number in a configuration, which is where widths of layers come from."""
+    """All integers in a configuration. The widths of the layers are among them."""
     return frozenset(_integers(config.to_dict().values()))
 
 

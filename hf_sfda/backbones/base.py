@@ -1,4 +1,4 @@
-"""What every backbone offers, and nothing about how."""
+"""The interface of a backbone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     import torch
 
 EXTRACTOR_VERSION = 2
-"""Part of every feature key. Raise it whenever layers, pooling or preprocessing change what comes
-out, so that features of different rules are never ranked against each other."""
+"""Part of every feature key. Raise it whenever a change of layers, pooling or preprocessing changes
+features, so that features from different versions are never ranked together."""
 
 
 class Outputs(NamedTuple):
-    """One batch, pooled.
+    """The pooled outputs of one batch.
 
     Attributes:
         layers: name -> (B, D_s) float32, in the order of depth; ends with ``"last"``.
-        logits: (B, C_source) float32 of the checkpoint's own classifier, or ``None``.
-        pooling: The rule behind ``"last"``, in words; the same for every batch.
+        logits: (B, C_source) float32 of the classifier of the checkpoint, or ``None``.
+        pooling: Name of the pooling rule of ``"last"``; the same for every batch.
     """
 
     layers: dict[str, torch.Tensor]
@@ -34,11 +34,11 @@ class Backbone(Protocol):
     Attributes:
         module: The network that :meth:`forward` runs. Fine-tuning puts it in training mode and
             optimises its parameters; gradients flow through :meth:`forward`.
-        params: Parameters of the part that runs.
-        model_class: The class that was loaded, for provenance.
-        preprocessing: What prepares the inputs, for provenance.
-        collate: Raw samples -> tensors on the CPU, keyed by argument name. It is a part of its own
-            because it travels to preprocessing workers, where the model must not follow.
+        params: Number of parameters of the part that runs.
+        model_class: Name of the class that was loaded, for provenance.
+        preprocessing: Description of the preprocessing, for provenance.
+        collate: Raw samples -> tensors on the CPU, keyed by argument name. It is a separate object
+            because it is sent to preprocessing workers, and the model must not be sent with it.
     """
 
     module: torch.nn.Module
@@ -48,7 +48,7 @@ class Backbone(Protocol):
     collate: Callable[[Sequence[Any]], dict[str, torch.Tensor]]
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
-        """What each sample costs in a batch: tokens for a text, 0 for an image (all alike)."""
+        """Cost of each sample: number of tokens of a text; 0 for images, which cost the same."""
         ...
 
     def groups(self, samples: Sequence[Any]) -> list[Hashable] | None:
@@ -59,18 +59,18 @@ class Backbone(Protocol):
         ...
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:
-        """Run one batch that lies on the model's device."""
+        """Run one batch, which must be on the device of the model."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
-    """How a checkpoint is to be opened.
+    """Options for opening a checkpoint.
 
     Attributes:
-        device: Where the model runs.
-        dtype: Of weights and activations.
-        max_length: Tokens kept of a text; a model whose positions end earlier keeps fewer.
+        device: Device of the model.
+        dtype: Data type of weights and activations.
+        max_length: Largest number of tokens of a text. A model with fewer positions uses fewer.
     """
 
     device: torch.device

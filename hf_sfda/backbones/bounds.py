@@ -1,8 +1,8 @@
-"""A repository's own numbers are compared with its weights before they decide about memory.
+"""Compare the numbers in a configuration with the weights before memory is allocated.
 
-A configuration of a few bytes can describe a network of any size. The file of weights cannot: its
-header lists every tensor. So a network is first built without memory (torch's ``meta`` device),
-under a limit that follows from the header, and only what fits the header is built for real.
+A configuration of a few bytes can describe a network of any size. A file of weights cannot, because
+its header lists every tensor. So a network is first built without memory (on the ``meta`` device of
+torch), with limits that follow from the header. It is built with memory only if it fits the header.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from hf_sfda.backbones.checkpoint import CONFIG, Weights, require_shapes
 from hf_sfda.errors import ExtractionError
 
 LARGEST_EDGE = 4096
-"""Pixels. Documents are read at up to 2,560; nothing that is fine-tuned today takes more."""
+"""Largest height or width in pixels. Models for documents use up to 2,560."""
 
-# How much larger than its weights a network may be: its head or its pooler may be missing, or one
-# of two towers, and tied weights are saved once.
+# How much larger than its weights a network may be: the head, the pooler or one of two towers may
+# be missing, and tied weights are saved once.
 _TIMES = 4
 _SLACK_VALUES = 4096
 _SLACK_TENSORS = 64
@@ -31,13 +31,13 @@ _MODULES_PER_TENSOR = 8
 # Buffers that are computed, not saved: causal masks, tables of sines.
 _SLACK_BUFFER_BYTES = 8 * 2**20
 
-# Numbers of things that are built one by one in Python, also by the configuration classes.
+# Numbers of parts that are built in a Python loop, some of them by the configuration classes.
 _LAYERS = re.compile(r"(^|_)(layers|blocks|stages|depth|depths|layer)$")
 _NEVER_NEGATIVE = re.compile(r"^(num|n)_(\w+_)?(layers?|heads?|blocks|stages)$")
 _LABELS = re.compile(r"^(num_labels|num_classes|n_classes|num_class)$")
 _IMAGE_SIZES = re.compile(r"(^|_)(image_size|img_size|input_size|input_resolution)$")
 _FEWEST_LABELS = 1000
-# Of timm, which lists all pairs of places in a window in Python.
+# For timm, which lists all pairs of positions in a window in Python.
 _WINDOWS = re.compile(r"^window_sizes?$")
 _LARGEST_WINDOW = 48
 
@@ -81,17 +81,17 @@ def require_plausible(config: Mapping[str, Any], weights: Weights) -> None:
 
 
 def require_plausible_sizes(processor: Mapping[str, Any], file: str) -> None:
-    """Refuse a processor that would make images far larger than any network takes.
+    """Refuse a processor that would enlarge images far beyond the input size of any network.
 
     Args:
-        processor: Its settings, by name.
-        file: Where they come from, for the message.
+        processor: Settings of the processor, by name.
+        file: Name of the file with the settings, for the message.
 
     Raises:
         ExtractionError: Names the first such number.
     """
     numbers = list(_numbers(processor))
-    # Processors of this kind state areas where others state edges.
+    # Processors with such settings use the usual names of edges for areas.
     areas = any(key.endswith("pixels") or key == "merge_size" for key, _ in numbers)
     crop = processor.get("crop_pct")
     enlarged = 1 / crop if isinstance(crop, int | float) and 0 < crop < 1 else 1
@@ -112,7 +112,7 @@ def require_plausible_sizes(processor: Mapping[str, Any], file: str) -> None:
 
 
 def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, int | float]]:
-    """Every number of a JSON value with the name it stands under; lists pass their name on."""
+    """Every number in a JSON value, with its key. Items of a list have the key of the list."""
     pending = [(key, value)]
     while pending:
         key, value = pending.pop()
@@ -121,18 +121,18 @@ def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, int | float]]:
         if isinstance(value, int | float):
             yield key, value
         elif isinstance(value, Mapping):
-            # What a mapping says about itself counts under its own names: {"size": {"height": 9}}.
+            # Items of a nested mapping have the inner key: {"size": {"height": 9}} gives "height".
             pending += [(str(name), item) for name, item in value.items() if name != "label2id"]
         elif isinstance(value, list | tuple):
             pending += [(key, item) for item in value]
 
 
 def blueprint(build: Callable[[], nn.Module], weights: Weights) -> nn.Module:
-    """Build a network without memory and hold its size against the weights.
+    """Build a network without memory and compare its size with the weights.
 
     Args:
-        build: Builds it.
-        weights: Headers of the weights that are to fill it.
+        build: Builds the network.
+        weights: Headers of the weights for the network.
 
     Returns:
         The network on the ``meta`` device: names and shapes, no values.
@@ -166,9 +166,9 @@ def require_sizes(network: nn.Module, weights: Weights, prefix: str = "") -> Non
     different only if the number of values differs.
 
     Args:
-        network: On the ``meta`` device.
+        network: The network on the ``meta`` device.
         weights: Headers of the weights.
-        prefix: Of the names of a body inside a larger model, such as ``vit``.
+        prefix: Prefix of the names of a body inside a larger model, such as ``vit``.
 
     Raises:
         ExtractionError: Names the first tensor that differs.
@@ -192,7 +192,7 @@ def _product(shape: tuple[int, ...]) -> int:
 
 @contextmanager
 def _limited_tensors(weights: Weights) -> Iterator[None]:
-    """Stop a construction in this thread that makes far more parts than the weights can fill."""
+    """Raise if this thread builds a network with far more parts than the weights can fill."""
     thread = threading.get_ident()
     most = {"parameters": _TIMES * len(weights.shapes) + _SLACK_TENSORS}
     most["modules"] = _MODULES_PER_TENSOR * most["parameters"]

@@ -1,8 +1,8 @@
-"""Is this folder a checkpoint we may open, and did every weight arrive?
+"""Check a checkpoint before it is opened, and check that all its weights were loaded.
 
-Everything is checked before a library could fall back to a pickle, and after loading against what
-the library says it did not find: a network that is partly random still gives features, and only
-this check notices.
+The files are checked before a library can fall back to a pickle. After loading, the names of
+missing weights are checked: a network with random weights also computes features, so nothing else
+would show the error.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 
-# Where a configuration says that its weights are quantised; libraries have used both names.
+# Keys with which a configuration declares quantised weights; libraries have used both.
 _QUANTISATION = ("quantization_config", "compression_config")
-# Types of tensors as safetensors calls them.
+# Names of data types in safetensors.
 _WHOLE_NUMBERS = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 _EIGHT_BITS = ("F8_", "F4", "F6_")
 # Last parts of the names of tensors that only quantised weights have.
 _PACKED = ("qweight", "qzeros", "weight_packed", "SCB", "absmax", "quant_map")
-# What the scale of a weight may be called, beside the weight's own name or in the same module.
+# Names of the scale of a weight, beside the weight or in the same module.
 _SCALES = ("{name}_scale", "{name}_scale_inv", "{module}.scale_weight", "{module}.scale")
 
-# Parameters that only masked training reads.
+# Parameters that are used only for training.
 _UNUSED = ("mask_token", "num_batches_tracked")
 
 
@@ -41,7 +41,7 @@ _CROSS_ATTENTION = ("cross", "encoder_attn", "encdec", "EncDec", "enc_dec")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The checkpoint's ``config.json``.
+    """Read the ``config.json`` of a checkpoint.
 
     Raises:
         ExtractionError: It is missing, is no JSON object, or describes weights we cannot run.
@@ -62,7 +62,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _quantisation(config: Mapping[str, Any]) -> str | None:
-    """The method in brackets, empty if it has no name; ``None`` if nothing says quantised."""
+    """Quantisation method in brackets, empty without a name; ``None`` if it is not quantised."""
     towers = [value for value in config.values() if isinstance(value, Mapping)]
     for part in (config, *towers):
         for name in _QUANTISATION:
@@ -73,10 +73,10 @@ def _quantisation(config: Mapping[str, Any]) -> str | None:
 
 
 def require_no_pointers(path: Path) -> None:
-    """Refuse a folder in which git-lfs left pointers in the place of files that are read.
+    """Refuse a folder that holds git-lfs pointers instead of the files that are read.
 
     Raises:
-        ExtractionError: Names the first of them.
+        ExtractionError: There is a pointer. The message names the first one.
     """
     suffixes = (".json", ".txt", ".model", ".spm", ".safetensors")
     for file in sorted(path.glob("*")):
@@ -86,7 +86,7 @@ def require_no_pointers(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What the headers of a checkpoint's safetensors files say; no weight is read.
+    """The content of the headers of the safetensors files; the weights themselves are not read.
 
     Attributes:
         files: The files, in order of their names.
@@ -110,7 +110,7 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """The safetensors files of a checkpoint, each with a header that fits its size.
+    """Read the headers of the safetensors files of a checkpoint.
 
     Raises:
         ExtractionError: There are none, one of several is missing, one is truncated, or they are
@@ -146,8 +146,8 @@ def read_weights(path: Path) -> Weights:
 def require_unquantised(types: Mapping[str, str]) -> None:
     """Refuse weights that are quantised although ``config.json`` does not say so.
 
-    Such weights have the usual names and shapes. A library that is not told would take their whole
-    numbers, or their eight bits without the scale, for the weights themselves.
+    Such weights have the usual names and shapes. Without the declaration, a library would use their
+    integers, or their 8-bit values without the scale, as the weights.
 
     Args:
         types: Name of each tensor -> type of its values.
@@ -175,8 +175,8 @@ def _listed(path: Path) -> tuple[Path, ...]:
         return (path / WEIGHTS,)
     if not (path / WEIGHTS_INDEX).is_file():
         others = sorted(f.name for f in path.glob("*") if f.suffix in (".bin", ".pt", ".pth"))
-        found = f"only {', '.join(others)}, which can run code when opened" if others else "none"
-        raise ExtractionError(f"no {WEIGHTS} in the folder (weights found: {found})")
+        listed = f"only {', '.join(others)}, which can run code when opened" if others else "none"
+        raise ExtractionError(f"no {WEIGHTS} in the folder (weights found: {listed})")
     try:
         return tuple(path / name for name in shard_names((path / WEIGHTS_INDEX).read_text("utf-8")))
     except (OSError, ValueError) as error:
@@ -184,66 +184,66 @@ def _listed(path: Path) -> tuple[Path, ...]:
 
 
 def require_shapes(
-    found: Mapping[str, Iterable[int]], expected: Mapping[str, Iterable[int]]
+    actual: Mapping[str, Iterable[int]], expected: Mapping[str, Iterable[int]]
 ) -> None:
     """Compare shapes by name.
 
     Args:
-        found: name -> shape in the file.
+        actual: name -> shape in the file.
         expected: name -> shape in the architecture that ``config.json`` describes.
 
     Raises:
         ExtractionError: Names the first tensor whose shapes differ.
     """
-    for name in sorted(found.keys() & expected.keys()):
-        if tuple(found[name]) != tuple(expected[name]):
+    for name in sorted(actual.keys() & expected.keys()):
+        if tuple(actual[name]) != tuple(expected[name]):
             raise ExtractionError(
-                f"{name} has shape {list(found[name])}, the architecture in {CONFIG} "
+                f"{name} has shape {list(actual[name])}, the architecture in {CONFIG} "
                 f"needs {list(expected[name])}"
             )
 
 
 def require_complete(missing: Iterable[str]) -> None:
-    """Refuse a network whose body is partly random.
+    """Refuse a network whose body has random weights.
 
     Args:
-        missing: Names the checkpoint did not fill, poolers and classifiers left out.
+        missing: Names of weights that the checkpoint lacks, without poolers and classifiers.
 
     Raises:
-        ExtractionError: Names some of them.
+        ExtractionError: A weight is missing. The message names some of them.
     """
     names = sorted(name for name in missing if not name.endswith(_UNUSED))
     if not names:
         return
-    shown = ", ".join(names[:3])
+    first_names = ", ".join(names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     raise ExtractionError(
-        f"the checkpoint does not fill {shown}{more}: the network would be partly random"
+        f"the checkpoint does not fill {first_names}{more}: the network would be partly random"
     )
 
 
 def require_used(network: torch.nn.Module, unused: Iterable[str]) -> None:
-    """Refuse a network that is smaller than the one whose weights the checkpoint holds.
+    """Refuse a network that is smaller than the one to which the weights belong.
 
-    Heads and towers that are not run are no fault. But a layer behind the last one, a bias of a
-    layer that is built without one, or a part of a block belongs to what runs: ``config.json`` then
-    describes another network, which would still give features.
+    Unused heads and towers are allowed. Unused weights of the network itself are not: a further
+    layer, a bias of a layer without bias, or a part of a block. They show that ``config.json``
+    describes another network, which would still compute features.
 
     Args:
-        network: What runs.
-        unused: Names in the checkpoint for which the network has no place.
+        network: The network that runs.
+        unused: Names of the weights in the checkpoint that the network does not have.
 
     Raises:
-        ExtractionError: Names some of the weights that belong to it.
+        ExtractionError: Unused weights belong to the network. The message names some of them.
     """
     names = sorted(name for name in unused if _is_left_out_of(network, name))
     if not names:
         return
-    shown = ", ".join(names[:3])
+    first_names = ", ".join(names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     raise ExtractionError(
-        f"{CONFIG} describes a network that leaves out {shown}{more}, which the weights hold: they "
-        "do not belong together"
+        f"{CONFIG} describes a network that leaves out {first_names}{more}, which the weights "
+        "hold: they do not belong together"
     )
 
 
@@ -252,7 +252,7 @@ def _is_left_out_of(network: torch.nn.Module, name: str) -> bool:
 
     *path, leaf = name.split(".")
     if leaf not in ("weight", "bias") or any(part in name for part in _CROSS_ATTENTION):
-        return False  # buffers of older versions; what only a decoder reads
+        return False  # buffers of older versions, and cross-attention of a decoder
     module, in_block = network, False
     for part in path:
         is_list = isinstance(module, nn.ModuleList | nn.Sequential)
@@ -277,5 +277,5 @@ def require_finite(model: torch.nn.Module) -> None:
 
 
 def count_params(model: torch.nn.Module) -> int:
-    """Number of parameters, shared ones once."""
+    """Number of parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,8 +1,8 @@
-"""Where a classifier of transformers computes its logits, and what it reads there.
+"""Find the head of a transformers classifier, and record its inputs and outputs.
 
-A head has no fixed name (``classifier``, ``head``, ``fc``, ``score``), and some models have two. It
-is recognised by what it does: a part of the model, outside the tower, with a linear layer that has
-one output a class.
+A head has no fixed name (``classifier``, ``head``, ``fc``, ``score``), and some models have two. So
+it is recognised by its structure: a part of the model, outside the tower, with a linear layer that
+has one output per class.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 @dataclass(slots=True)
 class Head:
-    """One head, and what passed through it in the last forward pass.
+    """A head, with its inputs and output in the last forward pass.
 
     Attributes:
-        name: Of the part of the model that is the head.
-        depth: How many modules lie between that part and its last linear layer, both counted.
+        name: Name of the head in the model.
+        depth: Number of modules from the head down to its last linear layer, both included.
         inputs: First argument of each of these modules, outermost first.
-        output: What the linear layer gave.
+        output: Output of the linear layer.
     """
 
     name: str
@@ -41,26 +41,26 @@ class Head:
         return None
 
     def clear(self) -> None:
-        """Let go of what passed through."""
+        """Release the recorded tensors."""
         self.inputs, self.output = {}, None
 
 
 def find_heads(model: nn.Module, tower: nn.Module) -> tuple[Head, ...]:
-    """Find the heads of a classifier and watch them.
+    """Find the heads of a classifier and record what passes through them.
 
     Args:
         model: The classifier.
-        tower: Its body; may be the classifier itself.
+        tower: The body of the classifier; it may be the classifier itself.
     """
     classes = getattr(model.config, "num_labels", None)
     around = [name for name, part in model.named_children() if not _holds(part, tower)]
     heads = [
-        _watched(model, name, last)
+        _with_hooks(model, name, last)
         for name in around
         if (last := _last_linear(model.get_submodule(name), name, classes)) is not None
     ]
     if not heads and (last := _last_linear(model, "", classes)) is not None:
-        heads = [_watched(model, last, last)]  # the head is inside the body
+        heads = [_with_hooks(model, last, last)]  # the head is inside the body
     return tuple(heads)
 
 
@@ -69,7 +69,7 @@ def _holds(part: nn.Module, tower: nn.Module) -> bool:
 
 
 def _last_linear(part: nn.Module, name: str, classes: int | None) -> str | None:
-    """Full name of the last linear layer in a part that has one output a class."""
+    """Full name of the last linear layer of a part with one output per class."""
     names = [
         f"{name}.{inner}" if name and inner else name or inner
         for inner, module in part.named_modules()
@@ -78,22 +78,22 @@ def _last_linear(part: nn.Module, name: str, classes: int | None) -> str | None:
     return names[-1] if names else None
 
 
-def _watched(model: nn.Module, name: str, linear: str) -> Head:
+def _with_hooks(model: nn.Module, name: str, linear: str) -> Head:
     steps = linear[len(name) :].split(".") if linear != name else [""]
     path = [".".join([name, *steps[1:depth]]) for depth in range(1, len(steps) + 1)]
     head = Head(name, len(path))
 
-    def see_input(level: int) -> Any:
+    def record_input(level: int) -> Any:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             if arguments:
                 head.inputs[level] = arguments[0]
 
         return hook
 
-    def see_output(module: nn.Module, arguments: object, output: Any) -> None:
+    def record_output(module: nn.Module, arguments: object, output: Any) -> None:
         head.output = output
 
     for level, inner in enumerate(path):
-        model.get_submodule(inner).register_forward_pre_hook(see_input(level))
-    model.get_submodule(linear).register_forward_hook(see_output)
+        model.get_submodule(inner).register_forward_pre_hook(record_input(level))
+    model.get_submodule(linear).register_forward_hook(record_output)
     return head

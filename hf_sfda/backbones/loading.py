@@ -1,4 +1,4 @@
-"""Opening a transformers checkpoint and finding the part of it that is to be run."""
+"""Open a transformers checkpoint and find the part that runs."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from hf_sfda.backbones.checkpoint import (
     require_used,
 )
 from hf_sfda.backbones.heads import Head, find_heads
-from hf_sfda.backbones.layout import settle
+from hf_sfda.backbones.layout import prepare_model
 from hf_sfda.errors import ExtractionError
 from hf_sfda.hub import WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where a kind of input enters the models of transformers.
+    """The names that transformers uses for models of one modality.
 
     Attributes:
         heads: Attribute of ``transformers.models.auto.modeling_auto`` that maps a model type to its
             classifier classes.
         bodies: The same for classes that hold less than ``AutoModel`` does.
         backbones: The same for classes that give feature maps, not hidden states.
-        sub_config: Field of the configuration that only models with several towers have.
-        towers: What the tower for this input is called in such a model.
-        arguments: What the input may be called by the ``forward`` of such a tower.
+        sub_config: Field that only configurations of models with several towers have.
+        towers: Names of the tower for this input in such a model.
+        arguments: Names of the input in the ``forward`` of such a tower.
     """
 
     heads: str
@@ -70,27 +70,27 @@ TEXT = Part(
     arguments=("input_ids",),
 )
 
-# transformers lists them among the networks for images.
+# Video models that transformers lists among the image models.
 _VIDEO_TYPES = (
     "timesformer", "videomae", "videoprism", "videoprism_vision_model", "vivit", "vjepa2",
 )  # fmt: skip
 
-# Modules that summarise the tower's output. Their weights are often absent (a classifier or a
-# masked-language checkpoint has none) and then random.
+# Modules that pool the output of the tower. Their weights are often missing and then random. For
+# example, a classifier or a masked language model has none.
 _POOLERS = ("pooler", "head")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checkpoint in memory, every weight of the tower accounted for.
+    """A checkpoint in memory. Only weights of a head or a pooler may be random.
 
     Attributes:
-        model: What to call: the tower, or the classifier around it.
+        model: The module to call: the tower, or the classifier that contains it.
         tower: The part whose activations are pooled.
         config: Configuration of the tower.
         types: Model types of the checkpoint and of the tower.
-        has_head: ``model`` is a classifier whose head came whole out of the checkpoint.
-        heads: Where a classifier computes its logits; empty if ``model`` is none.
+        has_head: ``model`` is a classifier, and the checkpoint has all weights of its head.
+        heads: Heads of the classifier; empty if ``model`` is not a classifier.
         pooler_filled: No weight of the tower's pooler is random (true also without a pooler).
     """
 
@@ -104,11 +104,11 @@ class Loaded:
 
 
 def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
-    """Open a checkpoint: no remote code, safetensors only, nothing random left in what runs.
+    """Open a checkpoint without remote code, from safetensors only, and check all its weights.
 
     Args:
-        path: The folder.
-        part: Which kind of input it is to take.
+        path: Folder of the checkpoint.
+        part: Names for the modality of the inputs.
         options: Device and dtype.
 
     Raises:
@@ -126,7 +126,7 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
     _require_fit(cls, config, weights)
     model, info = _from_pretrained(path, cls, config, options)
     require_shapes(
-        {name: found for name, found, _ in info["mismatched_keys"]},
+        {name: actual for name, actual, _ in info["mismatched_keys"]},
         {name: expected for name, _, expected in info["mismatched_keys"]},
     )
     tower = _find_tower(model, config, part)
@@ -139,10 +139,10 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
     pooler = {name for name in inside if name.split(".", 1)[0] in _POOLERS}
     require_complete(inside - pooler)
     extra = getattr(config, "num_nextn_predict_layers", None)
-    if not extra:  # layers behind the last one that only predict further tokens
+    if not extra:  # such models have further layers that only predict more tokens
         require_used(tower, _within(prefix, model.base_model_prefix, info["unexpected_keys"]))
     has_head = is_head and not outside
-    tower_config = getattr(tower, "config", model.config)  # the encoder of FSMT has none
+    tower_config = getattr(tower, "config", model.config)  # the encoder of FSMT has no config
     model = model if has_head else tower
     require_finite(model)
     tower_config.output_hidden_states = True
@@ -151,7 +151,7 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
         if inner is not None and hasattr(inner, "output_hidden_states"):
             inner.output_hidden_states = True
     return Loaded(
-        model=settle(model, options.device, options.dtype),
+        model=prepare_model(model, options.device, options.dtype),
         tower=tower,
         config=tower_config,
         types=(config.model_type, tower_config.model_type),
@@ -162,25 +162,25 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
 
 
 def _within(prefix: str, base: str, names: Iterable[str]) -> Iterator[str]:
-    """Those names that lie in the tower, as the tower calls them.
+    """The names of weights in the tower, without the prefix of the tower.
 
     Args:
-        prefix: Of the tower in the model.
-        base: What a larger model calls this one; a checkpoint may come from there.
-        names: In the checkpoint.
+        prefix: Prefix of the tower in the model.
+        base: Name of this model in a larger model; the checkpoint may be of the larger model.
+        names: Names in the checkpoint.
     """
     for name in names:
         own = name.removeprefix(f"{base}.") if base and not prefix.startswith(f"{base}.") else name
         if own.startswith(prefix):
             yield own[len(prefix) :]
-        elif prefix == f"{base}.":  # a body's weights, opened as a larger model
+        elif prefix == f"{base}.":  # weights of a body that was opened as a larger model
             yield own
 
 
 def _is_computed(name: str, model: nn.Module) -> bool:
-    """Whether a parameter is never saved, because its values follow from its shape.
+    """Whether a parameter is never saved, because its values are computed.
 
-    Sinusoidal positions of Marian and its relatives are. A class may also list such names itself.
+    Examples are the sinusoidal positions of Marian. A class can also list such names itself.
     """
     owner, _, leaf = name.rpartition(".")
     if "Sinusoidal" in type(model.get_submodule(owner)).__name__:
@@ -190,7 +190,7 @@ def _is_computed(name: str, model: nn.Module) -> bool:
 
 
 def _require_fit(cls: Any, config: Any, weights: Weights) -> None:
-    """Hold the network that the configuration describes against the weights; costs no memory.
+    """Compare the network in the configuration with the weights, without allocating memory.
 
     Raises:
         ExtractionError: They do not belong together.
@@ -239,11 +239,11 @@ def _read_auto_config(path: Path, raw: dict[str, Any]) -> Any:
         else:
             reason = f"config.json is not a valid {kind} configuration: {first_line(error)}"
         raise ExtractionError(reason) from error
-    # A repository does not choose the code that computes attention, which may lie elsewhere.
+    # A repository may not choose the code of the attention, which can be in another repository.
     config._attn_implementation = None
     for part in (config, *vars(config).values()):
-        # Outputs with names, and no pieces of a length that the texts would have to have. Neither
-        # changes a value.
+        # Named outputs, and no chunks: chunking requires a length that is a multiple of the chunk.
+        # Neither changes a value.
         if hasattr(part, "return_dict"):
             part.return_dict = True
         if hasattr(part, "chunk_size_feed_forward"):
@@ -254,8 +254,9 @@ def _read_auto_config(path: Path, raw: dict[str, Any]) -> Any:
 def _choose_class(config: Any, part: Part) -> tuple[Any, bool]:
     """The class to load, and whether it is a classifier.
 
-    The checkpoint's own class, if it is one that fits the input, else ``AutoModel``. Not the
-    classifier of an encoder-decoder: it reads the decoder, which we do not run.
+    It is the class that the configuration names if it fits the modality, otherwise ``AutoModel``.
+    The classifier of an encoder-decoder is not used, because it reads the decoder, which does not
+    run.
     """
     import transformers
 
@@ -290,7 +291,7 @@ def _from_pretrained(path: Path, cls: Any, config: Any, options: OpenOptions) ->
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
-                # Reported by us, with the names; the library would raise a table.
+                # `load` reports them by name; the library would raise an error with a table.
                 ignore_mismatched_sizes=True,
             )
     except Exception as error:
@@ -298,13 +299,13 @@ def _from_pretrained(path: Path, cls: Any, config: Any, options: OpenOptions) ->
 
 
 def _find_tower(model: Any, config: Any, part: Part) -> Any:
-    """The part of a model that takes the input by itself.
+    """Find the part of a model that takes only this input.
 
     Raises:
-        ExtractionError: No part does.
+        ExtractionError: There is no such part.
     """
     body = model.base_model
-    # What carries the prefix's name may be an inner part, such as the encoder of DINOv3.
+    # `base_model` can be an inner part, such as the encoder of DINOv3.
     if not _takes(body, part) and _takes(model, part):
         body = model
     if _encoder_decoder(config):
@@ -333,7 +334,7 @@ def _one_of_several(model: Any, body: Any, config: Any, part: Part) -> Any:
         if isinstance(tower, PreTrainedModel):
             if _encoder_decoder(tower.config):
                 tower = tower.get_encoder()
-            else:  # a language model may come with its head
+            else:  # the tower can be a language model with its head
                 tower = _without_head(tower)
         if _takes(tower, part):
             return tower
@@ -356,14 +357,14 @@ def _takes(module: nn.Module, part: Part) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The gist of a library's error: its first line that says something."""
+    """The first non-empty line of the error message of a library, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return shorten(lines[0], 200, placeholder=" ...") if lines else type(error).__name__
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No load report and no bar: what they say is read from the loading info instead."""
+    """Disable the load report and the progress bars of transformers."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""From the activations of a network to one vector a sample and stage."""
+"""Pool the activations of a network to one vector per sample and layer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import torch
 
 MOST_STAGES = 5
-"""A pyramid has an output per stride, 2 to 32. A list longer than that lists blocks."""
+"""A pyramid network has one output per stride, 2 to 32. A longer list is a list of blocks."""
 
 QUARTERS = 4
-"""Points at which a stack of equal blocks is read. As many as a pyramid has stages, so that a
-24-layer transformer does not enter a ranking with six times the columns of a ResNet."""
+"""Number of layers used from a stack of equal blocks. A pyramid has as many stages, so a
+transformer with 24 blocks does not have six times as many features as a ResNet."""
 
 
 def pool(activation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -24,8 +24,8 @@ def pool(activation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
 
     Args:
         activation: (B, C, H, W) map, (B, T, C) tokens or (B, C) vectors.
-        mask: (B, T), not zero where a token counts; or (B, H', W'), not zero where a pixel does.
-            A mask that does not fit the activation says nothing about it and is ignored.
+        mask: (B, T) with zeros for padding tokens, or (B, H', W') with zeros for padding pixels. A
+            mask that does not fit the shape of the activation is ignored.
 
     Returns:
         (B, C) float32.
@@ -51,14 +51,14 @@ def pool(activation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
 
 
 def _resized(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """A mask over pixels at the resolution of a map, as detectors resize it."""
+    """Resize a pixel mask to the resolution of a map, as detection models do."""
     from torch.nn.functional import interpolate
 
     return interpolate(mask.float().unsqueeze(1), size=tuple(size)).squeeze(1)
 
 
 def tensors(states: Sequence[Any] | None) -> list[torch.Tensor]:
-    """Hidden states as tensors: some networks give several for each block, the main one first."""
+    """Hidden states as tensors. Some networks return a tuple per block; the first item is used."""
     return [state[0] if isinstance(state, tuple) else state for state in states or ()]
 
 
@@ -69,15 +69,15 @@ def resolution(activation: torch.Tensor) -> tuple[int, ...]:
 
 
 def stage_indices(resolutions: Sequence[tuple[int, ...]]) -> dict[str, int]:
-    """Which block outputs stand for the stages of a network.
+    """Choose the block outputs that are used as layers.
 
     - A pyramid (the resolution falls) of at most :data:`MOST_STAGES` outputs: all of them.
     - A pyramid given block by block: the last block of every resolution.
-    - A stack of equal blocks: those at a quarter, half, three quarters and the end,
-      ``ceil(L * k / 4)``; all of them up to four.
+    - A stack of L equal blocks: the blocks ``ceil(L * k / 4)`` for k from 1 to 4, that is at a
+      quarter, half, three quarters and the end. If there are at most four blocks: all of them.
 
     Args:
-        resolutions: Of each block output, in order.
+        resolutions: Resolution of each block output, in order of depth.
 
     Returns:
         name -> index; ``stage<k>`` in a pyramid, ``block<depth>`` in a stack, both from 1.
@@ -96,7 +96,7 @@ def stage_indices(resolutions: Sequence[tuple[int, ...]]) -> dict[str, int]:
 def pool_layers(
     blocks: Sequence[torch.Tensor], mask: torch.Tensor | None = None
 ) -> dict[str, torch.Tensor]:
-    """Pool those block outputs that stand for stages; see :func:`stage_indices`.
+    """Pool the block outputs that :func:`stage_indices` chooses.
 
     Args:
         blocks: Outputs in order of depth, without the input embedding.

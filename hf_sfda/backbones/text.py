@@ -1,4 +1,4 @@
-"""Texts through transformers: encoders, decoders, and the encoder of encoder-decoders."""
+"""Text backbones of transformers: encoders, decoders, and the encoder of encoder-decoders."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ MIXING: Mapping[str, Literal["length", "alone"]] = {
     **dict.fromkeys(_SAME_LENGTH.split(), "length"),
     **dict.fromkeys(_ALONE.split(), "alone"),
 }
-"""Model types whose features depend on what else is in the batch, and which batches avoid that.
+"""Model types whose features depend on the other texts of a batch, and how to avoid this.
 
-``"length"``: padding is seen in spite of the mask (Fourier transforms, convolutions, pooling,
-sparse attention whose pattern depends on the length), so a batch holds texts of one length.
-``"alone"``: texts of a batch compete for the capacity of experts.
-``tests/backbones/test_every_architecture.py`` compares every model type of transformers alone and
-in a padded batch."""
+``"length"``: padding changes the features despite the mask (Fourier transforms, convolutions,
+pooling, sparse attention whose pattern depends on the length). Only texts of equal length share a
+batch. ``"alone"``: the texts of a batch compete for the capacity of experts, so each runs alone.
+``tests/backbones/test_every_architecture.py`` compares every model type alone and in a padded
+batch."""
 
-# Not token_type_ids: of a single text they are all zero, which is every model's default, except
-# for GPT-2, which would add a word embedding for them.
+# Without token_type_ids: for a single text they are all zero, which is the default of every model
+# except GPT-2, which would add a word embedding for them.
 _ARGUMENTS = ("input_ids", "attention_mask")
 
 
 @dataclass(frozen=True)
 class TextCollate:
-    """The checkpoint's own tokenizer, cut to what its positions reach.
+    """The tokenizer of the checkpoint. It truncates texts to the number of positions of the model.
 
     Attributes:
-        tokenizer: Of transformers.
-        max_length: Tokens kept of a text.
-        lower: Texts are lower-cased first, as ``sentence_bert_config.json`` may ask for.
-        rows: Of the network's table of embeddings; ``None`` if it has no plain one.
+        tokenizer: A tokenizer of transformers.
+        max_length: Largest number of tokens of a text.
+        lower: Whether texts are lower-cased first, as ``sentence_bert_config.json`` can require.
+        rows: Rows of the embedding table of the network; ``None`` if it has no plain table.
     """
 
     tokenizer: Any
@@ -74,7 +74,7 @@ class TextCollate:
         """Texts -> ``input_ids`` and ``attention_mask`` (B, T), padded to the longest.
 
         Raises:
-            ExtractionError: The table of embeddings has no row for a token.
+            ExtractionError: The embedding table has no row for a token.
         """
         batch = self.tokenizer(
             self._texts(samples),
@@ -84,7 +84,7 @@ class TextCollate:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        # On a GPU an id outside the table would end the process for all models that follow.
+        # On a GPU an id outside the table would make CUDA unusable for all following models.
         if self.rows is not None and (highest := int(batch["input_ids"].max())) >= self.rows:
             raise ExtractionError(
                 f"its tokenizer gives token {highest}, but its table of embeddings has only "
@@ -93,7 +93,7 @@ class TextCollate:
         return {name: batch[name] for name in _ARGUMENTS}
 
     def lengths(self, samples: Sequence[Any]) -> list[int]:
-        """Tokens of each text."""
+        """Number of tokens of each text."""
         encoded = self.tokenizer(self._texts(samples), truncation=True, max_length=self.max_length)
         return [len(ids) for ids in encoded["input_ids"]]
 
@@ -102,13 +102,13 @@ class TextCollate:
 
 
 class TextBackbone:
-    """A text model of transformers; every stage is a mean over the tokens that are not padding.
+    """A text model of transformers. Every layer is a mean over the tokens that are not padding.
 
-    ``"last"`` is that mean of the last hidden state. Poolers are never used: most were trained for
+    ``"last"`` is this mean of the last hidden state. Poolers are not used: most were trained for
     next-sentence prediction or not at all.
 
-    Logits that a head computes for every token are read at the last token of each text. Models find
-    that token by its id, which fails where a text ends with the id that pads.
+    If a head computes logits for every token, those of the last token of each text are used. The
+    code of the models finds this token by its id, and fails if a text ends with the padding id.
     """
 
     def __init__(self, loaded: Loaded, collate: TextCollate) -> None:
@@ -129,11 +129,11 @@ class TextBackbone:
         loaded.tower.register_forward_hook(self._see_tower)
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
-        """Tokens of each text."""
+        """Number of tokens of each text."""
         return self.collate.lengths(samples)
 
     def groups(self, samples: Sequence[Any]) -> list[Hashable] | None:
-        """Lengths, where texts of different lengths would change each other's features."""
+        """The length of each text, if texts of different lengths change each other's features."""
         if self._mixing == "alone":
             return list(range(len(samples)))
         return list(self.costs(samples)) if self._mixing == "length" else None
@@ -144,7 +144,7 @@ class TextBackbone:
         tower, self._seen = self._seen, None
         mask = batch["attention_mask"]
         blocks = tensors(tower.get("hidden_states"))[1:]  # the first is the input embedding
-        # A model that pools the sequence on its way (Funnel) loses those layers, not the run.
+        # Layers with a pooled, shorter sequence (Funnel) are skipped.
         blocks = [_one_stream(block) for block in blocks if block.shape[:2] == mask.shape]
         layers = pool_layers(blocks, mask)
         if tower.get("last_hidden_state") is None:
@@ -168,32 +168,32 @@ class TextBackbone:
 
 
 def _one_stream(block: Tensor) -> Tensor:
-    """Tokens (B, T, C), also of networks that keep several streams, (B, T, S, C)."""
+    """Tokens (B, T, C); the mean over the streams of networks with several, (B, T, S, C)."""
     return block.mean(dim=2) if block.ndim == 4 else block
 
 
 def open_text(path: Path, options: OpenOptions) -> TextBackbone:
-    """Open a folder that transformers' text models read.
+    """Open a folder with a text model of transformers.
 
     Raises:
-        ExtractionError: Says what is wrong with the folder.
+        ExtractionError: The model or its tokenizer cannot be opened.
     """
     loaded = load(path, TEXT, options)
     tokenizer = _open_tokenizer(path)
-    rows = _embedded(loaded.tower)
+    rows = _embedding_rows(loaded.tower)
     _choose_padding(tokenizer, rows)
     configs: list[Any] = [getattr(loaded.model, "config", loaded.config), loaded.config]
     for config in configs:
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
-    # On the left it would shift the positions of every shorter text.
+    # Padding on the left would shift the positions of shorter texts.
     tokenizer.padding_side = "right"
-    longest = _longest(tokenizer, options.max_length, positions(loaded.tower, loaded.config))
+    longest = _max_tokens(tokenizer, options.max_length, positions(loaded.tower, loaded.config))
     return TextBackbone(loaded, TextCollate(tokenizer, longest, _lower_cases(path), rows))
 
 
-def _embedded(tower: Any) -> int | None:
-    """How many tokens have an embedding; ``None`` where that is no plain table."""
+def _embedding_rows(tower: Any) -> int | None:
+    """Number of tokens with an embedding; ``None`` if the embedding is not a plain table."""
     try:
         table = tower.get_input_embeddings()
     except (AttributeError, NotImplementedError):
@@ -202,10 +202,10 @@ def _embedded(tower: Any) -> int | None:
 
 
 def _choose_padding(tokenizer: Any, rows: int | None) -> None:
-    """Let a tokenizer pad with a token that the network has an embedding for.
+    """Choose a padding token for which the network has an embedding.
 
-    Decoders have none, and a token that was added to a tokenizer later has no embedding. Any other
-    will do, for the mask hides it from every mean.
+    Tokenizers of decoders have no padding token, and a token that was added later has no embedding.
+    Any token with an embedding can be used, because the mask excludes it from every mean.
     """
     for token in (tokenizer.pad_token, tokenizer.eos_token):
         if token is None:
@@ -218,28 +218,28 @@ def _choose_padding(tokenizer: Any, rows: int | None) -> None:
         tokenizer.pad_token = token
 
 
-def _longest(tokenizer: Any, asked: int, reach: int) -> int:
-    """How many tokens of a text are kept.
+def _max_tokens(tokenizer: Any, requested: int, reach: int) -> int:
+    """Largest number of tokens of a text.
 
     Args:
-        tokenizer: May state a limit of its own. What is no number of tokens, or leaves no room for
-            one beside the special tokens, is no limit.
-        asked: The user's limit.
-        reach: Of the network's positions.
+        tokenizer: The tokenizer. Its own limit is ignored if it is not a number, or if it leaves no
+            token beside the special tokens.
+        requested: The limit that the user set.
+        reach: Number of positions of the network.
 
     Raises:
-        ExtractionError: No token of a text would be kept.
+        ExtractionError: No token of a text would be left.
     """
     special = tokenizer.num_special_tokens_to_add()
     stated = tokenizer.model_max_length
-    longest = min(asked, reach)
+    longest = min(requested, reach)
     if isinstance(stated, int | float) and special < stated < longest:
         longest = int(stated)
     if longest <= special:
         raise ExtractionError(
             f"of {longest} tokens, nothing is left of a text: the tokenizer adds {special} special "
             "tokens; raise --max-length"
-            if longest == asked
+            if longest == requested
             else f"its positions reach {longest} tokens, and the tokenizer adds {special} to a text"
         )
     return longest
@@ -258,10 +258,10 @@ def _lower_cases(path: Path) -> bool:
 
 
 def positions(tower: nn.Module, config: Any) -> int:
-    """How many tokens the positions of a network reach; without any, no limit worth naming.
+    """Number of positions of a network, or 1,000,000 if it has no limit.
 
-    The configuration states it for most. The tables of RoBERTa start behind ``padding_idx``, those
-    of BART hold an offset, so a table may hold fewer tokens than it has rows.
+    Most configurations state it. A table of positions can have fewer positions than rows: in
+    RoBERTa it starts after ``padding_idx``, in BART after an offset.
     """
     stated = [getattr(config, name, None) for name in _STATED_REACH]
     reach = [1_000_000, *(n for n in stated if isinstance(n, int) and n > 0)]
@@ -284,7 +284,7 @@ def _open_tokenizer(path: Path) -> Any:
         )
     except Exception as error:
         raise ExtractionError(f"its tokenizer cannot be loaded: {first_line(error)}") from error
-    # Without its files, the library makes a tokenizer that knows no word and says nothing.
+    # Without its files, the library silently creates a tokenizer with an empty vocabulary.
     files = tuple(tokenizer.vocab_files_names.values())
     if files and not any((path / file).is_file() for file in files):
         raise ExtractionError(f"no tokenizer in the folder (none of {', '.join(files)})")

@@ -1,4 +1,4 @@
-"""Images through timm, for the checkpoints that are its own."""
+"""Image backbones of timm, for checkpoints in the format of timm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hf_sfda.backbones.checkpoint import (
     require_shapes,
     require_used,
 )
-from hf_sfda.backbones.layout import settle
+from hf_sfda.backbones.layout import prepare_model
 from hf_sfda.backbones.loading import first_line
 from hf_sfda.backbones.pooling import pool, stage_indices
 from hf_sfda.compat import ensure_torchvision
@@ -40,7 +40,7 @@ ensure_torchvision()  # see vision.py
 
 @dataclass(frozen=True)
 class TimmCollate:
-    """timm's evaluation transform of this checkpoint."""
+    """The evaluation transform of timm for this checkpoint."""
 
     transform: Any
     mode: str
@@ -51,7 +51,7 @@ class TimmCollate:
 
 
 class TimmBackbone:
-    """A timm model; ``"last"`` is what its classifier reads (``forward_head(pre_logits=True)``)."""
+    """A timm model. ``"last"`` is the input of its classifier, from ``forward_head``."""
 
     def __init__(self, model: torch.nn.Module, collate: TimmCollate, *, has_head: bool) -> None:
         self.collate = collate
@@ -85,13 +85,15 @@ class TimmBackbone:
         layers["last"], rule = self._last(entering)
         logits = self.module.forward_head(features).float() if self._has_head else None
         if logits is not None and logits.ndim != 2:
-            logits = None  # without pooling, the classifier answers for each place of the map
+            logits = (
+                None  # without pooling, the classifier gives logits for each position of the map
+            )
         return Outputs(layers, logits, rule)
 
     def _last(self, entering: torch.Tensor) -> tuple[torch.Tensor, str]:
         if entering.flatten(1).shape[1] == entering.shape[1]:
             return pool(entering.flatten(1)), "input of the classifier"
-        # The model was saved without pooling (global_pool=''): the rules of VisionBackbone.
+        # The model was saved without pooling (global_pool=''): use the rules of VisionBackbone.
         if entering.ndim == 3 and getattr(self.module, "cls_token", None) is not None:
             return pool(entering[:, 0]), "class token"
         if entering.ndim == 3:
@@ -108,10 +110,10 @@ class TimmBackbone:
 
 
 def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
-    """Open a folder in the layout of timm's Hub repositories.
+    """Open a folder in the layout of timm repositories on the Hub.
 
     Raises:
-        ExtractionError: Says what is wrong with the folder.
+        ExtractionError: The model cannot be opened.
     """
     config = read_config(path)
     weights = read_weights(path)
@@ -130,7 +132,7 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
             f"architecture {config['architecture']!r} is unknown to timm {timm.__version__}; "
             "a newer version may know it"
         )
-    # Builds the architecture, model_args and all; the weights are ours to load.
+    # Builds the architecture with model_args, without weights; `_fill` loads them.
     build = partial(timm.create_model, f"local-dir:{path}", pretrained=False)
     try:
         network = blueprint(build, weights)
@@ -150,15 +152,15 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
     has_head = _fill(model, _read_tensors(weights.files))
     require_finite(model)
     collate = _open_transform(data, create_transform)
-    model = settle(model, options.device, options.dtype)
+    model = prepare_model(model, options.device, options.dtype)
     return TimmBackbone(model, collate, has_head=has_head)
 
 
 def _open_transform(data: Mapping[str, Any], create: Callable[..., Any]) -> TimmCollate:
-    """The evaluation transform, tried on an image before any sample is read.
+    """Create the evaluation transform and try it on one image.
 
     Raises:
-        ExtractionError: It takes other images than we have, or cannot be used at all.
+        ExtractionError: It needs another number of channels, or it fails.
     """
     size = data["input_size"]
     if len(size) != 3 or not all(isinstance(edge, int) and edge > 0 for edge in size):
@@ -191,10 +193,10 @@ def _read_tensors(files: Sequence[Path]) -> dict[str, torch.Tensor]:
 
 
 def _fill(model: Any, weights: dict[str, torch.Tensor]) -> bool:
-    """Load the weights and prove that the body is whole.
+    """Load the weights and check that none of the body is missing.
 
     Returns:
-        Whether there is a classifier and the checkpoint filled it.
+        Whether there is a classifier and the checkpoint has all its weights.
     """
     own = model.state_dict()
     if own.keys() - weights.keys():
@@ -215,18 +217,18 @@ def _fill(model: Any, weights: dict[str, torch.Tensor]) -> bool:
 
 
 def _translate(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Keys of an older layout to those of this timm, by the filter its architecture comes with."""
+    """Convert keys of an older format with the filter of the architecture, if it has one."""
     filter_fn = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if filter_fn is None:
         return weights
     try:
         return dict(filter_fn(weights, model))
     except Exception:
-        return weights  # not that layout either: the missing keys are named by the caller
+        return weights  # another format: the caller reports the missing keys
 
 
 def _choose_layers(model: Any) -> dict[str, int]:
-    """Name -> index into the model's own list of feature levels; empty if it has no such list."""
+    """Name -> index into the list of feature levels of the model; empty without such a list."""
     levels = getattr(model, "feature_info", None)
     if not levels or not hasattr(model, "forward_intermediates"):
         return {}

@@ -1,4 +1,4 @@
-"""Images through transformers: ViT, ConvNeXt, Swin, ResNet, DINOv2, towers of CLIP and SigLIP."""
+"""Image backbones of transformers, such as ViT, ConvNeXt, Swin and the image tower of CLIP."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from hf_sfda.backbones.pooling import pool, pool_layers, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 
-# Here and not in a function: unpickling a processor in a spawned worker imports this module first
-# and transformers second.
+# At module level: a spawned worker that unpickles a processor imports this module before
+# transformers.
 ensure_torchvision()
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -31,18 +31,19 @@ _CLASS_TOKENS = ("cls_token", "class_embedding", "class_token")
 # Masks over patches (B, T) and over pixels (B, H, W), for processors that pad.
 _TOKEN_MASKS = ("pixel_attention_mask", "patch_attention_mask")
 _PIXEL_MASKS = ("pixel_mask",)
-# Sizes that tell whether a processor brings all images to one.
+# Sizes of test images that show whether a processor resizes all images to the same shape.
 _PROBES = ((40, 30), (50, 80), (90, 70))
 
 
 @dataclass(frozen=True)
 class ImageCollate:
-    """The checkpoint's own image processor.
+    """The image processor of the checkpoint.
 
     Attributes:
-        processor: Of transformers.
+        processor: An image processor of transformers.
         mode: ``"RGB"``, or ``"L"`` for networks of one channel.
-        arguments: Names that the network's ``forward`` takes; processors return more than that.
+        arguments: Arguments of the ``forward`` of the network; other outputs of the processor are
+            dropped.
     """
 
     processor: Any
@@ -52,7 +53,7 @@ class ImageCollate:
     def __call__(self, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """RGB images of any size -> ``pixel_values`` (B, C, H, W), and masks if there are any.
 
-        Images that the processor leaves in different sizes come as nested tensors.
+        If the processor returns images of different sizes, the result has nested tensors.
         """
         images = [sample.convert(self.mode) for sample in samples]
         try:
@@ -61,7 +62,7 @@ class ImageCollate:
             parts = [self._process([image]) for image in images]
             if _same_shapes(parts):
                 raise
-        with warnings.catch_warnings():  # nested tensors are announced as a prototype
+        with warnings.catch_warnings():  # torch warns that nested tensors are a prototype
             warnings.simplefilter("ignore", UserWarning)
             return {
                 name: torch.nested.nested_tensor([part[name][0] for part in parts])
@@ -86,9 +87,9 @@ class VisionBackbone:
 
     ``"last"`` is the first of these that the checkpoint has:
 
-    1. what enters the classifier, if the checkpoint is a classifier and its head is whole; of two
-       heads that read different vectors, both vectors side by side;
-    2. the pooler's output, if no weight of the pooler is random;
+    1. the input of the classifier, if the checkpoint is a classifier and has all weights of its
+       head; if two heads read different vectors, both vectors are concatenated;
+    2. the output of the pooler, if no weight of the pooler is random;
     3. the class token of the last hidden state;
     4. the mean over the last hidden state, without padding.
     """
@@ -109,24 +110,24 @@ class VisionBackbone:
         )
         self._widths = stated_widths(loaded.config)
         self._convolutional = is_convolutional(loaded.tower)
-        self._entry = _Entry(loaded.tower)
+        self._block_outputs = _BlockOutputs(loaded.tower)
         self._shapes: dict[tuple[int, int], Hashable] = {}
         self._seen: Any = None
         loaded.tower.register_forward_hook(self._see_tower)
 
     def costs(self, samples: Sequence[Any]) -> list[int]:
-        """Images of one batch are alike; see :meth:`groups`."""
+        """The images of a batch have equal costs; see :meth:`groups`."""
         return [0] * len(samples)
 
     def groups(self, samples: Sequence[Any]) -> list[Hashable] | None:
-        """Shape after preprocessing, where the processor leaves shapes different."""
+        """Shape of each image after preprocessing, if the processor returns different shapes."""
         probes = [_blank(size) for size in _PROBES]
         if len({self._shape(probe) for probe in probes}) == 1:
             return None
         return [self._shape(sample) for sample in samples]
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> Outputs:
-        """Run ``pixel_values`` (B, C, H, W) and whatever else the processor made."""
+        """Run ``pixel_values`` (B, C, H, W) and the other outputs of the processor."""
         if any(value.is_nested for value in batch.values()):
             return _joined([self.forward(part) for part in _one_by_one(batch)])
         self._clear()
@@ -137,12 +138,12 @@ class VisionBackbone:
         }
         output = self.module(**inputs)
         tower = self._seen
-        blocks = self._entry.blocks(tensors(tower.get("hidden_states")))
+        blocks = self._block_outputs.blocks(tensors(tower.get("hidden_states")))
         layers = pool_layers(self._oriented(blocks, batch), _mask(batch))
         layers["last"], rule = self._last(tower, batch)
         logits = self._logits(output) if self._has_head else None
         if logits is not None and logits.shape[-1] != self._classes:
-            logits = None  # saved without classes: the vectors themselves pass
+            logits = None  # saved without classes: the head returns its input
         self._clear()
         return Outputs(layers, logits, rule)
 
@@ -192,7 +193,7 @@ class VisionBackbone:
 
     def _clear(self) -> None:
         self._seen = None
-        self._entry.clear()
+        self._block_outputs.clear()
         for head in self._heads:
             head.clear()
 
@@ -211,11 +212,12 @@ def _joined(outputs: Sequence[Outputs]) -> Outputs:
     return Outputs(layers, torch.cat(logits) if logits else None, outputs[0].pooling)
 
 
-class _Entry:
-    """Tells which hidden states are outputs of blocks.
+class _BlockOutputs:
+    """Finds out which hidden states are outputs of blocks.
 
-    Most networks put the embedding, which enters the first block, before them; Segformer, PVT,
-    PoolFormer, CvT and MobileNet do not. PVT puts a normalised copy of the last one behind them.
+    In most networks the first hidden state is the embedding, the input of the first block. In
+    Segformer, PVT, PoolFormer, CvT and MobileNet it is not. PVT appends a normalised copy of the
+    last output.
     """
 
     def __init__(self, tower: nn.Module) -> None:
@@ -226,7 +228,7 @@ class _Entry:
             first: nn.Module = blocks
             while isinstance(first, nn.ModuleList) and len(first):
                 first = first[0]
-            first.register_forward_pre_hook(self._see, with_kwargs=True)
+            first.register_forward_pre_hook(self._record_input, with_kwargs=True)
 
     def blocks(self, states: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         """The hidden states that are outputs of blocks or of the stages of a pyramid."""
@@ -238,10 +240,12 @@ class _Entry:
         return states[:-1] if copied else states
 
     def clear(self) -> None:
-        """Let go of what entered."""
+        """Release the recorded input."""
         self._entering = None
 
-    def _see(self, module: object, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    def _record_input(
+        self, module: object, arguments: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> None:
         if self._entering is None:
             self._entering = next(
                 (v for v in (*arguments, *named.values()) if isinstance(v, torch.Tensor)), None
@@ -273,7 +277,7 @@ def _mask(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
 
 
 def _different(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The vectors, each once: two heads may read the same memory."""
+    """The vectors without duplicates: two heads can read the same tensor."""
     by_place = {(vector.data_ptr(), vector.shape): vector for vector in vectors}
     return list(by_place.values())
 
@@ -289,10 +293,10 @@ def _is_pixels(name: str, value: torch.Tensor) -> bool:
 
 
 def open_vision(path: Path, options: OpenOptions) -> VisionBackbone:
-    """Open a folder that transformers' image models read.
+    """Open a folder with an image model of transformers.
 
     Raises:
-        ExtractionError: Says what is wrong with the folder.
+        ExtractionError: The model or its processor cannot be opened.
     """
     loaded = load(path, IMAGE, options)
     processor = _open_processor(path)
@@ -308,10 +312,10 @@ def open_vision(path: Path, options: OpenOptions) -> VisionBackbone:
 
 
 def _try_processor(collate: ImageCollate) -> None:
-    """See that a processor's settings work, before any sample is read.
+    """Try a processor on one image before any sample is read.
 
     Raises:
-        ExtractionError: They do not.
+        ExtractionError: It fails, or its outputs cannot be used.
     """
     try:
         batch = collate([_blank(_PROBES[0])])
@@ -351,7 +355,7 @@ def _open_processor(path: Path) -> Any:
 
 
 def _normalise_one_channel(processor: Any) -> None:
-    """Let a processor that was saved with one mean for each of three channels take one channel."""
+    """Adapt a processor with the mean and deviation of three channels to images of one channel."""
     for name in ("image_mean", "image_std"):
         values = getattr(processor, name, None)
         if isinstance(values, list | tuple) and len(values) == 3:

@@ -19,11 +19,11 @@ from hf_sfda.extract.job import (
     entry_lock,
     free_memory,
     is_stored,
-    keep,
     open_model,
     provenance,
     reason,
     run_model,
+    store_features,
 )
 
 logger = logging.getLogger(__name__)
@@ -120,4 +120,4 @@ def _extract(job: Job, task: Task) -> Outcome:
         params=backbone.params,
         **provenance(job, backbone),
     )
-    return keep(job, task, features)
+    return store_features(job, task, features)

@@ -20,11 +20,11 @@ from hf_sfda.extract.job import (
     entry_lock,
     free_memory,
     is_stored,
-    keep,
     open_model,
     provenance,
     reason,
     run_model,
+    store_features,
 )
 from hf_sfda.processes import from_main
 
@@ -105,4 +105,4 @@ def _combine(job: Job, task: Task, shares: Sequence[_Share | str]) -> Outcome:
         )
     except Exception as error:
         return Outcome(error=reason(error))
-    return keep(job, task, features)
+    return store_features(job, task, features)

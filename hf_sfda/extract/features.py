@@ -13,9 +13,9 @@ from hf_sfda.types import Features, IntArray
 
 Array = npt.NDArray[np.float32]
 
-# Relative to the largest value. Two ways of averaging one map differ by rounding, which in half
-# precision is coarse.
-_SAME = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-2}
+# Largest relative difference of equal layers. Two ways to average a map differ by rounding errors,
+# which are large in half precision.
+_TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,10 @@ def merge_parts(
     """Put the parts in the order of the target.
 
     Args:
-        parts: One of each process; empty if it had no batches.
+        parts: One part per process. A part is empty if the process had no batches.
         n: Number of samples in the target.
-        dtype: Of the forward pass.
-        params: Of the backbone.
+        dtype: Data type of the forward pass.
+        params: Number of parameters of the backbone.
         **meta: Provenance.
 
     Raises:
@@ -68,10 +68,10 @@ def merge_parts(
     _require_different(layers)
     logits = [part.logits for part in parts if part.logits is not None]
     return Features(
-        layers=_without_twin(layers, _SAME[dtype]),
+        layers=_without_duplicate(layers, _TOLERANCE[dtype]),
         source_logits=np.concatenate(logits)[order] if logits else None,
         params=params,
-        # Processes run side by side: the slowest is what a user waits for.
+        # Processes run in parallel, so the slowest one determines the time.
         seconds=max(part.seconds for part in parts),
         meta={**meta, "dtype": dtype, "pooling": parts[0].pooling},
     )
@@ -79,9 +79,9 @@ def merge_parts(
 
 def _require_finite(layers: Mapping[str, Array], dtype: str) -> None:
     for name, values in layers.items():
-        sound = np.isfinite(values).all(axis=1)  # (N,)
-        if not sound.all():
-            lost = len(values) - int(sound.sum())
+        finite = np.isfinite(values).all(axis=1)  # (N,)
+        if not finite.all():
+            lost = len(values) - int(finite.sum())
             hint = "" if dtype == "float32" else f"; {dtype} overflows here, try dtype float32"
             raise ExtractionError(
                 f"gives NaN or infinite features for {lost} of {len(values)} samples "
@@ -90,7 +90,7 @@ def _require_finite(layers: Mapping[str, Array], dtype: str) -> None:
 
 
 def _require_different(layers: Mapping[str, Array]) -> None:
-    """Refuse a network that does not see its input, such as one whose weights are all zero."""
+    """Refuse a network whose output does not depend on the input, for example with zero weights."""
     n = len(next(iter(layers.values())))
     if n > 1 and all((values == values[0]).all() for values in layers.values()):
         raise ExtractionError(
@@ -99,8 +99,8 @@ def _require_different(layers: Mapping[str, Array]) -> None:
         )
 
 
-def _without_twin(layers: dict[str, Array], tolerance: float) -> dict[str, Array]:
-    """Drop the final layer if its mean *is* the representation called ``"last"``."""
+def _without_duplicate(layers: dict[str, Array], tolerance: float) -> dict[str, Array]:
+    """Drop the final layer if its mean is equal to the representation ``"last"``."""
     if len(layers) < 2:
         return layers
     last, final = layers["last"], list(layers)[-2]

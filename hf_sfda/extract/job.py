@@ -124,7 +124,7 @@ def provenance(job: Job, backbone: Backbone) -> dict[str, str]:
     }
 
 
-def keep(job: Job, task: Task, features: Features) -> Outcome:
+def store_features(job: Job, task: Task, features: Features) -> Outcome:
     """Store features. If that fails they stay in memory, so that this run can still use them."""
     try:
         job.store.put(task.key, features)

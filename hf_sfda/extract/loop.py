@@ -38,9 +38,10 @@ def form_batches(
     the numbers do not depend on it either.
 
     Args:
-        costs: Of each sample.
-        size: Samples a batch.
-        groups: Of each sample; only samples of one group share a batch. ``None`` for one group.
+        costs: Cost of each sample.
+        size: Samples per batch.
+        groups: Group of each sample. Only samples of one group share a batch. ``None``: all
+            samples are in one group.
 
     Example:
         >>> form_batches([3, 9, 9, 1, 5], 2)
@@ -70,12 +71,12 @@ def extract_features(
     Args:
         backbone: Open, on ``device``.
         target: The samples.
-        device: Where the backbone is.
-        dtype: Of the backbone.
-        batch_size: Samples a forward pass; halved until the batch fits in memory.
+        device: Device of the backbone.
+        dtype: Data type of the backbone.
+        batch_size: Samples per forward pass; halved until the batch fits in memory.
         workers: Preprocessing workers.
         advance: Called with the number of samples done.
-        **meta: Provenance to keep with the features.
+        **meta: Provenance, stored with the features.
 
     Raises:
         ExtractionError: Features are not finite, or one sample alone does not fit in memory.
@@ -144,9 +145,9 @@ def run_batches(
 
 @contextmanager
 def _exact_convolutions() -> Iterator[None]:
-    """No TensorFloat-32, which torch allows in convolutions: its ten bits of mantissa would make
-    the features of a GPU differ from those of a CPU in the third digit. Other dtypes are not
-    concerned.
+    """Disable TensorFloat-32, which torch allows in convolutions. With its mantissa of ten bits the
+    features of a GPU would differ from those of a CPU in the third digit. Other data types are not
+    affected.
     """
     import torch
 
@@ -222,11 +223,11 @@ class _Batches:
             self.collate([self.samples[i] for i in piece])
             for piece in pieces(self.samples, positions)
         ]
-        return positions, parts[0] if len(parts) == 1 else _joined(parts)
+        return positions, parts[0] if len(parts) == 1 else _join(parts)
 
 
-def _joined(parts: Sequence[Batch]) -> Batch:
-    """One batch of parts that were preprocessed separately, so that few pixels are in memory.
+def _join(parts: Sequence[Batch]) -> Batch:
+    """Join the parts of a batch, which were preprocessed separately to limit the memory.
 
     Raises:
         ExtractionError: The processor leaves images in different sizes.
@@ -234,7 +235,7 @@ def _joined(parts: Sequence[Batch]) -> Batch:
     import torch
 
     shapes = {name: {part[name].shape[1:] for part in parts} for name in parts[0]}
-    if different := [name for name, kinds in shapes.items() if len(kinds) > 1]:
+    if different := [name for name, sizes in shapes.items() if len(sizes) > 1]:
         raise ExtractionError(
             f"its processor leaves large images in different sizes ({different[0]}), and together "
             "they do not fit in memory; make the images smaller"

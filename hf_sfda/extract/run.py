@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 # A process that has finished its models waits this long for the others.
-_PATIENCE_HOURS = 48
+_TIMEOUT_HOURS = 48
 
-_WAYS = {"models": run_by_models, "samples": run_by_samples}
+_SCHEDULES = {"models": run_by_models, "samples": run_by_samples}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ def make_accelerator(*, cpu: bool = False) -> Accelerator:
     # would do all the work and act as the main process.
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     cpu = cpu or (several and not torch.accelerator.is_available())
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=_PATIENCE_HOURS))
-    accelerator = Accelerator(cpu=cpu, kwargs_handlers=[patience])
+    timeout = InitProcessGroupKwargs(timeout=timedelta(hours=_TIMEOUT_HOURS))
+    accelerator = Accelerator(cpu=cpu, kwargs_handlers=[timeout])
     if accelerator.num_processes > 1:
         # A process group that still exists when the interpreter ends sometimes aborts it. All work
         # is done then, but the launcher reports a crash.
@@ -104,11 +104,11 @@ def extract_all(
     so nothing is lost if the run ends early.
 
     Args:
-        candidates: To be run, without those that the scan left out.
+        candidates: The candidates, without those that the scan left out.
         target: The samples.
         config: ``batch_size``, ``dtype``, ``max_length``, ``work`` and ``workers``.
-        store: Where features are kept.
-        accelerator: Made here if not given.
+        store: The feature store.
+        accelerator: Created here if it is ``None``.
         token: Hub token.
         progress: Listens to downloads and forward passes.
         on_done: Called once for each candidate, in each process as soon as the result is known.
@@ -123,8 +123,8 @@ def extract_all(
     keys = [feature_key(candidate, target, config) for candidate in candidates]
 
     def done(key: FeatureKey, outcome: Outcome) -> None:
-        for candidate, own in zip(candidates, keys, strict=True):
-            if on_done is not None and own == key:
+        for candidate, own_key in zip(candidates, keys, strict=True):
+            if on_done is not None and own_key == key:
                 on_done(_extraction(candidate, key, outcome))
 
     # Of candidates with the same content only the first is run.
@@ -140,7 +140,7 @@ def extract_all(
         done(keys[first[digest]], outcome)
     pending = sorted(i for digest, i in first.items() if digest not in outcomes)
     tasks = [Task(index, candidates[i], keys[i]) for index, i in enumerate(pending)]
-    run = _WAYS[_way(config, len(tasks), accelerator.num_processes)]
+    run = _SCHEDULES[_schedule(config, len(tasks), accelerator.num_processes)]
     outcomes |= run(job, tasks, lambda task, outcome: done(task.key, outcome))
     return [
         _extraction(candidate, key, outcomes[key.digest])
@@ -148,7 +148,7 @@ def extract_all(
     ]
 
 
-def _way(config: RankConfig, models: int, processes: int) -> Literal["models", "samples"]:
+def _schedule(config: RankConfig, models: int, processes: int) -> Literal["models", "samples"]:
     if config.work != "auto":
         return config.work
     return "samples" if models < processes else "models"

@@ -19,7 +19,7 @@ PIPELINE_TAGS: dict[Modality, tuple[str, ...]] = {
     "text": ("feature-extraction", "sentence-similarity", "fill-mask", "text-classification"),
 }
 """Tasks whose checkpoints are encoders that people fine-tune for classification: classifiers and
-self-supervised backbones for pictures; embedding models, masked language models and classifiers
+self-supervised backbones for images; embedding models, masked language models and classifiers
 for text. Generators and two-tower models (zero-shot-image-classification) are not asked for; they
 can be named."""
 
