@@ -6,7 +6,7 @@ Every request goes through huggingface_hub, which is imported by the first call 
 from __future__ import annotations
 
 from hf_sfda.hub.api import hub_api, retry_download, retry_read
-from hf_sfda.hub.checksums import load_verified
+from hf_sfda.hub.checksums import load_verified, read_verified
 from hf_sfda.hub.download import cached_model, download_model
 from hf_sfda.hub.files import (
     MODEL_FILES,
@@ -34,6 +34,7 @@ __all__ = [
     "keep_secret",
     "load_verified",
     "model_files",
+    "read_verified",
     "redact",
     "retry_download",
     "retry_read",

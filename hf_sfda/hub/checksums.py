@@ -10,6 +10,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_DAMAGED = (
+    "files arrive damaged (their checksums are not the Hub's); try again later, or check what "
+    "lies between you and the Hub"
+)
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -28,6 +32,27 @@ def matches(blob: Path) -> bool:
     headers = (f"blob {len(content)}\0".encode(), b"")
     digests = (hashlib.sha1(header + content, usedforsecurity=False) for header in headers)
     return blob.name in {digest.hexdigest() for digest in digests}
+
+
+def read_verified(download: Callable[[], str]) -> bytes:
+    """Download a file into the cache, verify it and read it; if damaged, download it once more.
+
+    The client checks the size at most. A damaged file would stay in the cache and be read by every
+    later run.
+
+    Args:
+        download: Returns the path of the file, such as ``hf_hub_download``.
+
+    Raises:
+        OSError: The file is damaged after the second download, too.
+        Exception: What ``download`` raises.
+    """
+    for _ in range(2):
+        blob = Path(download()).resolve()
+        if matches(blob):
+            return blob.read_bytes()
+        blob.unlink()
+    raise OSError(_DAMAGED)
 
 
 def load_verified(repo: str, load: Callable[[], T], forget: Callable[[], object]) -> T:
@@ -62,10 +87,7 @@ def load_verified(repo: str, load: Callable[[], T], forget: Callable[[], object]
         for name in damaged:
             (folder / name).unlink()
         forget()
-    raise OSError(
-        "files arrive damaged (their checksums are not the Hub's); try again later, or check what "
-        "lies between you and the Hub"
-    )
+    raise OSError(_DAMAGED)
 
 
 def _blobs(repo: str) -> Path:

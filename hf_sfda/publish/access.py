@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json import JSONDecodeError
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError, SfdaError
-from hf_sfda.hub import explain, explain_answer, retry_read
+from hf_sfda.hub import explain, explain_answer, read_verified, retry_read
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -154,17 +153,22 @@ def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
 
 
 def read_file(api: HfApi, repo: Repo, path: str, sha: str) -> bytes | None:
-    """The content of a file at a commit, or ``None`` if the file does not exist."""
+    """The content of a file at a commit, or ``None`` if the file does not exist.
+
+    Raises:
+        PublishError: The file cannot be read, or arrives damaged.
+    """
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     with hub_errors(f"Cannot read {path} of {repo}"):
         try:
             # If the download fails, the client returns the cached file. That is the same content,
             # because the commit is pinned.
-            local = api.hf_hub_download(repo.id, path, repo_type=repo.kind, revision=sha)
+            return read_verified(
+                lambda: api.hf_hub_download(repo.id, path, repo_type=repo.kind, revision=sha)
+            )
         except RemoteEntryNotFoundError:
             return None
-        return Path(local).read_bytes()
 
 
 def list_files(api: HfApi, repo: Repo, sha: str) -> list[str]:

@@ -185,3 +185,22 @@ def test_a_repository_that_vanishes_after_the_plan(hub, publication, update_of_a
             plan()
     else:
         assert "a new public" in plan().render(), "it would be made again"
+
+
+@pytest.mark.parametrize("times", [2, None], ids=["once", "for a while"])
+@pytest.mark.parametrize("fault", ["half", "corrupt"])
+def test_a_card_that_arrives_damaged_is_never_published(hub, tmp_path, fault, times):
+    """The client caches what arrives. A damaged card would replace the author's."""
+    hub.put("me/resnet", {"README.md": CARD})
+    run = save_run(tmp_path / "run", make_ranking())
+    # Also the HEAD request: half a file whose announced size is half, too, looks complete.
+    damage = hub.faults.add(path_regex="resnet.*README.md", action=fault, times=times)
+    if times is None:
+        with pytest.raises(PublishError, match=r"Cannot read README.md of .*me/resnet.* damaged"):
+            plan_publication(run, to=RESULTS, cards=["me/resnet"])
+        hub.faults.clear()
+    execute(plan_publication(run, to=RESULTS, cards=["me/resnet"]))
+    assert damage.hits > 0
+    card = hub.files("me/resnet")["README.md"].decode()
+    assert "license: mit  # free\n" in card
+    assert "\n# A model\n" in card
