@@ -6,9 +6,27 @@ compared sample by sample.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hf_sfda.types import IntArray
+
+
+def fold_numbers(n_samples: int, folds: int, max_scored: int | None) -> tuple[int, int]:
+    """How many folds are made, and how many of them are scored.
+
+    Args:
+        n_samples: N.
+        folds: K, as requested; no more than N are made.
+        max_scored: Stop after the fold with which so many samples have been scored; ``None`` scores
+            all.
+    """
+    n_folds = min(folds, n_samples)
+    if max_scored is None:
+        return n_folds, n_folds
+    # Folds differ by one sample at most, and the first ones are the larger.
+    return n_folds, min(n_folds, math.ceil(n_folds * max_scored / n_samples))
 
 
 def stratified_folds(labels: IntArray, n_folds: int, seed: int) -> IntArray:

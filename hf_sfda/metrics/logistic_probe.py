@@ -9,7 +9,7 @@ import torch
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
-from hf_sfda.metrics.folds import stratified_folds
+from hf_sfda.metrics.folds import fold_numbers, stratified_folds
 from hf_sfda.metrics.logistic import fit_logistic, logistic_log_probabilities
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.types import Score
@@ -69,8 +69,7 @@ def logistic_probe(
             "positive penalty."
         )
     y, n = problem.labels, len(problem)
-    n_folds = min(folds, n)
-    n_scored = n_folds if max_scored is None else min(n_folds, math.ceil(n_folds * max_scored / n))
+    n_folds, n_scored = fold_numbers(n, folds, max_scored)
     fold = torch.from_numpy(stratified_folds(y.cpu().numpy(), n_folds, problem.seed)).to(y.device)
     X = problem.geometry.centred
     length = float(problem.geometry.squared_norms.mean()) ** 0.5

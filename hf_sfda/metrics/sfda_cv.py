@@ -11,6 +11,7 @@ import torch
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.crossfit import Plan, held_out
+from hf_sfda.metrics.folds import fold_numbers
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.metrics.reduction import by_classes, slices
 from hf_sfda.metrics.shuffles import shuffled_scores
@@ -109,14 +110,9 @@ def _of_classes(problem: Problem, folds: int, max_scored: int | None) -> Score:
 
 
 def _numbers(n_samples: int, folds: int, max_scored: int | None) -> tuple[int, int]:
-    """How many folds are made, and how many of them scored."""
     if folds < 2:
         raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
-    n_folds = min(folds, n_samples)
-    if max_scored is None:
-        return n_folds, n_folds
-    # Folds differ by one sample at most, and the first ones are the larger.
-    return n_folds, min(n_folds, math.ceil(n_folds * max_scored / n_samples))
+    return fold_numbers(n_samples, folds, max_scored)
 
 
 def _warnings(problem: Problem, folds: int) -> tuple[str, ...]:

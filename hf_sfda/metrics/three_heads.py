@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from hf_sfda.errors import MetricError
 from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.crossfit import Plan, train
 from hf_sfda.metrics.fisher import fit
+from hf_sfda.metrics.folds import fold_numbers
 from hf_sfda.metrics.logistic_probe import logistic_probe
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.types import Score
@@ -65,19 +65,16 @@ def three_heads(problem: Problem, *, folds: int = 5, max_scored: int | None = No
     """
     if folds < 2:
         raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
-    n = len(problem)
-    n_folds = min(folds, n)
-    n_scored = n_folds if max_scored is None else min(n_folds, math.ceil(n_folds * max_scored / n))
-    whole = replace(problem, last=None)
+    n_folds, n_scored = fold_numbers(len(problem), folds, max_scored)
     details: dict[str, float] = {"folds": float(n_folds)}
     if problem.last is None:
-        heads = [_fisher_hits(whole, n_folds, n_scored)]
+        heads = [_fisher_hits(problem, n_folds, n_scored)]
         details["fisher"] = _mean(heads[0])
     else:
-        last = replace(problem, geometry=problem.last, last=None)
-        heads = [_fisher_hits(part, n_folds, n_scored) for part in (last, whole)]
+        last = replace(problem, geometry=problem.last)
+        heads = [_fisher_hits(part, n_folds, n_scored) for part in (last, problem)]
         details["fisher_last"], details["fisher_all"] = map(_mean, heads)
-    logistic = logistic_probe(whole, folds=folds, max_scored=max_scored)
+    logistic = logistic_probe(problem, folds=folds, max_scored=max_scored)
     details["logistic"] = logistic.value
     value = (sum(map(_mean, heads)) + logistic.value) / (len(heads) + 1)
     per_sample = None

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.config import NOT_IN_FINGERPRINT
+from hf_sfda.config import NOT_IN_FINGERPRINT, with_current_names
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import ForeignError, clean, clean_all, read_json
 from hf_sfda.hub import redact
@@ -257,7 +257,7 @@ def _shared(ranking: Ranking) -> Row:
         "n_classes": dataset.get("n_classes"),
         "confidence": config.get("confidence"),
         "ranked_by": ranking.metric,
-        "view": config.get("layers", config.get("view")),
+        "view": with_current_names(config).get("layers"),
         "seed": config.get("seed"),
         "config_fingerprint": config.get("fingerprint"),
         "config": json.dumps(scoring_settings(config), sort_keys=True),

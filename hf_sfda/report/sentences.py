@@ -8,7 +8,7 @@ from dataclasses import fields
 from itertools import groupby
 from typing import Any
 
-from hf_sfda.config import RankConfig
+from hf_sfda.config import RankConfig, with_current_names
 from hf_sfda.report.format import count, known, label, listing, score, share
 from hf_sfda.types import ModelRow, Ranking, first_classes
 from hf_sfda.uncertainty.diagnose import BASELINES
@@ -179,9 +179,10 @@ def reason(ranking: Ranking) -> str:
 
 def command(ranking: Ranking) -> str:
     """The command that repeats the run, with all options that differ from the defaults."""
-    parts = ["hf-sfda", "rank", "--dataset", str(ranking.config["dataset"])]
+    config = with_current_names(ranking.config)
+    parts = ["hf-sfda", "rank", "--dataset", str(config["dataset"])]
     for field in fields(RankConfig):
-        value = ranking.config.get(field.name)
+        value = config.get(field.name)
         if field.name == "dataset" or value is None:
             continue
         if _plain(value) == _plain(field.default):

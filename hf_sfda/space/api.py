@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from hf_sfda.config import DEFAULT_METRICS
 from hf_sfda.errors import ConfigError, SfdaError
 from hf_sfda.foreign import bounded
 from hf_sfda.hub import redact
@@ -98,7 +99,7 @@ def add_to(page: Page) -> None:
         models: str = "",
         top: int = 8,
         samples: int = 1000,
-        metric: str = "sfda_cv",
+        metric: str = DEFAULT_METRICS[0],
         split: str = "",
     ) -> Iterator[Document]:
         """Rank checkpoints for a dataset on the Hub, without fine-tuning. Takes minutes.

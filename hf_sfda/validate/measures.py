@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from hf_sfda.uncertainty import weighted_tau
+
 FloatArray = npt.NDArray[np.float64]
 Measure = Callable[[FloatArray, FloatArray], float]
 
@@ -18,14 +20,13 @@ def _is_flat(truth: FloatArray, score: FloatArray) -> bool:
 def tau_two_sided(truth: FloatArray, score: FloatArray) -> float:
     """Weighted tau with the ranks of both lists in turn, averaged.
 
-    This is the default of ``scipy.stats.weightedtau`` (``rank=True``).
+    This is :func:`hf_sfda.uncertainty.weighted_tau`, the default of ``scipy.stats.weightedtau``
+    (``rank=True``).
 
     Returns:
         The correlation; NaN if either list is constant.
     """
-    from scipy.stats import weightedtau
-
-    return float("nan") if _is_flat(truth, score) else float(weightedtau(truth, score).statistic)
+    return weighted_tau(truth, score)
 
 
 def tau_truth_sided(truth: FloatArray, score: FloatArray) -> float:

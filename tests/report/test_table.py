@@ -190,6 +190,13 @@ def test_the_command_repeats_the_run():
     )
 
 
+def test_the_command_of_an_earlier_version_has_the_present_names():
+    ranking = example_ranking()
+    config = {key: value for key, value in ranking.config.items() if key != "layers"}
+    command = sentences.command(replace(ranking, config={**config, "view": "last"}))
+    assert "--layers last" in command
+
+
 def test_plain_is_a_table_for_programs():
     lines = render_plain(example_ranking()).splitlines()
     table, told = lines[:25], lines[25:]
