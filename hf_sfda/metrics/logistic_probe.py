@@ -68,6 +68,12 @@ def logistic_probe(
             f"folds is {folds} and penalty {penalty}; there must be 2 folds or more, and a "
             "positive penalty."
         )
+    # `three_heads` and this metric are computed together by default.
+    key = ("logistic_probe", folds, penalty, max_scored)
+    return problem.cached(key, lambda: _cross_validated(problem, folds, penalty, max_scored))
+
+
+def _cross_validated(problem: Problem, folds: int, penalty: float, max_scored: int | None) -> Score:
     y, n = problem.labels, len(problem)
     n_folds, n_scored = fold_numbers(n, folds, max_scored)
     fold = torch.from_numpy(stratified_folds(y.cpu().numpy(), n_folds, problem.seed)).to(y.device)

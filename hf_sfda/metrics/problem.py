@@ -35,6 +35,13 @@ def _spectrum(S: Tensor) -> Spectrum:
     return Spectrum(values.clamp(min=0), vectors)
 
 
+def _cached(cache: dict[Hashable, Any], key: Hashable, compute: Callable[[], Result]) -> Result:
+    if key not in cache:
+        cache[key] = compute()
+    value: Result = cache[key]
+    return value
+
+
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """Features, and what is computed from them without labels.
@@ -66,10 +73,7 @@ class Geometry:
             key: Names the metric and every option that the value depends on, the seed included.
             compute: A function of these features and of the values in ``key`` only.
         """
-        if key not in self._cache:
-            self._cache[key] = compute()
-        value: Result = self._cache[key]
-        return value
+        return _cached(self._cache, key, compute)
 
     @cached_property
     def features(self) -> Tensor:
@@ -158,9 +162,21 @@ class Problem:
     source_log_probs: Tensor | None = None
     seed: int = 0
     last: Geometry | None = None
+    _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.geometry)
+
+    def cached(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """A value that several metrics share, computed on first use; it may depend on the labels.
+
+        Problems with other labels or features start with an empty cache.
+
+        Args:
+            key: Names the metric and every option that the value depends on.
+            compute: A function of this problem and of the values in ``key`` only.
+        """
+        return _cached(self._cache, key, compute)
 
     @property
     def features(self) -> Tensor:

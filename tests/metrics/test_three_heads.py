@@ -5,9 +5,10 @@ import pytest
 
 from hf_sfda.config import RankConfig
 from hf_sfda.layers import layer_features
+from hf_sfda.metrics import logistic_probe as logistic_probe_module
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.ranking import score_candidate
-from hf_sfda.scoring import make_problem, score, score_problem
+from hf_sfda.scoring import make_problem, score, score_problem, score_problem_by_all
 from hf_sfda.types import Candidate, Features
 
 N, C = 90, 3
@@ -80,3 +81,22 @@ def test_a_part_of_the_folds_estimates_the_same():
     scored = stratified_folds(LABELS, 5, 0) < 3
     assert part.per_sample is None
     assert part.value == pytest.approx(whole.per_sample[scored].mean(), abs=1e-12)
+
+
+def test_the_logistic_probe_is_fitted_once_for_both_metrics(monkeypatch):
+    fitted = []
+    fit = logistic_probe_module.fit_logistic
+
+    def counted(*args):
+        fitted.append(args)
+        return fit(*args)
+
+    monkeypatch.setattr(logistic_probe_module, "fit_logistic", counted)
+    X = layer_features(FEATURES, LABELS, "all")
+    problem = make_problem(X, LABELS, last=FEATURES.last)
+    scores = score_problem_by_all(problem, ("three_heads", "logistic_probe"))
+    assert len(fitted) == 5, "one fit a fold"
+    assert scores["three_heads"].details["logistic"] == scores["logistic_probe"].value
+    shuffled = problem.relabelled(problem.targets.sort().values)
+    assert score_problem(shuffled, "logistic_probe").value != scores["logistic_probe"].value
+    assert len(fitted) == 10, "other labels have a cache of their own"
