@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from benchmarks.zoo.grid import read_truth
 from hf_sfda.uncertainty import weighted_tau
+from hf_sfda.validate import mean_over_targets, regret, static_list
 
 SCORES = Path(__file__).with_name("scores.csv")
 FEWEST = 8
@@ -100,8 +101,7 @@ class Target:
 
     def regret(self, scores: Floats) -> float:
         """Points of accuracy that the first pick loses to the best checkpoint."""
-        filled = np.nan_to_num(scores, nan=-1e9)
-        return 100 * float(self.truth.max() - self.truth[filled == filled.max()].mean())
+        return 100 * regret(self.truth, np.nan_to_num(scores, nan=-1e9))
 
 
 def read(scores: Path = SCORES) -> list[Target]:
@@ -128,31 +128,19 @@ def combined(target: Target, parts: Sequence[str]) -> Floats:
     return np.mean([target.column(PARTS[part]) for part in parts], axis=0)
 
 
-def static_list(targets: Sequence[Target]) -> Callable[[Target], Floats]:
-    """The order of the checkpoints on the other targets: mean standardised accuracy there."""
+def static_scores(targets: Sequence[Target]) -> Callable[[Target], Floats]:
+    """The order of the checkpoints on the other targets, :func:`hf_sfda.validate.static_list`."""
+    names = sorted({name for target in targets for name in target.checkpoints})
+    table = np.full((len(targets), len(names)), np.nan)
+    for row, target in zip(table, targets, strict=True):
+        row[[names.index(name) for name in target.checkpoints]] = target.truth
+    lists = static_list(table)
 
     def scores(target: Target) -> Floats:
-        out = np.full(len(target.checkpoints), np.nan)
-        for i, checkpoint in enumerate(target.checkpoints):
-            z = [
-                (other.truth[other.checkpoints.index(checkpoint)] - other.truth.mean())
-                / other.truth.std()
-                for other in targets
-                if other is not target and checkpoint in other.checkpoints
-            ]
-            out[i] = np.mean(z) if z else np.nan
-        return out
+        row = next(i for i, other in enumerate(targets) if other is target)
+        return lists[row, [names.index(name) for name in target.checkpoints]]
 
     return scores
-
-
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """95% percentile interval of a mean over targets, which are drawn with replacement."""
-    array = np.asarray(values)
-    rng = np.random.default_rng(seed)
-    means = array[rng.integers(len(array), size=(10_000, len(array)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def leave_one_out(targets: Sequence[Target]) -> list[tuple[tuple[str, ...], float, float]]:
@@ -202,7 +190,7 @@ def report(targets: Sequence[Target]) -> str:
     }
     for name, column in SHOWN.items():
         scores[name] = lambda target, column=column: target.column(column)  # type: ignore[misc]
-    scores["static list of the other targets"] = static_list(targets)
+    scores["static list of the other targets"] = static_scores(targets)
     lines = [
         "| score | weighted tau | three_heads is ahead by | regret of the first pick, points | "
         + " | ".join(f"{t.name} ({len(t.checkpoints)})" for t in targets)
@@ -215,10 +203,7 @@ def report(targets: Sequence[Target]) -> str:
         taus = [t.tau(scores[name](t)) for t in targets]
         regrets = [t.regret(scores[name](t)) for t in targets]
         ahead = np.subtract(first, taus)
-        low, high = interval(ahead.tolist())
-        difference = (
-            "" if "three_heads" in name else f"{ahead.mean():.2f} ({low:.2f} to {high:.2f})"
-        )
+        difference = "" if "three_heads" in name else _with_interval(ahead, 2)
         lines.append(
             f"| {name} | {_with_interval(taus, 2)} | {difference} | {_with_interval(regrets, 1)} | "
             + " | ".join(f"{tau:.2f}" for tau in taus)
@@ -247,9 +232,10 @@ def report(targets: Sequence[Target]) -> str:
     return "\n".join(lines)
 
 
-def _with_interval(values: Sequence[float], digits: int) -> str:
-    low, high = interval(values)
-    return f"{np.mean(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+def _with_interval(values: npt.ArrayLike, digits: int) -> str:
+    mean = mean_over_targets(values, resamples=10_000)
+    assert mean.low is not None, "there are several targets"
+    return f"{mean.value:.{digits}f} ({mean.low:.{digits}f} to {mean.high:.{digits}f})"
 
 
 if __name__ == "__main__":

@@ -23,26 +23,19 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
     import torch
 
     from hf_sfda.backbones import open_backbone
-    from hf_sfda.dataset import load_target
     from hf_sfda.extract import make_accelerator
     from hf_sfda.finetune import prepare
     from hf_sfda.finetune.inputs import Inputs
     from hf_sfda.finetune.parts import Part
-    from hf_sfda.scan import find_candidates
 
     about = grid.targets_in(zoo)[target]
-    folder = zoo / "targets" / target
-    parts = []
-    for part in ("train", "validation"):
-        place = str(folder) if modality == "image" else str(folder / f"{part}.csv")
-        split = {"split": part} if modality == "image" else {}
-        parts.append(load_target(place, samples=100_000, **split))
+    parts = [grid.load_part(zoo, target, part) for part in ("train", "validation")]
     samples = [sample for part in parts for sample in part.samples]
     names = parts[0].class_names
     labels = np.concatenate(
         [[names.index(part.class_names[label]) for label in part.labels] for part in parts]
     )
-    (candidate,) = find_candidates([str(zoo / "checkpoints" / modality / checkpoint)])
+    candidate = grid.find_candidate(zoo, modality, checkpoint)
     accelerator = make_accelerator(cpu=True)
     backbone = open_backbone(
         zoo / "checkpoints" / modality / checkpoint,

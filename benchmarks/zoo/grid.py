@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_sfda.files import write_atomically
+from hf_sfda.types import Candidate, Target
 
 TRUTH = Path(__file__).with_name("truth.csv")
 
@@ -155,6 +156,30 @@ def targets_in(zoo: Path) -> dict[str, dict[str, Any]]:
     """Target -> what ``target.json`` says of it."""
     files = sorted(zoo.glob("targets/*/target.json"))
     return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def load_part(zoo: Path, target: str, part: str) -> Target:
+    """A part of a target: ``train``, ``validation`` or ``test``."""
+    from hf_sfda.dataset import load_target
+
+    folder = zoo / "targets" / target
+    if targets_in(zoo)[target]["modality"] == "image":
+        return load_target(str(folder), split=part, samples=100_000)
+    return load_target(str(folder / f"{part}.csv"), samples=100_000)
+
+
+def find_candidate(zoo: Path, modality: str, checkpoint: str) -> Candidate:
+    """A checkpoint of the zoo.
+
+    Raises:
+        RuntimeError: It cannot be opened.
+    """
+    from hf_sfda.scan import find_candidates
+
+    (candidate,) = find_candidates([str(zoo / "checkpoints" / modality / checkpoint)])
+    if candidate.skip is not None:
+        raise RuntimeError(candidate.skip)
+    return candidate
 
 
 def pairs(

@@ -32,25 +32,17 @@ _LOOK_SECONDS = 2.0
 def measure(zoo: Path, pair: Pair, done: dict[Pair, Row]) -> Row:
     """Fine-tune one pair and describe the result as a row of ``truth.csv``."""
     from hf_sfda.config import FinetuneConfig
-    from hf_sfda.dataset import load_target
     from hf_sfda.finetune import finetune
-    from hf_sfda.scan import find_candidates
 
     about = grid.targets_in(zoo)[pair.target]
-    folder = zoo / "targets" / pair.target
-    parts = {}
-    for part in ("train", "validation", "test"):
-        if pair.modality == "image":
-            parts[part] = load_target(str(folder), split=part, samples=100_000)
-        else:
-            parts[part] = load_target(str(folder / f"{part}.csv"), samples=100_000)
+    parts = {
+        part: grid.load_part(zoo, pair.target, part) for part in ("train", "validation", "test")
+    }
     options: dict[str, Any] = {"seed": pair.seed, "flip": about["flip"]}
     options |= {name: about[name] for name in ("max_length", "min_steps") if name in about}
     if not pair.searches:
         options["learning_rates"] = (float(done[grid.search_of(pair)]["learning_rate"]),)
-    (candidate,) = find_candidates([str(zoo / "checkpoints" / pair.modality / pair.checkpoint)])
-    if candidate.skip is not None:
-        raise RuntimeError(candidate.skip)
+    candidate = grid.find_candidate(zoo, pair.modality, pair.checkpoint)
     measured = finetune(
         candidate,
         parts["train"],

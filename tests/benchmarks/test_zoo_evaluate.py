@@ -7,6 +7,7 @@ from benchmarks.zoo import evaluate
 from benchmarks.zoo.evaluate import Target
 from hf_sfda.config import DEFAULT_METRICS
 from hf_sfda.metrics.three_heads import three_heads
+from hf_sfda.validate import mean_over_targets
 
 
 def target(truth, **columns):
@@ -41,15 +42,15 @@ def test_checkpoints_without_batch_norm_keep_published_features():
 def test_the_static_list_never_sees_the_target():
     first = target({"a": 0.9, "b": 0.1}, s=[0, 0])
     second = target({"a": 0.1, "b": 0.9}, s=[0, 0])
-    scores = evaluate.static_list([first, second])
+    scores = evaluate.static_scores([first, second])
     assert first.tau(scores(first)) == pytest.approx(-1)
 
 
 def test_the_interval_of_a_mean_over_targets():
-    low, high = evaluate.interval([0.5] * 8)
-    assert low == high == 0.5
-    low, high = evaluate.interval([0.0, 1.0] * 8)
-    assert 0.2 < low < 0.5 < high < 0.8
+    mean = mean_over_targets([0.5] * 8)
+    assert mean.low == mean.high == 0.5
+    mean = mean_over_targets([0.0, 1.0] * 8)
+    assert 0.2 < mean.low < 0.5 < mean.high < 0.8
 
 
 def test_the_default_is_what_the_committed_truth_chooses():
