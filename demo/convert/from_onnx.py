@@ -65,7 +65,7 @@ def _opennsfw_layer(output: str) -> str:
     match = _BLOCK.fullmatch(output)
     if match is None:
         raise MappingError(f"the graph has a convolution {output!r}; expected bn_stageS_blockB_*.")
-    layer = f"encoder.layers.{match['stage']}.layers.{match['block']}"
+    layer = f"encoder.stages.{match['stage']}.layers.{match['block']}"
     return f"{layer}.{_PARTS[match['part']]}"
 
 

@@ -19,6 +19,7 @@ from demo.build import PINS, Item, build, items
 from demo.convert import MappingError, by_order
 from demo.convert.from_onnx import minilm_state, opennsfw_state
 from demo.convert.from_tfjs import mobilenetv2_state, tfjs_tensors
+from hf_sfda.compat import ensure_torchvision
 
 CONTENT = b"what was pinned"
 GOOD = Pin("thing", "1.0", hashlib.sha256(CONTENT).hexdigest())
@@ -210,6 +211,19 @@ def test_the_stem_of_opennsfw_takes_rgb_and_its_normalisation_is_the_bias():
         state[f"{stem}.normalization.running_var"] + 1e-5
     )
     np.testing.assert_allclose(x * scale + state[f"{stem}.normalization.bias"], x + bias, rtol=1e-6)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+@pytest.mark.parametrize("part", ["branch2a", "branch2b", "branch2c", "proj_shortcut"])
+def test_a_convolution_of_opennsfw_has_the_name_that_the_network_gives_it(stage, part):
+    ensure_torchvision()
+    from transformers import ResNetConfig, ResNetModel
+
+    network = ResNetModel(ResNetConfig(layer_type="bottleneck"))
+    kernel, bias = np.zeros((4, 3, 1, 1), dtype=np.float32), np.zeros(4, dtype=np.float32)
+    output = f"bn_stage{stage}_block0_{part}/FusedBatchNormV3:0"
+    state = opennsfw_state(graph("Conv", output, w=kernel, b=bias))
+    assert state.keys() < network.state_dict().keys()
 
 
 def test_an_unknown_convolution_is_refused():
