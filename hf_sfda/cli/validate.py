@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from hf_sfda.validate import Mean
-    from hf_sfda.validate.judge import Validation
+    from hf_sfda.validate.runs import Validation
 
 _EXAMPLES = """
 **Examples**
@@ -50,7 +50,8 @@ def validate(
     ],
     top: Annotated[int, typer.Option(min=1, help="Size of the shortlist of recall, regret.")] = 3,
     target: Annotated[
-        str | None, typer.Option(help="Target of the only run, if its name does not tell it.")
+        str | None,
+        typer.Option(help="Target of the truth, for a single run whose name does not match."),
     ] = None,
     format_: FormatOption = Format.auto,
     json_: JsonOption = False,
@@ -58,16 +59,16 @@ def validate(
 ) -> None:
     """Compare the scores of finished runs with accuracies after fine-tuning."""
     from hf_sfda.runs import read_ranking
-    from hf_sfda.validate.judge import validate as judge
+    from hf_sfda.validate.runs import validate_runs
     from hf_sfda.validate.truth import read_truth
 
     rankings = {run.resolve().name: read_ranking(run) for run in runs}
-    validation = judge(rankings, read_truth(truth), k=top, target=target)
+    validation = validate_runs(rankings, read_truth(truth), k=top, target=target)
     Output(choose_format(format_, json_, quiet)).document(
         validation.to_dict(),
         human=lambda width: _table(validation, width),
         agent=lambda: _plain(validation),
-        quiet=lambda: "\n".join(judgement.score for judgement in validation.judgements),
+        quiet=lambda: "\n".join(quality.score for quality in validation.scores),
     )
 
 
@@ -78,15 +79,15 @@ def _table(validation: Validation, width: int) -> Group:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score", no_wrap=True)
-    names = list(validation.judgements[0].measures)
+    names = list(validation.scores[0].measures)
     if width < _WIDE:
         names = [name for name in names if name not in _HEADERS or name == "weighted_tau"]
     for name in names:
         header = _HEADERS.get(name, name.replace("_at_", "@"))
         table.add_column(header, justify="right", no_wrap=True)
-    for judgement in validation.judgements:
-        cells = [_cell(judgement.measures[name], name) for name in names]
-        table.add_row(judgement.score, *cells)
+    for quality in validation.scores:
+        cells = [_cell(quality.measures[name], name) for name in names]
+        table.add_row(quality.score, *cells)
     return Group(table, *(Text(f"\n{note}") for note in _notes(validation)))
 
 
@@ -126,9 +127,9 @@ def _few(names: tuple[str, ...]) -> str:
 
 
 def _plain(validation: Validation) -> str:
-    names = list(validation.judgements[0].measures)
+    names = list(validation.scores[0].measures)
     lines = ["\t".join(["score", *names])]
-    for judgement in validation.judgements:
-        values = (f"{judgement.measures[name].value:.4f}" for name in names)
-        lines.append("\t".join([judgement.score, *values]))
+    for quality in validation.scores:
+        values = (f"{quality.measures[name].value:.4f}" for name in names)
+        lines.append("\t".join([quality.score, *values]))
     return "\n".join([*lines, *_notes(validation)])

@@ -44,8 +44,8 @@ def three_heads(problem: Problem, *, folds: int = 5, max_scored: int | None = No
     the share of the three heads that predict the class of a held-out sample; ``details`` has the
     three accuracies.
 
-    Why three: each head fails on other targets, and their mean orders checkpoints better than each
-    of them. The weighted tau with fine-tuned accuracy and its interval are in
+    Why three: each head is poor on some targets, and their mean orders checkpoints better than any
+    of them alone. The weighted tau with fine-tuned accuracy and its interval are in
     benchmarks/zoo/README.md. The second stage of SFDA is left out: the released ConfMix weight
     hardly depends on the features when classes are few, and costs accuracy of the order there.
 

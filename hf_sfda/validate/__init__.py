@@ -1,4 +1,4 @@
-"""Judge scores by accuracy after full fine-tuning."""
+"""Compare scores with accuracy after full fine-tuning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge several predictors on several targets, and the truth itself."""
+"""Compare several predictors on several targets, and estimate the noise of the truth."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def by_target(truth: Truth, scores: Scores, measure: Measure) -> dict[str, float
 def difference(truth: Truth, first: Scores, second: Scores, measure: Measure) -> Mean:
     """Mean of first minus second, paired by target.
 
-    Both are judged on the models that both have scored.
+    Only models that both have scored count.
     """
     common = {
         target: {

@@ -6,7 +6,7 @@ import pytest
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.report import save_ranking
-from hf_sfda.validate.judge import validate
+from hf_sfda.validate.runs import validate_runs
 from tests.command import run_command
 from tests.publishing import make_ranking, ok_row
 
@@ -23,17 +23,17 @@ def ranking(dataset, order=ORDER):
 
 
 def test_scores_are_compared_with_the_accuracies():
-    validation = validate({"a": ranking("me/plants"), "b": ranking("me/birds")}, TRUTH, k=2)
-    judged = {judgement.score: judgement.measures for judgement in validation.judgements}
-    assert {"sfda_cv", "knn", "logistic_probe", "static list"} <= judged.keys()
-    sfda = judged["sfda_cv"]
+    validation = validate_runs({"a": ranking("me/plants"), "b": ranking("me/birds")}, TRUTH, k=2)
+    qualities = {quality.score: quality.measures for quality in validation.scores}
+    assert {"sfda_cv", "knn", "logistic_probe", "static list"} <= qualities.keys()
+    sfda = qualities["sfda_cv"]
     assert sfda["regret_at_1"].value == pytest.approx((0 + 10) / 2)
     assert sfda["regret_at_2"].value == pytest.approx(0)
     assert sfda["recall_at_2"].value == 1
     assert sfda["kendall"].value == pytest.approx((1 + 1 / 3) / 2)
     assert sfda["weighted_tau"].n_targets == 2
     assert sfda["weighted_tau"].low is not None
-    assert judged["static list"]["regret_at_1"].value == pytest.approx((10 + 10) / 2)
+    assert qualities["static list"]["regret_at_1"].value == pytest.approx((10 + 10) / 2)
     assert validation.targets == {"plants": 3, "birds": 3}
     assert validation.unmatched_models["plants"] == ("acme/unknown",)
     assert validation.missing_models["birds"] == ("absent",)
@@ -50,7 +50,7 @@ def test_one_target_has_no_interval_and_says_so(tmp_path, capsys):
     assert "plants: 1 ranked models have no accuracy: acme/unknown." in " ".join(out.split())
     document = json.loads(run_command(*call, "--json")[0])
     assert document["targets"] == {"plants": 3}
-    first = document["judgements"][0]["measures"]
+    first = document["scores"][0]["measures"]
     assert first["weighted_tau"]["low"] is None
     _, err = run_command(*call, "--target", "moths", code=2)
     assert "Targets: plants" in err
@@ -58,8 +58,8 @@ def test_one_target_has_no_interval_and_says_so(tmp_path, capsys):
 
 def test_nothing_in_common_is_refused():
     with pytest.raises(ConfigError, match="No run shares two models"):
-        validate({"a": ranking("me/moths")}, TRUTH)
+        validate_runs({"a": ranking("me/moths")}, TRUTH)
     with pytest.raises(ConfigError, match="Two runs belong to the target plants"):
-        validate({"a": ranking("me/plants"), "b": ranking("you/plants")}, TRUTH)
-    by_hand = validate({"a": ranking("me/moths")}, TRUTH, target="plants")
+        validate_runs({"a": ranking("me/plants"), "b": ranking("you/plants")}, TRUTH)
+    by_hand = validate_runs({"a": ranking("me/moths")}, TRUTH, target="plants")
     assert by_hand.targets == {"plants": 3}

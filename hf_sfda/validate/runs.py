@@ -1,4 +1,4 @@
-"""Judge the scores of finished runs by fine-tuned accuracies."""
+"""Compare the scores of finished runs with fine-tuned accuracies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BASELINES = ("params", "downloads")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ScoreQuality:
     """How well one score predicts fine-tuning.
 
     Attributes:
@@ -45,17 +45,17 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Validation:
-    """Runs judged by a truth.
+    """The scores of runs, compared with a truth.
 
     Attributes:
-        judgements: One for each score, the highest weighted tau first.
+        scores: How well each score predicts fine-tuning, the highest weighted tau first.
         targets: Target of the truth -> number of models that were compared there.
         unmatched_runs: Runs whose dataset the truth does not have.
         unmatched_models: Target -> ranked models that the truth does not have.
         missing_models: Target -> models of the truth that were not ranked.
     """
 
-    judgements: tuple[Judgement, ...]
+    scores: tuple[ScoreQuality, ...]
     targets: Mapping[str, int]
     unmatched_runs: tuple[str, ...]
     unmatched_models: Mapping[str, tuple[str, ...]]
@@ -79,7 +79,7 @@ def measures(k: int) -> dict[str, Measure]:
     }
 
 
-def validate(
+def validate_runs(
     runs: Mapping[str, Ranking], truth: Truth, *, k: int = 3, target: str | None = None
 ) -> Validation:
     """Compare every score of the runs with the accuracies of the truth.
@@ -91,7 +91,7 @@ def validate(
         runs: Name of a run (the last part of its directory) -> its ranking.
         truth: Target -> model -> accuracy in 0..1.
         k: Size of the shortlist of recall and regret.
-        target: The target of the only run, if the names do not tell it.
+        target: The target of the truth for a single run, if the names do not match.
 
     Raises:
         ConfigError: No run or no two models of a run have an accuracy, or ``target`` is unknown.
@@ -130,18 +130,18 @@ def validate(
             f"{', '.join(runs)}. Targets of the truth: {', '.join(sorted(truth))}."
         )
     predictors: dict[str, Scores] = {**scores, STATIC_LIST: _static_scores(truth, compared)}
-    judged = [_judge(name, values, truth, k) for name, values in predictors.items()]
-    judged = [judgement for judgement in judged if judgement.measures["weighted_tau"].n_targets]
-    judged.sort(key=lambda judgement: -judgement.measures["weighted_tau"].value)
-    return Validation(tuple(judged), compared, tuple(unmatched), unknown, missing)
+    qualities = [_quality_of(name, values, truth, k) for name, values in predictors.items()]
+    qualities = [quality for quality in qualities if quality.measures["weighted_tau"].n_targets]
+    qualities.sort(key=lambda quality: -quality.measures["weighted_tau"].value)
+    return Validation(tuple(qualities), compared, tuple(unmatched), unknown, missing)
 
 
-def _judge(name: str, scores: Scores, truth: Truth, k: int) -> Judgement:
+def _quality_of(name: str, scores: Scores, truth: Truth, k: int) -> ScoreQuality:
     values = {
         measure: mean_over_targets(list(by_target(truth, scores, function).values()))
         for measure, function in measures(k).items()
     }
-    return Judgement(name, values)
+    return ScoreQuality(name, values)
 
 
 def _target_of(run: str, ranking: Ranking, truth: Truth) -> str | None:
