@@ -62,7 +62,7 @@ def validate(
     from hf_sfda.validate.runs import validate_runs
     from hf_sfda.validate.truth import read_truth
 
-    rankings = {run.resolve().name: read_ranking(run) for run in runs}
+    rankings = {str(run.resolve()): read_ranking(run) for run in runs}
     validation = validate_runs(rankings, read_truth(truth), k=top, target=target)
     Output(choose_format(format_, json_, quiet)).document(
         validation.to_dict(),

@@ -88,7 +88,7 @@ def validate_runs(
     are compared whole, then by their last part (:func:`hf_sfda.validate.truth.match`).
 
     Args:
-        runs: Name of a run (the last part of its directory) -> its ranking.
+        runs: Directory of a run -> its ranking.
         truth: Target -> model -> accuracy in 0..1.
         k: Size of the shortlist of recall and regret.
         target: The target of the truth for a single run, if the names do not match.

@@ -56,6 +56,17 @@ def test_one_target_has_no_interval_and_says_so(tmp_path, capsys):
     assert "Targets: plants" in err
 
 
+def test_runs_in_directories_of_the_same_name_are_not_confused(tmp_path):
+    truth = tmp_path / "truth.csv"
+    lines = [f"{t},{m},{a}" for t, accuracies in TRUTH.items() for m, a in accuracies.items()]
+    truth.write_text("\n".join(["target,checkpoint,accuracy", *lines]))
+    runs = [tmp_path / part / "run" for part in ("one", "two")]
+    for place, dataset in zip(runs, ("me/plants", "me/birds"), strict=True):
+        save_ranking(ranking(dataset), place)
+    out, _ = run_command("validate", *map(str, runs), "--truth", str(truth), "--json")
+    assert json.loads(out)["targets"] == {"plants": 3, "birds": 3}
+
+
 def test_nothing_in_common_is_refused():
     with pytest.raises(ConfigError, match="No run shares two models"):
         validate_runs({"a": ranking("me/moths")}, TRUTH)
