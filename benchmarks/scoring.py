@@ -34,8 +34,6 @@ from hf_sfda.scoring import (
     make_problem,
     permuted_scores,
     score,
-    score_all,
-    score_permuted,
     score_problem_by_all,
 )
 
@@ -114,8 +112,8 @@ def best(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, t
 
 def candidate_apart(X: np.ndarray, y: np.ndarray) -> None:
     """A candidate as it was scored before: the noise floor casts and rotates once more."""
-    score_all(X, y, DEFAULT)
-    score_permuted(X, y, "sfda_cv", n_permutations=5)
+    score_problem_by_all(make_problem(X, y), DEFAULT)
+    permuted_scores(make_problem(X, y), "sfda_cv", n_permutations=5)
 
 
 def candidate_together(X: np.ndarray, y: np.ndarray) -> None:
@@ -138,14 +136,16 @@ def speed(args: argparse.Namespace) -> None:
     others: dict[str, Callable[[], object]] = {
         name: (lambda name=name: score(X, y, name)) for name in names if name not in times
     }
-    others["all of the above together"] = lambda: score_all(X, y, names)
+    others["all of the above together"] = lambda: score_problem_by_all(make_problem(X, y), names)
     for name in ("sfda", "sfda_cv", "logme", "hscore"):
-        others[f"{name}, 5 shuffles"] = lambda name=name: score_permuted(
-            X, y, name, n_permutations=5
+        others[f"{name}, 5 shuffles"] = lambda name=name: permuted_scores(
+            make_problem(X, y), name, n_permutations=5
         )
     others["a candidate, floor apart"] = lambda: candidate_apart(X, y)
     others["a candidate, one problem"] = lambda: candidate_together(X, y)
-    hundred = {"sfda_cv, 100 shuffles": lambda: score_permuted(X, y, "sfda_cv", n_permutations=100)}
+    hundred = {
+        "sfda_cv, 100 shuffles": lambda: permuted_scores(make_problem(X, y), n_permutations=100)
+    }
     times |= best(hundred, 1)
     if not args.no_others:
         times |= best(others, 1)

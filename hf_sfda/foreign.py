@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hf_sfda.format import cut
+
 MAX_BYTES = 64_000_000
 """Largest JSON text in bytes. The shard indexes of the largest models have about 10 MB."""
 
@@ -170,7 +172,7 @@ def _too_deep() -> str:
 
 def _reason(error: Exception) -> str:
     text = clean(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 1]}…"
+    return cut(text, _LONGEST_REASON)
 
 
 def _checked(value: Any, text: str) -> Any:
@@ -262,10 +264,7 @@ def listing(names: Iterable[object], most: int = 10) -> str:
         'a, b and 2 more'
     """
     texts = [clean(str(name)) for name in names]
-    listed = [
-        text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
-        for text in texts[:most]
-    ]
+    listed = [cut(text, _LONGEST_NAME) for text in texts[:most]]
     more = len(texts) - len(listed)
     return ", ".join(listed) + (f" and {more:,} more" if more else "")
 

@@ -12,10 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_sfda.errors import ConfigError
+from hf_sfda.format import ELLIPSIS
 from hf_sfda.types import ModelRow, Ranking
-
-ELLIPSIS = "…"
-"""Stands for the middle of a name that is too long for its column."""
 
 _NAMED = 10  # models that a message lists
 

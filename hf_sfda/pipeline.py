@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
+from hf_sfda.format import megabytes
 from hf_sfda.hub import keep_secret, redact
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
-from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.progress import NoProgress, Progress, default_progress
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target, first_classes
 from hf_sfda.versions import __version__, library_versions
 
@@ -49,7 +50,8 @@ def rank(
             Hub.
         token: Hub token; ``None`` uses the current login.
         store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress of the stages.
+        progress: Receives the progress of the stages. ``None`` shows bars in a notebook or on a
+            terminal; :class:`~hf_sfda.progress.NoProgress` shows nothing.
         **options: More fields of :class:`~hf_sfda.config.RankConfig`. With ``out``, the ranking is
             also saved to this directory.
 
@@ -67,6 +69,7 @@ def rank(
     names = (models,) if isinstance(models, str) else tuple(models or ())
     config = RankConfig.from_dict({"dataset": dataset, "models": names, **options})
     directory = config.run_directory if config.out else None
+    progress = progress or default_progress()
     ranking = run(config, token=token, store=store, progress=progress, directory=directory)
     if directory is not None and is_main_process():
         # Check again: another run may have written to this directory in the meantime.
@@ -265,7 +268,7 @@ def describe_candidates(candidates: Sequence[Candidate]) -> str:
     usable = [candidate for candidate in candidates if candidate.skip is None]
     size = sum(candidate.download_bytes or 0 for candidate in usable)
     left_out = len(candidates) - len(usable)
-    return f"Scan     {len(usable)} candidates · {size / 1e6:,.0f} MB of weights" + (
+    return f"Scan     {len(usable)} candidates · {megabytes(size)} MB of weights" + (
         f" · {left_out} left out" if left_out else ""
     )
 

@@ -1,12 +1,13 @@
 """The interface by which stages report their progress.
 
 A stage writes ``with progress.task("extract", "acme/vit", total=1270, unit="img") as advance:``
-and calls ``advance(64)`` after 64 images. The command line shows bars; callers of the library can
-pass :class:`TqdmProgress` or their own class.
+and calls ``advance(64)`` after 64 images. The command line draws its own bars;
+:func:`hf_sfda.rank` shows those of tqdm, and takes any other class with this interface.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, Protocol
@@ -59,3 +60,15 @@ class TqdmProgress:
                 bar.update(amount)
 
             yield advance
+
+
+def default_progress() -> Progress:
+    """Bars in a notebook and on a terminal; nothing elsewhere, for example in a log file."""
+    return TqdmProgress() if _is_notebook() or sys.stderr.isatty() else NoProgress()
+
+
+def _is_notebook() -> bool:
+    """Whether this code runs in a kernel of Jupyter or Colab; IPython is not imported for it."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config

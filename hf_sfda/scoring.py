@@ -77,85 +77,6 @@ def score(
     return score_problem(problem, metric, **options)
 
 
-def score_all(
-    features: Array,
-    labels: Array,
-    metrics: Sequence[str],
-    *,
-    candidate: Candidate | None = None,
-    source_logits: Array | None = None,
-    source_probs: Array | None = None,
-    seed: int = 0,
-    min_class_size: int = 2,
-    **options: Any,
-) -> dict[str, Score | MetricError]:
-    """Score one pair of features and labels by several metrics that share their work.
-
-    Casting, the rotation for N < D, Gram matrices and their eigenvectors are computed once.
-
-    Args:
-        features: As in :func:`score`.
-        labels: As in :func:`score`.
-        metrics: Names.
-        candidate: The checkpoint, for baselines.
-        source_logits: As in :func:`score`.
-        source_probs: As in :func:`score`.
-        seed: As in :func:`score`.
-        min_class_size: As in :func:`score`.
-        options: Each goes to the metrics that have it.
-
-    Returns:
-        metric -> its score, or the error that kept it from one; in the order of ``metrics``.
-
-    Raises:
-        MetricError: The input cannot be scored by anything, a metric does not exist, or an option
-            belongs to none of them.
-    """
-    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
-    return score_problem_by_all(problem, metrics, candidate=candidate, **options)
-
-
-def score_permuted(
-    features: Array,
-    labels: Array,
-    metric: str = "sfda_cv",
-    *,
-    n_permutations: int = 5,
-    source_logits: Array | None = None,
-    source_probs: Array | None = None,
-    seed: int = 0,
-    min_class_size: int = 2,
-    **options: Any,
-) -> npt.NDArray[np.float64]:
-    """Score the same features against shuffled labels: the score without any relation.
-
-    Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
-    once for all shuffles, and a cross-fitted metric scores only a few folds of each shuffle
-    (:attr:`~hf_sfda.metrics.Metric.permutation_options`): the mean is the same, its spread larger.
-    From 20 shuffles on, ``sfda_cv`` scores a few in full and the others by a shortcut that these
-    few correct (:mod:`hf_sfda.metrics.shuffles`): a hundred cost about as much as the score.
-
-    Args:
-        features: As in :func:`score`.
-        labels: As in :func:`score`.
-        metric: As in :func:`score`.
-        n_permutations: P.
-        source_logits: As in :func:`score`.
-        source_probs: As in :func:`score`.
-        seed: Of the shuffles, and of the metric.
-        min_class_size: As in :func:`score`.
-        options: Options of the metric.
-
-    Returns:
-        (P,) scores.
-
-    Raises:
-        MetricError: As in :func:`score`.
-    """
-    problem = make_problem(features, labels, source_logits, source_probs, seed, min_class_size)
-    return permuted_scores(problem, metric, n_permutations=n_permutations, **options)
-
-
 def score_problem(problem: Problem, metric: str = "sfda_cv", **options: Any) -> Score:
     """:func:`score` of a problem that is already built.
 
@@ -182,7 +103,9 @@ def score_problem_by_all(
     candidate: Candidate | None = None,
     **options: Any,
 ) -> dict[str, Score | MetricError]:
-    """:func:`score_all` of a problem that is already built.
+    """Score a problem by several metrics.
+
+    The rotation for N < D, Gram matrices and their eigenvectors are computed once for all.
 
     Args:
         problem: Of :func:`make_problem`.
@@ -216,7 +139,13 @@ def score_problem_by_all(
 def permuted_scores(
     problem: Problem, metric: str = "sfda_cv", *, n_permutations: int = 5, **options: Any
 ) -> npt.NDArray[np.float64]:
-    """:func:`score_permuted` of a problem that is already built.
+    """Score a problem against shuffled labels: the scores without any relation.
+
+    Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
+    once for all shuffles, and a cross-fitted metric scores only a few folds of each shuffle
+    (:attr:`~hf_sfda.metrics.Metric.permutation_options`): the mean is the same, its spread larger.
+    From 20 shuffles on, ``sfda_cv`` scores a few in full and the others by a shortcut that these
+    few correct (:mod:`hf_sfda.metrics.shuffles`): a hundred cost about as much as the score.
 
     Args:
         problem: Of :func:`make_problem`; its seed draws the shuffles.
@@ -303,7 +232,7 @@ def _run(entry: Metric, problem: Problem, options: Mapping[str, Any]) -> Score:
     if entry.needs == "candidate":
         raise MetricError(
             f"{entry.name} is a property of a checkpoint, not of features. "
-            "Use score_all(..., candidate=...)."
+            "Use score_problem_by_all(..., candidate=...)."
         )
     outcome = _guarded(entry, lambda: entry.function(problem, **options))
     result = outcome if isinstance(outcome, Score) else Score(entry.name, float(outcome))

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import ForeignError, clean, listing, read_yaml, repeated_key
+from hf_sfda.format import cut
 
 _LONGEST = 60  # characters of a value that a message shows
 _LARGEST = 2**63 - 1  # larger integers do not fit into arrays and files
@@ -147,4 +148,4 @@ def shown(value: Any) -> str:
 
 def _cut(text: str) -> str:
     text = clean(text)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return cut(text, _LONGEST)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.foreign import clean, clean_all
+from hf_sfda.format import cut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -393,8 +394,7 @@ def first_classes(names: Sequence[str]) -> str:
         ('cat, dog', 'a, b, c, d, ...')
     """
     few = [clean(name) for name in names[:_CLASSES_SHOWN]]
-    few = [name if len(name) <= 24 else f"{name[:23]}…" for name in few]
-    return ", ".join(few) + (", ..." if len(names) > len(few) else "")
+    return ", ".join(cut(name, 24) for name in few) + (", ..." if len(names) > len(few) else "")
 
 
 def flat_row(row: ModelRow) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 
+from hf_sfda.backbones import Backbone
 from hf_sfda.compat import ensure_torchvision
+from hf_sfda.extract import form_batches, merge_parts, run_batches
+from hf_sfda.types import Features
 from tests.factories import tiny_bert, tiny_resnet, tiny_timm, tiny_vit
 
 ensure_torchvision()
@@ -38,6 +41,13 @@ SWIN = {
     "window_size": 4,
     **STD,
 }
+
+
+def extract(backbone: Backbone, samples: list[Any], batch_size: int = 64) -> Features:
+    """All samples through a backbone, in this process, as a run does it."""
+    batches = form_batches(backbone.costs(samples), batch_size, backbone.groups(samples))
+    part = run_batches(backbone, samples, batches, device=torch.device("cpu"))
+    return merge_parts([part], len(samples), params=backbone.params)
 
 
 @dataclass(frozen=True)

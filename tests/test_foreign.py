@@ -280,7 +280,7 @@ def test_a_ranking_that_lacks_a_part_is_none(tmp_path, changes):
     (tmp_path / "ranking.json").write_text(ranking_document(**changes))
     with pytest.raises(ConfigError, match="is not a ranking"):
         read_ranking(tmp_path)
-    with pytest.raises(PublishError, match="it is not what hf-sfda writes"):
+    with pytest.raises(PublishError, match="is not a ranking"):
         load_run(tmp_path)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hf_sfda.errors import ConfigError
+from hf_sfda.format import shorten
 from hf_sfda.names import find_model, with_short_names
-from hf_sfda.report.format import shorten
 from hf_sfda.types import ModelRow, Ranking
 
 LOCAL = [f".demo/zoo/image/{name}" for name in ("vit-small-224", "vit-small-384", "sub/resnet")]

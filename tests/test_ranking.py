@@ -12,7 +12,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import MetricError
 from hf_sfda.layers import layer_features
 from hf_sfda.ranking import Scored, assemble, score_candidate
-from hf_sfda.scoring import score_permuted
+from hf_sfda.scoring import make_problem, permuted_scores
 from hf_sfda.types import Candidate, Features, ModelRow, Ranking
 
 LABELS = np.arange(240) % 4
@@ -87,7 +87,8 @@ def test_the_noise_floor_of_a_candidate_is_that_of_its_permuted_scores():
     config = RankConfig("d", metric="sfda_cv", permutations=3, seed=5)
     scored = score_candidate(Candidate("a"), features(0.4), LABELS, config)
     X = layer_features(features(0.4), LABELS, config.layers)
-    permuted = score_permuted(X, LABELS, n_permutations=3, seed=5, folds=config.folds)
+    problem = make_problem(X, LABELS, seed=5)
+    permuted = permuted_scores(problem, n_permutations=3, folds=config.folds)
     assert scored.floor == permuted.max()
 
 

@@ -16,7 +16,7 @@ import torch
 
 from hf_sfda import score
 from hf_sfda.errors import MetricError
-from hf_sfda.scoring import score_all
+from hf_sfda.scoring import make_problem, score_problem_by_all
 
 Y = np.repeat([0, 1, 2], 12)
 X = np.random.default_rng(0).normal(size=(36, 5)) + 2 * np.eye(3, 5)[Y]
@@ -85,7 +85,7 @@ def test_whole_floats_are_regression_with_a_warning(kind):
     result = score(X, labels, "knn")
     assert result.value == score(X, Y + 0.0, "knn").value
     assert "whole numbers stored as floats" in result.warnings[0]
-    outcome = score_all(X, labels, ["knn", "logme"])["logme"]
+    outcome = score_problem_by_all(make_problem(X, labels), ["knn", "logme"])["logme"]
     assert "whole numbers stored as floats" in outcome.warnings[0]
     assert score(X, Y + 0.5, "knn").warnings == ()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.foreign import clean
-from hf_sfda.report.format import score
+from hf_sfda.format import score
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,6 +45,21 @@ def tabbed(cells: Cells) -> str:
     """Render a table for programs: tab-separated, with full names and numbers."""
     header, rows = cells
     return "\n".join("\t".join(map(_line, row)) for row in (header, *rows))
+
+
+def short_names(names: Iterable[str]) -> tuple[dict[str, str], str | None]:
+    """Short names of models as the table of a ranking shows them.
+
+    Returns:
+        Name -> short name, and the folder that was removed from local names.
+    """
+    from hf_sfda.names import with_short_names
+    from hf_sfda.types import ModelRow, Ranking
+
+    rows = tuple(ModelRow(name, None, "ok") for name in names)
+    short, folder = with_short_names(Ranking({}, {}, rows))
+    pairs = zip(rows, short.rows, strict=True)
+    return {row.model_id: shortened.model_id for row, shortened in pairs}, folder
 
 
 def _full(value: Any) -> str:

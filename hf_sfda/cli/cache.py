@@ -8,6 +8,7 @@ import typer
 
 from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
 from hf_sfda.cli._output import Format, Output
+from hf_sfda.format import megabytes
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,10 +35,10 @@ def list_entries(
     ]
     total = sum(int(row["bytes"]) for row in rows)
     lines = [
-        f"{r['entry']}  {r['bytes'] / 1e6:8,.1f} MB  {r['samples']:6,}  {r['model'][:19]}"
+        f"{r['entry']}  {megabytes(r['bytes']):>8} MB  {r['samples']:6,}  {r['model'][:19]}"
         for r in rows
     ]
-    summary = f"{len(rows)} entries, {total / 1e6:,.1f} MB in {store.root}"
+    summary = f"{len(rows)} entries, {megabytes(total)} MB in {store.root}"
     Output(choose_format(format_, json_, quiet)).document(
         rows,
         human=lambda width: Text(clean_lines("\n".join([*lines, summary]))),
@@ -55,4 +56,4 @@ def clear(
     store = FeatureStore()
     if not yes:
         typer.confirm(f"Remove everything in {store.root}?", abort=True)
-    typer.echo(f"Freed {store.clear() / 1e6:,.1f} MB.", err=True)
+    typer.echo(f"Freed {megabytes(store.clear())} MB.", err=True)

@@ -21,6 +21,7 @@ from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli.rank import parse_count
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
+from hf_sfda.format import count, megabytes
 from hf_sfda.types import Modality
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
     c = candidate
     return (
         c.model_id,
-        "-" if c.params is None else f"{c.params / 1e6:,.1f} M",
-        "-" if c.download_bytes is None else f"{c.download_bytes / 1e6:,.0f} MB",
+        count(c.params, precise=True) or "-",
+        "-" if c.download_bytes is None else f"{megabytes(c.download_bytes)} MB",
         "-" if c.downloads is None else f"{c.downloads:,}",
         c.license or "-",
         f"{c.status}: {c.skip}" if c.skip else "to be ranked",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_sfda.errors import TargetError
+from hf_sfda.format import cut
 from hf_sfda.types import Modality
 
 LABEL_NAMES = (
@@ -254,6 +255,6 @@ def _type(feature: Any) -> str:
 
 def _list(names: Iterable[str]) -> str:
     """Join the first names for a message."""
-    short_names = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
+    short_names = [cut(name, 40) for name in names]
     rest = len(short_names) - _MAX_NAMES
     return ", ".join(short_names[:_MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -16,6 +16,7 @@ from hf_sfda.dataset import images
 from hf_sfda.dataset.columns import Columns, is_image
 from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
+from hf_sfda.format import cut
 from hf_sfda.progress import Advance
 from hf_sfda.types import IntArray
 
@@ -102,7 +103,7 @@ def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
     what = _image_reference(texts, column) if texts else None
     if what is not None:
         raise TargetError(
-            f"The column {column!r} holds {what} ({_short(texts[0])}), not images. Put the "
+            f"The column {column!r} holds {what} ({cut(texts[0], 60)}), not images. Put the "
             "files into one sub-folder per class and pass the folder that holds the sub-folders, "
             "or store them with the feature datasets.Image."
         )
@@ -142,10 +143,6 @@ def _is_base64_image(text: str) -> bool:
     except ValueError:
         return False
     return images.is_image_head(head)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _undecoded(data: Dataset, column: str, rows: IntArray) -> Iterator[Any]:

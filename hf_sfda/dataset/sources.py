@@ -30,6 +30,7 @@ from hf_sfda.dataset.tables import (
 from hf_sfda.dataset.walk import NO_READER, Files, find_files, is_system_name
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import clean, listing
+from hf_sfda.format import cut
 from hf_sfda.hub import explain, hub_api, load_verified, retry_download, retry_read
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def local_path(dataset: str) -> Path:
             raise ValueError("it holds a NUL character")
         path.exists()
     except (RuntimeError, OSError, ValueError) as error:
-        name = dataset if len(dataset) <= 80 else f"{dataset[:79]}…"
+        name = cut(dataset, 80)
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise TargetError(f"{name!r} cannot be opened: {reason}. {_ALLOWED}") from error
     return path
@@ -658,7 +659,7 @@ def as_target_error(dataset: str) -> Iterator[None]:
     # dataset cannot be read.
     except Exception as error:
         reason = _reason(error)
-        reason = reason if len(reason) <= _MAX_MESSAGE else f"{reason[:_MAX_MESSAGE]}…"
+        reason = cut(reason, _MAX_MESSAGE)
         raise TargetError(f"Dataset {dataset}: {reason}.") from error
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_sfda.errors import TargetError
+from hf_sfda.format import cut
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -259,13 +260,12 @@ def _format(file: Path, encoding: str) -> CsvFormat:
     if _looks_like_data(header, rows.sample) or _is_nameless(rows):
         notes.append(
             f"The first line of {file.name} looks like data and was read as the column names: "
-            f"{', '.join(_short(name) for name in header[:5])}. If it is data, put a line with "
-            "names before it."
+            f"{_first_names(header)}. If it is data, put a line with names before it."
         )
     if len(header) == 1:
         notes.append(
-            f"{file.name} has only one column, {_short(header[0])}. Columns must be separated by "
-            "a comma, semicolon, tab or '|'."
+            f"{file.name} has only one column, {cut(header[0], 40)!r}. Columns must be separated "
+            "by a comma, semicolon, tab or '|'."
         )
     as_text = frozenset(header[i] for i in rows.as_text)
     return CsvFormat(sep, encoding, skip, tuple(header), as_text, skip_spaces, tuple(notes))
@@ -353,11 +353,14 @@ def _inspect(rows: _Rows, row: list[str]) -> None:
                 rows.as_text.add(i)
 
 
+def _first_names(columns: Sequence[str]) -> str:
+    return ", ".join(repr(cut(name, 40)) for name in columns[:5])
+
+
 def _misfit(file: Path, line: int, row: list[str], header: list[str], sep: str) -> str:
-    names = ", ".join(_short(name) for name in header[:5])
     start = (
         f"{file.name}, line {line}: {len(row)} field{'s' if len(row) != 1 else ''}, but the header "
-        f"has {len(header)} ({names})."
+        f"has {len(header)} ({_first_names(header)})."
     )
     if len(header) == 1 < len(row):
         return (
@@ -422,10 +425,6 @@ def _without_nul(file: Path, lines: Iterator[str]) -> Iterator[str]:
 
 def _name(sep: str) -> str:
     return {"\t": "tab", ",": "comma"}.get(sep, repr(sep))
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
 # -- arrow
@@ -619,7 +618,7 @@ def check_json_file(file: Path) -> None:
     if not start:
         raise TargetError(f"{file.name} is empty.")
     if start[0] not in "{[":
-        raise TargetError(f"{file.name} begins with {_short(start.split()[0])}. {JSON_ROWS}")
+        raise TargetError(f"{file.name} begins with {cut(start.split()[0], 40)!r}. {JSON_ROWS}")
 
 
 def check_json_rows(data: Dataset, dataset: str) -> None:
@@ -632,7 +631,7 @@ def check_json_rows(data: Dataset, dataset: str) -> None:
 
     features = data.features.values()
     if len(data) == 1 and any(isinstance(feature, (List, Mapping)) for feature in features):
-        names = ", ".join(_short(name) for name in data.column_names[:5])
+        names = _first_names(data.column_names)
         raise TargetError(f"{dataset} holds one object ({names}). {JSON_ROWS}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,6 @@ import numpy.typing as npt
 from hf_sfda.types import IntArray
 
 FloatArray = npt.NDArray[np.float64]
-Layout = Literal["rows", "columns"]
 
 _RANK = 1e-10
 """Directions whose share of the variance within classes is below this are rounding errors."""
@@ -50,19 +48,18 @@ def fisher_space(log_posteriors: FloatArray, labels: IntArray) -> FloatArray:
     return whitened
 
 
-def complementarity(spaces: Sequence[FloatArray], layout: Layout = "rows") -> FloatArray:
+def complementarity(spaces: Sequence[FloatArray]) -> FloatArray:
     r"""Compute the (M,) complementarity of each model: the loss of nuclear norm without it.
 
     :math:`T_{com}(m) = \lVert F_{ens} \rVert_* - \lVert F_{ens} \setminus m \rVert_*`. The norms
-    come from the eigenvalues of M + 1 small Gram matrices, of size M for ``rows`` and of size M C
-    for ``columns``.
+    come from the eigenvalues of M + 1 Gram matrices of size M.
 
     The paper does not specify these two points:
 
-    - *Shape.* With ``rows``, row m of :math:`F_{ens}` is the flattened (N C) features of model m,
-      and :math:`\setminus m` sets it to zero. With ``columns``, the features of all models are
-      concatenated to (N, M C). A third choice, one matrix per sample, does not work for two
-      classes: the norm of a single column does not depend on how the models complement each other.
+    - *Shape.* Row m of :math:`F_{ens}` is the flattened (N C) features of model m, and
+      :math:`\setminus m` leaves it out. Another choice, one matrix per sample, does not work for
+      two classes: the norm of a single column does not depend on how the models complement each
+      other.
     - *Normalisation.* In Fisher space the within-class scatter is the identity, so the scale of a
       model's features has no effect, but its class separation has. The result is divided by the
       largest norm of a single model, so it lies in [0, 1], as SFDA does. The strongest model gets 1
@@ -75,27 +72,20 @@ def complementarity(spaces: Sequence[FloatArray], layout: Layout = "rows") -> Fl
 
     Args:
         spaces: M arrays (N, C) from :func:`fisher_space`.
-        layout: ``"rows"`` or ``"columns"``, see above.
     """
-    if layout == "rows":
-        F = np.stack([space.ravel() for space in spaces])  # (M, N C)
-        gram, width = F @ F.T, 1
-        alone = np.sqrt(gram.diagonal())
-    else:
-        F = np.hstack(spaces)  # (N, M C)
-        gram, width = F.T @ F, spaces[0].shape[1]
-        blocks = [gram[i : i + width, i : i + width] for i in range(0, len(gram), width)]
-        alone = np.array([_nuclear_norm(block) for block in blocks])
+    F = np.stack([space.ravel() for space in spaces])  # (M, N C)
+    gram = F @ F.T
+    alone = np.sqrt(gram.diagonal())
     if not alone.max() > 0:
         return np.zeros(len(spaces))
-    total, owner = _nuclear_norm(gram), np.arange(len(gram)) // width
-    without = [_nuclear_norm(gram[np.ix_(owner != m, owner != m)]) for m in range(len(spaces))]
+    total, model = _nuclear_norm(gram), np.arange(len(gram))
+    without = [_nuclear_norm(gram[np.ix_(model != m, model != m)]) for m in model]
     losses: FloatArray = np.maximum(total - np.array(without), 0) / alone.max()
     return losses
 
 
 def _nuclear_norm(gram: FloatArray) -> float:
-    """Sum of the singular values of F, from F'F or FF'."""
+    """Sum of the singular values of F, from FF'."""
     if not gram.size:
         return 0.0
     return float(np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0)).sum())

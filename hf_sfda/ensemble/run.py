@@ -80,7 +80,7 @@ def select_for_ranking(
         store: The store of extracted features; ``None`` uses the default store.
         progress: Receives the progress.
         target: The ranked samples, if the caller has them; otherwise they are loaded again.
-        options: ``criterion``, ``pooling``, ``layout`` and ``weight`` of
+        options: ``criterion``, ``pooling`` and ``weight`` of
             :func:`~hf_sfda.ensemble.select_ensemble`. Folds, resamples, confidence and seed are
             those of the run.
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from hf_sfda.ensemble import gain
 from hf_sfda.ensemble.complementarity import (
-    Layout,
     complementarity,
     fisher_space,
     paper_score,
@@ -37,7 +36,6 @@ def select_ensemble(
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
-    layout: Layout = "rows",
     weight: float = 0.5,
 ) -> Ensemble:
     """Select models whose combined prediction is better than that of the best single model.
@@ -78,8 +76,6 @@ def select_ensemble(
         resamples: Number of bootstrap resamples.
         confidence: Level of the intervals.
         seed: Random seed of folds and bootstrap.
-        layout: Shape of the paper's matrix, see
-            :func:`~hf_sfda.ensemble.complementarity.complementarity`.
         weight: r of the paper's score.
 
     Raises:
@@ -87,7 +83,7 @@ def select_ensemble(
         MetricError: There are fewer than two candidates, features cannot be scored, or posteriors
             do not match the labels.
     """
-    _check(size, criterion, pooling, layout, weight, confidence)
+    _check(size, criterion, pooling, weight, confidence)
     labels = np.asarray(labels)
     members = as_members(candidates, labels, folds=folds, seed=seed)
     y = np.unique(labels, return_inverse=True)[1].astype(np.int64)
@@ -124,7 +120,7 @@ def select_ensemble(
         refused=_refused(posteriors, names, path),
         singles=singles,
         error_correlation=_error_correlation(posteriors),
-        paper=_paper_scores(members, y, layout, weight),
+        paper=_paper_scores(members, y, weight),
         criterion=criterion,
         pooling=pooling,
         confidence=confidence,
@@ -133,13 +129,11 @@ def select_ensemble(
     )
 
 
-def _check(
-    size: int, criterion: str, pooling: str, layout: str, weight: float, confidence: float
-) -> None:
+def _check(size: int, criterion: str, pooling: str, weight: float, confidence: float) -> None:
     if size < 1:
         raise ConfigError(f"size is {size}; an ensemble has at least 1 model.")
     options = (("criterion", criterion, Criterion), ("pooling", pooling, Pooling))
-    for name, value, allowed in (*options, ("layout", layout, Layout)):
+    for name, value, allowed in options:
         if value not in get_args(allowed):
             raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(get_args(allowed))}.")
     if pooling == "arithmetic" and criterion == "probability":
@@ -192,12 +186,12 @@ def _error_correlation(posteriors: CandidatePosteriors) -> FloatArray:
 
 
 def _paper_scores(
-    members: Mapping[str, Member], labels: IntArray, layout: Layout, weight: float
+    members: Mapping[str, Member], labels: IntArray, weight: float
 ) -> dict[str, PaperScore]:
     spaces = [fisher_space(member.log_posteriors, labels) for member in members.values()]
     scores = {}
     for (name, member), share in zip(
-        members.items(), complementarity(spaces, layout).tolist(), strict=True
+        members.items(), complementarity(spaces).tolist(), strict=True
     ):
         combined = None if member.sfda is None else paper_score(member.sfda, share, weight)
         scores[name] = PaperScore(member.sfda, share, combined)

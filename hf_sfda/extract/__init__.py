@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from hf_sfda.extract.features import Part, merge_parts
-from hf_sfda.extract.loop import extract_features, form_batches, run_batches
+from hf_sfda.extract.loop import form_batches, run_batches
 from hf_sfda.extract.run import Extraction, extract_all, make_accelerator
 
 __all__ = [
     "Extraction",
     "Part",
     "extract_all",
-    "extract_features",
     "form_batches",
     "make_accelerator",
     "merge_parts",

@@ -12,13 +12,12 @@ import numpy as np
 from hf_sfda.backbones import Backbone, Outputs
 from hf_sfda.dataset.images import pieces
 from hf_sfda.errors import ExtractionError
-from hf_sfda.extract.features import Part, merge_parts
+from hf_sfda.extract.features import Part
 from hf_sfda.progress import Advance
 
 if TYPE_CHECKING:
     import torch
 
-    from hf_sfda.types import Features, Target
 
 Batch = dict[str, "torch.Tensor"]
 
@@ -53,41 +52,6 @@ def form_batches(
     for i in sorted(range(len(costs)), key=lambda i: -costs[i]):
         members.setdefault(groups[i] if groups else None, []).append(i)
     return [group[i : i + size] for group in members.values() for i in range(0, len(group), size)]
-
-
-def extract_features(
-    backbone: Backbone,
-    target: Target,
-    *,
-    device: torch.device,
-    dtype: str = "float32",
-    batch_size: int = 64,
-    workers: int = 0,
-    advance: Advance = lambda amount: None,
-    **meta: str,
-) -> Features:
-    """Run a whole target through a backbone in this process.
-
-    Args:
-        backbone: Open, on ``device``.
-        target: The samples.
-        device: Device of the backbone.
-        dtype: Data type of the backbone.
-        batch_size: Samples per forward pass; halved until the batch fits in memory.
-        workers: Preprocessing workers.
-        advance: Called with the number of samples done.
-        **meta: Provenance, stored with the features.
-
-    Raises:
-        ExtractionError: Features are not finite, or one sample alone does not fit in memory.
-    """
-    batches = form_batches(
-        backbone.costs(target.samples), batch_size, backbone.groups(target.samples)
-    )
-    part = run_batches(
-        backbone, target.samples, batches, device=device, workers=workers, advance=advance
-    )
-    return merge_parts([part], len(target), dtype=dtype, params=backbone.params, **meta)
 
 
 def run_batches(

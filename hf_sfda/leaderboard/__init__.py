@@ -20,13 +20,10 @@ this package loads no heavy library.
 from __future__ import annotations
 
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Budget, Settings, parse_settings
-from hf_sfda.leaderboard.signature import RefusedWebhookError, check_signature
 
 __all__ = [
     "SETTINGS_FILE",
     "Budget",
-    "RefusedWebhookError",
     "Settings",
-    "check_signature",
     "parse_settings",
 ]

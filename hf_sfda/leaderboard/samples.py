@@ -32,27 +32,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
-def load_measurement(api: HfApi, repo: Repo, run: str, model: str, revision: str) -> Scored | None:
-    """Load the measurement of a published row.
-
-    Args:
-        api: The Hub client.
-        repo: The results dataset.
-        run: Digest of the run, from the row.
-        model: The model's Hub id.
-        revision: The model's commit, from the row.
-
-    Returns:
-        The measurement; ``None`` if the repository does not store it, for example because it is not
-        a leaderboard.
-
-    Raises:
-        PublishError: The request fails, or the stored file is damaged.
-    """
-    head = find_head(api, repo)
-    return _load(api, repo, head, _log(api, repo, head), run, model, revision) if head else None
-
-
 def compare_measured(
     api: HfApi,
     repo: Repo,

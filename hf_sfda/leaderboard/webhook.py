@@ -190,8 +190,8 @@ def _secret(url: str | None) -> str | None:
         raise PublishError(f"The address is {url!r}; the secret may only travel over https://.")
     if not secret:
         raise PublishError(
-            f"Set {SECRET_VARIABLE} to a long random text: the Hub sends it along, and your "
-            "receiver knows by it who is calling (hf_sfda.leaderboard.check_signature)."
+            f"Set {SECRET_VARIABLE} to a long random text. The Hub sends it in the header "
+            "X-Webhook-Secret, and your server must compare it with this text."
         )
     keep_secret(secret)
     return secret

@@ -36,6 +36,10 @@ Change = Literal["row order", "translation", "scale", "rotation"]
 """What may be done to the features without changing a score, where a metric claims so."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+BASELINES = ("logistic_probe", "linear_probe", "knn")
+"""Metrics that most users compute themselves. Every table has a column for each of them, in this
+order. A ranking says whether its order agrees with theirs."""
+
 _BUILTIN = (
     "three_heads",
     "sfda",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hf_sfda
+from hf_sfda import format as text
 from hf_sfda.hub import redact
-from hf_sfda.report import format as text
 
 if TYPE_CHECKING:
     from jinja2 import Environment

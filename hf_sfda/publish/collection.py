@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda import format as text
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import retry_read
 from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write
@@ -14,7 +15,6 @@ from hf_sfda.publish.changes import FileChange, StepResult
 from hf_sfda.publish.commit import MovedError
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.rows import Run
-from hf_sfda.report import format as text
 
 if TYPE_CHECKING:
     from huggingface_hub import Collection, CollectionItem, HfApi

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hf_sfda.errors import PublishError
-from hf_sfda.foreign import read_json_file
+from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api, redact
 from hf_sfda.journal import Journal
 from hf_sfda.publish.access import Repo, who_am_i
@@ -21,7 +20,7 @@ from hf_sfda.publish.privacy import privacy_warnings
 from hf_sfda.publish.pull_request import plan_pull_request
 from hf_sfda.publish.results_dataset import check_results_repo, plan_results
 from hf_sfda.publish.rows import Run, make_run
-from hf_sfda.types import Ranking
+from hf_sfda.runs import read_ranking
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -226,21 +225,14 @@ def load_run(run_dir: str | Path) -> Run:
     """Load the ranking of a run directory and convert it to rows.
 
     Raises:
-        PublishError: The directory has no ``ranking.json``, or another version wrote it.
+        PublishError: As in :func:`hf_sfda.runs.read_ranking`, or the ranking has no candidates.
     """
-    path = Path(run_dir) / "ranking.json"
     try:
-        return make_run(Ranking.from_dict(read_json_file(path)))
-    except FileNotFoundError as error:
-        raise PublishError(
-            f"{run_dir} holds no ranking.json. Pass the directory that `hf-sfda rank` wrote "
-            "(by default runs/<dataset>)."
-        ) from error
-    except OSError as error:
-        raise PublishError(f"Cannot read {path}: {error.strerror}.") from error
+        return make_run(read_ranking(run_dir))
+    except ConfigError as error:
+        raise PublishError(str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error) if "schema version" in str(error) else "it is not what hf-sfda writes."
-        raise PublishError(f"Cannot publish {path}: {reason}") from error
+        raise PublishError(f"The ranking in {run_dir} is not what hf-sfda writes.") from error
 
 
 def _repo_id(text: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hf_sfda.report import format as text
+from hf_sfda import format as text
+from hf_sfda.metrics import BASELINES
 from hf_sfda.report.sentences import confidence, hazards
 from hf_sfda.types import ModelRow, Ranking
 
@@ -30,8 +31,7 @@ class Column:
     align: Literal["left", "right"] = "right"
 
 
-BASELINE_WEIGHTS = {"logistic_probe": 65, "linear_probe": 64, "knn": 50}
-"""Metrics with a column of their own in every table, in this order -> weight of the column."""
+_BASELINE_WEIGHTS = dict(zip(BASELINES, (65, 64, 50), strict=True))
 
 
 def result_columns(ranking: Ranking) -> list[Column]:
@@ -41,7 +41,7 @@ def result_columns(ranking: Ranking) -> list[Column]:
         Column(text.label(metric), lambda row: text.score(row.scores.get(metric)), 100),
         Column(confidence(ranking), lambda row: text.interval(row.intervals.get(metric)), 90),
         Column("P(best)", lambda row: text.share(row.p_best), 70),
-        *(_metric(name, weight) for name, weight in BASELINE_WEIGHTS.items() if name != metric),
+        *(_metric(name, weight) for name, weight in _BASELINE_WEIGHTS.items() if name != metric),
         Column("params", lambda row: text.count(row.params), 60),
         Column("MB", lambda row: text.megabytes(row.download_bytes), 20),
         Column(speed_unit(ranking), lambda row: text.rate(row.samples_per_second), 30),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.errors import StoreError
 from hf_sfda.files import write_atomically
 from hf_sfda.foreign import visible_json
+from hf_sfda.format import megabytes
 from hf_sfda.types import Ranking, flat_row
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _without_nan(value: Any) -> Any:
 
 def _explain(error: OSError, path: Path, size: int | None = None) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        needed = f" ({size / 1e6:.1f} MB needed)" if size else ""
+        needed = f" ({megabytes(size)} MB needed)" if size else ""
         return (
             f"No space left on the disk while writing {path}{needed}. Free some space or choose "
             "another folder with --out, and run again: features are kept and nothing is computed "

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda import format as text
+from hf_sfda.metrics import BASELINES
 from hf_sfda.names import with_short_names
-from hf_sfda.report import format as text
 from hf_sfda.report import sentences
-from hf_sfda.report.columns import BASELINE_WEIGHTS, speed_unit
+from hf_sfda.report.columns import speed_unit
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.types import ModelRow, Ranking
 
@@ -101,7 +102,7 @@ def table_of(
     """
     others = dict.fromkeys(name for row in ranking.ranked for name in row.scores)
     others.pop(ranking.metric, None)
-    baselines = [name for name in BASELINE_WEIGHTS if name in others]
+    baselines = [name for name in BASELINES if name in others]
     rows = _ranked_rows(ranking)
     return Table(
         metric=ranking.metric,

@@ -9,12 +9,10 @@ from itertools import groupby
 from typing import Any
 
 from hf_sfda.config import RankConfig, with_current_names
-from hf_sfda.report.format import count, known, label, listing, score, share
+from hf_sfda.format import count, joined, known, label, score, share
+from hf_sfda.metrics import BASELINES
 from hf_sfda.types import ModelRow, Ranking, first_classes
-from hf_sfda.uncertainty.diagnose import BASELINES
-
-AGREES, DISAGREES = 0.7, 0.3
-_FEW_MODELS = 5
+from hf_sfda.uncertainty.diagnose import AGREEMENT, DISAGREEMENT, FEW_MODELS
 
 
 def confidence(ranking: Ranking) -> str:
@@ -108,16 +106,16 @@ def ties(ranking: Ranking) -> str:
 def agreement(ranking: Ranking) -> str:
     """Whether the baselines agree with the order; empty if there are too few models."""
     taus = {
-        name: ranking.agreement[name] for name in BASELINES if known(ranking.agreement.get(name))
+        name: tau for name, tau in ranking.agreement.items() if name in BASELINES and known(tau)
     }
-    if not taus or len(ranking.ranked) < _FEW_MODELS:
+    if not taus or len(ranking.ranked) < FEW_MODELS:
         return ""
-    names = listing([_name_in_sentence(name) for name in taus])
+    names = joined([_name_in_sentence(name) for name in taus])
     values = ", ".join(share(tau) for tau in taus.values())
     plural = "" if len(taus) > 1 else "s"
-    if min(taus.values()) >= AGREES:
+    if min(taus.values()) >= AGREEMENT:
         verb = f"agree{plural}"
-    elif max(taus.values()) < DISAGREES:
+    elif max(taus.values()) < DISAGREEMENT:
         verb = f"disagree{plural}"
     else:
         verb = f"agree{plural} in part"

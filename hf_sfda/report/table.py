@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hf_sfda.format import cut, shorten
 from hf_sfda.names import with_short_names
 from hf_sfda.report import sentences
 from hf_sfda.report.columns import Column, result_columns
-from hf_sfda.report.format import shorten
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _total_width(columns: Sequence[Column], ranked: Sequence[ModelRow]) -> int:
 def _cell(column: Column, row: ModelRow) -> str:
     cell = column.cell(row)
     if column.header == "note" and len(cell) > _WIDEST_NOTE:
-        return cell[: _WIDEST_NOTE - 1] + "…"
+        return cut(cell, _WIDEST_NOTE)
     return cell
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_sfda.format import cut
 from hf_sfda.hub import explain, explain_answer, hub_api, is_unreachable, retry_read
 from hf_sfda.scan.folder import BrokenFolderError, describe_folder, inspect, is_model_folder
 from hf_sfda.scan.query import EXPAND, describe
@@ -143,7 +144,7 @@ def _unreadable(entry: str, error: OSError | RuntimeError) -> Candidate:
 
 
 def _cut(entry: str) -> str:
-    return entry if len(entry) <= _LONGEST else f"{entry[: _LONGEST - 1]}…"
+    return cut(entry, _LONGEST)
 
 
 def _read_lines(path: Path) -> list[str] | None:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from hf_sfda.foreign import bounded, clean
+from hf_sfda.format import count
 from hf_sfda.types import Modality
 
 _QUANTISED_TAGS = frozenset(
@@ -108,10 +109,11 @@ def size_reason(params: int | None, max_params: int | None) -> str | None:
     """Left out as too large, or as of unknown size where a limit is set."""
     if max_params is None:
         return None
+    most = count(max_params, precise=True)
     if params is None:
-        return f"its size is not stated, and at most {_count(max_params)} parameters are asked for"
+        return f"its size is not stated, and at most {most} parameters are asked for"
     if params > max_params:
-        return f"too large: {_count(params)} parameters, at most {_count(max_params)} asked for"
+        return f"too large: {count(params, precise=True)} parameters, at most {most} asked for"
     return None
 
 
@@ -159,13 +161,6 @@ def first_reason(reasons: Iterable[str | None]) -> str | None:
 
 def _some(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _count(number: int) -> str:
-    for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if number >= factor:
-            return f"{number / factor:.3g} {unit}"
-    return str(number)
 
 
 def _plural(modality: Modality) -> str:

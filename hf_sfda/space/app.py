@@ -16,8 +16,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # must be set before
 import gradio as gr
 from starlette.middleware import Middleware
 
+from hf_sfda.format import label
 from hf_sfda.hub import ADVICE
-from hf_sfda.report.format import label
 from hf_sfda.space import api, fragments
 from hf_sfda.space.backend import Backend
 from hf_sfda.space.cleanup import start_cleanup

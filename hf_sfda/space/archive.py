@@ -21,7 +21,8 @@ from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
 from hf_sfda.dataset.walk import Files, is_system_name
 from hf_sfda.errors import TargetError, UploadError
 from hf_sfda.foreign import clean
-from hf_sfda.space.limits import Limits, show_bytes, show_count
+from hf_sfda.format import show_bytes, show_count
+from hf_sfda.space.limits import Limits
 
 SHAPE = "Zip one folder of images a class: daisy/1.jpg, rose/1.jpg and so on."
 

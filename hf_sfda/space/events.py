@@ -14,9 +14,9 @@ from itertools import count
 from typing import IO, Any
 
 from hf_sfda.foreign import visible_json
+from hf_sfda.format import show_bytes
 from hf_sfda.hub import redact
 from hf_sfda.progress import Advance, Kind
-from hf_sfda.space.limits import show_bytes
 
 Event = Mapping[str, Any]
 Sink = Callable[[Event], None]

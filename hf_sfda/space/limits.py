@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from hf_sfda.errors import ConfigError
+from hf_sfda.format import show_bytes, show_count, show_seconds
 
 PREFIX = "HF_SFDA_"
 
@@ -117,32 +118,3 @@ def variable(name: str) -> str:
     """
     kind = "" if name in ("queue", "jobs") else "MAX_"
     return f"{PREFIX}{kind}{name.upper()}"
-
-
-def show_bytes(size: float) -> str:
-    """A size with three digits and a decimal unit, such as ``4 GB``, ``12.5 MB`` or ``640 B``."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{_three_digits(size / factor)} {unit}"
-    return f"{size:.0f} B"
-
-
-def show_count(number: float) -> str:
-    """A number with three digits, such as ``400 million``, ``1.5 billion`` or ``800``."""
-    for unit, factor in (("billion", 1e9), ("million", 1e6)):
-        if number >= factor:
-            return f"{_three_digits(number / factor)} {unit}"
-    return f"{number:,.0f}"
-
-
-def show_seconds(seconds: float) -> str:
-    """A time in whole minutes or in seconds, such as ``15 minutes`` or ``40 seconds``."""
-    if seconds >= 60 and seconds % 60 == 0:
-        count, unit = seconds / 60, "minute"
-    else:
-        count, unit = seconds, "second"
-    return f"{count:,.0f} {unit}" + ("" if round(count) == 1 else "s")
-
-
-def _three_digits(value: float) -> str:
-    return f"{float(f'{value:.3g}'):,.10g}"  # ".3g" alone formats 999.9 as 1e+03

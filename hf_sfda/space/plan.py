@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from hf_sfda.space.limits import show_bytes
+from hf_sfda.format import show_bytes
 from hf_sfda.types import Candidate, Modality, first_classes
 
 Device = Literal["cpu", "gpu"]

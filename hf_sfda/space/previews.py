@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
+from hf_sfda.format import cut
 from hf_sfda.types import Target
 
 _EDGE = 112  # pixels; the page shows 96 pixels, so this is sharp on most screens
@@ -40,4 +41,4 @@ def _thumbnail(image: Any) -> str:
 
 
 def _snippet(text: str) -> str:
-    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
+    return cut(text, _TEXT)

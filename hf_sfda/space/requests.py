@@ -15,7 +15,8 @@ from typing import Any
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
-from hf_sfda.space.limits import Limits, show_bytes, show_count
+from hf_sfda.format import cut, show_bytes, show_count
+from hf_sfda.space.limits import Limits
 from hf_sfda.space.uploads import safe_name
 
 _PAGE = re.compile(r"^(?:https?://)?[\w.-]+(?::\d+)?/(?=[^/]+/[^/]+)", re.IGNORECASE)
@@ -172,7 +173,7 @@ def check_dataset(dataset: str) -> None:
     name, colon, config = dataset.partition(":")
     if not _is_hub_id(name) or (colon and not config) or _NAMES.search(config):
         raise ConfigError(
-            f"The dataset {_short(dataset)} is not a Hub id. Give it as org/name or "
+            f"The dataset {cut(dataset, 100)!r} is not a Hub id. Give it as org/name or "
             "org/name:config, as on its page on the Hub, or upload a file."
         )
 
@@ -186,7 +187,7 @@ def check_model(model: str) -> None:
     name, at, revision = model.partition("@")
     if not _is_hub_id(name) or (at and not _is_revision(revision)):
         raise ConfigError(
-            f"The model {_short(model)} is not a Hub id. Give models as org/name or "
+            f"The model {cut(model, 100)!r} is not a Hub id. Give models as org/name or "
             "org/name@revision, one a line, as on their pages on the Hub."
         )
 
@@ -264,7 +265,3 @@ def _within(noun: str, advice: str, value: int, low: int, high: int) -> None:
             f"{value:,} {noun} are asked for; here it may be {low:,} to {high:,}. "
             + (f"{advice}, or use the command line." if value > high else "Take more.")
         )
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 100 else text[:99] + "…")

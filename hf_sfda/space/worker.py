@@ -23,9 +23,10 @@ from typing import IO, TYPE_CHECKING, Any
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import JobError, SfdaError
 from hf_sfda.foreign import bounded, read_json_file
+from hf_sfda.format import show_bytes, show_seconds
 from hf_sfda.hub import cached_model, explain, keep_secret, redact
 from hf_sfda.space.events import EventProgress, Sink, json_lines
-from hf_sfda.space.limits import Limits, show_bytes, show_seconds
+from hf_sfda.space.limits import Limits
 from hf_sfda.space.plan import (
     Device,
     JobPlan,

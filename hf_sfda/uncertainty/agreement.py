@@ -59,23 +59,15 @@ class Consensus:
 
     Attributes:
         mean_rank: (M,) rank averaged over the metrics that scored the model; ties share ranks.
-        borda: (M,) share of the other models it beats, averaged over metrics; 1 beats all,
-            half a point for a tie. Unlike the mean rank it does not shift when some models lack
-            a metric.
-        spread: (M,) worst rank minus best rank.
         disagree: (M,) whether the metrics place the model more than half the field apart.
-        concordance: Kendall's W over the models that all metrics scored: 1 is unanimity, 0 none.
     """
 
     mean_rank: FloatArray
-    borda: FloatArray
-    spread: FloatArray
     disagree: npt.NDArray[np.bool_]
-    concordance: float
 
 
 def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
-    """Mean rank and Borda count over metrics, and the models on which the metrics disagree.
+    """Mean rank over metrics, and the models on which the metrics disagree.
 
     Args:
         scores: metric -> (M,) scores, higher is better; NaN where a metric has none. Metrics that
@@ -92,36 +84,14 @@ def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
     ranks = np.full(table.shape, np.nan)
     for k, row in enumerate(table):
         ranks[k, known[k]] = rankdata(-row[known[k]])
-    field = known.sum(axis=1, keepdims=True)  # (K, 1) models each metric scored, at least two
     n_models = table.shape[1]
-    mean_rank, borda, spread = (np.full(n_models, np.nan) for _ in range(3))
+    mean_rank, spread = np.full(n_models, np.nan), np.zeros(n_models)
     if (voted := known.any(axis=0)).any():
         mean_rank[voted] = np.nanmean(ranks[:, voted], axis=0)
-        borda[voted] = np.nanmean(((field - ranks) / (field - 1))[:, voted], axis=0)
         spread[voted] = np.nanmax(ranks[:, voted], axis=0) - np.nanmin(ranks[:, voted], axis=0)
-    return Consensus(
-        mean_rank=mean_rank,
-        borda=borda,
-        spread=spread,
-        disagree=np.nan_to_num(spread) > (n_models - 1) / 2,
-        concordance=_kendall_w(table[:, known.all(axis=0)]),
-    )
+    return Consensus(mean_rank, disagree=spread > (n_models - 1) / 2)
 
 
 def _orders(scores: FloatArray) -> bool:
     known = scores[np.isfinite(scores)]
     return len(known) > 1 and bool(np.ptp(known) > 0)
-
-
-def _kendall_w(table: FloatArray) -> float:
-    """Kendall's W of (K, M) complete scores by way of the mean Spearman correlation r between
-    metrics, W = (1 + (K - 1) r) / K.
-    """
-    from scipy.stats import rankdata
-
-    n_metrics, n_models = table.shape
-    if n_metrics < 2 or n_models < 2 or not all(_orders(row) for row in table):
-        return float("nan")
-    correlation = np.corrcoef(rankdata(table, axis=1))
-    mean = (correlation.sum() - n_metrics) / (n_metrics * (n_metrics - 1))
-    return float((1 + (n_metrics - 1) * mean) / n_metrics)

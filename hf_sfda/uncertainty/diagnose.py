@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hf_sfda.metrics import find_metric
+from hf_sfda.format import joined
+from hf_sfda.metrics import BASELINES, find_metric
 from hf_sfda.types import ModelRow
 from hf_sfda.uncertainty.floor import is_at_floor
 
@@ -14,11 +15,9 @@ NEAR_MAXIMUM = 0.005
 FEW_MODELS = 5
 SMALL_CLASS = 10
 SAMPLES_PER_DIMENSION = 2
-DISAGREEMENT = 0.3
 
-BASELINES = ("knn", "logistic_probe", "linear_probe")
-"""Metrics that most users compute themselves. If the order of the chosen metric contradicts one
-that a run computed, a warning says so."""
+AGREEMENT, DISAGREEMENT = 0.7, 0.3
+"""From this weighted tau on two metrics agree on the order; below the second they contradict."""
 
 
 def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) -> tuple[str, ...]:
@@ -148,17 +147,17 @@ def _about_width(
         return []
     widest = max(row.feature_dim or 0 for row in wide)
     text = (
-        f"{_and(unsafe)} can rise with width alone here, even on noise: {len(wide)} of "
+        f"{joined(unsafe)} can rise with width alone here, even on noise: {len(wide)} of "
         f"{len(ranked)} models have fewer than {SAMPLES_PER_DIMENSION} samples a dimension "
         f"({n_samples:,} samples, up to {widest:,} dimensions)."
     )
     counts = {name: _saturated(ranked, name, n_classes) for name in unsafe if name != metric}
     if full := [f"{name} for {count}" for name, count in counts.items() if count]:
-        text += f" At its maximum: {_and(full)} of {len(ranked)}."
+        text += f" At its maximum: {joined(full)} of {len(ranked)}."
     if safe := [name for name in _computed(ranked) if _is_held_out(name)]:
         verb = "is" if len(safe) == 1 else "are"
         text += (
-            f" {_and(safe)} {verb} computed on held-out samples and {verb} not inflated by width."
+            f" {joined(safe)} {verb} computed on held-out samples and {verb} not inflated by width."
         )
     if metric in unsafe:
         text += " Sort by sfda_cv, or take more samples."
@@ -200,11 +199,13 @@ def _about_agreement(
     if len(ranked) < FEW_MODELS:
         return [f"With {_count(ranked)} ranked, agreement between metrics means little."]
     against = [
-        name for name in BASELINES if name != metric and agreement.get(name, 1) < DISAGREEMENT
+        name
+        for name, tau in agreement.items()
+        if name in BASELINES and name != metric and tau < DISAGREEMENT
     ]
     if not against:
         return []
-    taus = _and([f"{name} (weighted tau {agreement[name]:.2f})" for name in against])
+    taus = joined([f"{name} (weighted tau {agreement[name]:.2f})" for name in against])
     return [
         f"{metric} and {taus} put the models in different orders. Look at both before choosing, "
         "and fine-tune the best of each."
@@ -218,7 +219,7 @@ def _about_duplicates(ranked: Sequence[ModelRow]) -> list[str]:
             key = (row.feature_dim, row.params, *sorted(row.scores.items()))
             same_scores.setdefault(key, []).append(row.model_id)
     return [
-        f"{_and(names)} score the same on every metric: probably one checkpoint under "
+        f"{joined(names)} score the same on every metric: probably one checkpoint under "
         f"{len(names)} names."
         for names in same_scores.values()
         if len(names) > 1
@@ -276,7 +277,3 @@ def _by_importance(ranked: Sequence[ModelRow], metric: str) -> list[str]:
 
 def _count(ranked: Sequence[ModelRow]) -> str:
     return "one model" if len(ranked) == 1 else f"{len(ranked)} models"
-
-
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

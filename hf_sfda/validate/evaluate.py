@@ -1,4 +1,4 @@
-"""Compare several predictors on several targets, and estimate the noise of the truth."""
+"""Compare several predictors on several targets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hf_sfda.validate.measures import FloatArray, Measure
+from hf_sfda.validate.measures import Measure
 from hf_sfda.validate.over_targets import Mean, mean_over_targets
 from hf_sfda.validate.truth import Truth
 
@@ -43,23 +43,3 @@ def difference(truth: Truth, first: Scores, second: Scores, measure: Measure) ->
     }
     a, b = by_target(common, first, measure), by_target(common, second, measure)
     return mean_over_targets([a[target] - b[target] for target in a])
-
-
-def noise_ceiling(
-    accuracies: FloatArray, n_test: FloatArray, measure: Measure, *, draws: int = 500, seed: int = 0
-) -> float:
-    """What a perfect predictor would reach against accuracies measured on a finite test part.
-
-    The measured accuracies stand for the true ones. Each draw measures them again with binomial
-    noise. Noise of the training itself is not in it, so the true ceiling is lower.
-
-    Args:
-        accuracies: (M,) in 0..1.
-        n_test: (M,) number of test samples.
-        measure: The measure of agreement.
-        draws: Number of simulated measurements.
-        seed: Random seed.
-    """
-    sizes = np.asarray(n_test, dtype=np.int64)
-    measured = np.random.default_rng(seed).binomial(sizes, accuracies, (draws, len(sizes))) / sizes
-    return float(np.nanmean([measure(again, accuracies) for again in measured]))

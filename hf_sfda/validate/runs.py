@@ -26,7 +26,7 @@ from hf_sfda.validate.truth import Truth, match
 STATIC_LIST = "static list"
 """The order of the models on the other targets of the truth, see :func:`static_list`."""
 
-BASELINES = ("params", "downloads")
+FACTS = ("params", "downloads")
 """Facts of a candidate that serve as scores."""
 
 
@@ -120,7 +120,7 @@ def validate_runs(
         missing[name] = tuple(sorted(truth[name].keys() - set(models.values())))
         for model, known in models.items():
             row = rows[model]
-            facts = {fact: getattr(row, fact) for fact in BASELINES}
+            facts = {fact: getattr(row, fact) for fact in FACTS}
             for score, value in {**facts, **row.scores}.items():
                 if value is not None:
                     scores.setdefault(score, {}).setdefault(name, {})[known] = float(value)

@@ -13,7 +13,7 @@ from hf_sfda.backbones import open_backbone
 from hf_sfda.backbones.axes import channels_first
 from hf_sfda.backbones.pooling import pool
 from hf_sfda.errors import ExtractionError
-from hf_sfda.extract.loop import extract_features, form_batches
+from hf_sfda.extract.loop import form_batches
 from hf_sfda.hub import model_files
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import (
@@ -23,6 +23,7 @@ from tests.backbone_zoo import (
     build,
     dual,
     edit_weights,
+    extract,
     text,
 )
 from tests.factories import FILLER, images, tiny_bert, tiny_resnet, tiny_timm, tiny_vit
@@ -338,16 +339,6 @@ def test_networks_of_other_channels_are_refused(tmp_path):
         opened(tmp_path)
 
 
-class Samples:
-    """As much of a target as the loop reads."""
-
-    def __init__(self, samples):
-        self.samples = samples
-
-    def __len__(self):
-        return len(self.samples)
-
-
 @pytest.mark.parametrize(
     "options",
     [{"do_resize": False}, {"size": {"shortest_edge": 24}, "do_center_crop": False}],
@@ -364,7 +355,7 @@ def test_images_that_stay_of_different_sizes_are_batched_by_size(options, tmp_pa
     samples = sized((64, 64), (70, 50), (32, 40), (70, 50))
     groups = backbone.groups(samples)
     assert len(set(groups)) == 3
-    found = extract_features(backbone, Samples(samples), device=torch.device("cpu"), batch_size=4)
+    found = extract(backbone, samples, batch_size=4)
     for i, sample in enumerate(samples):
         close(torch.tensor(found.layers["last"][i]), run(backbone, [sample]).layers["last"][0])
 
@@ -520,9 +511,7 @@ def test_texts_of_a_type_that_sees_padding_do_not_share_it(name, tmp_path):
     texts = sentences(4, 9, 12, 4, 9)
     alone = torch.cat([run(backbone, [t]).layers["last"] for t in texts])
     for size in (2, 16):
-        found = extract_features(
-            backbone, Samples(texts), device=torch.device("cpu"), batch_size=size
-        )
+        found = extract(backbone, texts, batch_size=size)
         torch.testing.assert_close(torch.tensor(found.layers["last"]), alone, atol=1e-5, rtol=1e-4)
     padded = run(backbone, texts).layers["last"]
     assert (padded - alone).abs().max() > 1e-3 * alone.abs().max(), "it does not see padding"

@@ -314,33 +314,31 @@ def test_the_summary_goes_by_the_interval_and_not_by_the_choice(interval, said):
 # -- the paper's score
 
 
-@pytest.mark.parametrize("layout", ["rows", "columns"])
 @pytest.mark.parametrize("n_classes", [2, 5])
-def test_complementarity_is_what_the_nuclear_norm_loses(layout, n_classes):
+def test_complementarity_is_what_the_nuclear_norm_loses(n_classes):
     labels = np.arange(60) % n_classes
     made = posteriors([0, 1, 2, 4], 0, labels)
     spaces = [fisher_space(np.log(P), labels) for P in made]
 
     def nuclear(parts: list[np.ndarray]) -> float:
-        F = np.stack([p.ravel() for p in parts]) if layout == "rows" else np.hstack(parts)
+        F = np.stack([part.ravel() for part in parts])
         return float(np.linalg.svd(F, compute_uv=False).sum())
 
     scale = max(nuclear([space]) for space in spaces)
-    for m, found in enumerate(complementarity(spaces, layout)):
+    for m, found in enumerate(complementarity(spaces)):
         without = [space * (i != m) for i, space in enumerate(spaces)]
         assert found == pytest.approx((nuclear(spaces) - nuclear(without)) / scale, abs=1e-6)
         assert 0 <= found <= 1
 
 
-@pytest.mark.parametrize("layout", ["rows", "columns"])
-def test_complementarity_at_its_ends(layout):
+def test_complementarity_at_its_ends():
     one = np.zeros((6, 3))
     one[:3] = np.eye(3)
     other = np.roll(one, 3, axis=0)
-    assert complementarity([one, other], layout) == pytest.approx([1, 1])
-    assert complementarity([one, one], layout) == pytest.approx([np.sqrt(2) - 1] * 2)
-    assert complementarity([one, np.zeros((6, 3))], layout) == pytest.approx([1, 0])
-    assert complementarity([np.zeros((6, 3))] * 2, layout) == pytest.approx([0, 0])
+    assert complementarity([one, other]) == pytest.approx([1, 1])
+    assert complementarity([one, one]) == pytest.approx([np.sqrt(2) - 1] * 2)
+    assert complementarity([one, np.zeros((6, 3))]) == pytest.approx([1, 0])
+    assert complementarity([np.zeros((6, 3))] * 2) == pytest.approx([0, 0])
 
 
 def test_fisher_space_has_unit_scatter_within_classes_and_one_dimension_less_than_classes():
@@ -476,7 +474,6 @@ def test_features_of_any_kind_of_array_and_labels_give_the_same():
         ({"size": 0}, ConfigError, "size is 0"),
         ({"criterion": "acc"}, ConfigError, "criterion is 'acc'; allowed are probability"),
         ({"pooling": "mean"}, ConfigError, "pooling is 'mean'"),
-        ({"layout": "block"}, ConfigError, "rows, columns"),
         ({"weight": 2}, ConfigError, "weight is 2"),
         ({"confidence": 1.0}, ConfigError, "confidence is 1.0"),
         ({"pooling": "arithmetic"}, ConfigError, "never has a higher mean probability"),

@@ -17,7 +17,6 @@ from hf_sfda.errors import ExtractionError, StoreError
 from hf_sfda.extract import (
     Part,
     extract_all,
-    extract_features,
     form_batches,
     make_accelerator,
     merge_parts,
@@ -25,7 +24,7 @@ from hf_sfda.extract import (
 )
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate
-from tests.backbone_zoo import edit_weights
+from tests.backbone_zoo import edit_weights, extract
 from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_vit
 from tests.targets import make_target
 
@@ -62,10 +61,6 @@ class Doubler:
             raise RuntimeError(self.message)
         last = torch.stack([x * 2, x * 3], dim=1)
         return Outputs({"block1": x[:, None], "last": last}, last + 1, "doubling")
-
-
-def extract(backbone, samples, **options):
-    return extract_features(backbone, make_target(samples), device=CPU, **options)
 
 
 # -- batches

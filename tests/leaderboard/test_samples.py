@@ -12,8 +12,8 @@ from hf_sfda.compare import compare_for_ranking
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError, TargetError
 from hf_sfda.leaderboard.init import plan_init
-from hf_sfda.leaderboard.record import dump_scored
-from hf_sfda.leaderboard.samples import compare_measured, load_measurement
+from hf_sfda.leaderboard.record import dump_scored, load_scored
+from hf_sfda.leaderboard.samples import compare_measured
 from hf_sfda.leaderboard.update import plan_update
 from hf_sfda.publish import execute
 from hf_sfda.publish.access import Repo, find_head
@@ -87,10 +87,6 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     assert isinstance(config, RankConfig)
     target = load_ranked_target(world.ranking)
 
-    scored = load_measurement(api, REPO, world.run, FIRST, world.revision(FIRST))
-    assert scored.candidate.model_id == FIRST
-    assert scored.scores["knn"].per_sample.shape == (36,)
-
     for metric in ("knn", "logistic_probe", None):
         kept = world.compare(metric=metric, target=target, top=5)
         from_features = compare_for_ranking(
@@ -113,9 +109,11 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     assert world.compare(metric="logme", target=target) is None
     assert world.compare(metric="sfda_cv", target=target) is None
     assert world.compare(rows=[]) is None
-    assert load_measurement(api, REPO, "0" * 16, FIRST, world.revision(FIRST)) is None
-    assert load_measurement(api, REPO, world.run, FIRST, "0" * 40) is None
-    assert load_measurement(api, Repo("me/nowhere", "dataset"), world.run, FIRST, "0" * 40) is None
+    assert world.compare(rows=[{**row, "run": "0" * 16} for row in world.rows]) is None
+    nowhere = Repo("me/nowhere", "dataset")
+    assert compare_measured(
+        api, nowhere, world.ranking, world.rows, FIRST, SECOND, target=None
+    ) is None  # fmt: skip
     with pytest.raises(StoreError, match="features of acme/vit and acme/resnet are not stored"):
         compare_for_ranking(
             world.ranking, FIRST, SECOND, store=FeatureStore(tmp_path / "empty"), target=target
@@ -129,7 +127,9 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
 
     # Files that somebody changed by hand.
     (path,) = [p for p in hub.files(REPO.id, "dataset") if "acme--vit" in p]
-    record = load_measurement(api, REPO, world.run, FIRST, world.revision(FIRST))
+    record = load_scored(hub.files(REPO.id, "dataset")[path], path)
+    assert record.candidate.model_id == FIRST
+    assert record.scores["knn"].per_sample.shape == (36,)
     short = {
         name: dataclasses.replace(score, per_sample=np.ones(3))
         for name, score in record.scores.items()
@@ -166,4 +166,3 @@ def test_a_results_dataset_that_is_no_leaderboard_keeps_none(hub, api):
     assert compare_measured(
         api, REPO, ranking, run.rows, "acme/vit", "me/resnet", target=None
     ) is None  # fmt: skip
-    assert load_measurement(api, REPO, run.digest, "acme/vit", "0" * 40) is None

@@ -8,7 +8,7 @@ import torch
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import Metric, list_metrics
-from hf_sfda.scoring import score, score_all, score_permuted
+from hf_sfda.scoring import make_problem, permuted_scores, score, score_problem_by_all
 
 SCORED = [metric for metric in list_metrics() if metric.needs != "candidate"]
 every = pytest.mark.parametrize("metric", SCORED, ids=lambda metric: metric.name)
@@ -154,7 +154,8 @@ def test_noise_scores_no_better_than_shuffled_labels(metric):
     X, y = rng.normal(size=(n, 60)), rng.integers(0, 4, n)
     logits = rng.normal(size=(n, 7))
     value = scored(metric, X, y, source_logits=logits).value
-    floor = score_permuted(X, y, metric.name, n_permutations=24, source_logits=logits)
+    problem = make_problem(X, y, source_logits=logits)
+    floor = permuted_scores(problem, metric.name, n_permutations=24)
     # 24 shuffles know their own mean to a fifth of their spread, so 4 spreads are generous.
     assert abs(value - floor.mean()) < 4 * max(floor.std(), 1e-12)
     if metric.held_out:
@@ -168,7 +169,8 @@ def test_signal_is_above_shuffled_labels(metric):
         pytest.skip("sees no labels")
     X, y = blobs(2.0)
     logits = head(y)
-    floor = score_permuted(X, y, metric.name, n_permutations=8, source_logits=logits)
+    problem = make_problem(X, y, source_logits=logits)
+    floor = permuted_scores(problem, metric.name, n_permutations=8)
     assert scored(metric, X, y, source_logits=logits).value > floor.max()
 
 
@@ -333,7 +335,8 @@ def test_other_tasks_keep_the_contract(metric, kind):
     target = other_target(kind, X, y)
     if metric.supervised:
         assert values == sorted(values)
-        floor = score_permuted(X, target, metric.name, n_permutations=8, source_logits=head(y))
+        problem = make_problem(X, target, source_logits=head(y))
+        floor = permuted_scores(problem, metric.name, n_permutations=8)
         assert values[-1] > floor.max()
     order = np.random.default_rng(1).permutation(N)
     if "row order" in metric.invariant_to:
@@ -373,7 +376,8 @@ def test_card(metric):
 def test_together_as_alone(wide):
     X, y = blobs(1.0, n=60, d=90) if wide else blobs(1.0)
     logits = head(y)
-    together = score_all(X, y, [metric.name for metric in SCORED], source_logits=logits)
+    problem = make_problem(X, y, source_logits=logits)
+    together = score_problem_by_all(problem, [metric.name for metric in SCORED])
     for metric in SCORED:
         alone = scored(metric, X, y, source_logits=logits)
         assert together[metric.name].value == alone.value

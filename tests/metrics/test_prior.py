@@ -8,14 +8,15 @@ import pytest
 from benchmarks.learn_prior import learn, validate
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics.prior import INTERCEPT, WEIGHTS, hints
-from hf_sfda.scoring import score_all
+from hf_sfda.scoring import make_problem, score_problem_by_all
 from hf_sfda.types import Candidate
 
-X, Y = np.eye(4), [0, 0, 1, 1]
+PROBLEM = make_problem(np.eye(4), [0, 0, 1, 1])
 
 
 def prior(model_id, **more):
-    outcome = score_all(X, Y, ["prior"], candidate=Candidate(model_id, **more))["prior"]
+    candidate = Candidate(model_id, **more)
+    outcome = score_problem_by_all(PROBLEM, ["prior"], candidate=candidate)["prior"]
     return outcome if isinstance(outcome, MetricError) else outcome.value
 
 

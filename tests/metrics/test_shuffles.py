@@ -11,7 +11,7 @@ import torch
 from hf_sfda.metrics import shuffles
 from hf_sfda.metrics.crossfit import Plan, held_out
 from hf_sfda.metrics.problem import Geometry, Problem
-from hf_sfda.scoring import score, score_permuted
+from hf_sfda.scoring import make_problem, permuted_scores, score
 from tests.metrics.test_contract import blobs
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,11 +33,12 @@ def exactly(monkeypatch):
 def test_shortcut_has_mean_and_spread_of_full_scores(name, exactly):
     with np.load(GOLDEN / f"{name}.npz") as arrays:
         X, y = arrays["features"], arrays["labels"]
-    short = score_permuted(X, y, n_permutations=P, seed=3)
+    problem = make_problem(X, y, seed=3)
+    short = permuted_scores(problem, n_permutations=P)
     exactly(P)
-    full = score_permuted(X, y, n_permutations=P, seed=3)
+    full = permuted_scores(problem, n_permutations=P)
     exactly(1)
-    cheap = score_permuted(X, y, n_permutations=P, seed=3)
+    cheap = permuted_scores(problem, n_permutations=P)
     np.testing.assert_array_equal(short[:8], full[:8])  # those scored in full
     misses = full - cheap
     assert misses.std() < 0.7 * full.std()
@@ -80,7 +81,7 @@ def test_hard_inputs(case):
         X, y = X[:8], y[:8]
     else:
         y = np.where(np.arange(len(y)) == 0, 9, y)
-    floor = score_permuted(X, y, n_permutations=25, min_class_size=1)
+    floor = permuted_scores(make_problem(X, y, min_class_size=1), n_permutations=25)
     assert np.isfinite(floor).all()
     assert (floor >= -0.05).all() and floor.mean() < 0.6
 
@@ -88,15 +89,16 @@ def test_hard_inputs(case):
 def test_regression_takes_slices_and_tags_the_long_way():
     X, y = blobs(0.5)
     target = X[:, 0] + y
-    assert score_permuted(X, target, n_permutations=20).mean() < score(X, target).value
-    tags = np.stack([y == 0, y > 1], axis=1).astype(int)
-    by_hand = score_permuted(X, tags, n_permutations=20)[:3]
-    np.testing.assert_array_equal(by_hand, score_permuted(X, tags, n_permutations=3))
+    shuffled = permuted_scores(make_problem(X, target), n_permutations=20)
+    assert shuffled.mean() < score(X, target).value
+    tags = make_problem(X, np.stack([y == 0, y > 1], axis=1).astype(int))
+    by_hand = permuted_scores(tags, n_permutations=20)[:3]
+    np.testing.assert_array_equal(by_hand, permuted_scores(tags, n_permutations=3))
 
 
 def test_options_reach_the_shortcut():
-    X, y = blobs(0.5)
-    three = score_permuted(X, y, n_permutations=20, folds=3)
-    assert (three != score_permuted(X, y, n_permutations=20)).all()
+    problem = make_problem(*blobs(0.5))
+    three = permuted_scores(problem, n_permutations=20, folds=3)
+    assert (three != permuted_scores(problem, n_permutations=20)).all()
     with pytest.raises(Exception, match="folds is 1"):
-        score_permuted(X, y, n_permutations=20, folds=1)
+        permuted_scores(problem, n_permutations=20, folds=1)

@@ -105,7 +105,7 @@ def test_a_plan_that_is_no_longer_the_one_that_was_shown(hub, hf_sfda, tmp_path)
 
 def test_failures_are_one_line_without_the_token(hub, hf_sfda, monkeypatch):
     _, err = hf_sfda("runs/none", "--to", "me/results", code=1)
-    assert "holds no ranking.json" in err
+    assert "Cannot read runs/none/ranking.json" in err
     _, err = hf_sfda("runs/plants", "--to", "acme/results", code=1)
     assert "belongs to acme" in err
     Path("token").write_text(SECRET)

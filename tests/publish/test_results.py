@@ -425,10 +425,10 @@ def test_a_plan_is_not_carried_out_by_another_account(hub, run):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "holds no ranking.json"),
-        ("{", "not what hf-sfda writes"),
+        (None, "Cannot read .*runs/NAME"),
+        ("{", "is not a ranking"),
         ('{"schema_version": 99}', "schema version 99"),
-        ('{"schema_version": 1}', "not what hf-sfda writes"),
+        ('{"schema_version": 1}', "is not a ranking"),
         (json.dumps(make_ranking({}, extra_rows=()).to_dict()), "no candidates"),
     ],
 )

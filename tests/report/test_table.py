@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from hf_sfda import format as text
 from hf_sfda.names import with_short_names
-from hf_sfda.report import format as text
 from hf_sfda.report import render_plain, render_quiet, render_table, sentences
 from hf_sfda.types import ModelRow
 from tests.report_fixture import HOSTILE, example_ranking

@@ -7,7 +7,8 @@ from dataclasses import fields
 import pytest
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.space.limits import Limits, show_bytes, show_count, show_seconds, variable
+from hf_sfda.format import show_bytes, show_count, show_seconds
+from hf_sfda.space.limits import Limits, variable
 
 
 def test_without_variables_the_defaults_hold():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import friedmanchisquare
 
 from hf_sfda.errors import MetricError
 from hf_sfda.uncertainty import (
@@ -70,8 +69,6 @@ def test_consensus_by_hand():
         }
     )
     np.testing.assert_allclose(result.mean_rank, [2, 2, 3, 3])
-    np.testing.assert_allclose(result.borda, [2 / 3, 2 / 3, 1 / 3, 1 / 3])
-    np.testing.assert_allclose(result.spread, [3, 0, 0, 3])
     assert result.disagree.tolist() == [True, False, False, True]
 
 
@@ -79,19 +76,9 @@ def test_consensus_with_gaps_and_without_votes():
     nan = np.nan
     result = consensus({"a": [3, 2, 1, nan], "b": [nan, 1, 2, nan]})
     np.testing.assert_allclose(result.mean_rank, [1, 2, 2, nan])
-    np.testing.assert_allclose(result.borda, [1, 0.25, 0.5, nan])
     assert not result.disagree[3]
     empty = consensus({"flat": [1, 1], "none": [nan, nan]})
     assert np.isnan(empty.mean_rank).all()
-    assert np.isnan(empty.concordance)
-
-
-def test_concordance_is_kendalls_w():
-    rng = np.random.default_rng(0)
-    table = rng.random((5, 8)) + np.linspace(0, 1, 8)
-    statistic = friedmanchisquare(*table.T).statistic  # = K (M - 1) W
-    result = consensus({str(k): row for k, row in enumerate(table)})
-    assert result.concordance == pytest.approx(statistic / (5 * 7))
 
 
 def curve_of(gap: float, n: int = 800, repeats: int = 6):

@@ -18,7 +18,7 @@ from hf_sfda.validate import (
     tau_truth_sided,
     tau_two_sided,
 )
-from hf_sfda.validate.evaluate import difference, noise_ceiling
+from hf_sfda.validate.evaluate import difference
 from hf_sfda.validate.truth import match, read_truth
 
 TABLES = Path(__file__).parents[2] / "benchmarks" / "ground_truth"
@@ -113,12 +113,3 @@ def test_differences_are_paired_on_the_models_that_both_scored():
     assert difference(table, good, partial, regret).value == pytest.approx(0)
     bad = {t: {"a": 1.0, "b": 2.0, "c": 1.0} for t in table}
     assert difference(table, bad, good, regret).value == pytest.approx(0.1)
-
-
-def test_noise_ceiling_rises_with_the_test_part():
-    accuracies = np.linspace(0.5, 0.7, 8)
-    few, many = (
-        noise_ceiling(accuracies, np.full(8, n), tau_two_sided, draws=50) for n in (50, 500_000)
-    )
-    assert few < many
-    assert many == pytest.approx(1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_sfda.report import format as text
+from hf_sfda import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import layout
 from hf_sfda.types import Ranking

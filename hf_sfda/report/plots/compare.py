@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from hf_sfda import format as text
 from hf_sfda.compare import ClassDifference, Comparison
-from hf_sfda.report import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import layout
 

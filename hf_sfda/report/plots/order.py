@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.report import format as text
+from hf_sfda import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import layout
 from hf_sfda.types import Update

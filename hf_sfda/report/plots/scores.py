@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.report import format as text
+from hf_sfda import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import groups, hover, layout, limits, plot_name
 from hf_sfda.report.sentences import ties_known

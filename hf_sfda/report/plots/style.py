@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from hf_sfda.report import format as text
+from hf_sfda import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.uncertainty import is_at_floor

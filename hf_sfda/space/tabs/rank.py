@@ -10,7 +10,7 @@ import gradio as gr
 
 from hf_sfda.config import DEFAULT_METRICS, RankConfig
 from hf_sfda.errors import SfdaError
-from hf_sfda.report.format import label
+from hf_sfda.format import label
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import view_of
 from hf_sfda.space.limits import Limits

@@ -1,10 +1,16 @@
-"""Format numbers and names for people; an unknown value becomes an empty text."""
+"""Format numbers and names for people; an unknown value becomes an empty text.
+
+Tables have the short forms (:func:`count`, ``50 M``), sentences the long ones
+(:func:`show_count`, ``50 million``).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from hf_sfda.names import ELLIPSIS
+ELLIPSIS = "…"
+"""Stands for the part of a text that is too long for its place."""
 
 METRIC_LABELS = {"knn": "k-NN", "logistic_probe": "probe", "linear_probe": "ridge probe"}
 """Short headings for metrics whose registered name is long or unusual."""
@@ -42,20 +48,51 @@ def interval(pair: tuple[float, float] | None) -> str:
     return f"{score(pair[0])} to {score(pair[1])}" if pair else ""
 
 
-def count(value: float | None) -> str:
-    """A large number in short form, such as ``50 M``, ``1.4 B`` or ``610 k``."""
+def count(value: float | None, *, precise: bool = False) -> str:
+    """A large number in short form, such as ``50 M``, ``1.4 B`` or ``610 k``.
+
+    Args:
+        value: The number.
+        precise: Three digits (``49.6 M``), where a number stands beside a limit.
+    """
     if value is None or not math.isfinite(value):
         return ""
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         # 999.6 M rounds to 1.0 B, not to "1000 M": so the limit is half a unit lower.
         if abs(value) >= limit * 0.9995:
-            return f"{_three_digits(value / limit)} {unit}"
+            scaled = value / limit
+            return f"{_three_digits(scaled) if precise else _two_digits(scaled)} {unit}"
     return f"{value:.0f}"
+
+
+def show_count(number: float) -> str:
+    """A number with three digits, such as ``400 million``, ``1.5 billion`` or ``800``."""
+    for unit, factor in (("billion", 1e9), ("million", 1e6)):
+        if number >= factor:
+            return f"{_three_digits(number / factor)} {unit}"
+    return f"{number:,.0f}"
+
+
+def show_bytes(size: float) -> str:
+    """A size with three digits and a decimal unit, such as ``4 GB``, ``12.5 MB`` or ``640 B``."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{_three_digits(size / factor)} {unit}"
+    return f"{size:.0f} B"
+
+
+def show_seconds(seconds: float) -> str:
+    """A time in whole minutes or in seconds, such as ``15 minutes`` or ``40 seconds``."""
+    if seconds >= 60 and seconds % 60 == 0:
+        number, unit = seconds / 60, "minute"
+    else:
+        number, unit = seconds, "second"
+    return f"{number:,.0f} {unit}" + ("" if round(number) == 1 else "s")
 
 
 def megabytes(n_bytes: int | None) -> str:
     """A size in decimal megabytes, the Hub's unit."""
-    return _three_digits(n_bytes / 1e6) if n_bytes is not None else ""
+    return _two_digits(n_bytes / 1e6) if n_bytes is not None else ""
 
 
 def rate(per_second: float | None) -> str:
@@ -75,7 +112,12 @@ def shorten(name: str, width: int) -> str:
     return f"{name[: width - 1 - tail]}{ELLIPSIS}{name[len(name) - tail :]}"
 
 
-def listing(words: list[str]) -> str:
+def cut(text: str, width: int) -> str:
+    """Shorten a text at its end."""
+    return text if len(text) <= width else text[: width - 1] + ELLIPSIS
+
+
+def joined(words: Sequence[str]) -> str:
     """Join words: ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
@@ -84,5 +126,11 @@ def _bare(number: str) -> str:
     return number.replace("0.", ".", 1) if number.lstrip("-").startswith("0.") else number
 
 
-def _three_digits(value: float) -> str:
+def _two_digits(value: float) -> str:
+    """At least two digits: ``1.4``, ``50``, ``610``."""
     return f"{value:.1f}" if abs(value) < 9.95 else f"{value:,.0f}"
+
+
+def _three_digits(value: float) -> str:
+    """Three digits: ``1.37``, ``49.6``, ``610``."""
+    return f"{float(f'{value:.3g}'):,.10g}"  # ".3g" alone formats 999.9 as 1e+03
