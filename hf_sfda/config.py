@@ -24,6 +24,7 @@ scores, and the two baselines that most users compute themselves."""
 
 Work = Literal["auto", "models", "samples"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+BatchNorms = Literal["both", "published"]
 
 NOT_IN_FINGERPRINT = ("out", "batch_size", "workers", "work", "top", "max_params")
 """Options that change how or where a run is done, or which models take part, but not the scores."""
@@ -53,6 +54,10 @@ class RankConfig:
         metrics: What to compute.
         layers: Which features: those of ``all`` layers or of the ``last`` one. Full fine-tuning
             changes every layer, so a checkpoint is more than its last one.
+        batch_norms: Which statistics batch norms have when features are extracted. ``both``: the
+            published ones, and in a second pass those measured on the target; ``three_heads`` then
+            averages over both. It lowers the regret of the first pick (benchmarks/zoo/README.md),
+            and a convolutional network takes about three forward passes instead of one.
         folds: Cross-fitting folds; 5 is the usual compromise of bias and cost.
         resamples: Bootstrap resamples; 1,000 puts the Monte Carlo error of a 95% limit near one
             resample in a hundred.
@@ -85,6 +90,7 @@ class RankConfig:
     metric: str = DEFAULT_METRICS[0]
     metrics: tuple[str, ...] = DEFAULT_METRICS
     layers: Layers = "all"
+    batch_norms: BatchNorms = "both"
     folds: int = 5
     resamples: int = 1000
     permutations: int = 5
@@ -192,6 +198,8 @@ class RankConfig:
         settings = {key: value for key, value in self.to_dict().items() if key not in excluded}
         # Earlier versions hashed the former name. Their runs stay comparable with new ones.
         settings["view"] = settings.pop("layers")
+        if settings["batch_norms"] == "published":  # all that earlier versions had
+            del settings["batch_norms"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def replace(self, **changes: Any) -> RankConfig:

@@ -43,6 +43,14 @@ def share(value: float | None) -> str:
     return _bare(f"{value:.2f}") if value is not None and math.isfinite(value) else ""
 
 
+def points(value: float | None) -> str:
+    """Points of accuracy with one decimal: ``.4 points``, ``1.0 point``."""
+    if value is None or not math.isfinite(value):
+        return ""
+    text = _bare(f"{value:.1f}")
+    return f"{text} point" if text == "1.0" else f"{text} points"
+
+
 def interval(pair: tuple[float, float] | None) -> str:
     """An interval of scores, such as ``.561 to .607``."""
     return f"{score(pair[0])} to {score(pair[1])}" if pair else ""

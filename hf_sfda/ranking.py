@@ -32,11 +32,13 @@ from hf_sfda.uncertainty import (
     degrees_of_freedom,
     diagnose,
     diagnose_row,
+    find_calibration,
     group_jackknife,
     noise_floor,
     one_stratum,
     paired_bootstrap,
     percentile_intervals,
+    predict_accuracies,
     summarise,
 )
 
@@ -97,8 +99,8 @@ def score_candidate(
         MetricError: The metric to sort by cannot be computed. Other metrics that fail are left
             out and named in :attr:`Scored.warnings`.
     """
-    X, last = layer_features(features, labels, config.layers), _last(features, config)
-    problem = make_problem(X, labels, features.source_logits, seed=config.seed, last=last)
+    X = layer_features(features, labels, config.layers)
+    problem = _problem_of(features, X, labels, config)
     options = _options(config, *config.metrics)
     outcomes = score_problem_by_all(problem, config.metrics, candidate=candidate, **options)
     failed = {name: error for name, error in outcomes.items() if isinstance(error, MetricError)}
@@ -136,9 +138,8 @@ def rescore(
     Raises:
         MetricError: The metric cannot be computed.
     """
-    X, last = layer_features(features, labels, config.layers), _last(features, config)
-    logits = features.source_logits
-    problem = make_problem(X, labels, logits, seed=config.seed, last=last)
+    X, logits = layer_features(features, labels, config.layers), features.source_logits
+    problem = _problem_of(features, X, labels, config)
     score = score_problem(problem, metric, **_options(config, metric))
     return score, _contributions(get_metric(metric), score, X, labels, logits, config)
 
@@ -176,12 +177,27 @@ def assemble(
     rows = [_with_hazards(row, config.metric, len(labels), len(class_names)) for row in rows]
     agreement = agreement_with(config.metric, table)
     warnings = diagnose(rows, metric=config.metric, class_counts=counts, agreement=agreement)
-    return rows, agreement, warnings
+    return rows, agreement, [*warnings, *_about_coverage(config, counts)]
 
 
-def _last(features: Features, config: RankConfig) -> AnyFloats | None:
-    """The last layer alone, if all layers are scored and there are several."""
-    return features.last if config.layers == "all" and len(features.layers) > 1 else None
+def _problem_of(features: Features, X: AnyFloats, labels: IntArray, config: RankConfig) -> Problem:
+    """The problem that the metrics of a run score.
+
+    Args:
+        features: Of N samples.
+        X: (N, D) their layers as the run scores them, of :func:`hf_sfda.layers.layer_features`.
+        labels: (N,) in ``0..C-1``.
+        config: Layers and seed.
+    """
+    measured = None
+    if features.measured:
+        again = replace(features, layers=features.measured, measured={}, source_logits=None)
+        of_layers = layer_features(again, labels, config.layers)
+        measured = _problem_of(again, of_layers, labels, config)
+    several = config.layers == "all" and len(features.layers) > 1
+    last = features.last if several else None
+    logits = features.source_logits
+    return make_problem(X, labels, logits, seed=config.seed, last=last, measured=measured)
 
 
 def _rescaled(scored: Sequence[Scored]) -> list[Scored]:
@@ -246,8 +262,25 @@ def _uncertainty(
     resampled = paired_bootstrap(
         matrix, strata, n_resamples=config.resamples, seed=config.seed
     )  # (B, M)
-    freedom = degrees_of_freedom(strata)
-    return summarise(values, resampled, config.confidence, degrees_of_freedom=freedom)
+    return summarise(
+        values,
+        resampled,
+        config.confidence,
+        degrees_of_freedom=degrees_of_freedom(strata),
+        predicted=_predicted(values, resampled, labels, config),
+    )
+
+
+def _predicted(
+    values: FloatArray, resampled: FloatArray, labels: IntArray, config: RankConfig
+) -> FloatArray | None:
+    """(B, M) draws of fine-tuned accuracies; ``None`` if the score is not calibrated."""
+    calibration = find_calibration(config.to_dict())
+    if calibration is None:
+        return None
+    if calibration.not_covered(len(labels), len(np.unique(labels))):
+        calibration = calibration.widened()
+    return predict_accuracies(calibration, values, resampled, seed=config.seed)
 
 
 def _intervals(
@@ -296,6 +329,7 @@ def _row(
         intervals={**chosen, **intervals},
         rank_interval=uncertainty.rank_interval if resampled else None,
         p_best=uncertainty.p_best if resampled else None,
+        expected_regret=uncertainty.expected_regret,
         noise_floor=scored.floor,
         params=scored.params,
         feature_dim=scored.feature_dim,
@@ -303,6 +337,18 @@ def _row(
         feature_key=scored.feature_key,
         warnings=scored.warnings,
     )
+
+
+def _about_coverage(config: RankConfig, class_counts: Mapping[str, int]) -> list[str]:
+    calibration = find_calibration(config.to_dict())
+    if calibration is None:
+        return []
+    outside = calibration.not_covered(sum(class_counts.values()), len(class_counts))
+    if not outside:
+        return []
+    return [
+        f"P(best) is less certain than it says: the run has {outside}. It was widened by a guess."
+    ]
 
 
 def _with_hazards(row: ModelRow, metric: str, n_samples: int, n_classes: int) -> ModelRow:

@@ -294,6 +294,7 @@ def make_problem(
     seed: int = 0,
     min_class_size: int = 2,
     last: Array | None = None,
+    measured: Problem | None = None,
 ) -> Problem:
     """Check and cast everything a metric will see; arguments and errors as in :func:`score`.
 
@@ -305,6 +306,8 @@ def make_problem(
         seed: As in :func:`score`.
         min_class_size: As in :func:`score`.
         last: (N, D_last) features of the last layer, if ``features`` are those of several layers.
+        measured: The problem of the same samples and labels with the features that the network
+            computes after its batch norms were measured on the target.
     """
     from hf_sfda.metrics.problem import Geometry, Problem
 
@@ -318,6 +321,7 @@ def make_problem(
         _source(source_logits, source_probs, X),
         seed,
         None if last is None else Geometry(_features(last).to(X.device)),
+        measured,
     )
 
 

@@ -31,6 +31,7 @@ STORE_SCHEMA = 1
 """Version of the format. It is part of every key, so raising it makes older entries unreachable."""
 
 _LOGITS = "__source_logits__"
+_MEASURED = "__measured__/"
 
 _MARKER: Mapping[str, Any] = {
     "key": dict, "bytes": int, "sha256": str, "stages": list, "n_samples": int,
@@ -54,6 +55,7 @@ class FeatureKey:
         dtype: Data type of the forward pass.
         max_length: Largest number of tokens of a text; ``None`` for images.
         extractor: Version of the extraction code (layers, pooling).
+        batch_norms: ``both`` if there may be features with measured batch norms, too.
     """
 
     model: str
@@ -62,11 +64,15 @@ class FeatureKey:
     dtype: str
     max_length: int | None
     extractor: int
+    batch_norms: str = "published"
 
     @property
     def digest(self) -> str:
         """The name of the entry: 32 hexadecimal digits."""
-        text = json.dumps({"schema": STORE_SCHEMA, **asdict(self)}, sort_keys=True)
+        fields = asdict(self)
+        if self.batch_norms == "published":  # all that earlier versions had
+            del fields["batch_norms"]
+        text = json.dumps({"schema": STORE_SCHEMA, **fields}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -146,12 +152,14 @@ class FeatureStore:
         except SafetensorError as error:
             self._drop(digest, str(error))
             return None
-        if missing := [name for name in marker["stages"] if name not in arrays]:
+        measured = {name: _MEASURED + name for name in marker.get("measured", [])}
+        if missing := [n for n in (*marker["stages"], *measured.values()) if n not in arrays]:
             self._drop(digest, f"it lacks {missing[0]}")
             return None
         return Features(
             layers={name: arrays[name] for name in marker["stages"]},
             source_logits=arrays.get(_LOGITS),
+            measured={name: arrays[stored] for name, stored in measured.items()},
             params=marker["params"],
             seconds=marker["seconds"],
             meta=marker["meta"],
@@ -166,6 +174,7 @@ class FeatureStore:
         from safetensors.numpy import save
 
         arrays = dict(features.layers)
+        arrays |= {_MEASURED + name: values for name, values in features.measured.items()}
         if features.source_logits is not None:
             arrays[_LOGITS] = features.source_logits
         content = save(arrays, metadata={"key": json.dumps(asdict(key), sort_keys=True)})
@@ -175,6 +184,7 @@ class FeatureStore:
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
             "stages": list(features.layers),
+            "measured": list(features.measured),
             "n_samples": len(features),
             "params": features.params,
             "seconds": features.seconds,
@@ -257,11 +267,17 @@ def _is_marker(marker: Any) -> bool:
     """Whether a marker is valid: it has all fields, with the right types."""
     if not isinstance(marker, dict) or marker.get("schema") != STORE_SCHEMA:
         return False
+    if not _are_names(marker.get("measured", [])):  # earlier versions did not write it
+        return False
     complete = all(
         name in marker and isinstance(marker[name], kind) and not isinstance(marker[name], bool)
         for name, kind in _MARKER.items()
     )
-    return complete and "last" in marker["stages"] and all(type(n) is str for n in marker["stages"])
+    return complete and "last" in marker["stages"] and _are_names(marker["stages"])
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(type(name) is str for name in value)
 
 
 def default_root() -> Path:

@@ -166,13 +166,17 @@ class Features:
             pooled output *is* that representation is not stored twice.
         source_logits: (N, C_source) float32 from the checkpoint's own classification head, or
             ``None`` if it has none (LEEP and NCE need it).
+        measured: The same layers after the statistics of all batch norms were measured on the
+            target; empty for networks without batch norm, and if this was not asked for.
         params: Number of parameters that took part.
-        seconds: Wall time of preprocessing and forward passes, without download and loading.
+        seconds: Wall time of preprocessing and forward passes, without download and loading, and
+            without those for ``measured``.
         meta: Provenance: library versions, dtype, device, pooling, model class.
     """
 
     layers: Mapping[str, npt.NDArray[np.float32]]
     source_logits: npt.NDArray[np.float32] | None = None
+    measured: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     params: int | None = None
     seconds: float = 0.0
     meta: Mapping[str, str] = field(default_factory=dict)
@@ -233,8 +237,13 @@ class ModelRow:
             from the first of the group.
         scores: metric -> value.
         intervals: metric -> (low, high); metrics without an interval are absent.
-        rank_interval: (low, high) rank over the resamples.
-        p_best: Share of resamples in which this model is first.
+        rank_interval: (low, high) rank, as sure as ``p_best`` is: of fine-tuned accuracy or of the
+            score.
+        p_best: Probability that this model is the best of the run after fine-tuning, where the
+            score is calibrated (:mod:`hf_sfda.uncertainty.calibration`); otherwise the share of
+            resamples in which its score is the highest.
+        expected_regret: Fine-tuned accuracy, in points, that it is expected to stay behind the best
+            of the run; ``None`` if the score is not calibrated.
         noise_floor: The chosen metric on shuffled labels.
         params: Number of parameters.
         feature_dim: Width D of the scored features.
@@ -253,6 +262,7 @@ class ModelRow:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     rank_interval: tuple[int, int] | None = None
     p_best: float | None = None
+    expected_regret: float | None = None
     noise_floor: float | None = None
     params: int | None = None
     feature_dim: int | None = None

@@ -22,18 +22,17 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
     """Run one checkpoint on one target."""
     import torch
 
-    from hf_sfda.backbones import open_backbone
+    from hf_sfda.backbones import norms, open_backbone
     from hf_sfda.extract import make_accelerator
-    from hf_sfda.finetune import prepare
     from hf_sfda.finetune.inputs import Inputs
     from hf_sfda.finetune.parts import Part
 
     about = grid.targets_in(zoo)[target]
     parts = [grid.load_part(zoo, target, part) for part in ("train", "validation")]
     samples = [sample for part in parts for sample in part.samples]
-    names = parts[0].class_names
+    classes = parts[0].class_names
     labels = np.concatenate(
-        [[names.index(part.class_names[label]) for label in part.labels] for part in parts]
+        [[classes.index(part.class_names[label]) for label in part.labels] for part in parts]
     )
     candidate = grid.find_candidate(zoo, modality, checkpoint)
     accelerator = make_accelerator(cpu=True)
@@ -68,9 +67,9 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
 
     arrays: dict[str, Any] = {"labels": labels, "n_train": len(parts[0])}
     arrays |= {f"published/{name}": values for name, values in layers().items()}
-    if prepare.norms(backbone.module):
-        prepare.restore_folded_norms(backbone.module, run)
-        prepare.reestimate_norms(backbone.module, run)
+    if norms.batch_norms(backbone.module):
+        norms.restore_folded_norms(backbone.module, run)
+        norms.reestimate_norms(backbone.module, run)
         arrays |= {f"measured/{name}": values for name, values in layers().items()}
     arrays["params"] = sum(p.numel() for p in backbone.module.parameters())
     return arrays

@@ -20,7 +20,7 @@ from hf_sfda.cli._options import (
     choose_token,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.config import DEFAULT_METRICS, Dtype, RankConfig, Work
+from hf_sfda.config import DEFAULT_METRICS, BatchNorms, Dtype, RankConfig, Work
 from hf_sfda.errors import ConfigError
 from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.processes import is_main_process
@@ -109,6 +109,13 @@ def rank(
             help="Score the features of all layers together, or of the last one.",
         ),
     ] = _DEFAULT.layers,
+    batch_norms: Annotated[
+        BatchNorms,
+        typer.Option(
+            help="Statistics of batch norms: the published ones, or both these and those measured "
+            "on the dataset (convolutional networks take three times as long)."
+        ),
+    ] = _DEFAULT.batch_norms,
     top: Annotated[
         int, typer.Option(help="Number of candidates to query from the Hub.")
     ] = _DEFAULT.top,
@@ -176,6 +183,7 @@ def rank(
             "metric": metric,
             "metrics": tuple(name.strip() for name in metrics.split(",") if name.strip()),
             "layers": layers,
+            "batch_norms": batch_norms,
             "top": top,
             "max_params": parse_count(max_params),
             "max_length": max_length,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,9 @@ class Part:
         ids: (n,) position of each row in the target.
         layers: name -> (n, D_s) float32.
         logits: (n, C_source) float32 or ``None``.
-        seconds: Wall time of preprocessing and forward passes.
+        seconds: Wall time of preprocessing and forward passes, without those for ``measured``.
         pooling: Pooling rule of ``"last"``.
+        measured: The layers after batch norms were measured on the target, if they were.
     """
 
     ids: IntArray
@@ -35,6 +36,7 @@ class Part:
     logits: Array | None
     seconds: float
     pooling: str
+    measured: Mapping[str, Array] = field(default_factory=dict)
 
 
 def merge_parts(
@@ -60,21 +62,32 @@ def merge_parts(
             f"for {n} samples; this is a bug of hf-sfda, please report it"
         )
     order = np.argsort(ids)
-    layers = {
-        name: np.concatenate([part.layers[name] for part in parts])[order]
-        for name in parts[0].layers
-    }
+    layers = _joined([part.layers for part in parts], order)
     _require_finite(layers, dtype)
     _require_different(layers)
+    layers = _without_duplicate(layers, _TOLERANCE[dtype])
+    measured = _joined([part.measured for part in parts], order)
     logits = [part.logits for part in parts if part.logits is not None]
     return Features(
-        layers=_without_duplicate(layers, _TOLERANCE[dtype]),
+        layers=layers,
         source_logits=np.concatenate(logits)[order] if logits else None,
+        measured={name: measured[name] for name in layers} if _is_finite(measured) else {},
         params=params,
         # Processes run in parallel, so the slowest one determines the time.
         seconds=max(part.seconds for part in parts),
         meta={**meta, "dtype": dtype, "pooling": parts[0].pooling},
     )
+
+
+def _joined(parts: Sequence[Mapping[str, Array]], order: IntArray) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+
+
+def _is_finite(layers: Mapping[str, Array]) -> bool:
+    """Whether there are features and all are finite. Measured ones overflow more often than
+    published ones, and a model can be ranked without them.
+    """
+    return bool(layers) and all(np.isfinite(values).all() for values in layers.values())
 
 
 def _require_finite(layers: Mapping[str, Array], dtype: str) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.backbones import Backbone, open_backbone
@@ -16,6 +16,7 @@ from hf_sfda.errors import SfdaError, StoreError
 from hf_sfda.extract.downloads import Downloads
 from hf_sfda.extract.features import Part
 from hf_sfda.extract.loop import form_batches, run_batches
+from hf_sfda.extract.measured import measure_norms
 from hf_sfda.hub import explain, redact
 from hf_sfda.progress import Progress
 from hf_sfda.store import FeatureKey, FeatureStore
@@ -99,19 +100,22 @@ def batches_of(job: Job, backbone: Backbone) -> list[list[int]]:
 def run_model(
     job: Job, candidate: Candidate, backbone: Backbone, batches: Sequence[Sequence[int]]
 ) -> Part:
-    """Run some batches of the target, with a progress bar."""
-    total = sum(len(batch) for batch in batches)
-    unit = _UNITS[job.target.modality]
-    task = job.progress.task("extract", candidate.model_id, total=total, unit=unit)
-    with task as advance:
-        return run_batches(
-            backbone,
-            job.target.samples,
-            batches,
-            device=job.accelerator.device,
-            workers=_workers(job),
-            advance=advance,
-        )
+    """Run some batches of the target, with a progress bar; twice if batch norms are measured."""
+    samples, device, workers = job.target.samples, job.accelerator.device, _workers(job)
+    total, unit = sum(len(batch) for batch in batches), _UNITS[job.target.modality]
+
+    def run(name: str) -> Part:
+        with job.progress.task("extract", name, total=total, unit=unit) as advance:
+            return run_batches(
+                backbone, samples, batches, device=device, workers=workers, advance=advance
+            )
+
+    part = run(candidate.model_id)
+    if job.target.modality == "image" and job.config.batch_norms == "both":
+        if measure_norms(backbone, samples, device=device, workers=workers):
+            measured = run(f"{candidate.model_id}, batch norms measured")
+            return replace(part, measured=measured.layers)
+    return part
 
 
 def provenance(job: Job, backbone: Backbone) -> dict[str, str]:

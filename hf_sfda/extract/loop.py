@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,23 +74,14 @@ def run_batches(
         advance: Called with the number of samples done.
     """
     import torch
-    from torch.utils.data import DataLoader
 
-    on_gpu = device.type == "cuda"
-    loader: DataLoader[Any] = DataLoader(
-        _Batches(samples, batches, backbone.collate),  # type: ignore[arg-type]
-        batch_size=None,  # an item is a batch already
-        collate_fn=_unchanged,
-        num_workers=workers,
-        pin_memory=on_gpu,
-        timeout=_WORKER_TIMEOUT if workers else 0,
-    )
     ids: list[int] = []
     done: list[Outputs] = []
     limit = max((len(batch) for batch in batches), default=1)
     start = time.perf_counter()
-    with torch.inference_mode(), _exact_convolutions():
-        for positions, batch in loader:
+    loaded = load_batches(backbone, samples, batches, device=device, workers=workers)
+    with torch.inference_mode(), exact_convolutions():
+        for positions, batch in loaded:
             outputs, limit = _run_within_memory(backbone, batch, limit, device)
             ids += positions
             done += outputs
@@ -107,8 +98,33 @@ def run_batches(
     )
 
 
+def load_batches(
+    backbone: Backbone,
+    samples: Sequence[Any],
+    batches: Sequence[Sequence[int]],
+    *,
+    device: torch.device,
+    workers: int = 0,
+) -> Iterable[tuple[list[int], Batch]]:
+    """Preprocess batch by batch; arguments as in :func:`run_batches`.
+
+    Returns:
+        The positions of the samples of each batch, and its tensors on the CPU.
+    """
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        _Batches(samples, batches, backbone.collate),  # type: ignore[arg-type]
+        batch_size=None,  # an item is a batch already
+        collate_fn=_unchanged,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        timeout=_WORKER_TIMEOUT if workers else 0,
+    )
+
+
 @contextmanager
-def _exact_convolutions() -> Iterator[None]:
+def exact_convolutions() -> Iterator[None]:
     """Disable TensorFloat-32, which torch allows in convolutions. With its mantissa of ten bits the
     features of a GPU would differ from those of a CPU in the third digit. Other data types are not
     affected.

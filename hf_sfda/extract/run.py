@@ -84,6 +84,7 @@ def feature_key(candidate: Candidate, target: Target, config: RankConfig) -> Fea
         dtype=config.dtype,
         max_length=config.max_length if target.modality == "text" else None,
         extractor=EXTRACTOR_VERSION,
+        batch_norms=config.batch_norms if target.modality == "image" else "published",
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hf_sfda.backbones import Backbone, open_backbone
+from hf_sfda.backbones import Backbone, norms, open_backbone
 from hf_sfda.config import FinetuneConfig
 from hf_sfda.extract import make_accelerator
 from hf_sfda.finetune import prepare
@@ -191,7 +191,8 @@ def _accuracy_of_probe(runner: Runner, backbone: Backbone, data: _Data, probe: P
 def _prepare(
     runner: Runner, backbone: Backbone, data: _Data, published: Probe
 ) -> tuple[Probe, dict[str, float]]:
-    """Make the checkpoint ready for training; see :mod:`hf_sfda.finetune.prepare`.
+    """Make the checkpoint ready for training; see :mod:`hf_sfda.finetune.prepare`
+    and :mod:`hf_sfda.backbones.norms`.
 
     Returns:
         The probe whose head training starts from, and what was changed.
@@ -217,12 +218,12 @@ def _prepare(
             for inputs in data.parts:
                 inputs.rescale(scale)
     module = backbone.module
-    restored = runner.within_memory(lambda: prepare.restore_folded_norms(module, run))
-    before = prepare.statistics(module)
-    measured = runner.within_memory(lambda: prepare.reestimate_norms(module, run))
+    restored = runner.within_memory(lambda: norms.restore_folded_norms(module, run))
+    before = norms.statistics(module)
+    measured = runner.within_memory(lambda: norms.reestimate_norms(module, run))
     start = _probe(runner, backbone, data) if measured else published
     if measured and start.validation_accuracy <= published.validation_accuracy:
-        prepare.set_back(module, before)
+        norms.set_back(module, before)
         start, measured = published, 0
     changes = {"input_scale": scale, "restored_norms": restored, "reestimated_norms": measured}
     return start, {name: float(value) for name, value in changes.items()}

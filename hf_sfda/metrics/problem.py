@@ -153,6 +153,8 @@ class Problem:
         source_log_probs: (N, C_source) float64 log-probabilities of the checkpoint's own head.
         seed: Seed for metrics that draw folds or initial values.
         last: The features of the last layer alone, if ``geometry`` holds those of several layers.
+        measured: The same problem with the features that the network computes after its batch
+            norms were measured on the target; ``None`` if it has none or they were not measured.
     """
 
     geometry: Geometry
@@ -162,6 +164,7 @@ class Problem:
     source_log_probs: Tensor | None = None
     seed: int = 0
     last: Geometry | None = None
+    measured: Problem | None = None
     _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -237,8 +240,14 @@ class Problem:
 
     def with_classes(self, labels: Tensor, n_classes: int) -> Problem:
         """The same features with these classes as targets."""
-        return Problem(self.geometry, labels, n_classes, seed=self.seed, last=self.last)
+        measured = self.measured
+        if measured is not None:
+            measured = measured.with_classes(labels, n_classes)
+        return Problem(
+            self.geometry, labels, n_classes, seed=self.seed, last=self.last, measured=measured
+        )
 
     def relabelled(self, targets: Tensor) -> Problem:
         """The same features with other targets of the same kind; the geometry is shared."""
-        return replace(self, targets=targets)
+        measured = None if self.measured is None else self.measured.relabelled(targets)
+        return replace(self, targets=targets, measured=measured)

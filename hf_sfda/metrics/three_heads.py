@@ -42,7 +42,11 @@ def three_heads(problem: Problem, *, folds: int = 5, max_scored: int | None = No
     where a Fisher head is the first stage of ``sfda_cv``: the class posterior in SFDA's Fisher
     space, with Ledoit-Wolf shrinkage. The logistic head is ``logistic_probe``. ``per_sample`` is
     the share of the three heads that predict the class of a held-out sample; ``details`` has the
-    three accuracies.
+    accuracies.
+
+    Where the batch norms of the network were measured on the target too (``batch_norms: both``),
+    the score is the mean of two such values: one for the published statistics and one for those of
+    the target. Fine-tuning adapts the statistics, and frozen features do not show it.
 
     Why three: each head is poor on some targets, and their mean orders checkpoints better than any
     of them alone. The weighted tau with fine-tuned accuracy and its interval are in
@@ -51,12 +55,13 @@ def three_heads(problem: Problem, *, folds: int = 5, max_scored: int | None = No
 
     If the features are those of one layer, there are two heads, one of each type.
 
-    Traps: it is an accuracy, so differences between checkpoints are multiples of 1 / (3 N), and it
+    Traps: it is an accuracy, so differences between checkpoints are multiples of 1 / (6 N), and it
     saturates at 1 on easy targets. It ranks frozen features: a damaged checkpoint with good first
     layers scores too high.
 
     Args:
-        problem: What to score. ``last`` holds the features of the last layer.
+        problem: What to score. ``last`` holds the features of the last layer, ``measured`` those
+            with measured batch norms.
         folds: K, at least 2; no more than N are made.
         max_scored: Stop after the fold with which so many samples have been scored.
 
@@ -65,6 +70,22 @@ def three_heads(problem: Problem, *, folds: int = 5, max_scored: int | None = No
     """
     if folds < 2:
         raise MetricError(f"folds is {folds}; cross-fitting needs at least 2.")
+    score = _heads(problem, folds, max_scored)
+    if problem.measured is None:
+        return score
+    measured = _heads(problem.measured, folds, max_scored)
+    details = {
+        **score.details,
+        **{f"{name}_measured": accuracy for name, accuracy in _accuracies(measured).items()},
+    }
+    per_sample = None
+    if score.per_sample is not None and measured.per_sample is not None:
+        per_sample = (score.per_sample + measured.per_sample) / 2
+    return Score("three_heads", (score.value + measured.value) / 2, per_sample, details)
+
+
+def _heads(problem: Problem, folds: int, max_scored: int | None) -> Score:
+    """The mean of the heads for one kind of statistics in the batch norms."""
     n_folds, n_scored = fold_numbers(len(problem), folds, max_scored)
     details: dict[str, float] = {"folds": float(n_folds)}
     if problem.last is None:
@@ -81,6 +102,10 @@ def three_heads(problem: Problem, *, folds: int = 5, max_scored: int | None = No
     if logistic.per_sample is not None:
         per_sample = (sum(heads) + logistic.per_sample) / (len(heads) + 1)
     return Score("three_heads", value, per_sample, details)
+
+
+def _accuracies(score: Score) -> dict[str, float]:
+    return {name: value for name, value in score.details.items() if name != "folds"}
 
 
 def _mean(hits: npt.NDArray[np.float64]) -> float:

@@ -64,6 +64,7 @@ class Table:
         voters: The metrics whose ranks are averaged.
         speed_unit: Unit of the throughput.
         resampled: Whether any row has a rank interval.
+        predicted: Whether any row has an expected regret.
         banded: Whether ties are known.
         barred: Whether any row has an interval.
         floored: Whether any row has a noise floor to draw.
@@ -81,6 +82,7 @@ class Table:
     voters: Sequence[str]
     speed_unit: str
     resampled: bool
+    predicted: bool
     banded: bool
     barred: bool
     floored: bool
@@ -114,6 +116,7 @@ def table_of(
         voters=_voters(ranking),
         speed_unit=speed_unit(ranking),
         resampled=any(row.rank_interval for row in ranking.ranked),
+        predicted=any(row.expected_regret is not None for row in ranking.ranked),
         banded=sentences.ties_known(ranking),
         barred=any(row.intervals.get(ranking.metric) for row in ranking.ranked),
         floored=any("floor" in (item["bar"] or {}) for item in rows),
@@ -135,7 +138,15 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (text.score, text.share, text.interval, text.count, text.megabytes, text.rate):
+    for function in (
+        text.score,
+        text.share,
+        text.points,
+        text.interval,
+        text.count,
+        text.megabytes,
+        text.rate,
+    ):
         environment.filters[function.__name__] = function
     environment.filters["label"] = text.label
     environment.filters["is_commit"] = lambda revision: bool(_COMMIT.fullmatch(revision))
@@ -153,6 +164,7 @@ def _summary(ranking: Ranking) -> dict[str, Any]:
         "agreement": sentences.agreement(ranking),
         "confidence": sentences.confidence(ranking),
         "command": sentences.command(ranking),
+        "reliability": sentences.reliability(ranking),
         "first": len(sentences.first_group(ranking)) if ranking.ranked else 0,
     }
 

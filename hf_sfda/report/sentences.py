@@ -9,10 +9,16 @@ from itertools import groupby
 from typing import Any
 
 from hf_sfda.config import RankConfig, with_current_names
-from hf_sfda.format import count, joined, known, label, score, share
+from hf_sfda.format import joined, known, label, points, score, share
 from hf_sfda.metrics import BASELINES
 from hf_sfda.types import ModelRow, Ranking, first_classes
+from hf_sfda.uncertainty import find_calibration
 from hf_sfda.uncertainty.diagnose import AGREEMENT, DISAGREEMENT, FEW_MODELS
+
+SURE = 0.9
+"""Probability that the best model is in the shortlist."""
+
+_LONGEST = 5  # models in it
 
 
 def confidence(ranking: Ranking) -> str:
@@ -132,13 +138,46 @@ def choice(ranking: Ranking) -> ModelRow | None:
     return ranking.ranked[0] if ranking.ranked else None
 
 
-def smallest_of_tie(ranking: Ranking) -> ModelRow | None:
-    """The smallest model that is tied with the first one, if it is smaller than it."""
+def is_calibrated(ranking: Ranking) -> bool:
+    """Whether P(best) and ties are about fine-tuned accuracy, and not about the score alone."""
+    return (
+        len(ranking.ranked) > 1
+        and find_calibration(with_current_names(ranking.config)) is not None
+        and all(row.p_best is not None for row in ranking.ranked)
+    )
+
+
+def reliability(ranking: Ranking) -> tuple[tuple[float, float, int], ...]:
+    """How often the benchmark's predictions were right, see
+    :class:`hf_sfda.uncertainty.Calibration`; empty if the score is not calibrated.
+    """
+    calibration = find_calibration(with_current_names(ranking.config))
+    return calibration.reliability if calibration and is_calibrated(ranking) else ()
+
+
+def shortlist(ranking: Ranking) -> tuple[list[ModelRow], float]:
+    """The models to fine-tune, and the probability that the best one is among them.
+
+    These are the fewest models that contain the best one with a probability of :data:`SURE`, at
+    most :data:`_LONGEST`, in the order of the ranking.
+    """
+    rows = sorted(ranking.ranked, key=lambda row: -(row.p_best or 0))
+    chosen, probability = rows[:1], rows[0].p_best or 0.0
+    for row in rows[1:_LONGEST]:
+        if probability >= SURE:
+            break
+        chosen.append(row)
+        probability += row.p_best or 0.0
+    return sorted(chosen, key=lambda row: row.rank or 0), min(probability, 1.0)
+
+
+def smaller_option(ranking: Ranking) -> ModelRow | None:
+    """The smallest model that is tied with the first one, if it is at most half its size."""
     tied = first_group(ranking)
     if any(row.params is None for row in tied):
         return None
-    smallest = min(tied, key=lambda row: row.params or 0, default=None)
-    return smallest if smallest and smallest.params != tied[0].params else None
+    smallest = min(tied, key=lambda row: row.params or 0)
+    return smallest if 2 * (smallest.params or 0) <= (tied[0].params or 0) else None
 
 
 def first_group(ranking: Ranking) -> list[ModelRow]:
@@ -157,22 +196,43 @@ def advice(ranking: Ranking) -> str:
 
 def reason(ranking: Ranking) -> str:
     """Why :func:`choice` selects its model, as a clause without the model's name."""
-    tied = first_group(ranking)
-    if len(ranking.ranked) == 1:
+    ranked = ranking.ranked
+    if len(ranked) == 1:
         return "the only model ranked"
+    tied = first_group(ranking)
+    if is_calibrated(ranking):
+        return _by_probability(ranking)
     if len(tied) == 1:
         return f"first by {label(ranking.metric)}"
     others = "one other" if len(tied) == 2 else f"{len(tied) - 1} others"
-    smallest = smallest_of_tie(ranking)
-    if smallest is None:
+    smaller = smaller_option(ranking)
+    if smaller is None:
         return f"first, in a tie with {others}"
-    metric = ranking.metric
-    behind = score(tied[0].scores[metric] - smallest.scores[metric])
-    superlative = "smaller one" if len(tied) == 2 else "smallest"
-    return (
-        f"first, in a tie with {others}; the {superlative} of the tie, {smallest.model_id} "
-        f"({count(smallest.params)} parameters), is {behind} behind"
-    )
+    behind = score(tied[0].scores[ranking.metric] - smaller.scores[ranking.metric])
+    return f"first, in a tie with {others}; {_in_size(smaller, tied[0])} is {behind} behind"
+
+
+def _by_probability(ranking: Ranking) -> str:
+    """The reason where the score is calibrated: probabilities, and the price of a smaller model."""
+    first, total = ranking.ranked[0], len(ranking.ranked)
+    models, probability = shortlist(ranking)
+    text = f"best of the {total} after fine-tuning with probability {share(first.p_best)}"
+    if len(models) > 1:
+        names = [row.model_id for row in models]
+        text += (
+            f"; fine-tune {len(models)} to have it with probability {share(probability)}: "
+            f"{joined(names)}"
+        )
+    smaller = smaller_option(ranking)
+    if smaller is not None and smaller.expected_regret is not None:
+        behind = smaller.expected_regret - (first.expected_regret or 0.0)
+        text += f"; {_in_size(smaller, first)} is {points(behind)} behind it in expectation"
+    return text
+
+
+def _in_size(smaller: ModelRow, first: ModelRow) -> str:
+    times = (first.params or 0) / (smaller.params or 1)
+    return f"{smaller.model_id}, {times:.2g} times smaller,"
 
 
 def command(ranking: Ranking) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hf_sfda.uncertainty.agreement import Consensus, agreement_with, consensus, weighted_tau
 from hf_sfda.uncertainty.bootstrap import degrees_of_freedom, paired_bootstrap
+from hf_sfda.uncertainty.calibration import Calibration, find_calibration, predict_accuracies
 from hf_sfda.uncertainty.curve import LearningCurve, learning_curve
 from hf_sfda.uncertainty.diagnose import (
     diagnose,
@@ -21,6 +22,7 @@ from hf_sfda.uncertainty.summary import Uncertainty, percentile_intervals, summa
 from hf_sfda.uncertainty.ties import significant_differences, tie_groups
 
 __all__ = [
+    "Calibration",
     "Consensus",
     "LearningCurve",
     "Uncertainty",
@@ -31,6 +33,7 @@ __all__ = [
     "diagnose",
     "diagnose_row",
     "diagnose_rows",
+    "find_calibration",
     "group_jackknife",
     "is_at_floor",
     "jackknife_groups",
@@ -39,6 +42,7 @@ __all__ = [
     "one_stratum",
     "paired_bootstrap",
     "percentile_intervals",
+    "predict_accuracies",
     "significant_differences",
     "summarise",
     "tie_groups",

@@ -8,12 +8,14 @@ import numpy as np
 
 from hf_sfda.errors import MetricError
 from hf_sfda.uncertainty.bootstrap import FloatArray
-from hf_sfda.uncertainty.ties import ROUNDING, tie_groups
+from hf_sfda.uncertainty.calibration import expected_regrets
+from hf_sfda.uncertainty.ties import ROUNDING, groups_by_probability, tie_groups
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """What resampling says about one model.
+    """What is known about one model: from resampling and, where fine-tuned accuracies are
+    predicted, from these.
 
     Attributes:
         rank: Place by the score itself, 1 is best; equal scores keep the order of the input.
@@ -22,6 +24,8 @@ class Uncertainty:
         p_best: Share of resamples in which it comes first; those who share the first place share
             the resample, so that the column adds up to one.
         tie_group: Number from 1, see :func:`hf_sfda.uncertainty.tie_groups`.
+        expected_regret: Fine-tuned accuracy, in points, that it is expected to stay behind the best
+            of the models; ``None`` if that was not predicted.
     """
 
     rank: int
@@ -29,6 +33,7 @@ class Uncertainty:
     rank_interval: tuple[int, int]
     p_best: float
     tie_group: int
+    expected_regret: float | None = None
 
 
 def summarise(
@@ -37,6 +42,7 @@ def summarise(
     confidence: float,
     *,
     degrees_of_freedom: float = np.inf,
+    predicted: FloatArray | None = None,
 ) -> list[Uncertainty]:
     """Intervals of score and rank, P(best), and ties of each model.
 
@@ -46,6 +52,9 @@ def summarise(
         confidence: Of each interval, and of all tie groups together.
         degrees_of_freedom: Of the bootstrap's standard errors, from
             :func:`hf_sfda.uncertainty.degrees_of_freedom` on the labels it was given.
+        predicted: (B, M) fine-tuned accuracies of
+            :func:`hf_sfda.uncertainty.predict_accuracies`. With them, ranks, P(best) and ties are
+            about fine-tuned accuracy; without, about the score on other samples.
 
     Returns:
         One :class:`Uncertainty` a model, in the order of the input.
@@ -67,9 +76,16 @@ def summarise(
     intervals = percentile_intervals(widened, confidence)
     ranks = np.empty(len(values), dtype=np.int64)
     ranks[np.argsort(-values, kind="stable")] = np.arange(1, len(values) + 1)
-    low, high = _rank_intervals(widened, ranks, confidence)
-    best = _chance_to_be_best(resampled)
-    groups = tie_groups(values, resampled, confidence, degrees_of_freedom=degrees_of_freedom)
+    regrets: list[float | None] = [None] * len(values)
+    if predicted is None:
+        low, high = _rank_intervals(widened, ranks, confidence)
+        best = _chance_to_be_best(resampled)
+        groups = tie_groups(values, resampled, confidence, degrees_of_freedom=degrees_of_freedom)
+    else:
+        low, high = _rank_intervals(predicted, ranks, confidence)
+        best = _chance_to_be_best(predicted)
+        groups = groups_by_probability(values, predicted, confidence)
+        regrets = [100 * float(regret) for regret in expected_regrets(predicted)]
     return [
         Uncertainty(
             rank=int(ranks[m]),
@@ -77,6 +93,7 @@ def summarise(
             rank_interval=(int(low[m]), int(high[m])),
             p_best=float(best[m]),
             tie_group=int(groups[m]),
+            expected_regret=regrets[m],
         )
         for m in range(len(values))
     ]

@@ -110,3 +110,28 @@ def tie_groups(
             group, leader = group + 1, model
         groups[model] = group
     return groups
+
+
+def groups_by_probability(
+    values: FloatArray, predicted: FloatArray, confidence: float
+) -> npt.NDArray[np.int64]:
+    """Groups along the order: a model belongs to the group's first unless that one is better with
+    a probability of at least ``confidence``.
+
+    The level holds for each comparison with the first of a group, not for all of them together.
+
+    Args:
+        values: (M,) scores, higher is better.
+        predicted: (B, M) draws of fine-tuned accuracies.
+        confidence: Probability that a difference needs.
+
+    Returns:
+        (M,) group numbers from 1, in the order of the input.
+    """
+    groups = np.zeros(len(values), dtype=np.int64)
+    group, leader = 0, -1
+    for model in np.argsort(-values, kind="stable"):
+        if leader < 0 or (predicted[:, leader] > predicted[:, model]).mean() >= confidence:
+            group, leader = group + 1, model
+        groups[model] = group
+    return groups

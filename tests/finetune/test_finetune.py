@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hf_sfda.backbones import open_backbone
+from hf_sfda.backbones import norms, open_backbone
 from hf_sfda.config import FinetuneConfig
 from hf_sfda.errors import ConfigError, FinetuneError, TargetError
 from hf_sfda.extract import make_accelerator
@@ -178,7 +178,7 @@ def test_folded_norms_get_real_statistics_and_compute_the_same(small, pixels):
         for part in pixels.split(7):
             small(part)
 
-    assert prepare.restore_folded_norms(small, run) == 2
+    assert norms.restore_folded_norms(small, run) == 2
     torch.testing.assert_close(small(pixels), before, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(small.norm.running_mean, entering.mean((0, 2, 3)))
     torch.testing.assert_close(
@@ -187,10 +187,10 @@ def test_folded_norms_get_real_statistics_and_compute_the_same(small, pixels):
 
 
 def test_norms_with_statistics_and_untrained_norms_are_not_folded(small, pixels):
-    assert prepare.restore_folded_norms(small, lambda: small(pixels)) == 0  # no bias: untrained
+    assert norms.restore_folded_norms(small, lambda: small(pixels)) == 0  # no bias: untrained
     small.norm.running_mean.fill_(0.5)
     small.norm.bias.data.fill_(1)
-    assert prepare.restore_folded_norms(small, lambda: small(pixels)) == 0
+    assert norms.restore_folded_norms(small, lambda: small(pixels)) == 0
 
 
 @settings(max_examples=30, deadline=None)
@@ -203,7 +203,7 @@ def test_new_statistics_leave_the_function_unchanged(seed):
     x = torch.randn(3, 5, 2, 2, generator=generator).double()
     before = norm(x)
     mean = torch.randn(5, generator=generator)
-    prepare.set_statistics(norm, mean, torch.rand(5, generator=generator) * 4)
+    norms.set_statistics(norm, mean, torch.rand(5, generator=generator) * 4)
     torch.testing.assert_close(norm(x), before)
     torch.testing.assert_close(norm.running_mean, mean.double())
 
@@ -215,7 +215,7 @@ def test_statistics_are_averages_over_batches(small, pixels):
         for part in batches:
             small(part)
 
-    assert prepare.reestimate_norms(small, run) == 2
+    assert norms.reestimate_norms(small, run) == 2
     entering = [small.stem(part) for part in batches]
     mean = torch.stack([e.mean((0, 2, 3)) for e in entering]).mean(0)
     variance = torch.stack([e.var((0, 2, 3)) for e in entering]).mean(0)
@@ -642,12 +642,12 @@ def test_statistics_that_make_the_features_worse_are_not_kept(tmp_path, monkeypa
     plain = finetune(local(path), target, config)
 
     def ruin(module, run):
-        layers = prepare.norms(module)
+        layers = norms.batch_norms(module)
         for norm in layers:
             norm.running_mean.fill_(1e6)  # all that follows the next ReLU is zero
         return len(layers)
 
-    monkeypatch.setattr(prepare, "reestimate_norms", ruin)
+    monkeypatch.setattr(norms, "reestimate_norms", ruin)
     kept = finetune(local(path), target, config)
     assert kept.preparation["reestimated_norms"] == 0
     assert kept.probe_accuracy == plain.probe_accuracy
