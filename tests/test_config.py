@@ -216,7 +216,8 @@ def test_fingerprint_ignores_who_and_where_but_not_what():
         == base.replace(models=("a",), out="o", batch_size=1, max_params=9).fingerprint()
     )
     changed = [base.replace(samples=10), base.replace(layers="last"), base.replace(seed=1)]
-    assert len({config.fingerprint() for config in [base, *changed]}) == 4
+    changed.append(base.replace(batch_norms="published"))
+    assert len({config.fingerprint() for config in [base, *changed]}) == 5
 
 
 METRICS_OF_0_1 = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
@@ -224,6 +225,7 @@ METRICS_OF_0_1 = ("sfda_cv", "sfda", "logme", "hscore", "knn", "linear_probe")
 
 def test_the_former_name_of_an_option_is_accepted_and_does_not_change_the_fingerprint(tmp_path):
     settings = {"dataset": "me/plants", "metric": "sfda_cv", "metrics": METRICS_OF_0_1}
+    settings["batch_norms"] = "published"  # all that version 0.1 had
     config = RankConfig.from_dict({**settings, "view": "last"})
     assert config.layers == "last"
     assert config.fingerprint() == "62baed1be35f6e7e"  # of version 0.1, when it was called view

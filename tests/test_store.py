@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from hf_sfda.types import Features
 from tests.waiting import PATIENCE
 
 KEY = FeatureKey("a" * 40, "b" * 64, "image", "float32", None, 1)
+DIGEST_OF_0_1 = "d1e6de1add06a7f6e2debd1f60100cbc"
 
 
 def features(seed: int = 0, n: int = 7) -> Features:
@@ -54,6 +56,32 @@ def test_round_trip(tmp_path):
     assert store.get(KEY).samples_per_second == pytest.approx(14)
 
 
+def test_measured_layers_are_stored_beside_the_published_ones(tmp_path):
+    store = FeatureStore(tmp_path)
+    both = replace(features(), measured=dict(features(1).layers))
+    store.put(KEY, both)
+    got = store.get(KEY)
+    assert_same(got, both)
+    assert list(got.measured) == list(both.measured)
+    for name, array in both.measured.items():
+        np.testing.assert_array_equal(got.measured[name], array)
+    store.put(KEY, features())
+    assert store.get(KEY).measured == {}
+
+
+@pytest.mark.parametrize("measured", ["last", {"last": 1}, [1], ["unknown"]])
+def test_a_marker_with_a_wrong_list_of_measured_layers_is_no_entry(tmp_path, measured):
+    store = FeatureStore(tmp_path)
+    store.put(KEY, features())
+    path = next(tmp_path.glob("??/*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "measured": measured}))
+    assert store.get(KEY) is None
+
+
+def test_entries_of_earlier_versions_are_found():
+    assert KEY.digest == DIGEST_OF_0_1
+
+
 def test_logits_are_optional(tmp_path):
     store = FeatureStore(tmp_path)
     store.put(KEY, Features({"last": np.ones((2, 3), np.float32)}))
@@ -69,6 +97,7 @@ def test_logits_are_optional(tmp_path):
         FeatureKey("a" * 40, "b" * 64, "image", "bfloat16", None, 1),
         FeatureKey("a" * 40, "b" * 64, "image", "float32", 128, 1),
         FeatureKey("a" * 40, "b" * 64, "image", "float32", None, 2),
+        FeatureKey("a" * 40, "b" * 64, "image", "float32", None, 1, "both"),
     ],
 )
 def test_every_field_of_the_key_matters(tmp_path, other):

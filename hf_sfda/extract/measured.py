@@ -46,7 +46,7 @@ def measure_norms(
         shape.
     """
     import torch
-    from accelerate.utils import find_executable_batch_size
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
     module = backbone.module
     if not batch_norms(module):
@@ -69,9 +69,17 @@ def measure_norms(
             restore_folded_norms(module, run)
             reestimate_norms(module, run)
 
-    # Half the batch if it does not fit in memory.
-    find_executable_batch_size(measure, starting_batch_size=_BATCH)()
-    return True
+    size = _BATCH
+    while True:
+        try:
+            measure(size)
+            return True
+        except RuntimeError as error:
+            if size == _SMALLEST or not should_reduce_batch_size(error):
+                raise
+        # Outside the handler: its traceback would keep the activations alive.
+        size //= 2
+        clear_device_cache(garbage_collection=True)
 
 
 def _batches(
@@ -79,4 +87,4 @@ def _batches(
 ) -> list[list[int]]:
     own = None if groups is None else [groups[i] for i in chosen]
     batches = form_batches([0] * len(chosen), size, own)
-    return [[chosen[i] for i in b] for b in batches if len(b) >= min(_SMALLEST, size)]
+    return [[chosen[i] for i in b] for b in batches if len(b) >= _SMALLEST]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,10 +23,12 @@ from hf_sfda.extract import (
     merge_parts,
     run_batches,
 )
+from hf_sfda.extract.measured import measure_norms
+from hf_sfda.extract.run import feature_key
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import edit_weights, extract
-from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_vit
+from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_timm, tiny_vit
 from tests.targets import make_target
 
 CPU = torch.device("cpu")
@@ -507,3 +510,119 @@ def test_a_network_that_gives_every_sample_the_same_is_refused():
     with pytest.raises(ExtractionError, match="same features for all 6 samples"):
         extract(Blind(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     extract(Blind(), [1.0])
+
+
+# -- batch norms measured on the target
+
+
+def extracted(tmp_path, folder, samples, **options):
+    """The features of one local checkpoint."""
+    config = RankConfig("me/test", **options)
+    store = FeatureStore(tmp_path / "store")
+    candidate = Candidate(str(folder), None, path=folder)
+    (result,) = extract_all(
+        [candidate],
+        make_target(samples),
+        config=config,
+        store=store,
+        accelerator=make_accelerator(cpu=True),
+    )
+    assert result.error is None
+    return store.get(result.key)
+
+
+def opened(folder):
+    candidate = Candidate("m", None)
+    return open_backbone(
+        folder, candidate, device=CPU, dtype=torch.float32, max_length=8, modality="image"
+    )
+
+
+def by_hand(folder, samples, batch=64):
+    """Layers after the batch norms took the mean of the statistics of shuffled batches."""
+    backbone = opened(folder)
+    norms = [m for m in backbone.module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    sums = {norm: [] for norm in norms}
+
+    def record(norm, inputs):
+        x = inputs[0]
+        sums[norm].append((x.mean((0, 2, 3)), x.var((0, 2, 3))))
+
+    hooks = [norm.register_forward_pre_hook(record) for norm in norms]
+    order = np.random.default_rng(0).permutation(len(samples))[:256].tolist()
+    backbone.module.train()
+    with torch.no_grad():
+        for start in range(0, len(order), batch):
+            backbone.forward(backbone.collate([samples[i] for i in order[start : start + batch]]))
+    for hook in hooks:
+        hook.remove()
+    backbone.module.eval()
+    for norm, statistics in sums.items():
+        norm.running_mean.copy_(torch.stack([mean for mean, _ in statistics]).mean(0))
+        norm.running_var.copy_(torch.stack([variance for _, variance in statistics]).mean(0))
+    with torch.no_grad():
+        outputs = backbone.forward(backbone.collate(samples))
+    return {name: values.numpy() for name, values in outputs.layers.items()}
+
+
+@pytest.mark.parametrize("make", [tiny_resnet, tiny_timm])
+def test_features_with_measured_batch_norms_are_those_of_a_plain_loop(tmp_path, make):
+    folder = make(tmp_path / "m")
+    samples = images(8, 3)[0]
+    got = extracted(tmp_path, folder, samples, batch_size=5)
+    want = by_hand(folder, samples)
+    assert list(got.measured) == list(got.layers)
+    for name, values in got.measured.items():
+        np.testing.assert_allclose(values, want[name], rtol=5e-3, atol=1e-3)
+        assert not np.allclose(values, got.layers[name], rtol=1e-2)
+    published = extracted(tmp_path, folder, samples, batch_norms="published")
+    assert published.measured == {}
+    for name, values in published.layers.items():
+        np.testing.assert_allclose(values, got.layers[name], rtol=1e-4, atol=1e-5)
+
+
+def test_networks_without_batch_norm_have_no_measured_features(tmp_path):
+    samples = images(12, 3)[0]
+    assert extracted(tmp_path, tiny_vit(tmp_path / "vit"), samples).measured == {}
+
+
+def test_texts_are_not_extracted_twice(tmp_path):
+    key = feature_key(Candidate("m", "a" * 40), make_target(SENTENCES, "text"), RankConfig("x"))
+    assert key.batch_norms == "published"
+
+
+def test_too_few_samples_have_no_statistics(tmp_path):
+    folder = tiny_resnet(tmp_path / "m")
+    samples = images(3, 3)[0]
+    assert extracted(tmp_path, folder, samples[:7]).measured == {}
+    assert extracted(tmp_path, folder, samples[:8]).measured.keys() == {"stage1", "last"}
+
+
+def test_measuring_uses_at_most_256_samples_and_halves_a_batch_that_does_not_fit(tmp_path):
+    folder = tiny_resnet(tmp_path / "m")
+    backbone = opened(folder)
+    forward, sizes = backbone.forward, []
+
+    def limited(batch):
+        sizes.append(len(next(iter(batch.values()))))
+        if sizes[-1] > 40:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+        return forward(batch)
+
+    backbone.forward = limited
+    samples = images(100, 3)[0]
+    assert measure_norms(backbone, samples, device=CPU)
+    assert sizes[0] == 64
+    assert sum(sizes[1:]) == 256
+    assert set(sizes[1:]) == {32}
+    statistics = next(m for m in backbone.module.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert statistics.num_batches_tracked == 8, "the batch that failed does not count"
+
+
+def test_measured_features_that_are_not_finite_are_left_out():
+    layers = {"last": np.ones((3, 2), np.float32)}
+    layers["last"][1] = 2
+    broken = {"last": np.full((3, 2), np.nan, np.float32)}
+    part = Part(np.arange(3), layers, None, 1.0, "mean", broken)
+    assert merge_parts([part], 3).measured == {}
+    assert merge_parts([replace(part, measured=layers)], 3).measured.keys() == {"last"}

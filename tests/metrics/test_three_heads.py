@@ -100,3 +100,31 @@ def test_the_logistic_probe_is_fitted_once_for_both_metrics(monkeypatch):
     shuffled = problem.relabelled(problem.targets.sort().values)
     assert score_problem(shuffled, "logistic_probe").value != scores["logistic_probe"].value
     assert len(fitted) == 10, "other labels have a cache of their own"
+
+
+def test_measured_batch_norms_count_as_much_as_the_published_ones():
+    again = RNG.normal(size=LAST.shape).astype("f4") + LAST
+    both = Features(FEATURES.layers, measured={"block1": FIRST * 2 + 1, "last": again})
+    config = RankConfig("x", metric="three_heads", metrics=("three_heads",), permutations=2)
+    got = score_candidate(Candidate("m", None), both, LABELS, config)
+    published = score_candidate(Candidate("m", None), FEATURES, LABELS, config)
+    measured = score_candidate(Candidate("m", None), Features(both.measured), LABELS, config)
+    scores = [one.scores["three_heads"] for one in (got, published, measured)]
+    assert scores[1].value != scores[2].value
+    assert scores[0].value == pytest.approx((scores[1].value + scores[2].value) / 2)
+    np.testing.assert_allclose(
+        scores[0].per_sample, (scores[1].per_sample + scores[2].per_sample) / 2
+    )
+    assert scores[0].details["logistic_measured"] == scores[2].details["logistic"]
+    assert scores[0].details["fisher_last"] == scores[1].details["fisher_last"]
+    assert got.floor == pytest.approx((published.floor + measured.floor) / 2), "shuffled alike"
+
+
+def test_other_metrics_see_published_batch_norms_only():
+    both = Features(FEATURES.layers, measured={"block1": FIRST * 0, "last": LAST * 0})
+    config = RankConfig("x", metric="knn", metrics=("knn", "sfda_cv", "logistic_probe"))
+    got = score_candidate(Candidate("m", None), both, LABELS, config)
+    want = score_candidate(Candidate("m", None), FEATURES, LABELS, config)
+    assert {n: s.value for n, s in got.scores.items()} == {
+        n: s.value for n, s in want.scores.items()
+    }
