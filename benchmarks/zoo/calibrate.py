@@ -21,6 +21,7 @@ from hf_sfda.uncertainty import calibration
 from hf_sfda.uncertainty.calibration import Calibration, fit_calibration, predict_accuracies
 
 FILE = Path(calibration.__file__).with_name("calibration.json")
+PICTURE = Path(__file__).parents[2] / "docs" / "reliability.svg"
 DRAWS = 4000
 LEVEL = 0.9
 BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -168,6 +169,52 @@ def report(targets: Sequence[Target]) -> str:
     return "\n".join(lines)
 
 
+def picture(reliability: Sequence[tuple[float, float, int]]) -> str:
+    """The reliability diagram as SVG: predicted probability against the share that came true. The
+    area of a dot is proportional to its pairs.
+    """
+    left, top, side = 46, 14, 250
+
+    def x(p: float) -> float:
+        return round(left + (p - 0.5) * 2 * side, 1)
+
+    def y(p: float) -> float:
+        return round(top + side - (p - 0.5) * 2 * side, 1)
+
+    most = max(n for _, _, n in reliability)
+    ticks = [tick / 10 for tick in range(5, 11)]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + side + 190} '
+        f'{top + side + 44}" width="{left + side + 190}" font-family="sans-serif" font-size="12">',
+        "<style>text{fill:#333}.axis{stroke:#999}.grid{stroke:#ddd}.dot{fill:#2f6fde}"
+        "@media (prefers-color-scheme:dark){text{fill:#ccc}.axis{stroke:#777}.grid{stroke:#333}"
+        ".dot{fill:#7aa7ff}}</style>",
+        *(
+            f'<path class="grid" d="M{x(t)} {y(0.5)}V{y(1)}M{x(0.5)} {y(t)}H{x(1)}"/>'
+            f'<text x="{x(t)}" y="{y(0.5) + 16}" text-anchor="middle">{t:g}</text>'
+            f'<text x="{x(0.5) - 8}" y="{y(t) + 4}" text-anchor="end">{t:g}</text>'
+            for t in ticks
+        ),
+        f'<path class="axis" stroke-dasharray="4 4" d="M{x(0.5)} {y(0.5)}L{x(1)} {y(1)}"/>',
+    ]
+    for predicted, right, n in reliability:
+        radius = round(4 + 10 * (n / most) ** 0.5, 1)
+        parts.append(
+            f'<circle class="dot" cx="{x(predicted)}" cy="{y(right)}" r="{radius}" '
+            f'fill-opacity=".75"><title>{n} pairs: predicted {predicted:.2f}, right {right:.2f}'
+            "</title></circle>"
+        )
+    middle = x(0.75)
+    parts += [
+        f'<text x="{middle}" y="{y(0.5) + 36}" text-anchor="middle">predicted P(A better than B)'
+        "</text>",
+        f'<text x="{x(1) + 24}" y="{y(1) + 14}">share of pairs</text>',
+        f'<text x="{x(1) + 24}" y="{y(1) + 30}">in which A was better</text>',
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
 def _towards_the_likely(
     probability: Floats, outcome: npt.NDArray[np.bool_]
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -190,4 +237,5 @@ def _bins(
 if __name__ == "__main__":
     measured = evaluate.read()
     FILE.write_text(json.dumps(document(measured), indent=1) + "\n", encoding="utf-8")
+    PICTURE.write_text(picture(leave_one_out(measured, names()[0]).reliability), encoding="utf-8")
     print(report(measured))

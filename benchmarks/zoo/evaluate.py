@@ -12,15 +12,17 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.zoo.grid import read_truth
+from benchmarks.zoo.grid import TRUTH, read_truth
 from hf_sfda.uncertainty import weighted_tau
 from hf_sfda.validate import mean_over_targets, regret, static_list
+from hf_sfda.validate.measures import tau_two_sided
+from hf_sfda.validate.over_targets import noise_ceiling
+from hf_sfda.validate.truth import read_seeds, run_noise
 
 SCORES = Path(__file__).with_name("scores.csv")
 FEWEST = 8
@@ -163,31 +165,13 @@ def leave_one_out(targets: Sequence[Target]) -> list[tuple[tuple[str, ...], floa
     return rows
 
 
-def run_noise() -> tuple[float, int]:
+def noise_of_runs() -> tuple[float, int]:
     """Standard deviation of a fine-tuned accuracy between seeds, and the pairs that have two."""
-    rows = read_truth()
-    differences = []
-    for pair, row in rows.items():
-        second = replace(pair, seed=1)
-        if pair.seed == 0 and second in rows:
-            differences.append(float(row["accuracy"]) - float(rows[second]["accuracy"]))
-    return float(np.sqrt(np.mean(np.square(differences)) / 2)), len(differences)
-
-
-def ceiling(target: Target, noise: float, draws: int = 200, seed: int = 0) -> tuple[float, float]:
-    """Weighted tau and regret of a perfect score, that knows the accuracies to be expected.
-
-    It is judged by one run for each checkpoint, simulated with normal noise. The measured
-    accuracies stand for the expected ones. Their spread contains noise already, so the true ceiling
-    is a little lower.
-    """
-    rng = np.random.default_rng(seed)
-    taus, regrets = [], []
-    for _ in range(draws):
-        measured = target.truth + rng.normal(0, noise, len(target.truth))
-        taus.append(weighted_tau(target.truth.tolist(), measured.tolist()))
-        regrets.append(100 * float(measured.max() - measured[target.truth.argmax()]))
-    return float(np.mean(taus)), float(np.mean(regrets))
+    seeds = read_seeds(TRUTH)
+    repeated = sum(len(runs) > 1 for models in seeds.values() for runs in models.values())
+    noise = run_noise(seeds)
+    assert noise is not None, "the truth has second seeds"
+    return noise, repeated
 
 
 def report(targets: Sequence[Target]) -> str:
@@ -230,8 +214,14 @@ def report(targets: Sequence[Target]) -> str:
         )
         + ".",
     ]
-    noise, n_pairs = run_noise()
-    best = [ceiling(target, noise) for target in targets]
+    noise, n_pairs = noise_of_runs()
+    best = [
+        (
+            noise_ceiling(target.truth, noise, tau_two_sided),
+            100 * noise_ceiling(target.truth, noise, regret),
+        )
+        for target in targets
+    ]
     lines += [
         "",
         f"Two seeds of {n_pairs} pairs differ with a standard deviation of {noise:.3f} a run. With "

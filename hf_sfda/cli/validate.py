@@ -60,10 +60,13 @@ def validate(
     """Compare the scores of finished runs with accuracies after fine-tuning."""
     from hf_sfda.runs import read_ranking
     from hf_sfda.validate.runs import validate_runs
-    from hf_sfda.validate.truth import read_truth
+    from hf_sfda.validate.truth import mean_over_seeds, read_seeds, run_noise
 
     rankings = {str(run.resolve()): read_ranking(run) for run in runs}
-    validation = validate_runs(rankings, read_truth(truth), k=top, target=target)
+    seeds = read_seeds(truth)
+    validation = validate_runs(
+        rankings, mean_over_seeds(seeds), k=top, target=target, noise=run_noise(seeds)
+    )
     Output(choose_format(format_, json_, quiet)).document(
         validation.to_dict(),
         human=lambda width: _table(validation, width),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.validate.measures import FloatArray
+from hf_sfda.validate.measures import FloatArray, Measure
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,27 @@ def mean_over_targets(
     tail = (1 - confidence) / 2
     low, high = np.quantile(v[draws].mean(axis=1), [tail, 1 - tail])
     return Mean(float(v.mean()), float(low), float(high), len(v))
+
+
+def noise_ceiling(
+    accuracies: FloatArray, noise: float, measure: Measure, *, draws: int = 200, seed: int = 0
+) -> float:
+    """The measure of a perfect score, which knows the accuracies to be expected.
+
+    It is judged by one fine-tuning run of each model, simulated with normal noise. The measured
+    accuracies stand for the expected ones. Their spread contains noise already, so the true ceiling
+    is a little lower.
+
+    Args:
+        accuracies: (M,) of one target.
+        noise: Standard deviation of a run, of :func:`hf_sfda.validate.truth.run_noise`.
+        measure: Of :mod:`hf_sfda.validate.measures`.
+        draws: Number of simulations.
+        seed: Random seed.
+    """
+    rng = np.random.default_rng(seed)
+    measured = accuracies + rng.normal(0, noise, (draws, len(accuracies)))
+    return float(np.mean([measure(one, accuracies) for one in measured]))
 
 
 def static_list(accuracies: FloatArray) -> FloatArray:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.types import Ranking
+from hf_sfda.metrics.prior import prior
+from hf_sfda.types import Candidate, ModelRow, Ranking
 from hf_sfda.validate.evaluate import Scores, by_target
 from hf_sfda.validate.measures import (
     Measure,
@@ -20,7 +21,7 @@ from hf_sfda.validate.measures import (
     tau_truth_sided,
     tau_two_sided,
 )
-from hf_sfda.validate.over_targets import Mean, mean_over_targets, static_list
+from hf_sfda.validate.over_targets import Mean, mean_over_targets, noise_ceiling, static_list
 from hf_sfda.validate.truth import Truth, match
 
 STATIC_LIST = "static list"
@@ -28,6 +29,12 @@ STATIC_LIST = "static list"
 
 FACTS = ("params", "downloads")
 """Facts of a candidate that serve as scores."""
+
+RANDOM = "random"
+"""An order by chance: the expected measures, by which tau is 0."""
+
+CEILING = "noise ceiling"
+"""A perfect score, judged by one fine-tuning run of each model, see :func:`noise_ceiling`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,12 @@ def measures(k: int) -> dict[str, Measure]:
 
 
 def validate_runs(
-    runs: Mapping[str, Ranking], truth: Truth, *, k: int = 3, target: str | None = None
+    runs: Mapping[str, Ranking],
+    truth: Truth,
+    *,
+    k: int = 3,
+    target: str | None = None,
+    noise: float | None = None,
 ) -> Validation:
     """Compare every score of the runs with the accuracies of the truth.
 
@@ -92,6 +104,8 @@ def validate_runs(
         truth: Target -> model -> accuracy in 0..1.
         k: Size of the shortlist of recall and regret.
         target: The target of the truth for a single run, if the names do not match.
+        noise: Standard deviation of the accuracy of one fine-tuning run; with it, the noise ceiling
+            is among the scores.
 
     Raises:
         ConfigError: No run or no two models of a run have an accuracy, or ``target`` is unknown.
@@ -121,6 +135,7 @@ def validate_runs(
         for model, known in models.items():
             row = rows[model]
             facts = {fact: getattr(row, fact) for fact in FACTS}
+            facts |= {RANDOM: 0.0, "prior": _prior(row, ranking)}
             for score, value in {**facts, **row.scores}.items():
                 if value is not None:
                     scores.setdefault(score, {}).setdefault(name, {})[known] = float(value)
@@ -131,6 +146,8 @@ def validate_runs(
         )
     predictors: dict[str, Scores] = {**scores, STATIC_LIST: _static_scores(truth, compared)}
     qualities = [_quality_of(name, values, truth, k) for name, values in predictors.items()]
+    if noise is not None:
+        qualities.append(_ceiling(truth, compared, scores[RANDOM], noise, k))
     qualities = [quality for quality in qualities if quality.measures["weighted_tau"].n_targets]
     qualities.sort(key=lambda quality: -quality.measures["weighted_tau"].value)
     return Validation(tuple(qualities), compared, tuple(unmatched), unknown, missing)
@@ -141,7 +158,32 @@ def _quality_of(name: str, scores: Scores, truth: Truth, k: int) -> ScoreQuality
         measure: mean_over_targets(list(by_target(truth, scores, function).values()))
         for measure, function in measures(k).items()
     }
+    if name == RANDOM:  # a constant has no correlation; that of an order by chance is 0
+        n_targets = max(mean.n_targets for mean in values.values())
+        none = Mean(0.0, None, None, n_targets)
+        values = {measure: mean if mean.n_targets else none for measure, mean in values.items()}
     return ScoreQuality(name, values)
+
+
+def _ceiling(
+    truth: Truth, targets: Mapping[str, int], ranked: Scores, noise: float, k: int
+) -> ScoreQuality:
+    accuracies = [
+        np.array([truth[name][model] for model in ranked[name]])
+        for name, number in targets.items()
+        if number > 1
+    ]
+    values = {
+        measure: mean_over_targets([noise_ceiling(a, noise, function) for a in accuracies])
+        for measure, function in measures(k).items()
+    }
+    return ScoreQuality(CEILING, values)
+
+
+def _prior(row: ModelRow, ranking: Ranking) -> float | None:
+    """The metric ``prior``, from the name of an image model."""
+    score = prior(Candidate(row.model_id, pipeline_tag=ranking.dataset.get("task")))
+    return None if score is None else score.value
 
 
 def _target_of(run: str, ranking: Ranking, truth: Truth) -> str | None:

@@ -16,9 +16,13 @@ Truth = Mapping[str, Mapping[str, float]]
 _TARGET, _MODEL = ("target", "dataset"), ("checkpoint", "model")
 
 
-def read_truth(path: Path) -> Truth:
+Seeds = Mapping[str, Mapping[str, list[float]]]
+"""Target -> model -> accuracy of each fine-tuning run."""
+
+
+def read_seeds(path: Path) -> Seeds:
     """Read a truth file: the columns ``target`` (or ``dataset``), ``checkpoint`` (or ``model``) and
-    ``accuracy``. Several rows of one pair, such as several seeds, are averaged.
+    ``accuracy``. Several rows of one pair are several seeds.
 
     Raises:
         ConfigError: The file cannot be read, lacks a column, or has an accuracy that is no number.
@@ -48,10 +52,26 @@ def read_truth(path: Path) -> Truth:
                 f"{path}, row {number}: accuracy is {row['accuracy']!r}. Give a finite number."
             )
         values.setdefault(row[target], {}).setdefault(row[model], []).append(accuracy)
+    return values
+
+
+def mean_over_seeds(seeds: Seeds) -> Truth:
+    """One accuracy a model and target."""
     return {
-        name: {m: float(np.mean(seeds)) for m, seeds in models.items()}
-        for name, models in values.items()
+        name: {m: float(np.mean(runs)) for m, runs in models.items()}
+        for name, models in seeds.items()
     }
+
+
+def run_noise(seeds: Seeds) -> float | None:
+    """Standard deviation of the accuracy between runs that differ in the seed only, pooled over all
+    pairs; ``None`` if no pair has two runs.
+    """
+    repeated = [np.array(r) for models in seeds.values() for r in models.values() if len(r) > 1]
+    if not repeated:
+        return None
+    squares = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in repeated)
+    return float(np.sqrt(squares / sum(len(runs) - 1 for runs in repeated)))
 
 
 def match(names: list[str], wanted: list[str]) -> dict[str, str]:

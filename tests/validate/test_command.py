@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from hf_sfda.errors import ConfigError
@@ -37,6 +38,27 @@ def test_scores_are_compared_with_the_accuracies():
     assert validation.targets == {"plants": 3, "birds": 3}
     assert validation.unmatched_models["plants"] == ("acme/unknown",)
     assert validation.missing_models["birds"] == ("absent",)
+
+
+def test_chance_and_the_noise_of_the_truth_frame_the_scores():
+    runs = {"a": ranking("me/plants"), "b": ranking("me/birds")}
+    validation = validate_runs(runs, TRUTH, k=2, noise=0.05)
+    qualities = {quality.score: quality.measures for quality in validation.scores}
+    chance, ceiling = qualities["random"], qualities["noise ceiling"]
+    assert chance["weighted_tau"].value == chance["kendall"].value == 0
+    expected = [0.9 - np.mean([0.9, 0.8, 0.5]), 0.7 - np.mean([0.6, 0.7, 0.2])]
+    assert chance["regret_at_1"].value == pytest.approx(100 * np.mean(expected))
+    assert 0.5 < ceiling["weighted_tau"].value < 1
+    assert 0 < ceiling["regret_at_1"].value < chance["regret_at_1"].value
+    assert "noise ceiling" not in {q.score for q in validate_runs(runs, TRUTH).scores}
+
+
+def test_the_prior_is_read_from_the_names_of_image_models():
+    names = ("acme/swin-base", "acme/beit-tiny", "acme/convnext-large")
+    truth = {"plants": {"swin-base": 0.9, "beit-tiny": 0.4, "convnext-large": 0.8}}
+    validation = validate_runs({"a": ranking("me/plants", names)}, truth)
+    qualities = {quality.score: quality.measures for quality in validation.scores}
+    assert qualities["prior"]["kendall"].value == 1
 
 
 def test_one_target_has_no_interval_and_says_so(tmp_path, capsys):

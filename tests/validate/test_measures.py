@@ -19,7 +19,8 @@ from hf_sfda.validate import (
     tau_two_sided,
 )
 from hf_sfda.validate.evaluate import difference
-from hf_sfda.validate.truth import match, read_truth
+from hf_sfda.validate.over_targets import noise_ceiling
+from hf_sfda.validate.truth import match, mean_over_seeds, read_seeds, run_noise
 
 TABLES = Path(__file__).parents[2] / "benchmarks" / "ground_truth"
 NAMES = {"pet": "pets"}
@@ -94,7 +95,7 @@ def test_one_target_has_no_interval():
 def test_truth_file_averages_seeds_and_names_match_by_their_last_part(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("target,checkpoint,accuracy\na,m,.5\na,m,.7\na,n,.1\n")
-    assert read_truth(path)["a"] == {"m": pytest.approx(0.6), "n": 0.1}
+    assert mean_over_seeds(read_seeds(path))["a"] == {"m": pytest.approx(0.6), "n": 0.1}
     assert match(["acme/m", "x/n", "y/n"], ["m", "n"]) == {"acme/m": "m"}
 
 
@@ -103,7 +104,7 @@ def test_truth_files_that_cannot_be_judged_by_are_refused(tmp_path, text):
     path = tmp_path / "truth.csv"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"truth\.csv"):
-        read_truth(path)
+        read_seeds(path)
 
 
 def test_differences_are_paired_on_the_models_that_both_scored():
@@ -113,3 +114,19 @@ def test_differences_are_paired_on_the_models_that_both_scored():
     assert difference(table, good, partial, regret).value == pytest.approx(0)
     bad = {t: {"a": 1.0, "b": 2.0, "c": 1.0} for t in table}
     assert difference(table, bad, good, regret).value == pytest.approx(0.1)
+
+
+def test_the_noise_of_a_run_is_pooled_over_repeated_pairs():
+    seeds = {"a": {"m": [0.5, 0.7], "n": [0.4]}, "b": {"m": [0.1, 0.2, 0.3]}}
+    assert run_noise(seeds) == pytest.approx(np.sqrt((0.02 + 0.02) / 3))
+    assert run_noise({"a": {"m": [0.5]}}) is None
+    rng = np.random.default_rng(0)
+    many = {"a": {str(i): rng.normal(0.5, 0.03, 2).tolist() for i in range(2000)}}
+    assert run_noise(many) == pytest.approx(0.03, rel=0.05)
+
+
+def test_a_perfect_score_is_limited_by_noise():
+    accuracies = 0.5 + 0.05 * np.arange(8)
+    assert noise_ceiling(accuracies, 1e-9, tau_two_sided) == pytest.approx(1)
+    assert 0.5 < noise_ceiling(accuracies, 0.05, tau_two_sided) < 0.95
+    assert 0.001 < noise_ceiling(accuracies, 0.05, regret) < 0.05
