@@ -178,18 +178,19 @@ class FeatureStore:
         if features.source_logits is not None:
             arrays[_LOGITS] = features.source_logits
         content = save(arrays, metadata={"key": json.dumps(asdict(key), sort_keys=True)})
-        marker = {
+        marker: dict[str, Any] = {
             "schema": STORE_SCHEMA,
             "key": asdict(key),
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
             "stages": list(features.layers),
-            "measured": list(features.measured),
             "n_samples": len(features),
             "params": features.params,
             "seconds": features.seconds,
             "meta": dict(features.meta),
         }
+        if features.measured:
+            marker["measured"] = list(features.measured)
         path = self._path(key.digest, ".json")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,7 @@ def _row(place: int, model: tuple) -> ModelRow:
         },
         rank_interval=(max(1, place - 2), min(20, place + 2)),
         p_best=_P_BEST[place - 1] if place <= len(_P_BEST) else 0.0,
+        expected_regret=round(0.9 * place, 2),
         noise_floor=0.118 if at_floor else 0.112,
         params=None if params is None else round(params * 1e6),
         feature_dim=width,

@@ -41,7 +41,7 @@ def result_columns(ranking: Ranking) -> list[Column]:
         Column(text.label(metric), lambda row: text.score(row.scores.get(metric)), 100),
         Column(confidence(ranking), lambda row: text.interval(row.intervals.get(metric)), 90),
         Column("P(best)", lambda row: text.share(row.p_best), 70),
-        Column("behind", lambda row: text.points(row.expected_regret).split(" ")[0], 68),
+        Column("behind", lambda row: text.points(row.expected_regret).split(" ")[0], 55),
         *(_metric(name, weight) for name, weight in _BASELINE_WEIGHTS.items() if name != metric),
         Column("params", lambda row: text.count(row.params), 60),
         Column("MB", lambda row: text.megabytes(row.download_bytes), 20),

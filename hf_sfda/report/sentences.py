@@ -164,7 +164,7 @@ def shortlist(ranking: Ranking) -> tuple[list[ModelRow], float]:
     rows = sorted(ranking.ranked, key=lambda row: -(row.p_best or 0))
     chosen, probability = rows[:1], rows[0].p_best or 0.0
     for row in rows[1:_LONGEST]:
-        if probability >= SURE:
+        if probability > SURE - 1e-9:
             break
         chosen.append(row)
         probability += row.p_best or 0.0

@@ -86,9 +86,19 @@ def test_every_candidate_every_reason_and_every_warning_is_there(page):
 def test_the_answer_comes_first(page):
     after = page.visible.split("Which checkpoint to fine-tune on me/emoji ")[1]
     assert after.startswith(
-        "acme/convnext-small-in22k First, in a tie with 2 others; the smallest of the tie, "
-        "acme/vit-small-patch16-224 (22 M parameters), is .013 behind."
+        "acme/convnext-small-in22k Best of the 20 after fine-tuning with probability .52; "
+        "fine-tune 3 to have it with probability 1.00: "
     )
+
+
+def test_the_report_says_what_its_probabilities_rest_on(page):
+    assert "P(best), behind The probability that the model is the best of these" in page.visible
+    pairs = re.search(r"pairs ([\d ]+) The benchmark has small checkpoints", page.visible)[1]
+    assert sum(map(int, pairs.split())) > 1000
+    ranking = example_ranking()
+    other = render_html(replace(ranking, config={**ranking.config, "layers": "last"}))
+    assert "In what share of the redraws the model comes first" in other
+    assert "benchmark has small checkpoints" not in other
 
 
 def test_the_table_has_one_row_a_ranked_model_and_sortable_cells(source):

@@ -53,8 +53,8 @@ def test_a_model_is_one_line_that_fits(width):
 def test_columns_leave_in_the_order_of_their_weight():
     headers = {w: set(drawn(example_ranking(), w).splitlines()[0].split()) for w in (80, 100, 170)}
     assert {"sfda_cv", "95%", "P(best)", "probe", "params"} < headers[80]
-    assert headers[100] - headers[80] == {"k-NN", "licence"}
-    assert headers[170] - headers[100] == {"MB", "img/s", "note"}
+    assert headers[100] - headers[80] == {"k-NN", "behind"}
+    assert headers[170] - headers[100] == {"MB", "img/s", "note", "licence"}
 
 
 def test_hazards_move_below_the_table_when_their_column_does_not_fit():
@@ -129,12 +129,62 @@ def test_no_sentence_about_agreement_without_baselines_or_with_few_models():
     assert sentences.agreement(replace(ranking, rows=ranking.rows[:4])) == ""
 
 
-def test_the_advice_is_the_first_and_names_the_smallest_of_the_tied():
+def test_the_advice_has_a_shortlist_and_the_price_of_a_smaller_model():
     ranking = example_ranking()
-    assert sentences.advice(ranking) == (
-        "Fine-tune acme/convnext-small-in22k: first, in a tie with 2 others; the smallest of the "
-        "tie, acme/vit-small-patch16-224 (22 M parameters), is .013 behind."
+    assert sentences.is_calibrated(ranking)
+    first = (
+        "Fine-tune acme/convnext-small-in22k: best of the 20 after fine-tuning with probability .52"
     )
+    three = (
+        "; fine-tune 3 to have it with probability 1.00: acme/convnext-small-in22k, "
+        "acme/vit-small-patch16-224 and acme/resnet-50"
+    )
+    assert sentences.advice(ranking) == (
+        f"{first}{three}; acme/vit-small-patch16-224, 2.3 times smaller, is .9 points behind it in "
+        "expectation."
+    )
+    equal = tuple(replace(row, params=7) for row in ranking.rows)
+    assert sentences.advice(replace(ranking, rows=equal)) == f"{first}{three}."
+    sure = (replace(ranking.rows[0], p_best=0.97, params=7), *ranking.rows[1:])
+    assert sentences.advice(replace(ranking, rows=sure)) == f"{first[:-2]}97."
+
+
+@pytest.mark.parametrize(
+    ("p_best", "names", "probability"),
+    [
+        ((0.95, 0.05, 0.0), "a", 0.95),
+        ((0.6, 0.3, 0.1), "ab", 0.9),
+        ((0.3, 0.1, 0.6), "ac", 0.9),
+        ((0.2, 0.2, 0.2, 0.2, 0.1, 0.1), "abcde", 0.9),
+        ((0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1), "abcde", 0.8),
+    ],
+)
+def test_the_shortlist_is_short_likely_and_in_order(p_best, names, probability):
+    rows = tuple(
+        ModelRow(name, None, "ok", rank=place, p_best=p)
+        for place, (name, p) in enumerate(zip("abcdefgh", p_best, strict=False), 1)
+    )
+    models, total = sentences.shortlist(replace(example_ranking(), rows=rows))
+    assert "".join(row.model_id for row in models) == names
+    assert total == pytest.approx(probability)
+
+
+def uncalibrated():
+    """The same run by a score that the benchmark does not have."""
+    ranking = example_ranking()
+    rows = tuple(replace(row, expected_regret=None) for row in ranking.rows)
+    return replace(ranking, rows=rows, config={**ranking.config, "layers": "last"})
+
+
+def test_without_calibration_the_advice_is_about_the_score():
+    ranking = uncalibrated()
+    assert not sentences.is_calibrated(ranking)
+    assert sentences.advice(ranking) == (
+        "Fine-tune acme/convnext-small-in22k: first, in a tie with 2 others; "
+        "acme/vit-small-patch16-224, 2.3 times smaller, is .013 behind."
+    )
+    assert "behind" not in drawn(ranking, 170).split("\n")[0]
+    assert "behind" in drawn(example_ranking(), 170).split("\n")[0]
     equal = tuple(replace(row, params=7) for row in ranking.rows)
     assert sentences.advice(replace(ranking, rows=equal)) == (
         "Fine-tune acme/convnext-small-in22k: first, in a tie with 2 others."
