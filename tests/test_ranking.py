@@ -50,7 +50,7 @@ def rows_of(separations: dict[str, float], **options: object) -> list[ModelRow]:
 
 
 def test_clearly_better_features_come_first_and_are_told_apart():
-    rows = rows_of({"noise": 0.0, "good": 0.6, "poor": 0.2})
+    rows = rows_of({"noise": 0.0, "good": 1.0, "poor": 0.3})
     assert [row.model_id for row in rows] == ["good", "poor", "noise"]
     assert [row.rank for row in rows] == [1, 2, 3]
     assert [row.tie_group for row in rows] == [1, 2, 3]

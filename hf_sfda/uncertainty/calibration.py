@@ -144,7 +144,8 @@ def predict_accuracies(
     """Draw fine-tuned accuracies of the models of a run.
 
     Each draw takes one resample of the scores, and the offset and the errors of one target of the
-    benchmark at random: nobody knows which of them the target of the run is like.
+    benchmark at random: nobody knows which of them the target of the run is like. Models whose
+    scores are equal in all resamples are one checkpoint and get the same draws.
 
     Args:
         calibration: Of the score.
@@ -160,7 +161,9 @@ def predict_accuracies(
     half = np.where(_upper_half(values), 0, 1)  # (M,)
     sigma = np.asarray(calibration.errors)[targets][:, half]  # (B, M)
     offset = np.asarray(calibration.offsets)[targets][:, None]
-    noise = sigma * rng.standard_normal(resampled.shape)
+    # The same checkpoint under two names fine-tunes alike.
+    distinct, twin = np.unique(resampled, axis=1, return_inverse=True)
+    noise = sigma * rng.standard_normal(distinct.shape)[:, twin.reshape(-1)]
     predicted: FloatArray = _logistic(calibration.slope * logit(resampled) + offset + noise)
     return predicted
 
@@ -184,8 +187,11 @@ def _logistic(value: FloatArray) -> FloatArray:
 
 
 def _upper_half(values: FloatArray) -> np.ndarray:
-    """(M,) whether a score is among the ceil(M / 2) highest."""
-    return np.argsort(np.argsort(-values, kind="stable"), kind="stable") < (len(values) + 1) // 2
+    """(M,) whether a score is among the ceil(M / 2) highest; equal scores are in the same half."""
+    if not len(values):
+        return np.zeros(0, dtype=bool)
+    half: np.ndarray = values >= np.sort(values)[len(values) // 2]
+    return half
 
 
 def _spread(rest: FloatArray) -> float:

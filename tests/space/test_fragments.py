@@ -473,7 +473,7 @@ def test_the_board_begins_with_the_answer():
     root = parse(fragments.leaderboard(view(example_ranking()), snapshot()))
     (answer,) = [e for e in root.all("p") if e.attributes.get("class") == "answer"]
     assert answer.words.startswith(
-        "To fine-tune on me/emoji, start with acme/convnext-small-in22k: first, in a tie with 2 "
+        "To fine-tune on me/emoji, start with acme/convnext-small-in22k: best of the 20 after "
     )
     (table,) = list(root.all("table"))
     assert len(list(table.all("tr"))) == 21

@@ -109,6 +109,17 @@ def test_a_prediction_is_reproducible_and_follows_the_seed():
     assert (drawn[0] != drawn[2]).any()
 
 
+def test_a_checkpoint_under_two_names_is_drawn_once():
+    values = np.array([0.6, 0.5, 0.6])
+    resampled = values + np.random.default_rng(0).normal(0, 0.01, (300, 3))
+    resampled[:, 2] = resampled[:, 0]
+    drawn = predict_accuracies(CALIBRATION, values, resampled, seed=0)
+    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 2])
+    rows = summarise(values, resampled, 0.95, predicted=drawn)
+    assert rows[0].p_best == rows[2].p_best
+    assert rows[0].tie_group == rows[2].tie_group
+
+
 def test_the_interval_is_about_the_score_and_the_rest_about_fine_tuning():
     values = np.array([0.700, 0.690, 0.3])
     resampled = values + np.random.default_rng(0).normal(0, 1e-4, (400, 1))  # they err together
