@@ -29,6 +29,8 @@ _MODULES = {
     "SfdaError": "hf_sfda.errors",
     "Candidate": "hf_sfda.types",
     "Features": "hf_sfda.types",
+    "Finetuned": "hf_sfda.types",
+    "Measurement": "hf_sfda.types",
     "ModelRow": "hf_sfda.types",
     "Ranking": "hf_sfda.types",
     "Score": "hf_sfda.types",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from hf_sfda.scoring import score as score
     from hf_sfda.types import Candidate as Candidate
     from hf_sfda.types import Features as Features
+    from hf_sfda.types import Finetuned as Finetuned
+    from hf_sfda.types import Measurement as Measurement
     from hf_sfda.types import ModelRow as ModelRow
     from hf_sfda.types import Ranking as Ranking
     from hf_sfda.types import Score as Score

@@ -278,6 +278,35 @@ class FinetuneConfig:
         return replace(self, epochs=epochs, patience=patience, min_steps=0)
 
 
+@dataclass(frozen=True)
+class ShortlistConfig:
+    """Which models of a run `hf-sfda finetune` takes, on which samples, and for how long.
+
+    Attributes:
+        top: The first models of the ranking. On each of the ten targets of the zoo the best
+            checkpoint is among the first two of the default order (benchmarks/zoo/scores.csv and
+            truth.csv); one more allows for targets that are harder to predict.
+        models: Names of ranked models, instead of the first ones.
+        samples: Size of the stratified sample; ``None`` takes the samples that were ranked.
+        test_split: Measure on the dataset's own test split. By default it is not read: the test
+            part is held out of the sample, so that the test split stays unseen until the end.
+        time_budget: Seconds after which no more training is done; ``None`` for no limit.
+    """
+
+    top: int = 3
+    models: tuple[str, ...] = ()
+    samples: int | None = None
+    test_split: bool = False
+    time_budget: float | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("top", self.top, 1)
+        if self.samples is not None:
+            _at_least("samples", self.samples, 2)
+        if self.time_budget is not None and self.time_budget <= 0:
+            raise ConfigError(f"time_budget is {self.time_budget}; it must be more than 0 seconds.")
+
+
 def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Replace former names of options in saved settings by the current ones.
 

@@ -31,6 +31,10 @@ class FinetuneError(SfdaError):
     """A checkpoint cannot be fine-tuned; the message says why."""
 
 
+class StoppedError(SfdaError):
+    """Work was stopped before it had a result, e.g. by a time budget; what was done is stored."""
+
+
 class MetricError(SfdaError):
     """A metric cannot score these features and labels, or does not exist."""
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import ELLIPSIS
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.types import Finetuned, ModelRow, Ranking
 
 _NAMED = 10  # models that a message lists
 
@@ -38,7 +38,18 @@ def with_short_names(ranking: Ranking) -> tuple[Ranking, str | None]:
     if len(set(names)) < len(set(ids)):
         return ranking, None
     rows = [replace(row, model_id=name) for row, name in zip(ranking.rows, names, strict=True)]
-    return replace(ranking, rows=tuple(rows)), folder
+    finetuned = ranking.finetuned and _renamed(
+        ranking.finetuned, dict(zip(ids, names, strict=True))
+    )
+    return replace(ranking, rows=tuple(rows), finetuned=finetuned), folder
+
+
+def _renamed(finetuned: Finetuned, names: Mapping[str, str]) -> Finetuned:
+    measurements = (
+        replace(measurement, model_id=names.get(measurement.model_id, measurement.model_id))
+        for measurement in finetuned.measurements
+    )
+    return replace(finetuned, measurements=tuple(measurements))
 
 
 def find_model(ranking: Ranking, name: str) -> ModelRow:

@@ -17,6 +17,7 @@ from hf_sfda.foreign import clean
 from hf_sfda.format import megabytes
 from hf_sfda.hub import keep_secret, redact
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
+from hf_sfda.measurements import with_measurements
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress, default_progress
@@ -74,6 +75,7 @@ def rank(
     if directory is not None and is_main_process():
         # Check again: another run may have written to this directory in the meantime.
         refuse_other_dataset(directory, config.dataset)
+        ranking = with_measurements(ranking, directory)
         save_ranking(ranking, directory)
     return ranking
 

@@ -290,6 +290,105 @@ class ModelRow:
         return cls(status=status, **{**shared, **values})
 
 
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The accuracy that one model reached when it was fine-tuned.
+
+    Attributes:
+        model_id: As in :class:`ModelRow`.
+        revision: As in :class:`ModelRow`.
+        accuracy: Share of test samples classified correctly, by the weights that the validation
+            part chose.
+        interval: (low, high) of ``accuracy`` at 95%. It covers the sampling of the test part, not
+            the seed of the training.
+        probe_accuracy: Test accuracy of a logistic regression on the frozen features.
+        learning_rate: Chosen on the validation part.
+        epoch: Chosen on the validation part; 0 is the fitted head before any training.
+        samples_trained: Training samples processed, over all epochs and learning rates: the cost.
+        seconds: Wall time, without download and without earlier, interrupted attempts.
+        device: Where it ran.
+        correct: One character a test sample, ``1`` where the class was right. The order is that
+            of the test part, the same for every model, so that models can be compared in pairs.
+        versions: Library versions.
+    """
+
+    model_id: str
+    revision: str | None
+    accuracy: float
+    interval: tuple[float, float]
+    probe_accuracy: float
+    learning_rate: float
+    epoch: int
+    samples_trained: int
+    seconds: float
+    device: str
+    correct: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _clean_fields(self, ("model_id", "device", "versions"))
+        if set(self.correct) - {"0", "1"} or not 0 <= self.accuracy <= 1:
+            raise ValueError(f"the measurement of {self.model_id} is no accuracy")
+
+    @property
+    def n_test(self) -> int:
+        """Number of test samples."""
+        return len(self.correct)
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """The models of a run that were fine-tuned, all on the same parts by the same recipe.
+
+    Attributes:
+        ranked: Fingerprint of the samples that the run ranked. Measurements belong to a ranking of
+            the same samples only.
+        data: What the models were trained and measured on: ``fingerprint`` of the sample,
+            ``test`` (``held out`` or ``test split``), ``test_fingerprint`` of a test split, and
+            the sizes ``n_train``, ``n_validation`` and ``n_test``.
+        recipe: The fields of :class:`~hf_sfda.config.FinetuneConfig`.
+        measurements: One per fine-tuned model, in the order in which they were measured.
+    """
+
+    ranked: str
+    data: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    measurements: tuple[Measurement, ...] = ()
+
+    def of(self, row: ModelRow) -> Measurement | None:
+        """The measurement of a model at the revision that was ranked."""
+        keys = (row.model_id, row.revision)
+        return next((m for m in self.measurements if (m.model_id, m.revision) == keys), None)
+
+    def has_settings_of(self, other: Finetuned) -> bool:
+        """Whether the measurements of both can be compared."""
+        return all(
+            getattr(self, name) == getattr(other, name) for name in ("ranked", "data", "recipe")
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Finetuned:
+        """Read back what :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: A measurement has an accuracy that is none.
+            KeyError: A part is missing.
+            TypeError: A part is of the wrong kind.
+        """
+        measurements = tuple(
+            Measurement(**{**plain, "interval": tuple(plain["interval"])})
+            for plain in document["measurements"]
+        )
+        return cls(
+            str(document["ranked"]), dict(document["data"]), dict(document["recipe"]), measurements
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """The answer: rows in order (ranked first, then skipped and failed) and how it was got.
@@ -303,6 +402,7 @@ class Ranking:
         tool_version: Version of hf-sfda.
         versions: Versions of the libraries that took part.
         created_at: UTC time, ISO 8601.
+        finetuned: Accuracies of models that were fine-tuned after the run; ``None`` if none was.
     """
 
     config: Mapping[str, Any]
@@ -313,6 +413,7 @@ class Ranking:
     tool_version: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     created_at: str = ""
+    finetuned: Finetuned | None = None
 
     def __post_init__(self) -> None:
         _clean_fields(self, ("config", "dataset", "warnings", "versions"))
@@ -327,6 +428,10 @@ class Ranking:
         """Only the rows that have a rank, best first."""
         return tuple(row for row in self.rows if row.status == "ok")
 
+    def measurement(self, row: ModelRow) -> Measurement | None:
+        """What a model reached when it was fine-tuned; ``None`` if it was not."""
+        return self.finetuned.of(row) if self.finetuned else None
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``hf-sfda rank --json`` (plain values only)."""
         return {
@@ -339,6 +444,7 @@ class Ranking:
             "rows": [_plain(asdict(row)) for row in self.rows],
             "agreement": dict(self.agreement),
             "warnings": list(self.warnings),
+            **({"finetuned": self.finetuned.to_dict()} if self.finetuned else {}),
         }
 
     @classmethod
@@ -368,15 +474,32 @@ class Ranking:
             tool_version=document["tool_version"],
             versions=document["versions"],
             created_at=document["created_at"],
+            finetuned=Finetuned.from_dict(measured)
+            if (measured := document.get("finetuned"))
+            else None,
         )
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per candidate; scores and intervals become columns ``score.<metric>``,
-        ``low.<metric>`` and ``high.<metric>``.
-        """
+        """One row per candidate; see :meth:`flat_rows`."""
         import pandas as pd
 
-        return pd.DataFrame([flat_row(row) for row in self.rows])
+        return pd.DataFrame(self.flat_rows())
+
+    def flat_rows(self) -> list[dict[str, Any]]:
+        """One dictionary per candidate, without nesting.
+
+        Scores and intervals become ``score.<metric>``, ``low.<metric>`` and ``high.<metric>``. If
+        models were fine-tuned, there are ``finetuned.accuracy``, ``finetuned.low`` and
+        ``finetuned.high`` too.
+        """
+        rows = [flat_row(row) for row in self.rows]
+        if self.finetuned:
+            for flat, row in zip(rows, self.rows, strict=True):
+                measured = self.measurement(row)
+                low, high = measured.interval if measured else (None, None)
+                flat["finetuned.accuracy"] = measured.accuracy if measured else None
+                flat |= {"finetuned.low": low, "finetuned.high": high}
+        return rows
 
 
 @dataclass(frozen=True, slots=True)

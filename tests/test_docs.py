@@ -53,6 +53,11 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                 yield page.name, words
 
 
+def names_of(option: object) -> list[str]:
+    """`--flip` and its opposite, `--no-flip`."""
+    return [*option.opts, *option.secondary_opts]
+
+
 def test_every_command_and_option_exists() -> None:
     root = typer.main.get_command(app)
     seen = set()
@@ -65,7 +70,7 @@ def test_every_command_and_option_exists() -> None:
             assert rest[0] in command.commands, f"{page}: no command {rest[0]!r} in {words}"
             seen.add(rest[0])
             command = command.commands[rest.pop(0)]
-        known = {name for option in command.params for name in option.opts}
+        known = {name for option in command.params for name in names_of(option)}
         options = {word.split("=")[0] for word in rest if word.startswith("--")}
         assert options <= known | {"--help"}, f"{page}: {options - known} in {words}"
     assert seen >= set(root.commands), "the pages show no example of some commands"
@@ -73,7 +78,7 @@ def test_every_command_and_option_exists() -> None:
 
 def test_options_in_the_text_exist() -> None:
     def options(command: object) -> set[str]:
-        names = {name for option in command.params for name in option.opts}
+        names = {name for option in command.params for name in names_of(option)}
         parts = getattr(command, "commands", {}).values()
         return names.union(*(options(part) for part in parts)) if parts else names
 

@@ -12,6 +12,7 @@ from hf_sfda.cli import (
     compare,
     ensemble,
     env,
+    finetune,
     leaderboard,
     metrics,
     publish,
@@ -55,6 +56,7 @@ rank.add_to(app)
 scan.add_to(app)
 compare.add_to(app)
 ensemble.add_to(app)
+finetune.add_to(app)
 publish.add_to(app)
 leaderboard.add_to(app)
 space.add_to(app)

@@ -24,9 +24,7 @@ def report_failure(error: BaseException) -> int:
         The exit code.
     """
     if isinstance(error, KeyboardInterrupt):
-        _write_error(
-            "Interrupted. The features extracted so far are stored. Run the same command to resume."
-        )
+        _write_error("Interrupted. What was finished is stored. Run the same command to resume.")
         return INTERRUPTED
     if isinstance(error, SfdaError):
         _write_error(bounded(f"Error: {error}"))

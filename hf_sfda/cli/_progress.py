@@ -20,6 +20,7 @@ _TITLES: dict[Kind, str] = {
     "download": "Download",
     "extract": "Extract",
     "score": "Score",
+    "finetune": "Train",
 }
 
 

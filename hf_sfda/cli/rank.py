@@ -23,6 +23,7 @@ from hf_sfda.cli._output import Format, Output
 from hf_sfda.config import DEFAULT_METRICS, BatchNorms, Dtype, RankConfig, Work
 from hf_sfda.errors import ConfigError
 from hf_sfda.journal import refuse_other_dataset
+from hf_sfda.measurements import with_measurements
 from hf_sfda.processes import is_main_process
 from hf_sfda.types import Layers
 
@@ -203,6 +204,7 @@ def rank(
 
     ranking = _run(settings, token, output)
     if is_main_process():
+        ranking = with_measurements(ranking, settings.run_directory)
         output.log("")
         _show(ranking, output)
         # Check again: another run may have written to this directory in the meantime.

@@ -28,6 +28,15 @@ class Part:
         return len(self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Number of samples in each part."""
+
+    train: int
+    validation: int
+    test: int
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """A target divided for fine-tuning; no sample is in two parts."""
@@ -35,6 +44,11 @@ class Parts:
     train: Part
     validation: Part
     test: Part
+
+    @property
+    def sizes(self) -> Sizes:
+        """Number of samples in each part."""
+        return Sizes(len(self.train), len(self.validation), len(self.test))
 
 
 def divide(

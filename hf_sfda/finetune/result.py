@@ -72,6 +72,8 @@ class Measured:
         n_validation: Validation samples.
         n_test: Test samples.
         seed: Seed of batches, augmentation and dropout.
+        correct: (n_test,) whether each test sample was classified correctly, in the order of the
+            test part.
         seconds: Wall time, without download.
         cpu_seconds: Processor time of this process, which other work on the machine distorts less.
         device: Where it ran.
@@ -89,6 +91,7 @@ class Measured:
     n_validation: int
     n_test: int
     seed: int
+    correct: tuple[bool, ...]
     seconds: float
     cpu_seconds: float
     device: str
@@ -99,6 +102,17 @@ class Measured:
     def curve(self) -> tuple[Epoch, ...]:
         """The learning curve at the chosen learning rate."""
         return next(t.curve for t in self.trials if t.learning_rate == self.learning_rate)
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch whose weights were measured."""
+        trial = next(t for t in self.trials if t.learning_rate == self.learning_rate)
+        return trial.best
+
+    @property
+    def samples_trained(self) -> int:
+        """Training samples processed, over all epochs and learning rates: the cost."""
+        return self.n_train * sum(len(trial.curve) - 1 for trial in self.trials)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""

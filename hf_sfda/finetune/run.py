@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,12 @@ from hf_sfda.finetune.result import Measured, Trial
 from hf_sfda.finetune.runner import Runner
 from hf_sfda.finetune.search import best_trial, climb
 from hf_sfda.finetune.train import Progress as TrialProgress
-from hf_sfda.finetune.train import cpu_state, evaluate, train
+from hf_sfda.finetune.train import cpu_state, evaluate, log_probabilities, train
 from hf_sfda.hub import download_model
-from hf_sfda.processes import main_first
+from hf_sfda.processes import from_main, main_first
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.types import Candidate, Target
+from hf_sfda.uncertainty import wilson
 from hf_sfda.versions import library_versions
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def finetune(
     accelerator: Accelerator | None = None,
     progress: Progress | None = None,
     directory: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Measured:
     """Fine-tune all weights of a checkpoint on a target and measure its test accuracy.
 
@@ -64,6 +66,7 @@ def finetune(
         progress: Told every epoch.
         directory: Where progress is kept, so that the same call resumes after an interruption;
             ``None`` keeps none.
+        should_stop: Asked before every training step, in the main process; ``True`` ends the work.
 
     Returns:
         Accuracy with its interval, the frozen probe's accuracy, and the learning curves.
@@ -72,6 +75,7 @@ def finetune(
         ExtractionError: The checkpoint cannot be opened or run.
         TargetError: The target cannot be divided, or the parts do not share their classes.
         FinetuneError: A single sample does not fit in memory.
+        StoppedError: ``should_stop`` said so; with ``directory``, the same call resumes.
     """
     started, started_cpu = time.perf_counter(), time.process_time()
     config = config or FinetuneConfig()
@@ -115,14 +119,18 @@ def finetune(
             _identity(candidate, target, validation, test, config),
             write=accelerator.is_main_process,
         )
-        trials, winner = _search(runner, classifier, data, config, checkpoint, listener, candidate)
+        trials, winner = _search(
+            runner, classifier, data, config, checkpoint, listener, candidate, should_stop
+        )
         classifier.load_state_dict(winner)
-        measured = evaluate(runner, classifier, data.test, epoch=0)
+        predicted = log_probabilities(runner, classifier, data.test).argmax(1)
     checkpoint.remove()
+    correct = tuple((predicted == data.test.labels(range(len(data.test)))).tolist())
+    accuracy = sum(correct) / len(correct)
     return Measured(
         model_id=candidate.model_id,
-        accuracy=measured.validation_accuracy,
-        interval=wilson(measured.validation_accuracy, len(parts.test)),
+        accuracy=accuracy,
+        interval=wilson(accuracy, len(correct)),
         probe_accuracy=probe_accuracy,
         learning_rate=best_trial(trials).learning_rate,
         trials=trials,
@@ -130,25 +138,13 @@ def finetune(
         n_validation=len(parts.validation),
         n_test=len(parts.test),
         seed=config.seed,
+        correct=correct,
         seconds=time.perf_counter() - started,
         cpu_seconds=time.process_time() - started_cpu,
         device=_device_name(accelerator),
         preparation=preparation,
         versions=library_versions(),
     )
-
-
-def wilson(accuracy: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a share (Wilson, JASA 1927); it stays within [0, 1].
-
-    Args:
-        accuracy: Share of successes.
-        n: Trials.
-        z: Quantile of the normal distribution; the default is for 95%.
-    """
-    centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,10 +233,14 @@ def _search(
     checkpoint: Checkpoint,
     listener: Progress,
     candidate: Candidate,
+    should_stop: Callable[[], bool] | None,
 ) -> tuple[tuple[Trial, ...], dict[str, torch.Tensor]]:
     """Train at several learning rates; the trials and the weights of the best one."""
     start = cpu_state(classifier)
     epoch_zero = evaluate(runner, classifier, data.validation, 0)
+
+    def stop() -> bool:
+        return should_stop is not None and from_main(runner.accelerator, should_stop)
 
     def run(learning_rate: float) -> Trial:
         for trial in checkpoint.trials:
@@ -260,6 +260,7 @@ def _search(
                 current,
                 on_epoch=checkpoint.save,
                 advance=advance,
+                should_stop=stop,
             )
         trial = current.trial
         checkpoint.trials.append(trial)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_sfda.config import FinetuneConfig
+from hf_sfda.errors import StoppedError
 from hf_sfda.finetune.classifier import Classifier
 from hf_sfda.finetune.depthwise import FastDepthwise
 from hf_sfda.finetune.inputs import Inputs, augment
@@ -64,6 +65,7 @@ def train(
     *,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     advance: Advance = lambda amount: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train until the validation part stops improving or the epochs are over.
 
@@ -76,6 +78,10 @@ def train(
         progress: Where to begin; updated after every epoch.
         on_epoch: Called after every epoch.
         advance: Told every epoch.
+        should_stop: Asked before every step; the same answer in every process.
+
+    Raises:
+        StoppedError: ``should_stop`` said so. The epochs done so far are in ``progress``.
     """
     classifier.load_state_dict(progress.weights)
     optimizer = _optimizer(classifier, config, runner.accelerator.device)
@@ -90,6 +96,8 @@ def train(
         losses = []
         with training_mode(classifier), FastDepthwise():
             for step, rows in enumerate(np.array_split(order, steps)):
+                if should_stop():
+                    raise StoppedError(f"stopped in epoch {epoch}")
                 share = ((epoch - 1) * steps + step) / (config.epochs * steps)
                 for group in optimizer.param_groups:
                     group["lr"] = progress.learning_rate * schedule(share, config.warmup)
@@ -115,13 +123,18 @@ def evaluate(
     train_loss: float | None = None,
 ) -> Epoch:
     """Accuracy and cross-entropy on the validation part."""
-    classifier.eval()
-    log_P = torch.log_softmax(runner.outputs(inputs, classifier).double(), dim=1)
+    log_P = log_probabilities(runner, classifier, inputs)
     labels = inputs.labels(range(len(inputs)))
     accuracy = float((log_P.argmax(1) == labels).double().mean())
     loss = float(functional.nll_loss(log_P, labels))
     # A diverged network must compare as worse than any other, which NaN does not.
     return Epoch(epoch, train_loss, accuracy, loss if math.isfinite(loss) else math.inf)
+
+
+def log_probabilities(runner: Runner, classifier: Classifier, inputs: Inputs) -> Tensor:
+    """(N, C) float64 log-probabilities of a part, on the CPU."""
+    classifier.eval()
+    return torch.log_softmax(runner.outputs(inputs, classifier).double(), dim=1)
 
 
 def schedule(share: float, warmup: float) -> float:

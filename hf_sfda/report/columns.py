@@ -40,6 +40,8 @@ def result_columns(ranking: Ranking) -> list[Column]:
     columns = [
         Column(text.label(metric), lambda row: text.score(row.scores.get(metric)), 100),
         Column(confidence(ranking), lambda row: text.interval(row.intervals.get(metric)), 90),
+        Column("fine-tuned", _accuracy(ranking), 98),
+        Column("95%", _interval(ranking), 88),
         Column("P(best)", lambda row: text.share(row.p_best), 70),
         Column("behind", lambda row: text.points(row.expected_regret).split(" ")[0], 55),
         *(_metric(name, weight) for name, weight in _BASELINE_WEIGHTS.items() if name != metric),
@@ -50,6 +52,14 @@ def result_columns(ranking: Ranking) -> list[Column]:
         Column("note", lambda row: "; ".join(hazards(row)), 10, "left"),
     ]  # fmt: skip
     return [column for column in columns if any(column.cell(row) for row in ranking.ranked)]
+
+
+def _accuracy(ranking: Ranking) -> Callable[[ModelRow], str]:
+    return lambda row: text.score(m.accuracy) if (m := ranking.measurement(row)) else ""
+
+
+def _interval(ranking: Ranking) -> Callable[[ModelRow], str]:
+    return lambda row: text.interval(m.interval) if (m := ranking.measurement(row)) else ""
 
 
 def _metric(name: str, weight: int) -> Column:

@@ -14,7 +14,7 @@ from hf_sfda.errors import StoreError
 from hf_sfda.files import write_atomically
 from hf_sfda.foreign import visible_json
 from hf_sfda.format import megabytes
-from hf_sfda.types import Ranking, flat_row
+from hf_sfda.types import Ranking
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,7 +141,7 @@ def to_arrow(ranking: Ranking) -> pa.Table:
     """The ranking as a table, one row per candidate; a column has the same type in every run."""
     import pyarrow as pa
 
-    rows = [flat_row(row) for row in ranking.rows]
+    rows = ranking.flat_rows()
     metrics = dict.fromkeys(key for row in rows for key in row if key not in _TYPES)
     document = to_document(ranking)
     del document["rows"]

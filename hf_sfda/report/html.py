@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda import format as text
 from hf_sfda.metrics import BASELINES
 from hf_sfda.names import with_short_names
-from hf_sfda.report import sentences
+from hf_sfda.report import measured, sentences
 from hf_sfda.report.columns import speed_unit
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.types import ModelRow, Ranking
@@ -42,6 +42,7 @@ def render_html(ranking: Ranking) -> str:
         summary=_summary(ranking),
         folder=folder,
         table=table_of(ranking),
+        measured=_measured(ranking),
         row_warnings=[row for row in ranking.ranked if row.warnings],
         figures=specs,
         palette=PALETTE,
@@ -68,6 +69,7 @@ class Table:
         banded: Whether ties are known.
         barred: Whether any row has an interval.
         floored: Whether any row has a noise floor to draw.
+        finetuned: Whether any model was fine-tuned.
         hub: Address of the Hub, for links to the model pages; ``None`` for no links.
         folded: Whether the skipped and failed candidates are hidden until the reader opens them.
         visible: Number of rows that are visible at first; ``None`` for all.
@@ -86,6 +88,7 @@ class Table:
     banded: bool
     barred: bool
     floored: bool
+    finetuned: bool
     hub: str | None = None
     folded: bool = False
     visible: int | None = None
@@ -120,6 +123,7 @@ def table_of(
         banded=sentences.ties_known(ranking),
         barred=any(row.intervals.get(ranking.metric) for row in ranking.ranked),
         floored=any("floor" in (item["bar"] or {}) for item in rows),
+        finetuned=any(item["measured"] for item in rows),
         hub=hub,
         folded=folded,
         visible=visible,
@@ -182,6 +186,7 @@ def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
             "band": banded and (row.tie_group or 0) % 2,
             "leads": row.tie_group == ranked[0].tie_group,
             "value": row.scores[metric],
+            "measured": ranking.measurement(row),
             "hazards": sentences.hazards(row),
             "bar": bar,
             "mean_rank": mean_rank,
@@ -191,6 +196,36 @@ def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
             ranked, sentences.tie_labels(ranked), bars, mean_ranks, strict=True
         )
     ]
+
+
+def _measured(ranking: Ranking) -> dict[str, Any] | None:
+    """The section on the fine-tuned models; ``None`` if none was fine-tuned."""
+    pairs = measured.measured_rows(ranking)
+    if not pairs or ranking.finetuned is None:
+        return None
+    best = measured.best(ranking)
+    numbers = [number for _, measurement in pairs for number in measurement.interval]
+    low, span = min(numbers), (max(numbers) - min(numbers)) or 1.0
+
+    def position(number: float) -> float:
+        return round(2 + 96 * (number - low) / span, 2)
+
+    return {
+        "summary": measured.summary(ranking),
+        "data": ranking.finetuned.data,
+        "recipe": ranking.finetuned.recipe,
+        "rows": [
+            {
+                "row": row,
+                "measurement": m,
+                "is_best": best is not None and row is best.row,
+                "start": position(m.interval[0]),
+                "value": position(m.accuracy),
+                "end": position(m.interval[1]),
+            }
+            for row, m in pairs
+        ],
+    }
 
 
 def _voters(ranking: Ranking) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from hf_sfda.report import measured
 from hf_sfda.report.sentences import advice, agreement, confidence, tie_labels, ties
 from hf_sfda.types import ModelRow, Ranking
+
+_MEASURED = ("finetuned", "finetuned_low", "finetuned_high")
 
 
 def render_plain(ranking: Ranking) -> str:
@@ -20,7 +23,7 @@ def render_plain(ranking: Ranking) -> str:
     header = [
         "rank", "tie", "model", "status", metric, f"low_{level}", f"high_{level}", "p_best",
         "noise_floor", *others, "params", "download_bytes", "samples_per_second", "license",
-        "reason",
+        "reason", *(_MEASURED if ranking.finetuned else ()),
     ]  # fmt: skip
     places = iter(tie_labels(ranking.ranked))
     lines = [header]
@@ -43,9 +46,10 @@ def render_plain(ranking: Ranking) -> str:
                 _text(row.samples_per_second),
                 row.license or "",
                 _reason(row),
+                *(_measured(ranking, row) if ranking.finetuned else ()),
             ]
         )
-    summary = [ties(ranking), agreement(ranking), advice(ranking)]
+    summary = [ties(ranking), agreement(ranking), *measured.summary(ranking), advice(ranking)]
     return "\n".join(
         [
             *("\t".join(map(_one_line, line)) for line in lines),
@@ -57,6 +61,13 @@ def render_plain(ranking: Ranking) -> str:
 def render_quiet(ranking: Ranking) -> str:
     """The ids of the ranked models, one per line, best first."""
     return "\n".join(row.model_id for row in ranking.ranked)
+
+
+def _measured(ranking: Ranking, row: ModelRow) -> list[str]:
+    measurement = ranking.measurement(row)
+    if measurement is None:
+        return [""] * len(_MEASURED)
+    return [_text(value) for value in (measurement.accuracy, *measurement.interval)]
 
 
 def _reason(row: ModelRow) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from hf_sfda.config import RankConfig, with_current_names
 from hf_sfda.format import joined, known, label, points, score, share
 from hf_sfda.metrics import BASELINES
+from hf_sfda.report import measured
 from hf_sfda.types import ModelRow, Ranking, first_classes
 from hf_sfda.uncertainty import find_calibration
 from hf_sfda.uncertainty.diagnose import AGREEMENT, DISAGREEMENT, FEW_MODELS
@@ -130,11 +131,13 @@ def agreement(ranking: Ranking) -> str:
 
 
 def choice(ranking: Ranking) -> ModelRow | None:
-    """The model to fine-tune: the first one.
+    """The model to fine-tune: the first one, or the best one if several were fine-tuned.
 
     A tie means that the order is not certain, not that the models are equal: on the film reviews of
     the demo the smallest of the tie ends 3.8 points below the first (benchmarks/zoo/truth.csv).
     """
+    if best := measured.best(ranking):
+        return best.row
     return ranking.ranked[0] if ranking.ranked else None
 
 
@@ -196,6 +199,8 @@ def advice(ranking: Ranking) -> str:
 
 def reason(ranking: Ranking) -> str:
     """Why :func:`choice` selects its model, as a clause without the model's name."""
+    if best := measured.best(ranking):
+        return f"the best of the {best.among} that were fine-tuned"
     ranked = ranking.ranked
     if len(ranked) == 1:
         return "the only model ranked"

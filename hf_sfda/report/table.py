@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.format import cut, shorten
 from hf_sfda.names import with_short_names
-from hf_sfda.report import sentences
+from hf_sfda.report import measured, sentences
 from hf_sfda.report.columns import Column, result_columns
 from hf_sfda.types import ModelRow, Ranking
 
@@ -62,6 +62,7 @@ def render_table(ranking: Ranking, *, width: int, header: bool = False) -> Group
     for paragraph in (
         notes,
         [s for s in (sentences.ties(ranking), sentences.agreement(ranking)) if s],
+        measured.summary(ranking),
         [f"Local models are in {folder}."] if folder else [],
         [f"Warning: {warning}" for warning in ranking.warnings],
     ):

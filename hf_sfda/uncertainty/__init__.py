@@ -18,6 +18,7 @@ from hf_sfda.uncertainty.diagnose import (
 )
 from hf_sfda.uncertainty.floor import at_floor, is_at_floor, noise_floor
 from hf_sfda.uncertainty.jackknife import group_jackknife, jackknife_groups, one_stratum
+from hf_sfda.uncertainty.proportions import paired_difference, wilson
 from hf_sfda.uncertainty.summary import Uncertainty, percentile_intervals, summarise
 from hf_sfda.uncertainty.ties import significant_differences, tie_groups
 
@@ -41,6 +42,7 @@ __all__ = [
     "noise_floor",
     "one_stratum",
     "paired_bootstrap",
+    "paired_difference",
     "percentile_intervals",
     "predict_accuracies",
     "significant_differences",
@@ -48,4 +50,5 @@ __all__ = [
     "tie_groups",
     "voting_metrics",
     "weighted_tau",
+    "wilson",
 ]

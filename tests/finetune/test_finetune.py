@@ -26,12 +26,12 @@ from hf_sfda.finetune.classifier import Head, fit_probe
 from hf_sfda.finetune.depthwise import FastDepthwise
 from hf_sfda.finetune.inputs import augment
 from hf_sfda.finetune.parts import divide
-from hf_sfda.finetune.run import wilson
 from hf_sfda.finetune.runner import Runner
 from hf_sfda.finetune.search import best_trial, climb
 from hf_sfda.finetune.train import schedule
 from hf_sfda.progress import NoProgress
 from hf_sfda.types import Candidate, Target
+from hf_sfda.uncertainty import wilson
 from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_timm, tiny_vit
 from tests.targets import make_target
 

@@ -1,0 +1,302 @@
+"""``hf-sfda finetune``: fine-tune the first models of a run and show their measured accuracy."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hf_sfda.cli._errors import NOTHING_RANKED
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import (
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    TokenFileOption,
+    TokenOption,
+    choose_format,
+    choose_token,
+)
+from hf_sfda.cli._output import Format, Output
+from hf_sfda.config import FinetuneConfig, ShortlistConfig
+from hf_sfda.errors import ConfigError
+from hf_sfda.processes import is_main_process
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from hf_sfda.finetune.plan import FinetunePlan
+    from hf_sfda.finetune.shortlist import Outcome
+    from hf_sfda.types import Finetuned, Ranking
+
+_RECIPE = FinetuneConfig()
+_SHORTLIST = ShortlistConfig()
+_RATES = ",".join(f"{rate:g}" for rate in _RECIPE.learning_rates)
+
+_EXAMPLES = """
+**Examples**
+
+- `hf-sfda finetune runs/me--plants` — show the plan, train nothing
+
+- `hf-sfda finetune runs/me--plants --time-budget 30m --yes`
+
+- `hf-sfda finetune runs/me--plants --models acme/vit,acme/resnet --samples 5000 --yes`
+
+- `accelerate launch -m hf_sfda finetune runs/me--plants --yes` — on all GPUs
+"""
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("finetune", epilog=_EXAMPLES)(finetune)
+
+
+def finetune(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
+    ],
+    top: Annotated[
+        int, typer.Option(min=1, help="Number of models, from the first of the ranking.")
+    ] = _SHORTLIST.top,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            "-m",
+            help="Ranked models instead, named as in the table, separated by commas.",
+            show_default=False,
+        ),
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Stop training after this time: 30m, 2h, 1h30m. What is unfinished resumes later.",
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            "-n",
+            help="Size of the stratified sample. [default: the samples that were ranked]",
+            show_default=False,
+        ),
+    ] = None,
+    test_split: Annotated[
+        bool,
+        typer.Option(
+            "--test-split",
+            help="Measure on the dataset's test split. [default: on held-out samples of the train "
+            "split]",
+        ),
+    ] = _SHORTLIST.test_split,
+    learning_rates: Annotated[
+        str, typer.Option(help="Grid of learning rates, separated by commas.")
+    ] = _RATES,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Most passes over the training part. [default: {_RECIPE.epochs}, more if the "
+            "part is small]",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Samples per training step.")
+    ] = _RECIPE.batch_size,
+    flip: Annotated[
+        bool,
+        typer.Option(help="Mirror images at random; not where a mirror image has another class."),
+    ] = _RECIPE.flip,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed of batches, augmentation and dropout.")
+    ] = _RECIPE.seed,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Carry the plan out.")] = False,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fine-tune the first models of a run and measure their test accuracy. Plan first."""
+    token = choose_token(token, token_file)
+    output = Output(choose_format(format_, json_, quiet))
+    shortlist = ShortlistConfig(
+        top=top,
+        models=tuple(_names(models or [])),
+        samples=samples,
+        test_split=test_split,
+        time_budget=parse_duration(time_budget),
+    )
+    recipe: dict[str, Any] = {
+        "learning_rates": _parse_rates(learning_rates),
+        "batch_size": batch_size,
+        "flip": flip,
+        "seed": seed,
+    }
+    if epochs is not None:
+        recipe |= {"epochs": epochs, "min_steps": 0}
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.extract import make_accelerator
+    from hf_sfda.finetune.plan import plan_finetuning
+    from hf_sfda.finetune.shortlist import finetune_shortlist
+
+    send_warnings_to(output.warn if is_main_process() else None)
+    accelerator = make_accelerator()
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
+        plan = plan_finetuning(
+            run, shortlist, recipe, token=token, accelerator=accelerator, progress=progress
+        )
+    if not yes:
+        if is_main_process():
+            _show_plan(output, plan)
+        return
+    if is_main_process():
+        output.log(_render(plan))
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
+        outcome = finetune_shortlist(
+            plan,
+            token=token,
+            accelerator=accelerator,
+            progress=progress,
+            on_measured=lambda finetuned: _save(plan, finetuned),
+        )
+    if is_main_process():
+        _show(output, plan, outcome)
+    if not outcome.finetuned.measurements:
+        raise typer.Exit(NOTHING_RANKED)
+
+
+def parse_duration(text: str | None) -> float | None:
+    """Seconds of a duration such as ``30m``, ``2h``, ``1h30m`` or ``90s``.
+
+    Raises:
+        ConfigError: The text is no duration.
+    """
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None or not any(match.groups()):
+        raise ConfigError(f"time_budget is {text!r}; give a duration such as 30m, 2h or 1h30m.")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _names(models: list[str]) -> list[str]:
+    return [name.strip() for text in models for name in text.split(",") if name.strip()]
+
+
+def _parse_rates(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ConfigError(
+            f"learning_rates is {text!r}; give numbers separated by commas, such as 1e-5,1e-4."
+        ) from None
+
+
+def _save(plan: FinetunePlan, finetuned: Finetuned) -> None:
+    """Write the files of the run again, with what was measured."""
+    from hf_sfda.report import save_ranking
+
+    save_ranking(_measured(plan, finetuned), plan.directory)
+
+
+def _measured(plan: FinetunePlan, finetuned: Finetuned) -> Ranking:
+    return replace(plan.ranking, finetuned=finetuned if finetuned.measurements else None)
+
+
+def _show_plan(output: Output, plan: FinetunePlan) -> None:
+    output.document(
+        plan.to_dict(),
+        human=lambda width: _text(_render(plan)),
+        agent=lambda: _render(plan),
+        quiet=lambda: "\n".join(model.row.model_id for model in plan.missing),
+    )
+    if plan.missing:
+        output.log("Nothing was trained. Carry it out: add --yes")
+    else:
+        output.log("Nothing is missing. To write the report again, add --yes")
+
+
+def _show(output: Output, plan: FinetunePlan, outcome: Outcome) -> None:
+    from hf_sfda.report import render_plain, render_table
+
+    _save(plan, outcome.finetuned)  # also if nothing was missing
+    ranking = _measured(plan, outcome.finetuned)
+    document: dict[str, Any] = {
+        **plan.to_dict(),
+        "finetuned": outcome.finetuned.to_dict(),
+        "failed": dict(outcome.failed),
+        "out_of_time": list(outcome.out_of_time),
+    }
+    best = sorted(outcome.finetuned.measurements, key=lambda m: -m.accuracy)
+    output.document(
+        document,
+        human=lambda width: render_table(ranking, width=width),
+        agent=lambda: render_plain(ranking),
+        quiet=lambda: "\n".join(measurement.model_id for measurement in best),
+    )
+    for name, reason in outcome.failed.items():
+        output.warn(f"{name} was not fine-tuned: {reason}.")
+    if outcome.out_of_time:
+        names = ", ".join(outcome.out_of_time)
+        output.warn(f"The time budget is over before {names}. Run the same command to go on.")
+    output.log(f"Report  {plan.directory / 'report.html'}")
+
+
+def _render(plan: FinetunePlan) -> str:
+    """The plan in words."""
+    data, sizes = plan.finetuned.data, plan.sizes
+    test = "its own test split" if plan.test else f"held out of the {plan.target.split} split"
+    rates = ", ".join(f"{rate:g}" for rate in plan.recipe.learning_rates)
+    epochs = plan.recipe.for_samples(sizes.train).epochs
+    lines = [
+        f"Target  {plan.target.dataset_id}: {data['n_train']:,} samples to train, "
+        f"{data['n_validation']:,} to choose learning rate and epoch, {data['n_test']:,} to "
+        f"measure ({test})",
+        f"Recipe  at most {epochs} epochs of batches of {plan.recipe.batch_size}, at the best "
+        f"learning rate of {rates}",
+    ]
+    for model in plan.models:
+        if model.candidate.skip:
+            what = f"cannot be fine-tuned: {model.candidate.skip}"
+        elif model.measured:
+            what = "measured already"
+        else:
+            what = _duration(model.seconds)
+        lines.append(f"Model   {model.row.rank}. {model.row.model_id}: {what}")
+    lines.append(f"Time    {_duration(plan.seconds)}{_budget(plan)}" if plan.missing else "")
+    lines.append(f"Writes  finetuned.json and the files of the ranking again, in {plan.directory}")
+    return "\n".join(line for line in lines if line)
+
+
+def _budget(plan: FinetunePlan) -> str:
+    budget = plan.shortlist.time_budget
+    return "" if budget is None else f"; training ends after {_clock(budget)}"
+
+
+def _duration(seconds: float | None) -> str:
+    return "time unknown" if seconds is None else f"at most about {_clock(seconds)}"
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _text(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(text, overflow="fold")

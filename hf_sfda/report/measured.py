@@ -1,0 +1,112 @@
+"""What fine-tuning showed: the best model, and what the first pick of the ranking cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_sfda.format import interval, score
+from hf_sfda.types import Measurement, ModelRow, Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The fine-tuned model with the highest test accuracy.
+
+    Attributes:
+        row: Its row; of equally accurate ones the first of the ranking.
+        measurement: Its accuracy.
+        among: Number of models that were fine-tuned, at least 2.
+    """
+
+    row: ModelRow
+    measurement: Measurement
+    among: int
+
+
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """What the first pick lost to the best fine-tuned model, in points of test accuracy.
+
+    Attributes:
+        points: The loss; 0 if the first pick is the best.
+        low: Lower 95% limit, from the same test samples of both models.
+        high: Upper 95% limit.
+    """
+
+    points: float
+    low: float
+    high: float
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the difference is not significant."""
+        return self.low <= 0
+
+
+def measured_rows(ranking: Ranking) -> list[tuple[ModelRow, Measurement]]:
+    """The fine-tuned models in the order of the ranking."""
+    pairs = ((row, ranking.measurement(row)) for row in ranking.ranked)
+    return [(row, measurement) for row, measurement in pairs if measurement]
+
+
+def best(ranking: Ranking) -> Best | None:
+    """The best fine-tuned model; ``None`` if fewer than two were fine-tuned."""
+    pairs = measured_rows(ranking)
+    if len(pairs) < 2:
+        return None
+    row, measurement = max(pairs, key=lambda pair: pair[1].accuracy)
+    return Best(row, measurement, len(pairs))
+
+
+def regret(ranking: Ranking) -> Regret | None:
+    """What the first pick lost; ``None`` if it or no other model was fine-tuned."""
+    from hf_sfda.uncertainty import paired_difference
+
+    winner = best(ranking)
+    first = ranking.measurement(ranking.ranked[0]) if ranking.ranked else None
+    if winner is None or first is None:
+        return None
+    if winner.row is ranking.ranked[0]:
+        return Regret(0.0, 0.0, 0.0)
+    return Regret(
+        *(100 * x for x in paired_difference(_correct(winner.measurement), _correct(first)))
+    )
+
+
+def summary(ranking: Ranking) -> list[str]:
+    """Which model is the best after fine-tuning and what the first pick cost, in one sentence.
+
+    Empty if nothing was fine-tuned.
+    """
+    pairs = measured_rows(ranking)
+    if not pairs:
+        return []
+    if len(pairs) == 1:
+        row, measurement = pairs[0]
+        return [f"Fine-tuned, {row.model_id} reaches {_accuracy(measurement)} test accuracy."]
+    winner, loss, first = best(ranking), regret(ranking), ranking.ranked[0].model_id
+    assert winner is not None
+    name = f"{winner.row.model_id} is the best of the {winner.among} fine-tuned models"
+    begin = f"{name}: {_accuracy(winner.measurement)} test accuracy."
+    if loss is None:
+        return [f"{begin} The first pick, {first}, was not fine-tuned."]
+    if winner.row is ranking.ranked[0]:
+        return [f"{begin} It is also the first pick, which cost nothing."]
+    limits = f"95% {loss.low:.1f} to {loss.high:.1f}"
+    end = (
+        f"which is within the noise of {winner.measurement.n_test:,} test samples"
+        if loss.is_noise
+        else "more than the noise of the test part"
+    )
+    return [f"{begin} The first pick, {first}, cost {loss.points:.1f} points ({limits}), {end}."]
+
+
+def _accuracy(measurement: Measurement) -> str:
+    return f"{score(measurement.accuracy)} ({interval(measurement.interval)})"
+
+
+def _correct(measurement: Measurement) -> npt.NDArray[np.bool_]:
+    return np.array([character == "1" for character in measurement.correct])
