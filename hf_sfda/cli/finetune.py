@@ -264,8 +264,8 @@ def _render(plan: FinetunePlan) -> str:
         f"Target  {plan.target.dataset_id}: {data['n_train']:,} samples to train, "
         f"{data['n_validation']:,} to choose learning rate and epoch, {data['n_test']:,} to "
         f"measure ({test})",
-        f"Recipe  at most {epochs} epochs of batches of {plan.recipe.batch_size}, at the best "
-        f"learning rate of {rates}",
+        f"Recipe  at most {epochs} epoch{'s' * (epochs > 1)} of batches of "
+        f"{plan.recipe.batch_size}, at the best learning rate of {rates}",
     ]
     for model in plan.models:
         if model.candidate.skip:

@@ -163,14 +163,14 @@ def _lock(directory: Path, accelerator: Accelerator) -> Iterator[None]:
         try:
             folder.mkdir(exist_ok=True)
             lock.acquire(blocking=False)
-        except OSError as error:
-            raise StoreError(
-                f"Cannot write the run directory {directory}: {error.strerror or error}."
-            ) from error
         except Timeout:
             raise ConfigError(
                 f"Another `hf-sfda finetune` is at work in {directory}. Wait until it has ended."
             ) from None
+        except OSError as error:
+            raise StoreError(
+                f"Cannot write the run directory {directory}: {error.strerror or error}."
+            ) from error
 
     from_main(accelerator, acquire)
     try:

@@ -312,14 +312,14 @@ def test_a_failure_is_told_and_the_others_are_measured(work, monkeypatch):
     plain = shortlist.finetune
     first, second, third = order()
 
-    def fails_once(candidate, *arguments, **options):
+    def replaced(candidate, *arguments, **options):
         if candidate.model_id == first:
             raise FinetuneError("a single sample does not fit in memory")
         if candidate.model_id == second:
             raise StoppedError("stopped in epoch 1")
         return plain(candidate, *arguments, **options)
 
-    monkeypatch.setattr(shortlist, "finetune", fails_once)
+    monkeypatch.setattr(shortlist, "finetune", replaced)
     out, err = finetune("--yes", "--json", *QUICK)
     document = json.loads(out)
     assert document["failed"] == {first: "a single sample does not fit in memory"}
