@@ -143,10 +143,6 @@ def speed(args: argparse.Namespace) -> None:
         )
     others["a candidate, floor apart"] = lambda: candidate_apart(X, y)
     others["a candidate, one problem"] = lambda: candidate_together(X, y)
-    hundred = {
-        "sfda_cv, 100 shuffles": lambda: permuted_scores(make_problem(X, y), n_permutations=100)
-    }
-    times |= best(hundred, 1)
     if not args.no_others:
         times |= best(others, 1)
     if not args.no_textbook:

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 Array = Any
 """numpy array, torch tensor, or anything ``numpy.asarray`` takes."""
 
-_MANY = 20
-"""From so many shuffles on, :attr:`~hf_sfda.metrics.Metric.permutation_scorer` is faster."""
-
 
 def score(
     features: Array,
@@ -144,8 +141,6 @@ def permuted_scores(
     Whatever depends on the features alone (cast, rotation, Gram matrix, spectrum) is computed
     once for all shuffles, and a cross-fitted metric scores only a few folds of each shuffle
     (:attr:`~hf_sfda.metrics.Metric.permutation_options`): the mean is the same, its spread larger.
-    From 20 shuffles on, ``sfda_cv`` scores a few in full and the others by a shortcut that these
-    few correct (:mod:`hf_sfda.metrics.shuffles`): a hundred cost about as much as the score.
 
     Args:
         problem: Of :func:`make_problem`; its seed draws the shuffles.
@@ -166,10 +161,6 @@ def permuted_scores(
     # Not the metric's own stream: folds and shuffles must have nothing to do with each other.
     rng = np.random.default_rng([problem.seed, 1])
     options = {**entry.permutation_options, **options}
-    scorer = entry.permutation_scorer
-    if scorer is not None and n_permutations >= _MANY and problem.kind != "multi-label":
-        values = _guarded(entry, lambda: scorer(problem, n_permutations, rng, **options))
-        return np.asarray(values, dtype=np.float64)
     scores = np.empty(n_permutations)
     for p in range(n_permutations):
         shuffle = torch.from_numpy(rng.permutation(len(problem))).to(problem.targets.device)

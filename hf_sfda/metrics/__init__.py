@@ -25,9 +25,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from hf_sfda.errors import MetricError
 from hf_sfda.types import LabelKind, Score
 
@@ -88,9 +85,6 @@ class Metric:
         uses_features: Whether the score depends on the values of the features; others have no vote
             in a consensus. By default, whether it needs more than the candidate.
         permutation_options: Options under which shuffled labels are scored as well and for less.
-        permutation_scorer: For metrics with a way to score *many* shuffles at once: takes the
-            problem, their number, a numpy generator and the options, returns their scores. Not
-            asked for multi-label problems.
         supervised: Whether it looks at the labels at all.
         rescale_across_candidates: For metrics that compare candidates with each other: the scores
             of all -> the final values of all, see
@@ -111,7 +105,6 @@ class Metric:
     maximum: float | Callable[[int], float] | None = None
     uses_features: bool = True
     permutation_options: Mapping[str, Any] = field(default_factory=dict)
-    permutation_scorer: Callable[..., npt.NDArray[np.float64]] | None = None
     supervised: bool = True
     rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None
 
@@ -146,7 +139,6 @@ def register_metric(
     maximum: float | Callable[[int], float] | None = None,
     uses_features: bool | None = None,
     permutation_options: Mapping[str, Any] | None = None,
-    permutation_scorer: Callable[..., npt.NDArray[np.float64]] | None = None,
     supervised: bool = True,
     rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None,
 ) -> Callable[[Function], Function]:
@@ -166,7 +158,6 @@ def register_metric(
         maximum: See :class:`Metric`.
         uses_features: See :class:`Metric`.
         permutation_options: See :class:`Metric`.
-        permutation_scorer: See :class:`Metric`.
         supervised: See :class:`Metric`.
         rescale_across_candidates: See :class:`Metric`.
 
@@ -197,7 +188,6 @@ def register_metric(
             maximum=maximum,
             uses_features=needs != "candidate" if uses_features is None else uses_features,
             permutation_options=dict(permutation_options or {}),
-            permutation_scorer=permutation_scorer,
             supervised=supervised,
             rescale_across_candidates=rescale_across_candidates,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -81,16 +81,6 @@ class Plan:
         """(r, r) Gram matrix of the other folds, a new tensor."""
         pairs = zip(self.gram, self.grams[k], strict=True)
         return linalg.symmetric([whole - part for whole, part in pairs])
-
-    def relabelled(self, y: Tensor) -> Plan:
-        """The same folds with other classes; labels are shuffled within folds."""
-        n_folds, n_classes = self.counts.shape
-        sizes = torch.tensor(self.edges, device=y.device).diff()
-        cells = torch.arange(n_folds, device=y.device).repeat_interleave(sizes) * n_classes + y
-        counts = torch.bincount(cells, minlength=n_folds * n_classes).double()
-        sums = linalg.group_sums(self.X, cells, n_folds * n_classes)
-        shape = n_folds, n_classes
-        return replace(self, y=y, counts=counts.view(shape), sums=sums.view(*shape, -1))
 
 
 class Outcome(NamedTuple):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from hf_sfda.errors import MetricError
@@ -13,28 +11,12 @@ from hf_sfda.metrics import register_metric
 from hf_sfda.metrics.crossfit import Plan, held_out
 from hf_sfda.metrics.folds import fold_numbers
 from hf_sfda.metrics.problem import Problem
-from hf_sfda.metrics.reduction import by_classes, slices
-from hf_sfda.metrics.shuffles import shuffled_scores
+from hf_sfda.metrics.reduction import by_classes
 from hf_sfda.types import Score
 
 _MIN_LOG = math.log(1e-12)
 _SCORED_PER_SHUFFLE = 200
 """Held-out samples behind the score of one shuffle of the labels."""
-
-
-def _shuffled(
-    problem: Problem,
-    n_shuffles: int,
-    rng: np.random.Generator,
-    *,
-    folds: int = 5,
-    max_scored: int | None = _SCORED_PER_SHUFFLE,
-) -> npt.NDArray[np.float64]:
-    """Scores on shuffled labels, see :mod:`hf_sfda.metrics.shuffles`."""
-    if problem.kind == "regression":
-        problem = slices(problem)
-    n_folds, n_scored = _numbers(len(problem), folds, max_scored)
-    return shuffled_scores(Plan.of(problem, n_folds, n_scored), n_scored, n_shuffles, rng)
 
 
 @register_metric(
@@ -46,7 +28,6 @@ def _shuffled(
     invariant_to=frozenset({"translation", "scale", "rotation"}),
     held_out=True,
     permutation_options={"max_scored": _SCORED_PER_SHUFFLE},
-    permutation_scorer=_shuffled,
     maximum=1.0,
 )
 def sfda_cv(problem: Problem, *, folds: int = 5, max_scored: int | None = None) -> Score:
