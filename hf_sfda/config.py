@@ -291,6 +291,8 @@ class ShortlistConfig:
         test_split: Measure on the dataset's own test split. By default it is not read: the test
             part is held out of the sample, so that the test split stays unseen until the end.
         time_budget: Seconds after which no more training is done; ``None`` for no limit.
+        halving: Begin with all ranked models (or those named) and little training, and halve their
+            number until ``top`` are left; these get the whole recipe.
     """
 
     top: int = 3
@@ -298,6 +300,7 @@ class ShortlistConfig:
     samples: int | None = None
     test_split: bool = False
     time_budget: float | None = None
+    halving: bool = False
 
     def __post_init__(self) -> None:
         _at_least("top", self.top, 1)

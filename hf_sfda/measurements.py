@@ -68,7 +68,8 @@ def write_measurements(directory: Path, finetuned: Finetuned) -> None:
 
 def latest_of(settings: Sequence[Finetuned], ranking: Ranking) -> Finetuned | None:
     """The latest measurements on the samples of a ranking; ``None`` if there are none."""
-    mine = [s for s in settings if s.ranked == ranking.dataset["fingerprint"] and s.measurements]
+    fingerprint = ranking.dataset["fingerprint"]
+    mine = [s for s in settings if s.ranked == fingerprint and (s.measurements or s.rounds)]
     return mine[-1] if mine else None
 
 

@@ -45,11 +45,11 @@ def with_short_names(ranking: Ranking) -> tuple[Ranking, str | None]:
 
 
 def _renamed(finetuned: Finetuned, names: Mapping[str, str]) -> Finetuned:
-    measurements = (
-        replace(measurement, model_id=names.get(measurement.model_id, measurement.model_id))
-        for measurement in finetuned.measurements
+    measurements = tuple(
+        replace(m, model_id=names.get(m.model_id, m.model_id)) for m in finetuned.measurements
     )
-    return replace(finetuned, measurements=tuple(measurements))
+    rounds = tuple(replace(m, model_id=names.get(m.model_id, m.model_id)) for m in finetuned.rounds)
+    return replace(finetuned, measurements=measurements, rounds=rounds)
 
 
 def find_model(ranking: Ranking, name: str) -> ModelRow:

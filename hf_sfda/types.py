@@ -336,6 +336,36 @@ class Measurement:
         return len(self.correct)
 
 
+@dataclass(frozen=True, slots=True)
+class BriefMeasurement:
+    """The validation accuracy of one model in one round of successive halving.
+
+    It is no estimate of what the model reaches with the whole recipe, and is never shown as one.
+
+    Attributes:
+        model_id: As in :class:`ModelRow`.
+        revision: As in :class:`ModelRow`.
+        n_train: Training samples.
+        epochs: Most passes over them.
+        validation_accuracy: Of the best epoch at the best learning rate.
+        learning_rate: The best one.
+        samples_trained: Training samples processed, over all epochs and learning rates.
+        seconds: Wall time.
+    """
+
+    model_id: str
+    revision: str | None
+    n_train: int
+    epochs: int
+    validation_accuracy: float
+    learning_rate: float
+    samples_trained: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _clean_fields(self, ("model_id",))
+
+
 @dataclass(frozen=True, eq=False)
 class Finetuned:
     """The models of a run that were fine-tuned, all on the same parts by the same recipe.
@@ -348,12 +378,14 @@ class Finetuned:
             the sizes ``n_train``, ``n_validation`` and ``n_test``.
         recipe: The fields of :class:`~hf_sfda.config.FinetuneConfig`.
         measurements: One per fine-tuned model, in the order in which they were measured.
+        rounds: Measurements of successive halving, in the order in which they were made.
     """
 
     ranked: str
     data: Mapping[str, Any]
     recipe: Mapping[str, Any]
     measurements: tuple[Measurement, ...] = ()
+    rounds: tuple[BriefMeasurement, ...] = ()
 
     def of(self, row: ModelRow) -> Measurement | None:
         """The measurement of a model at the revision that was ranked."""
@@ -384,8 +416,13 @@ class Finetuned:
             Measurement(**{**plain, "interval": tuple(plain["interval"])})
             for plain in document["measurements"]
         )
+        rounds = tuple(BriefMeasurement(**plain) for plain in document.get("rounds", ()))
         return cls(
-            str(document["ranked"]), dict(document["data"]), dict(document["recipe"]), measurements
+            str(document["ranked"]),
+            dict(document["data"]),
+            dict(document["recipe"]),
+            measurements,
+            rounds,
         )
 
 
@@ -493,7 +530,7 @@ class Ranking:
         ``finetuned.high`` too.
         """
         rows = [flat_row(row) for row in self.rows]
-        if self.finetuned:
+        if self.finetuned and self.finetuned.measurements:
             for flat, row in zip(rows, self.rows, strict=True):
                 measured = self.measurement(row)
                 low, high = measured.interval if measured else (None, None)

@@ -46,6 +46,8 @@ _EXAMPLES = """
 
 - `hf-sfda finetune runs/me--plants --models acme/vit,acme/resnet --samples 5000 --yes`
 
+- `hf-sfda finetune runs/me--plants --halving --yes` — all models, most of them briefly
+
 - `accelerate launch -m hf_sfda finetune runs/me--plants --yes` — on all GPUs
 """
 
@@ -73,6 +75,14 @@ def finetune(
             show_default=False,
         ),
     ] = None,
+    halving: Annotated[
+        bool,
+        typer.Option(
+            "--halving",
+            help="Begin with all ranked models and little training; the better half goes on, until "
+            "--top are left.",
+        ),
+    ] = _SHORTLIST.halving,
     time_budget: Annotated[
         str | None,
         typer.Option(
@@ -135,6 +145,7 @@ def finetune(
         samples=samples,
         test_split=test_split,
         time_budget=parse_duration(time_budget),
+        halving=halving,
     )
     recipe: dict[str, Any] = {
         "learning_rates": _parse_rates(learning_rates),
@@ -212,7 +223,8 @@ def _save(plan: FinetunePlan, finetuned: Finetuned) -> None:
 
 
 def _measured(plan: FinetunePlan, finetuned: Finetuned) -> Ranking:
-    return replace(plan.ranking, finetuned=finetuned if finetuned.measurements else None)
+    some = finetuned.measurements or finetuned.rounds
+    return replace(plan.ranking, finetuned=finetuned if some else None)
 
 
 def _show_plan(output: Output, plan: FinetunePlan) -> None:
@@ -275,9 +287,26 @@ def _render(plan: FinetunePlan) -> str:
         else:
             what = _duration(model.seconds)
         lines.append(f"Model   {model.row.rank}. {model.row.model_id}: {what}")
+    lines += _rounds(plan)
     lines.append(f"Time    {_duration(plan.seconds)}{_budget(plan)}" if plan.missing else "")
     lines.append(f"Writes  finetuned.json and the files of the ranking again, in {plan.directory}")
     return "\n".join(line for line in lines if line)
+
+
+def _rounds(plan: FinetunePlan) -> list[str]:
+    """The rounds of successive halving in words."""
+    if not plan.rounds:
+        return []
+    rounds = [
+        f"{r.models} models on {r.n_train:,} samples for at most {r.epochs} epoch"
+        + "s" * (r.epochs > 1)
+        for r in plan.rounds
+    ]
+    last = min(plan.shortlist.top, len(plan.available))
+    return [
+        f"Halving {'; '.join(rounds)}; then {last} by the whole recipe: "
+        f"{1 / plan.share_of_training:.1f} times less training than the whole recipe for all"
+    ]
 
 
 def _budget(plan: FinetunePlan) -> str:

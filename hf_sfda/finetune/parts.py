@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,36 @@ def divide(
                 f"{target.n_classes:,} classes are too few to divide. Use more samples."
             )
     return parts
+
+
+def part_of(target: Target, rows: Sequence[int], name: str) -> Target:
+    """Some samples of a target as a target of their own.
+
+    Args:
+        target: The target.
+        rows: Positions of the samples.
+        name: What tells this part from others of the same target.
+    """
+    positions = np.asarray(rows, dtype=np.int64)
+    return replace(
+        target,
+        samples=[target.samples[row] for row in positions],
+        sample_ids=tuple(target.sample_ids[row] for row in positions),
+        labels=target.labels[positions],
+        fingerprint=f"{target.fingerprint} {name}",
+        inputs_fingerprint=f"{target.inputs_fingerprint} {name}",
+    )
+
+
+def draw_rows(labels: IntArray, size: int, seed: int) -> IntArray:
+    """(about ``size``,) positions: of each class about the same share, and at least one sample.
+
+    Args:
+        labels: (N,) classes.
+        size: Number of samples to draw.
+        seed: Random seed.
+    """
+    return np.flatnonzero(~_draw(labels, 1 - min(size / len(labels), 1.0), seed))
 
 
 def _draw(labels: IntArray, share: float, seed: int) -> np.ndarray:

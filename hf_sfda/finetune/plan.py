@@ -11,6 +11,7 @@ from hf_sfda.config import FinetuneConfig, ShortlistConfig
 from hf_sfda.dataset import target_of
 from hf_sfda.errors import ConfigError
 from hf_sfda.finetune.cost import most_forward_passes
+from hf_sfda.finetune.halving import Round, plan_rounds, share_of_training
 from hf_sfda.finetune.parts import Sizes, divide
 from hf_sfda.measurements import read_measurements
 from hf_sfda.names import find_model
@@ -57,6 +58,7 @@ class FinetunePlan:
         test: The dataset's own test split, if it was asked for.
         sizes: Number of samples in each part.
         finetuned: The settings, with what was measured by the same settings before.
+        rounds: Rounds of successive halving before the whole recipe; empty without it.
     """
 
     directory: Path
@@ -68,11 +70,31 @@ class FinetunePlan:
     test: Target | None
     sizes: Sizes
     finetuned: Finetuned
+    rounds: tuple[Round, ...] = ()
+
+    @property
+    def available(self) -> tuple[PlannedModel, ...]:
+        """The models that can be fine-tuned."""
+        return tuple(m for m in self.models if m.candidate.skip is None)
 
     @property
     def missing(self) -> tuple[PlannedModel, ...]:
-        """The models to fine-tune: neither measured already nor unavailable."""
-        return tuple(m for m in self.models if not m.measured and m.candidate.skip is None)
+        """The models that can be fine-tuned and are not measured yet."""
+        return tuple(m for m in self.available if not m.measured)
+
+    @property
+    def share_of_training(self) -> float:
+        """Training relative to the whole recipe for all models; 1 without halving."""
+        if not self.rounds:
+            return 1.0
+        whole = self.recipe.for_samples(self.sizes.train)
+        return share_of_training(
+            self.rounds,
+            len(self.available),
+            self.shortlist.top,
+            n_train=self.sizes.train,
+            epochs=whole.epochs,
+        )
 
     @property
     def unavailable(self) -> dict[str, str]:
@@ -83,7 +105,9 @@ class FinetunePlan:
     def seconds(self) -> float | None:
         """Estimated time for all that is missing; ``None`` if unknown."""
         times = [model.seconds for model in self.missing]
-        return None if None in times else sum(t for t in times if t is not None)
+        if None in times:
+            return None
+        return self.share_of_training * sum(t for t in times if t is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -100,6 +124,8 @@ class FinetunePlan:
                 }
                 for model in self.models
             ],
+            "rounds": [asdict(round_) for round_ in self.rounds],
+            "share_of_training": self.share_of_training,
             "data": dict(self.finetuned.data),
             "recipe": dict(self.finetuned.recipe),
             "time_budget": self.shortlist.time_budget,
@@ -167,9 +193,19 @@ def plan_finetuning(
         )
         for row, candidate in zip(rows, candidates, strict=True)
     )
-    return FinetunePlan(
+    plan = FinetunePlan(
         directory, ranking, models, shortlist, config, target, test, sizes, finetuned
     )
+    if not shortlist.halving:
+        return plan
+    rounds = plan_rounds(
+        len(plan.available),
+        shortlist.top,
+        n_train=sizes.train,
+        n_classes=target.n_classes,
+        epochs=config.for_samples(sizes.train).epochs,
+    )
+    return replace(plan, rounds=rounds)
 
 
 def _check_task(ranking: Ranking, shortlist: ShortlistConfig) -> None:
@@ -195,7 +231,7 @@ def _rows(ranking: Ranking, shortlist: ShortlistConfig) -> tuple[ModelRow, ...]:
     if not ranking.ranked:
         raise ConfigError("No model was ranked in this run, so there is none to fine-tune.")
     if not shortlist.models:
-        return ranking.ranked[: shortlist.top]
+        return ranking.ranked if shortlist.halving else ranking.ranked[: shortlist.top]
     named = [find_model(ranking, name) for name in shortlist.models]
     return tuple(row for row in ranking.ranked if row in named)
 

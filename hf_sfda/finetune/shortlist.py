@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_sfda.config import FinetuneConfig
 from hf_sfda.errors import ConfigError, StoppedError, StoreError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.extract.job import free_memory, reason
+from hf_sfda.finetune.halving import Round, best
+from hf_sfda.finetune.parts import divide, draw_rows, part_of
 from hf_sfda.finetune.plan import FinetunePlan, PlannedModel
 from hf_sfda.finetune.result import Measured
 from hf_sfda.finetune.run import finetune
@@ -24,7 +27,7 @@ from hf_sfda.journal import Journal
 from hf_sfda.measurements import write_measurements
 from hf_sfda.processes import from_main
 from hf_sfda.progress import Progress
-from hf_sfda.types import Finetuned, Measurement
+from hf_sfda.types import BriefMeasurement, Finetuned, Measurement, Target
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -80,48 +83,161 @@ def finetune_shortlist(
     def is_over() -> bool:
         return end is not None and clock() >= end
 
-    finetuned, failed = plan.finetuned, dict(plan.unavailable)
-    out_of_time: list[str] = []
-    journal = Journal(plan.directory if accelerator.is_main_process else None)
+    work = _Work(plan, token, accelerator, progress, is_over if end is not None else None)
+    main = accelerator.is_main_process
     with _lock(plan.directory, accelerator):
-        for model in plan.missing:
-            name = model.row.model_id
-            if from_main(accelerator, is_over):
-                out_of_time.append(name)
-                continue
-            folder = _progress_of(plan.directory, model)
-            try:
-                measured = finetune(
-                    model.candidate,
-                    plan.target,
-                    plan.recipe,
-                    test=plan.test,
-                    token=token,
-                    accelerator=accelerator,
-                    progress=progress,
-                    directory=folder,
-                    should_stop=is_over if end is not None else None,
+        models = list(plan.available)
+        for index, round_ in enumerate(plan.rounds):
+            keep = (*plan.rounds, None)[index + 1]
+            models = work.halve(models, round_, keep.models if keep else plan.shortlist.top)
+        for model in models:
+            if work.finetuned.of(model.row) is None and work.measure(model) and main:
+                on_measured(work.finetuned)
+        work.save()  # the latest settings, even if nothing is new
+    return Outcome(work.finetuned, work.failed, tuple(work.out_of_time))
+
+
+class _Work:
+    """The state of a plan that is carried out: what is measured, failed and out of time."""
+
+    def __init__(
+        self,
+        plan: FinetunePlan,
+        token: str | None,
+        accelerator: Accelerator,
+        progress: Progress | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.finetuned = plan.finetuned
+        self.failed = plan.unavailable
+        self.out_of_time: list[str] = []
+        self._plan, self._should_stop = plan, should_stop
+        self._token, self._accelerator, self._progress = token, accelerator, progress
+        self._journal = Journal(plan.directory if accelerator.is_main_process else None)
+
+    def save(self) -> None:
+        """Store what is measured."""
+        if self._accelerator.is_main_process and (
+            self.finetuned.measurements or self.finetuned.rounds
+        ):
+            write_measurements(self._plan.directory, self.finetuned)
+
+    def measure(self, model: PlannedModel) -> bool:
+        """Fine-tune a model by the whole recipe; whether this gave a measurement."""
+        plan = self._plan
+        measured = self._finetune(model, plan.target, plan.recipe, test=plan.test)
+        if measured is None:
+            return False
+        measurement = _measurement(model, measured)
+        self.finetuned = replace(
+            self.finetuned, measurements=(*self.finetuned.measurements, measurement)
+        )
+        self.save()
+        self._journal.write("finetuned", model=model.row.model_id, accuracy=measured.accuracy)
+        return True
+
+    def halve(self, models: Sequence[PlannedModel], round_: Round, keep: int) -> list[PlannedModel]:
+        """Train models briefly; those that go on, or none if the time is over."""
+        train, validation = _parts_of_round(self._plan, round_)
+        config = replace(self._plan.recipe, epochs=round_.epochs, min_steps=0)
+        accuracies: dict[PlannedModel, float] = {}
+        for model in models:
+            brief = self._brief(model, round_)
+            if brief is None:
+                measured = self._finetune(
+                    model, train, config, validation=validation, test=validation
                 )
-            except StoppedError:
-                out_of_time.append(name)
-                continue
-            except Exception as error:
-                failed[name] = reason(error)
-                journal.write("finetune failed", model=name, reason=failed[name])
-                continue
-            finally:
-                free_memory()
-            measurement = _measurement(model, measured)
-            finetuned = replace(finetuned, measurements=(*finetuned.measurements, measurement))
-            if accelerator.is_main_process:
-                write_measurements(plan.directory, finetuned)
-                with suppress(OSError):
-                    folder.rmdir()
-                journal.write("finetuned", model=name, accuracy=measured.accuracy)
-                on_measured(finetuned)
-        if accelerator.is_main_process and finetuned.measurements:
-            write_measurements(plan.directory, finetuned)  # the latest, even if none is new
-    return Outcome(finetuned, failed, tuple(out_of_time))
+                if measured is None:
+                    continue
+                brief = _brief_measurement(model, round_, measured)
+                self.finetuned = replace(self.finetuned, rounds=(*self.finetuned.rounds, brief))
+                self.save()
+            accuracies[model] = brief.validation_accuracy
+        if self.out_of_time:
+            waiting = [m.row.model_id for m in models if m in accuracies]
+            self.out_of_time = list(dict.fromkeys([*waiting, *self.out_of_time]))
+            return []
+        return best(models, accuracies, keep)
+
+    def _brief(self, model: PlannedModel, round_: Round) -> BriefMeasurement | None:
+        """What an earlier command measured in this round."""
+        key = (model.row.model_id, model.row.revision, round_.n_train, round_.epochs)
+        for brief in self.finetuned.rounds:
+            if (brief.model_id, brief.revision, brief.n_train, brief.epochs) == key:
+                return brief
+        return None
+
+    def _finetune(
+        self,
+        model: PlannedModel,
+        target: Target,
+        config: FinetuneConfig,
+        *,
+        validation: Target | None = None,
+        test: Target | None = None,
+    ) -> Measured | None:
+        """Fine-tune a model; ``None`` if it failed or the time is over, which is noted."""
+        name = model.row.model_id
+        if self._should_stop and from_main(self._accelerator, self._should_stop):
+            self.out_of_time.append(name)
+            return None
+        folder = _progress_of(self._plan.directory, model)
+        try:
+            measured = finetune(
+                model.candidate,
+                target,
+                config,
+                validation=validation,
+                test=test,
+                token=self._token,
+                accelerator=self._accelerator,
+                progress=self._progress,
+                directory=folder,
+                should_stop=self._should_stop,
+            )
+        except StoppedError:
+            self.out_of_time.append(name)
+            return None
+        except Exception as error:
+            self.failed[name] = reason(error)
+            self._journal.write("finetune failed", model=name, reason=self.failed[name])
+            return None
+        finally:
+            free_memory()
+        if self._accelerator.is_main_process:
+            with suppress(OSError):
+                folder.rmdir()
+        return measured
+
+
+def _parts_of_round(plan: FinetunePlan, round_: Round) -> tuple[Target, Target]:
+    """Some samples of the training part, and the validation part, as targets."""
+    positions = divide(
+        replace(plan.target, samples=range(len(plan.target))),
+        validation=None,
+        test=plan.test and replace(plan.test, samples=range(len(plan.test))),
+        validation_share=plan.recipe.validation_share,
+        test_share=plan.recipe.test_share,
+    )
+    drawn = draw_rows(positions.train.labels, round_.n_train, plan.target.seed)
+    train = [positions.train.samples[row] for row in drawn]
+    return (
+        part_of(plan.target, train, f"round of {round_.n_train}"),
+        part_of(plan.target, positions.validation.samples, "validation"),
+    )
+
+
+def _brief_measurement(model: PlannedModel, round_: Round, measured: Measured) -> BriefMeasurement:
+    return BriefMeasurement(
+        model_id=model.row.model_id,
+        revision=model.row.revision,
+        n_train=round_.n_train,
+        epochs=round_.epochs,
+        validation_accuracy=measured.best.validation_accuracy,
+        learning_rate=measured.learning_rate,
+        samples_trained=measured.samples_trained,
+        seconds=round(measured.seconds, 1),
+    )
 
 
 def _measurement(model: PlannedModel, measured: Measured) -> Measurement:

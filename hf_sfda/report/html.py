@@ -201,10 +201,11 @@ def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
 def _measured(ranking: Ranking) -> dict[str, Any] | None:
     """The section on the fine-tuned models; ``None`` if none was fine-tuned."""
     pairs = measured.measured_rows(ranking)
-    if not pairs or ranking.finetuned is None:
+    rounds = measured.rounds(ranking)
+    if ranking.finetuned is None or not (pairs or rounds):
         return None
     best = measured.best(ranking)
-    numbers = [number for _, measurement in pairs for number in measurement.interval]
+    numbers = [number for _, measurement in pairs for number in measurement.interval] or [0.0]
     low, span = min(numbers), (max(numbers) - min(numbers)) or 1.0
 
     def position(number: float) -> float:
@@ -214,6 +215,7 @@ def _measured(ranking: Ranking) -> dict[str, Any] | None:
         "summary": measured.summary(ranking),
         "data": ranking.finetuned.data,
         "recipe": ranking.finetuned.recipe,
+        "rounds": rounds,
         "rows": [
             {
                 "row": row,

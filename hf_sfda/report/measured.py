@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.format import interval, score
-from hf_sfda.types import Measurement, ModelRow, Ranking
+from hf_sfda.format import interval, joined, score
+from hf_sfda.types import BriefMeasurement, Measurement, ModelRow, Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,47 @@ def regret(ranking: Ranking) -> Regret | None:
     )
 
 
-def summary(ranking: Ranking) -> list[str]:
-    """Which model is the best after fine-tuning and what the first pick cost, in one sentence.
+@dataclass(frozen=True, slots=True)
+class HalvingRound:
+    """A round of successive halving, to be shown.
 
-    Empty if nothing was fine-tuned.
+    Attributes:
+        n_train: Training samples.
+        epochs: Most passes over them.
+        measurements: Models with their validation accuracy, best first.
     """
+
+    n_train: int
+    epochs: int
+    measurements: tuple[BriefMeasurement, ...]
+
+
+def rounds(ranking: Ranking) -> list[HalvingRound]:
+    """The rounds of successive halving, from small to large."""
+    grouped: dict[tuple[int, int], list[BriefMeasurement]] = {}
+    for brief in ranking.finetuned.rounds if ranking.finetuned else ():
+        grouped.setdefault((brief.n_train, brief.epochs), []).append(brief)
+    return [
+        HalvingRound(*key, tuple(sorted(briefs, key=lambda m: -m.validation_accuracy)))
+        for key, briefs in sorted(grouped.items())
+    ]
+
+
+def summary(ranking: Ranking) -> list[str]:
+    """What fine-tuning and successive halving showed, a sentence each; empty if nothing."""
+    return [*_of_finetuned(ranking), *_of_halving(ranking)]
+
+
+def _of_halving(ranking: Ranking) -> list[str]:
+    """How many models were trained briefly only."""
+    if not (done := rounds(ranking)):
+        return []
+    steps = joined([f"{len(r.measurements)} models on {r.n_train:,} samples" for r in done])
+    return [f"Halving trained {steps}; their validation accuracies are in the report."]
+
+
+def _of_finetuned(ranking: Ranking) -> list[str]:
+    """Which model is the best after fine-tuning and what the first pick cost."""
     pairs = measured_rows(ranking)
     if not pairs:
         return []
