@@ -387,22 +387,31 @@ _VERBS: Mapping[str, Callable[[WorkerInput], None]] = {
 def main() -> None:
     """Run the step that the first argument names. A failure is an event, not an exit code."""
     sink = json_lines(_own_stdout())
-    verb = _VERBS[sys.argv[1]]
     # Read one line only. Then stdin stays open until the server ends.
     with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
         message = json.loads(stdin.readline())
     threading.Thread(target=exit_with_parent, daemon=True).start()
-    token = os.environ.get("HF_TOKEN") or None
-    keep_secret(token)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    work = WorkerInput.from_message(message, token=token, sink=sink)
-    limit_resources(work.limits)
+    limit_resources(Limits(**message["limits"]))
+    run_step(sys.argv[1], message, token=os.environ.get("HF_TOKEN") or None, sink=sink)
+
+
+def run_step(verb: str, message: Mapping[str, Any], *, token: str | None, sink: Sink) -> None:
+    """Run a step in this process. A failure becomes the event ``failed``.
+
+    Args:
+        verb: Name of the step, a key of ``_VERBS``.
+        message: The document of :meth:`WorkerInput.message`.
+        token: The visitor's token.
+        sink: Receives the events.
+    """
+    keep_secret(token)
     try:
-        verb(work)
+        _VERBS[verb](WorkerInput.from_message(message, token=token, sink=sink))
     except SfdaError as error:
         sink({"event": "failed", "message": bounded(str(error))})
     except Exception as error:
-        logger.exception("%s failed", sys.argv[1])
+        logger.exception("%s failed", verb)
         sink({"event": "failed", "message": f"An unexpected error: {explain(error)}."})
 
 

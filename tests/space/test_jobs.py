@@ -1,6 +1,7 @@
-"""Visitors' jobs against the test Hub, with real processes.
+"""Visitors' jobs against the test Hub.
 
-Starting one and importing torch takes seconds, so each test asks much of few jobs.
+Importing torch takes a new process seconds. So most steps run in this process, and three tests use
+real ones: a token stays with its job, a job is killed, a server dies.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hf_sfda.space.limits import Limits
 from hf_sfda.space.requests import RankRequest
 from hf_sfda.space.worker import _check
 from tests import factories
+from tests.space.in_process import InProcess
 from tests.space.test_state import PLAN
 from tests.waiting import PATIENCE, until
 
@@ -40,6 +42,14 @@ def jobs(hub, tmp_path, monkeypatch):
     yield jobs
     jobs.close()
     assert not list((tmp_path / "jobs").iterdir())
+
+
+@pytest.fixture
+def _steps_in_process(monkeypatch):
+    monkeypatch.setattr("hf_sfda.space.jobs.Child", InProcess)
+
+
+in_process = pytest.mark.usefixtures("_steps_in_process")
 
 
 @pytest.fixture
@@ -103,6 +113,7 @@ def watch(job, states: list, until=lambda state: False):
     return seen
 
 
+@in_process
 def test_a_hub_dataset_is_planned_and_ranked(zoo, jobs):
     push_shapes("me/shapes")
     zoo.requests.clear()
@@ -116,8 +127,7 @@ def test_a_hub_dataset_is_planned_and_ranked(zoo, jobs):
     assert 0 < plan.seconds[0] < plan.seconds[1] < 120
     assert not [r for r in zoo.requests if r.method == "GET" and r.path.endswith(".safetensors")]
 
-    states: list = []
-    processes = watch(job, states)
+    states = list(job.rank())
     last = states[-1]
     assert (last.stage, last.error, last.cancelled) == ("done", None, False)
     assert [c.state for c in last.candidates] == ["done", "failed", "done"]
@@ -125,7 +135,6 @@ def test_a_hub_dataset_is_planned_and_ranked(zoo, jobs):
     assert {row.model_id for row in last.ranking.rows} == {"acme/one", "acme/two", "acme/gone"}
     assert last.ranking.dataset["id"] == "me/shapes"
     assert last.log[0].startswith("Target   me/shapes")
-    assert {"starting", "models"} <= {state.stage for state in states}, "others may be too short"
     assert [s.seconds for s in states] == sorted(s.seconds for s in states)
     saved = json.loads((job.run_directory / "ranking.json").read_text())
     assert saved == last.ranking.to_dict()
@@ -133,11 +142,6 @@ def test_a_hub_dataset_is_planned_and_ranked(zoo, jobs):
     assert job.command.startswith("hf-sfda rank --dataset me/shapes --models acme/one")
 
     assert not any(request.with_token for request in zoo.requests), "the server's token was used"
-    ((command, env),) = processes.values()
-    assert command.split(b"\0")[1:-1] == [b"-m", b"hf_sfda.space.worker", b"rank"]
-    assert zoo.token.encode() not in env
-    assert SECRET.encode() not in env
-    assert b"HF_HUB_DISABLE_IMPLICIT_TOKEN=1" in env
 
     again = jobs.open(job.request).plan()  # while the first job's directory is still there
     assert again.download_bytes == 0, "anonymous jobs share the server's cache"
@@ -160,12 +164,14 @@ def test_private_data_is_for_its_owner_alone(zoo, jobs):
     processes = watch(owner, states)
     assert states[-1].error is None
     assert [row.status for row in states[-1].ranking.rows] == ["ok", "failed"], "not theirs"
+    assert {"starting", "models"} <= {state.stage for state in states}, "others may be too short"
 
-    assert processes
-    for command, env in processes.values():
-        assert token.encode() not in command
-        assert f"HF_TOKEN={token}".encode() in env
-        assert zoo.token.encode() not in env
+    ((command, env),) = processes.values()
+    assert command.split(b"\0")[1:-1] == [b"-m", b"hf_sfda.space.worker", b"rank"]
+    assert token.encode() not in command
+    assert f"HF_TOKEN={token}".encode() in env
+    assert zoo.token.encode() not in env
+    assert SECRET.encode() not in env
     assert token.encode() not in everything_in(owner.directory)
     assert token not in repr(states) + repr(owner) + repr(vars(owner)["request"])
     assert token not in owner.stderr_tail
@@ -202,6 +208,7 @@ def test_an_upload_is_ranked_and_leaves_nothing_in_the_shared_cache(zoo, jobs, t
     assert not directory.exists()
 
 
+@in_process
 def test_a_bad_upload_is_refused_in_the_plan(jobs, tmp_path):
     file = tmp_path / "evil.zip"
     with zipfile.ZipFile(file, "w") as archive:
@@ -214,16 +221,21 @@ def test_a_bad_upload_is_refused_in_the_plan(jobs, tmp_path):
 
 def test_a_process_that_dies_runs_late_or_is_cancelled(zoo, jobs):
     push_shapes("me/shapes")
+    zoo.requests.clear()
     job = jobs.open(RankRequest(dataset="me/shapes", models=("acme/one",)))
     job.plan()
 
     for _ in (states := job.rank()):  # the kernel ends it, as when memory runs out
         if job._child is not None and is_alive(job._child.pid) and job.busy:
+            env = Path(f"/proc/{job._child.pid}/environ").read_bytes()
             os.kill(job._child.pid, signal.SIGKILL)
             break
     *_, last = states
     assert last.stage == "failed"
     assert "memory ran out" in last.error
+    assert zoo.token.encode() not in env
+    assert SECRET.encode() not in env
+    assert b"HF_HUB_DISABLE_IMPLICIT_TOKEN=1" in env
 
     # The Hub keeps the next job waiting for longer than it takes to end it.
     zoo.faults.add(
@@ -249,6 +261,7 @@ def test_a_process_that_dies_runs_late_or_is_cancelled(zoo, jobs):
             canceller.start()
     assert canceller is not None
     canceller.join()
+    assert not any(request.with_token for request in zoo.requests), "the server's token was used"
     assert state.cancelled
     assert (state.stage, state.error, state.ranking) == ("cancelled", None, None)
     assert took[0] < PATIENCE
@@ -288,6 +301,7 @@ def test_whoever_leaves_ends_their_job_and_the_next_one_runs(zoo, jobs):
     assert not second.directory.exists()
 
 
+@in_process
 def test_limits_are_named_where_they_are_met(zoo, jobs):
     push_shapes("me/shapes")
     jobs.limits = Limits(seconds=int(PATIENCE), download_bytes=1000)
@@ -307,6 +321,7 @@ def test_limits_are_named_where_they_are_met(zoo, jobs):
         _check(PLAN, Limits(seconds=90))
 
 
+@in_process
 @pytest.mark.parametrize("name", ["/etc/passwd", "..", "../x", "~", "work", "./work", "home/hub"])
 def test_a_path_is_never_a_dataset_or_a_model(hub, jobs, name, tmp_path):
     if name in ("work", "home/hub"):  # may be ids on the Hub, and are directories of the job
