@@ -64,6 +64,7 @@ class SpaceServer:
         self.log = root / "log.txt"
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
+        self._commands: subprocess.Popen[str] | None = None
         self._front: HttpsFront | None = None
         self.url = self.behind = ""
 
@@ -80,13 +81,23 @@ class SpaceServer:
         }
 
     def run(self, *arguments: str) -> str:
-        """A command of ours, as the owner of the results."""
-        done = subprocess.run(
-            [HF_SFDA, *arguments],
-            env=self.env, cwd=self._root, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        """A command of ours, as the owner of the results; returns its stdout.
+
+        One process runs all of them: each on its own would import torch again.
+        """
+        if self._commands is None:
+            self._commands = subprocess.Popen(
+                [sys.executable, "-m", "tests.space.commands", self._root],
+                env=self.env, cwd=CHECKOUT, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )  # fmt: skip
+        commands = self._commands
+        assert commands.stdin is not None and commands.stdout is not None
+        commands.stdin.write(json.dumps(arguments) + "\n")
+        commands.stdin.flush()
+        answer = json.loads(commands.stdout.readline())
+        assert answer["error"] is None, answer["error"]
+        return str(answer["stdout"])
 
     def serve(self, *arguments: str, **variables: str) -> None:
         """As `hf-sfda space serve` does."""
@@ -139,6 +150,8 @@ class SpaceServer:
         return self._process.pid
 
     def stop(self) -> None:
+        if self._commands is not None:
+            self._commands.communicate()  # the end of its stdin ends it
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGTERM)

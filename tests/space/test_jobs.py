@@ -309,7 +309,7 @@ def test_limits_are_named_where_they_are_met(zoo, jobs):
         jobs.open(RankRequest(dataset="me/shapes", models=("acme/one",))).plan()
     size = sum(len(c) for name, c in zoo.files("me/shapes").items() if name.endswith(".parquet"))
     jobs.limits = Limits(seconds=int(PATIENCE), download_bytes=size + 40_000, params=5_000)
-    with pytest.raises(JobError, match=r"acme/one: too large: .* at most 5 K"):
+    with pytest.raises(JobError, match=r"acme/one: too large: .* at most 5 k"):
         jobs.open(RankRequest(dataset="me/shapes", models=("acme/one",))).plan()
     jobs.limits = Limits(seconds=int(PATIENCE), download_bytes=size + 40_000)
     plan = jobs.open(RankRequest(dataset="me/shapes", models=("acme/one", "acme/two"))).plan()
