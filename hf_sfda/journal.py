@@ -11,7 +11,7 @@ from typing import Any
 
 from hf_sfda.errors import ConfigError, StoreError
 from hf_sfda.foreign import ForeignError, clean_all, read_json, read_json_file, visible_json
-from hf_sfda.hub import redact
+from hf_sfda.secrets import redact
 
 _JOURNAL = "journal.jsonl"
 

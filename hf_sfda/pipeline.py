@@ -15,12 +15,12 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
 from hf_sfda.format import megabytes
-from hf_sfda.hub import keep_secret, redact
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.measurements import with_measurements
 from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress, default_progress
+from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target, first_classes
 from hf_sfda.versions import __version__, library_versions
 

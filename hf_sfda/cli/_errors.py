@@ -8,8 +8,8 @@ import traceback
 
 from hf_sfda.errors import ConfigError, SfdaError
 from hf_sfda.foreign import bounded, clean_lines
-from hf_sfda.hub import redact
 from hf_sfda.processes import is_main_process
+from hf_sfda.secrets import redact
 
 NOTHING_RANKED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 

@@ -42,8 +42,8 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
         ConfigError: Both options are set, or the value or the file is not a token.
     """
     from hf_sfda.errors import ConfigError
-    from hf_sfda.hub import keep_secret
     from hf_sfda.processes import is_main_process
+    from hf_sfda.secrets import keep_secret
     from hf_sfda.typed import expanded
 
     if token is not None and token_file is not None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.foreign import clean_lines, visible_json
-from hf_sfda.hub import redact
+from hf_sfda.secrets import redact
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -14,7 +14,8 @@ from hf_sfda.foreign import clean_lines
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from hf_sfda.publish import Plan, StepResult
+    from hf_sfda.hub.changes import StepResult
+    from hf_sfda.hub.plan import Plan
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Carry the plan out.")]
 ExpectOption = Annotated[
@@ -51,7 +52,7 @@ def show_or_execute(
     Raises:
         PublishError: The plan has another digest, or a step failed.
     """
-    from hf_sfda.publish import execute
+    from hf_sfda.hub.plan import execute
 
     for warning in plan.warnings:
         output.warn(warning)

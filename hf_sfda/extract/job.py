@@ -17,8 +17,9 @@ from hf_sfda.extract.downloads import Downloads
 from hf_sfda.extract.features import Part
 from hf_sfda.extract.loop import form_batches, run_batches
 from hf_sfda.extract.measured import measure_norms
-from hf_sfda.hub import explain, redact
+from hf_sfda.hub import explain
 from hf_sfda.progress import Progress
+from hf_sfda.secrets import redact
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Features, Target
 from hf_sfda.versions import library_versions

@@ -1,4 +1,4 @@
-"""All access to the Hub: the client, retries, downloads, error messages and redaction of secrets.
+"""All access to the Hub: the client, retries, downloads, error messages, and plans of changes.
 
 Every request goes through huggingface_hub, which is imported by the first call that needs it.
 """
@@ -17,7 +17,6 @@ from hf_sfda.hub.files import (
     shard_names,
 )
 from hf_sfda.hub.reasons import ADVICE, explain, explain_answer, is_unreachable
-from hf_sfda.hub.secrets import keep_secret, redact
 
 __all__ = [
     "ADVICE",
@@ -31,11 +30,9 @@ __all__ = [
     "explain_answer",
     "hub_api",
     "is_unreachable",
-    "keep_secret",
     "load_verified",
     "model_files",
     "read_verified",
-    "redact",
     "retry_download",
     "retry_read",
     "shard_names",

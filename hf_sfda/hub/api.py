@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from hf_sfda.hub.reasons import explain
-from hf_sfda.hub.secrets import keep_secret
+from hf_sfda.secrets import keep_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -9,7 +9,7 @@ from json import JSONDecodeError
 from typing import Any
 
 from hf_sfda.foreign import bounded
-from hf_sfda.hub.secrets import redact
+from hf_sfda.secrets import redact
 
 Describe = Callable[[Any], str]
 

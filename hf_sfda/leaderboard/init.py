@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hf_sfda.errors import ConfigError, PublishError
+from hf_sfda.errors import ConfigError
 from hf_sfda.hub import hub_api
+from hf_sfda.hub.access import Repo, find_head, list_files, read_file, who_am_i
+from hf_sfda.hub.changes import FileChange
+from hf_sfda.hub.commit import Commit
+from hf_sfda.hub.plan import Plan
 from hf_sfda.leaderboard.package import changes_of_copy, copies_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
 from hf_sfda.pipeline import check_metrics
-from hf_sfda.publish import FileChange, Plan, StepResult
-from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file, who_am_i
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.changes import diff_of
-from hf_sfda.publish.commit import Commit, place_of_commit
 from hf_sfda.publish.results_dataset import (
     check_results_repo,
     load_rows,
@@ -24,61 +23,7 @@ from hf_sfda.publish.results_dataset import (
 from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitStep:
-    """One commit with the settings, the card and a copy of hf-sfda.
-
-    Attributes:
-        repo: The results dataset.
-        files: The files that change.
-        parent: The commit that the plan was made on; ``None`` creates the repository.
-        private: Whether a new repository is private.
-    """
-
-    repo: Repo
-    files: tuple[FileChange, ...]
-    parent: str | None
-    private: bool = False
-
-    def where(self) -> str:
-        """The repository and the parent commit, as one line of a plan."""
-        return place_of_commit(self.repo, self.parent, private=self.private)
-
-    def diff(self) -> str:
-        """All changes as unified diffs."""
-        return diff_of(self.files)
-
-    def execute(self, api: HfApi) -> StepResult:
-        """Create the repository if it does not exist, then make the commit.
-
-        Raises:
-            PublishError: The Hub refuses or fails, or somebody else committed first.
-        """
-        result = Commit(
-            repo=self.repo,
-            parent=self.parent or self._create_repo(api),
-            files=self.files,
-            message="Set up the leaderboard",
-            description=f"Written by hf-sfda {__version__}.",
-        ).execute(api)
-        if any(file.before is not None and copies_in([file.path]) for file in self.files):
-            note = "Jobs use the new copy once they are scheduled again"
-            return replace(result, description=f"{result.description}; {note}")
-        return result
-
-    def _create_repo(self, api: HfApi) -> str:
-        """Create the repository and return its first commit."""
-        with hub_errors(f"Cannot make {self.repo}"):
-            api.create_repo(self.repo.id, repo_type=self.repo.kind, private=self.private)
-        sha = find_head(api, self.repo)
-        if sha is None:
-            raise PublishError(
-                f"{self.repo} was created but is no longer there; run the same command."
-            )
-        return sha
+    pass
 
 
 def plan_init(
@@ -120,9 +65,20 @@ def plan_init(
     texts = ((SETTINGS_FILE, before, settings), ("README.md", readme, card))
     files = tuple(FileChange(path, old, new) for path, old, new in texts if old != new)
     files += changes_of_copy(copies)
-    steps = (InitStep(repo=repo, files=files, parent=head, private=private),) if files else ()
-    up_to_date = () if files else (f"{repo} is set up like this already",)
-    return Plan(None, me.name, steps, up_to_date, title=f"Set up leaderboard {repo_id}")
+    title = f"Set up leaderboard {repo_id}"
+    if not files:
+        return Plan(None, me.name, (), (f"{repo} is set up like this already",), title=title)
+    replaced = any(file.before is not None and copies_in([file.path]) for file in files)
+    commit = Commit(
+        repo=repo,
+        parent=head,
+        files=files,
+        message="Set up the leaderboard",
+        description=f"Written by hf-sfda {__version__}.",
+        private=private,
+        note="Jobs use the new copy once they are scheduled again" if replaced else "",
+    )
+    return Plan(None, me.name, (commit,), title=title)
 
 
 def _check(settings: str | bytes) -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import keep_secret
+from hf_sfda.hub.access import Repo
 from hf_sfda.leaderboard.package import CLIENT, PackageCopy
-from hf_sfda.publish.access import Repo
+from hf_sfda.secrets import keep_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import JobSpec

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import retry_read
-from hf_sfda.publish import FileChange
-from hf_sfda.publish.access import Repo, hub_errors
+from hf_sfda.hub.access import Repo, hub_errors
+from hf_sfda.hub.changes import FileChange
 from hf_sfda.publish.package import package_files
 from hf_sfda.versions import __version__
 

@@ -15,9 +15,9 @@ from hf_sfda.backbones import EXTRACTOR_VERSION
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import read_json
-from hf_sfda.hub import redact
 from hf_sfda.publish.names import slug
 from hf_sfda.ranking import Scored
+from hf_sfda.secrets import redact
 from hf_sfda.types import Candidate, ModelRow, Score, Target
 from hf_sfda.versions import __version__
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import hub_api, retry_read
+from hf_sfda.hub.access import Repo, hub_errors, hub_url, who_am_i
+from hf_sfda.hub.changes import FileChange, StepResult
+from hf_sfda.hub.plan import Plan
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import FileChange, Plan, StepResult
-from hf_sfda.publish.access import Repo, hub_errors, hub_url, who_am_i
 from hf_sfda.publish.results_dataset import check_results_repo
 
 if TYPE_CHECKING:

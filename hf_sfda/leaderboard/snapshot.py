@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import PublishError, ScanError
 from hf_sfda.hub import explain, retry_read
+from hf_sfda.hub.access import Account, Repo
 from hf_sfda.leaderboard.record import dataset_folder, pool_folder
 from hf_sfda.leaderboard.state import State
-from hf_sfda.publish.access import Account, Repo
 from hf_sfda.publish.privacy import is_private
 from hf_sfda.types import Candidate, Target
 

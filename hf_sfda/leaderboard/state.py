@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import read_json
+from hf_sfda.hub.access import Repo, find_head, hub_errors, list_files, read_file
 from hf_sfda.leaderboard.decide import PublishedStatus
 from hf_sfda.leaderboard.record import Measurement, measurements_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
-from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files, read_file
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import Row
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.hub import hub_api
+from hf_sfda.hub.access import Repo, who_am_i
 from hf_sfda.leaderboard.state import State, read_state
 from hf_sfda.leaderboard.update import DatasetUpdate, plan_datasets
-from hf_sfda.publish.access import Repo, who_am_i
 
 if TYPE_CHECKING:
     from hf_sfda.publish.rows import Row

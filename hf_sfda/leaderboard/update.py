@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import logging
 import os
-import random
-import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError, TargetError
 from hf_sfda.foreign import bounded
 from hf_sfda.hub import cached_model, hub_api
+from hf_sfda.hub.access import Account, Repo, who_am_i
+from hf_sfda.hub.changes import FileChange, StepResult
+from hf_sfda.hub.commit import Commit
+from hf_sfda.hub.plan import Plan
 from hf_sfda.leaderboard.decide import Decision, PublishedStatus, within_budget
 from hf_sfda.leaderboard.record import dump_failure, dump_scored, record_path
 from hf_sfda.leaderboard.settings import Budget
 from hf_sfda.leaderboard.snapshot import DatasetSnapshot, check_hub_target, take_snapshot
 from hf_sfda.leaderboard.state import State, read_state
 from hf_sfda.leaderboard.update_commit import build_commit, decide_for
-from hf_sfda.publish import FileChange, Plan, StepResult
-from hf_sfda.publish.access import Account, Repo, who_am_i
-from hf_sfda.publish.commit import MovedError
 from hf_sfda.publish.results_dataset import check_results_repo
 from hf_sfda.types import Candidate
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from hf_sfda.store import FeatureStore
 
 logger = logging.getLogger(__name__)
-
-_TRIES = 20
-_LONGEST_PAUSE = 5.0  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,32 +103,26 @@ class UpdateStep:
         fresh: dict[str, bytes] = {}
         for update in self.updates:
             fresh |= _measure(update, self.token, self.store, self.progress)
-        state, snapshots = self.state, [update.snapshot for update in self.updates]
-        for attempt in range(_TRIES):
-            commit = build_commit(api, state, snapshots, fresh)
-            if commit is None:
-                return StepResult(f"{state.repo}: nothing is left to write", state.repo.url)
-            try:
-                return commit.execute(api)
-            except MovedError:
-                # A random pause, so that concurrent writers do not collide again.
-                time.sleep(random.uniform(0, min(0.1 * 2**attempt, _LONGEST_PAUSE)))
-                state = read_state(api, state.repo)
-                if state.settings != self.state.settings:
-                    raise PublishError(
-                        f"leaderboard.yaml of {state.repo.id} was changed during this update. "
-                        "Nothing was written; run the same command again (features are reused)."
-                    ) from None
-                # The other writer may have added models that did not exist at our scan.
-                me = who_am_i(api)
-                snapshots = [
-                    take_snapshot(api, me, state, snapshot.config, self.token)
-                    for snapshot in snapshots
-                ]
-        raise PublishError(
-            f"{state.repo} changed {_TRIES} times while this update was about to be written. "
-            "Nothing was written; run the same command again later (features are reused)."
-        )
+        snapshots = [update.snapshot for update in self.updates]
+        commit = build_commit(api, self.state, snapshots, fresh)
+        if commit is None:
+            return StepResult(f"{self.state.repo}: nothing is left to write", self.state.repo.url)
+        rebuild = partial(self._rebuild_commit, fresh=fresh)
+        return replace(commit, rebuild=rebuild).execute(api)
+
+    def _rebuild_commit(self, api: HfApi, fresh: Mapping[str, bytes]) -> Commit | None:
+        """Build the commit on top of somebody else's, with the measurements of this update."""
+        state = read_state(api, self.state.repo)
+        if state.settings != self.state.settings:
+            raise PublishError(
+                f"leaderboard.yaml of {state.repo.id} was changed during this update. "
+                "Nothing was written; run the same command again (features are reused)."
+            )
+        # The other writer may have added models that did not exist at our scan.
+        me = who_am_i(api)
+        configs = [update.snapshot.config for update in self.updates]
+        snapshots = [take_snapshot(api, me, state, config, self.token) for config in configs]
+        return build_commit(api, state, snapshots, fresh)
 
 
 def plan_update(

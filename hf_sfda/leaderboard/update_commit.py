@@ -12,15 +12,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hf_sfda.hub import redact
+from hf_sfda.hub.changes import FileChange
+from hf_sfda.hub.commit import Commit
 from hf_sfda.leaderboard.decide import Decision, decide
 from hf_sfda.leaderboard.record import Measurement, load_failure, load_scored, measurements_in
 from hf_sfda.leaderboard.snapshot import DatasetSnapshot
 from hf_sfda.leaderboard.state import LOG_FILE, Event, State, read_records
-from hf_sfda.publish import FileChange
-from hf_sfda.publish.commit import Commit
 from hf_sfda.publish.results_dataset import preview_rows, results_card
 from hf_sfda.publish.rows import Row, Run, make_run
+from hf_sfda.secrets import redact
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.versions import __version__
 

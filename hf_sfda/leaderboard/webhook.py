@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import hub_api, keep_secret, retry_read
+from hf_sfda.hub import hub_api, retry_read
+from hf_sfda.hub.access import Repo, hub_errors, hub_url, who_am_i
+from hf_sfda.hub.changes import FileChange, StepResult
+from hf_sfda.hub.plan import Plan
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.settings import Settings
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import FileChange, Plan, StepResult
-from hf_sfda.publish.access import Repo, hub_errors, hub_url, who_am_i
 from hf_sfda.publish.results_dataset import check_results_repo
+from hf_sfda.secrets import keep_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, WebhookInfo

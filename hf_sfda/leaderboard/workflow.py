@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.files import write_atomically
+from hf_sfda.hub.access import Repo, hub_url, who_am_i
+from hf_sfda.hub.changes import FileChange, StepResult, diff_of
+from hf_sfda.hub.plan import Plan
 from hf_sfda.leaderboard.package import CLIENT, find_copy
 from hf_sfda.leaderboard.schedule import check_schedule, cron_of
 from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish import FileChange, Plan, StepResult
-from hf_sfda.publish.access import Repo, hub_url, who_am_i
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.changes import diff_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -1,11 +1,10 @@
-"""Publish a run on the Hub: make a plan, show it, then execute exactly this plan.
+"""Publish a run on the Hub: plan the changes of results dataset, cards and collection.
 
 Importing this package loads no heavy library.
 """
 
 from __future__ import annotations
 
-from hf_sfda.publish.changes import FileChange, StepResult
-from hf_sfda.publish.plan import Plan, execute, plan_publication
+from hf_sfda.publish.plan import plan_publication
 
-__all__ = ["FileChange", "Plan", "StepResult", "execute", "plan_publication"]
+__all__ = ["plan_publication"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import hf_sfda
 from hf_sfda import format as text
-from hf_sfda.hub import redact
+from hf_sfda.secrets import redact
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda import format as text
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import retry_read
-from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write
-from hf_sfda.publish.changes import FileChange, StepResult
-from hf_sfda.publish.commit import MovedError
+from hf_sfda.hub.access import Account, Repo, find_head, hub_errors, require_write
+from hf_sfda.hub.changes import FileChange, StepResult
+from hf_sfda.hub.commit import MovedError
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.rows import Run
 

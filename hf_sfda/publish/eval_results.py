@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import ForeignError, listing, read_yaml
-from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, read_file
+from hf_sfda.hub.access import Account, Repo, find_head, hub_errors, read_file
 from hf_sfda.publish.model_result import ModelResult
 from hf_sfda.publish.names import slug
 

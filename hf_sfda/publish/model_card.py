@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish.access import Account, Repo, find_head, read_file, require_write
+from hf_sfda.hub.access import Account, Repo, find_head, read_file, require_write
+from hf_sfda.hub.changes import FileChange
+from hf_sfda.hub.commit import Commit
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.changes import FileChange
-from hf_sfda.publish.commit import Commit
 from hf_sfda.publish.eval_results import EvalTask, entry_file
 from hf_sfda.publish.front_matter import parse_card
 from hf_sfda.publish.model_index import eval_result, put_result

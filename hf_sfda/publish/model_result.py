@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import listing
-from hf_sfda.publish.access import Repo
+from hf_sfda.hub.access import Repo
 from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry, make_leaderboards
 from hf_sfda.publish.names import is_local_model
 from hf_sfda.publish.rows import Row, Run

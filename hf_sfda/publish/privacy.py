@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hf_sfda.hub import retry_read
-from hf_sfda.publish.access import Account, Repo, hub_errors
+from hf_sfda.hub.access import Account, Repo, hub_errors
 from hf_sfda.publish.names import is_local_model
 from hf_sfda.publish.rows import Run
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import retry_read
-from hf_sfda.publish.access import Repo, find_head, hub_errors, require_write
+from hf_sfda.hub.access import Repo, find_head, hub_errors, require_write
+from hf_sfda.hub.changes import FileChange, StepResult, diff_of
+from hf_sfda.hub.commit import Commit, MovedError
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.changes import FileChange, StepResult, diff_of
-from hf_sfda.publish.commit import Commit, MovedError
 from hf_sfda.publish.model_card import CardPlanner
 from hf_sfda.publish.model_result import make_model_result
 
@@ -54,7 +54,7 @@ class PullRequest:
     def where(self) -> str:
         """The repository and the kind of change, as one line of a plan."""
         if self.number is None:
-            return f"{self.repo}: opens a pull request, from {self.commit.parent[:7]}"
+            return f"{self.repo}: opens a pull request, from {str(self.commit.parent)[:7]}"
         line = f"{self.repo}: one commit to your open pull request {self.number}"
         if self.conflicts:
             line += f" (which conflicts with main in {', '.join(self.conflicts)})"

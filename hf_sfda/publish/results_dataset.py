@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import re
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish.access import (
+from hf_sfda.hub.access import (
     Account,
     Repo,
     find_head,
@@ -20,9 +18,9 @@ from hf_sfda.publish.access import (
     read_file,
     require_write,
 )
+from hf_sfda.hub.changes import FileChange
+from hf_sfda.hub.commit import Commit
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.changes import FileChange, StepResult, diff_of
-from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
 from hf_sfda.publish.front_matter import add_key, parse_card
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.rows import Row, Run, read_results
@@ -38,90 +36,9 @@ CONFIGS = [
     {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
 ]
 _SECTION = "results"
-# Each failed attempt means that another writer succeeded, so n writers need at most n attempts.
-_TRIES = 20
-_LONGEST_PAUSE = 5.0  # seconds
 
 # Files that a repository may hold before the first results. Any other file is somebody's data.
 _HARMLESS = re.compile(r"\..*|[^/]*(?:\.md|\.ya?ml)|LICEN[CS]E[^/]*|CITATION[^/]*", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultsCommit:
-    """One commit that adds the rows of a run and updates the card.
-
-    Attributes:
-        repo: The results dataset.
-        run: The run to add.
-        files: The file with the rows, and the card.
-        parent: The commit that the plan was made on; ``None`` creates the repository.
-        private: Whether a new repository is private.
-    """
-
-    repo: Repo
-    run: Run
-    files: tuple[FileChange, ...]
-    parent: str | None
-    private: bool = False
-
-    def where(self) -> str:
-        """The repository and the parent commit, as one line of a plan."""
-        return place_of_commit(self.repo, self.parent, private=self.private)
-
-    def diff(self) -> str:
-        """All changes as unified diffs."""
-        return diff_of(self.files)
-
-    def execute(self, api: HfApi) -> StepResult:
-        """Make the commit. If somebody else committed first, plan again on top and retry.
-
-        This is safe, because the rows are in a file of their own and the card is computed from all
-        rows. Other commits must not do this.
-
-        Raises:
-            PublishError: The Hub refuses or fails, or others committed first in every attempt.
-        """
-        step: ResultsCommit | None = self
-        for attempt in range(_TRIES):
-            if step is None:  # the same command ran elsewhere and finished first
-                return StepResult(f"{self.repo}: these rows are there already", self.repo.url)
-            try:
-                return step._commit(api).execute(api)
-            except MovedError:
-                # A random pause, so that concurrent writers do not collide again.
-                time.sleep(random.uniform(0, min(0.1 * 2**attempt, _LONGEST_PAUSE)))
-                step = plan_results(api, self.repo, self.run, private=self.private)
-        raise PublishError(
-            f"{self.repo} changed {_TRIES} times while these rows were about to be added. "
-            "Nothing was written there; run the same command again later."
-        )
-
-    def _commit(self, api: HfApi) -> Commit:
-        parent = self.parent or self._create_repo(api)
-        datasets = self.run.rows[0]["dataset"]
-        candidates = len(self.run.ranking.rows)
-        return Commit(
-            repo=self.repo,
-            parent=parent,
-            files=self.files,
-            message=f"Add {candidates} candidates on {datasets}",
-            description=f"Run {self.run.digest}, written by hf-sfda {__version__}.",
-        )
-
-    def _create_repo(self, api: HfApi) -> str:
-        """Create the repository and return its first commit."""
-        with hub_errors(f"Cannot make {self.repo}"):
-            api.create_repo(
-                self.repo.id, repo_type=self.repo.kind, private=self.private, exist_ok=True
-            )
-        sha = find_head(api, self.repo)
-        if sha is None:
-            raise PublishError(
-                f"{self.repo} was created but is no longer there; run the same command."
-            )
-        if set(list_files(api, self.repo, sha)) - {".gitattributes"}:
-            raise MovedError(f"{self.repo} was made by somebody else in the meantime.")
-        return sha
 
 
 def check_results_repo(api: HfApi, me: Account, repo: Repo) -> None:
@@ -138,10 +55,11 @@ def check_results_repo(api: HfApi, me: Account, repo: Repo) -> None:
     require_write(api, me, repo, exists=find_head(api, repo) is not None)
 
 
-def plan_results(
-    api: HfApi, repo: Repo, run: Run, *, private: bool = False
-) -> ResultsCommit | None:
+def plan_results(api: HfApi, repo: Repo, run: Run, *, private: bool = False) -> Commit | None:
     """Plan the commit that adds a run, or return ``None`` if the dataset holds the run already.
+
+    If somebody else commits first, the commit is planned again on top. This is safe, because the
+    rows are in a file of their own and the card is computed from all rows.
 
     Args:
         api: The Hub client.
@@ -167,7 +85,15 @@ def plan_results(
         files.append(FileChange("README.md", readme, after))
     if not files:
         return None
-    return ResultsCommit(repo=repo, run=run, files=tuple(files), parent=head, private=private)
+    return Commit(
+        repo=repo,
+        parent=head,
+        files=tuple(files),
+        message=f"Add {len(run.ranking.rows)} candidates on {run.rows[0]['dataset']}",
+        description=f"Run {run.digest}, written by hf-sfda {__version__}.",
+        private=private,
+        rebuild=lambda api: plan_results(api, repo, run, private=private),
+    )
 
 
 def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:

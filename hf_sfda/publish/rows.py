@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.config import NOT_IN_FINGERPRINT, with_current_names
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import ForeignError, clean, clean_all, read_json
-from hf_sfda.hub import redact
 from hf_sfda.publish.names import is_local_model, public_dataset, public_model, slug
+from hf_sfda.secrets import redact
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:

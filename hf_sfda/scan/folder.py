@@ -11,8 +11,9 @@ from typing import Any
 
 from hf_sfda.files import LFS_POINTER, is_lfs_pointer
 from hf_sfda.foreign import ForeignError, read_front_matter, read_json_file
-from hf_sfda.hub import WEIGHTS, WEIGHTS_INDEX, model_files, redact, shard_names
+from hf_sfda.hub import WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.scan import rules
+from hf_sfda.secrets import redact
 from hf_sfda.types import Candidate
 
 

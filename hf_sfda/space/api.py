@@ -13,8 +13,8 @@ import gradio as gr
 from hf_sfda.config import DEFAULT_METRICS
 from hf_sfda.errors import ConfigError, SfdaError
 from hf_sfda.foreign import bounded
-from hf_sfda.hub import redact
 from hf_sfda.report.files import to_document
+from hf_sfda.secrets import redact
 from hf_sfda.space.page import Page
 from hf_sfda.space.requests import RankRequest, parse_models
 from hf_sfda.space.results import leaderboard_name

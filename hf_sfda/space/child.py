@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from hf_sfda.foreign import read_json
-from hf_sfda.hub import ADVICE, redact
+from hf_sfda.hub import ADVICE
+from hf_sfda.secrets import redact
 from hf_sfda.space.events import Event
 
 logger = logging.getLogger(__name__)

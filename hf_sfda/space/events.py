@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from hf_sfda.foreign import visible_json
 from hf_sfda.format import show_bytes
-from hf_sfda.hub import redact
 from hf_sfda.progress import Advance, Kind
+from hf_sfda.secrets import redact
 
 Event = Mapping[str, Any]
 Sink = Callable[[Event], None]

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import JobError
-from hf_sfda.hub import explain, redact
+from hf_sfda.hub import explain
+from hf_sfda.secrets import redact
 from hf_sfda.space.child import TICK
 from hf_sfda.space.events import Event, EventProgress
 from hf_sfda.space.plan import JobPlan, ModelLoad, estimate

@@ -11,7 +11,7 @@ import gradio as gr
 
 from hf_sfda.errors import SfdaError, StoreError
 from hf_sfda.foreign import bounded
-from hf_sfda.hub import redact
+from hf_sfda.secrets import redact
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import Backend, View, view_of
 from hf_sfda.space.jobs import Job, Jobs

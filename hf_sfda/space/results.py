@@ -18,7 +18,7 @@ from hf_sfda.errors import ConfigError, PublishError, SfdaError
 from hf_sfda.files import write_atomically
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import hub_api
-from hf_sfda.publish.access import Repo, find_head
+from hf_sfda.hub.access import Repo, find_head
 from hf_sfda.publish.leaderboards import Leaderboard, make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows
 from hf_sfda.publish.rows import Row, dump_rows, read_results

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hf_sfda.errors import ConfigError, SfdaError
-from hf_sfda.hub import hub_api, keep_secret
-from hf_sfda.publish.access import Repo, find_head
+from hf_sfda.hub import hub_api
+from hf_sfda.hub.access import Repo, find_head
+from hf_sfda.secrets import keep_secret
 from hf_sfda.space.hosts import allowed_names
 from hf_sfda.space.limits import Limits
 from hf_sfda.space.settings import Settings, refresh_seconds, take_token

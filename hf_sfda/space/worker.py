@@ -24,7 +24,8 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import JobError, SfdaError
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.format import show_bytes, show_seconds
-from hf_sfda.hub import cached_model, explain, keep_secret, redact
+from hf_sfda.hub import cached_model, explain
+from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits
 from hf_sfda.space.plan import (

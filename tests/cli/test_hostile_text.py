@@ -23,9 +23,8 @@ from hf_sfda.cli._progress import ConsoleProgress
 from hf_sfda.cli._tables import terminal_table
 from hf_sfda.cli.scan import _table
 from hf_sfda.errors import ConfigError, TargetError
-from hf_sfda.hub import redact
+from hf_sfda.hub.plan import Plan
 from hf_sfda.progress import TqdmProgress
-from hf_sfda.publish import Plan
 from hf_sfda.report import (
     files,
     render_html,
@@ -34,6 +33,7 @@ from hf_sfda.report import (
     render_table,
     save_ranking,
 )
+from hf_sfda.secrets import redact
 from hf_sfda.types import Candidate, ModelRow, Ranking
 from tests.report_fixture import example_ranking
 

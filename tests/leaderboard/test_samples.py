@@ -11,12 +11,12 @@ import pytest
 from hf_sfda.compare import compare_for_ranking
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError, TargetError
+from hf_sfda.hub.access import Repo, find_head
+from hf_sfda.hub.plan import execute
 from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.record import dump_scored, load_scored
 from hf_sfda.leaderboard.samples import compare_measured
 from hf_sfda.leaderboard.update import plan_update
-from hf_sfda.publish import execute
-from hf_sfda.publish.access import Repo, find_head
 from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.results_dataset import load_rows

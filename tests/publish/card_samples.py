@@ -14,8 +14,8 @@ HUB = "https://hub.example"
 
 def render_all(run_dir: str) -> dict[str, str]:
     """Template name -> text, of the run in ``run_dir``."""
-    from hf_sfda.publish import access
-    from hf_sfda.publish.access import Repo
+    from hf_sfda.hub import access
+    from hf_sfda.hub.access import Repo
     from hf_sfda.publish.cards import card_names, render_card
     from hf_sfda.publish.leaderboards import make_leaderboards
     from hf_sfda.publish.model_result import make_model_result

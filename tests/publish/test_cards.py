@@ -18,7 +18,7 @@ import pytest
 import yaml
 from jinja2 import UndefinedError
 
-from hf_sfda.publish.access import Repo
+from hf_sfda.hub.access import Repo
 from hf_sfda.publish.cards import card_names, cards_directory, cell, render_card, template_file
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.model_card import edit_card
@@ -90,7 +90,7 @@ def test_golden(name, tmp_path):
 
 
 def test_golden_model_card(monkeypatch):
-    monkeypatch.setattr("hf_sfda.publish.access.hub_url", lambda: HUB)
+    monkeypatch.setattr("hf_sfda.hub.access.hub_url", lambda: HUB)
     result = make_model_result(make_run(TIED), "me/resnet", Repo("me/results", "dataset"))
     compare("model_card.md", edit_card(AUTHOR.encode(), Repo("me/resnet"), result).decode())
 

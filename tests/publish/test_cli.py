@@ -151,7 +151,8 @@ def test_importing_the_command_loads_nothing_heavy():
 
 
 def test_no_token_in_any_log_whatever_its_level(hub, runs, caplog, monkeypatch):
-    from hf_sfda.publish import execute, plan_publication
+    from hf_sfda.hub.plan import execute
+    from hf_sfda.publish import plan_publication
     from hf_sfda.space.deploy import plan_deploy
     from hf_sfda.space.deploy.options import make_options
 

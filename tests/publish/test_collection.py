@@ -8,7 +8,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import execute, plan_publication
+from hf_sfda.hub.plan import execute
+from hf_sfda.publish import plan_publication
 from tests.publishing import make_ranking, ok_row, save_run
 
 TO, TITLE = "me/results", "For plants"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish.access import Repo
+from hf_sfda.hub.access import Repo
 from hf_sfda.publish.front_matter import add_key, parse_card
 from hf_sfda.publish.model_card import edit_card
 from hf_sfda.publish.model_index import SOURCE, TASK_TYPE, eval_result, put_result

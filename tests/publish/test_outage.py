@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import Plan, execute, plan_publication
+from hf_sfda.hub.plan import Plan, execute
+from hf_sfda.publish import plan_publication
 from hf_sfda.space.deploy import plan_deploy
 from hf_sfda.space.deploy.options import make_options
 from tests.publishing import make_ranking, save_run

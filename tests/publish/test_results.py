@@ -14,9 +14,10 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import execute, plan_publication
+from hf_sfda.hub.commit import Commit
+from hf_sfda.hub.plan import execute
+from hf_sfda.publish import plan_publication
 from hf_sfda.publish.leaderboards import make_leaderboards
-from hf_sfda.publish.results_dataset import ResultsCommit
 from hf_sfda.publish.rows import SCHEMA_VERSION, make_run, read_results, schema
 from hf_sfda.types import ModelRow
 from tests.publishing import SECRET, make_ranking, ok_row, save_run, sha_of
@@ -264,14 +265,14 @@ def test_two_writers_of_the_same_run_write_it_once(hub, run):
 def test_who_never_gets_a_turn_gives_up_and_says_so(hub, run, monkeypatch):
     publish(save_run(run.parent / "other", make_ranking({"me/a": 0.1})))
     plan = plan_publication(run, to=REPO)
-    send = ResultsCommit._commit
+    send = Commit.send
 
     def faster_than_us(step, api):
         hub.put(REPO, {"LICENSE": str(len(hub.repo(REPO).commits))}, repo_type="dataset")
         return send(step, api)
 
-    monkeypatch.setattr(ResultsCommit, "_commit", faster_than_us)
-    monkeypatch.setattr("hf_sfda.publish.results_dataset._TRIES", 3)
+    monkeypatch.setattr(Commit, "send", faster_than_us)
+    monkeypatch.setattr("hf_sfda.hub.commit._TRIES", 3)
     with pytest.raises(PublishError, match=r"changed 3 times .* Nothing was written there"):
         execute(plan)
     assert len(data_files(hub)) == 1

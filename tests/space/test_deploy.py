@@ -21,7 +21,8 @@ from huggingface_hub import HfApi
 
 from hf_sfda.cli import main
 from hf_sfda.errors import ConfigError, PublishError
-from hf_sfda.publish import Plan, execute, plan_publication
+from hf_sfda.hub.plan import Plan, execute
+from hf_sfda.publish import plan_publication
 from hf_sfda.space.deploy import plan_deploy
 from hf_sfda.space.deploy.options import make_options
 from hf_sfda.space.deploy.tree import space_files

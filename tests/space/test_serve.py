@@ -267,7 +267,8 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
 
 def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, serve):
     """Private results, shown with a token of one's own."""
-    from hf_sfda.publish import execute, plan_publication
+    from hf_sfda.hub.plan import execute
+    from hf_sfda.publish import plan_publication
 
     run_directory = save_run(tmp_path / "run")
     execute(plan_publication(run_directory, to=REPO, private=True))
@@ -313,7 +314,7 @@ def status(url: str, **headers: str) -> int:
 
 def test_a_hub_that_is_down_does_not_stop_it(hub, monkeypatch):
     """The app has a copy of the results, and says what is wrong."""
-    from hf_sfda.publish.access import Repo
+    from hf_sfda.hub.access import Repo
     from hf_sfda.space.serve import _check_results
 
     monkeypatch.setattr("hf_sfda.hub.api.time", SimpleNamespace(sleep=lambda seconds: None))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hf_sfda.hub import keep_secret
+from hf_sfda.secrets import keep_secret
 from hf_sfda.space.events import DownloadLimitError, EventProgress, json_lines
 from hf_sfda.space.plan import (
     JobPlan,

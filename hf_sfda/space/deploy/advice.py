@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hf_sfda.hub import retry_read
-from hf_sfda.publish.access import Repo, hub_errors
+from hf_sfda.hub.access import Repo, hub_errors
 from hf_sfda.publish.privacy import is_private
 from hf_sfda.space.deploy.options import Options
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import FileChange
-from hf_sfda.publish.access import Repo, hub_errors, read_file
+from hf_sfda.hub.access import Repo, hub_errors, read_file
+from hf_sfda.hub.changes import FileChange
 from hf_sfda.space.deploy.card import is_marked, space_card
 from hf_sfda.space.deploy.tree import PACKAGE, README, is_ours, space_files
 

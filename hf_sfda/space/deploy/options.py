@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.hub import keep_secret, redact
+from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.space.limits import PREFIX, Limits, variable
 from hf_sfda.space.settings import RESULTS
 

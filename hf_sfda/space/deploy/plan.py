@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api, retry_read
-from hf_sfda.publish import Plan
-from hf_sfda.publish.access import Account, Repo, find_head, hub_errors, require_write, who_am_i
+from hf_sfda.hub.access import Account, Repo, find_head, hub_errors, require_write, who_am_i
+from hf_sfda.hub.plan import Plan
 from hf_sfda.publish.results_dataset import holds_results
 from hf_sfda.space.deploy.advice import advice
 from hf_sfda.space.deploy.changes import file_changes
 from hf_sfda.space.deploy.options import FREE_HARDWARE, Options
-from hf_sfda.space.deploy.steps import ChangeHardware, ChangeSettings, MakeSpace, UploadFiles
+from hf_sfda.space.deploy.steps import ChangeHardware, ChangeSettings, MakeSpace, upload
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -44,12 +44,11 @@ def plan_deploy(
     files = file_changes(api, repo, results, head)
     if head is None:
         _check_sleep(options, FREE_HARDWARE)
-        upload = UploadFiles(repo, files, None, options.private)
-        return replace(plan, steps=(MakeSpace(repo, options), upload))
+        return replace(plan, steps=(MakeSpace(repo, options), upload(repo, files, None)))
     with hub_errors(f"Cannot read the settings of {repo}"):
         settings = _settings_step(api, repo, options)
         hardware = _hardware_step(api, repo, options)
-    wanted = (settings, UploadFiles(repo, files, head) if files else None, hardware)
+    wanted = (settings, upload(repo, files, head) if files else None, hardware)
     steps = tuple(step for step in wanted if step is not None)
     if not steps:
         return replace(plan, up_to_date=(f"{repo} is deployed like this already",))

@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.publish import FileChange, StepResult
-from hf_sfda.publish.access import Repo, find_head, hub_errors, list_files
-from hf_sfda.publish.changes import diff_of
-from hf_sfda.publish.commit import Commit, MovedError, place_of_commit
+from hf_sfda.hub.access import Repo, hub_errors
+from hf_sfda.hub.changes import FileChange, StepResult, diff_of
+from hf_sfda.hub.commit import Commit
 from hf_sfda.space.deploy.options import FREE_HARDWARE, Options
-from hf_sfda.space.deploy.tree import PACKAGE, README
+from hf_sfda.space.deploy.tree import PACKAGE
 from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 SDK = "gradio"
 _PAYMENT_REQUIRED = 402
-_BY_THE_HUB = {".gitattributes", README}
-"""Files of a new Space."""
 
 
 @dataclass(frozen=True)
@@ -134,67 +131,6 @@ class ChangeSettings:
 
 
 @dataclass(frozen=True)
-class UploadFiles:
-    """Upload the app in one commit.
-
-    Attributes:
-        repo: The Space.
-        files: The files that change.
-        parent: The commit that the plan was made on; ``None`` for a new Space.
-        private: Whether a new Space is private.
-    """
-
-    repo: Repo
-    files: tuple[FileChange, ...]
-    parent: str | None
-    private: bool = False
-
-    def where(self) -> str:
-        """The Space and the parent commit, as one line of a plan."""
-        if self.parent is None:
-            return f"{self.repo}: one commit to main"
-        return place_of_commit(self.repo, self.parent, private=self.private)
-
-    def diff(self) -> str:
-        """The changes as unified diffs. New files of the package are only counted.
-
-        They are identical to the installed files, and have too many lines to read.
-        """
-        new = [f for f in self.files if f.before is None and f.path.startswith(f"{PACKAGE}/")]
-        diff = diff_of(tuple(file for file in self.files if file not in new))
-        if not new:
-            return diff
-        digest = hashlib.sha256(b"".join(file.after or b"" for file in new)).hexdigest()[:12]
-        line = f"+ {len(new)} files of hf-sfda {__version__} as it is here, digest {digest}\n"
-        return f"{diff}\n{line}" if diff else line
-
-    def execute(self, api: HfApi) -> StepResult:
-        """Make the commit.
-
-        Raises:
-            MovedError: The branch no longer points at ``parent``; nothing was written.
-            PublishError: The Hub refuses or fails; nothing was written.
-        """
-        return Commit(
-            repo=self.repo,
-            parent=self.parent or self._first_commit(api),
-            files=self.files,
-            message=f"Deploy hf-sfda {__version__}",
-        ).execute(api)
-
-    def _first_commit(self, api: HfApi) -> str:
-        """The commit of a Space that was just created."""
-        sha = find_head(api, self.repo)
-        if sha is None:
-            raise PublishError(
-                f"{self.repo} was created but is no longer there; run the same command."
-            )
-        if set(list_files(api, self.repo, sha)) - _BY_THE_HUB:
-            raise MovedError(f"Somebody else wrote to {self.repo} as soon as it was made.")
-        return sha
-
-
-@dataclass(frozen=True)
 class ChangeHardware:
     """Change the hardware and the sleep time of an existing Space.
 
@@ -246,6 +182,27 @@ class ChangeHardware:
             elif self.sleep is not None:
                 api.set_space_sleep_time(name, self.sleep)
         return StepResult(self.where(), f"{self.repo.url}/settings")
+
+
+def upload(repo: Repo, files: tuple[FileChange, ...], parent: str | None) -> Commit:
+    """The commit with the app.
+
+    The diff of a plan only counts the new files of the package: they are identical to the installed
+    files, and have too many lines to read.
+
+    Args:
+        repo: The Space.
+        files: The files that change.
+        parent: The commit that the plan was made on; ``None`` for a new Space.
+    """
+    new = [f for f in files if f.before is None and f.path.startswith(f"{PACKAGE}/")]
+    diff = diff_of(tuple(file for file in files if file not in new))
+    if new:
+        digest = hashlib.sha256(b"".join(file.after or b"" for file in new)).hexdigest()[:12]
+        line = f"+ {len(new)} files of hf-sfda {__version__} as it is here, digest {digest}\n"
+        diff = f"{diff}\n{line}" if diff else line
+    message = f"Deploy hf-sfda {__version__}"
+    return Commit(repo=repo, parent=parent, files=files, message=message, summary=diff)
 
 
 @contextmanager
