@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
@@ -21,7 +24,15 @@ from hf_sfda.metrics import get_metric
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress, default_progress
 from hf_sfda.secrets import keep_secret, redact
-from hf_sfda.types import Candidate, ModelRow, Ranking, Target, first_classes
+from hf_sfda.types import (
+    Candidate,
+    Features,
+    LearningCurve,
+    ModelRow,
+    Ranking,
+    Target,
+    first_classes,
+)
 from hf_sfda.versions import __version__, library_versions
 
 if TYPE_CHECKING:
@@ -176,7 +187,14 @@ def run(
         rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
         journal.write("ranked", order=[row.model_id for row in rows])
         rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]
-        return make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
+        curve = None
+        if config.learning_curve:
+            try:
+                curve = _learning_curve(scored, extractions, target, config, store, progress)
+            except MetricError as error:
+                warnings.append(f"There is no learning curve: {error}")
+        ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
+        return replace(ranking, learning_curve=curve)
 
     return from_main(accelerator, finalize)
 
@@ -243,13 +261,19 @@ def check_metrics(config: RankConfig) -> None:
     """Check the names of the metrics before any work is done.
 
     Raises:
-        ConfigError: A metric does not exist.
+        ConfigError: A metric does not exist, or the one that sorts has no learning curve.
     """
     for name in config.metrics:
         try:
             get_metric(name)
         except MetricError as error:
             raise ConfigError(str(error)) from error
+    chosen = get_metric(config.metric)
+    if config.learning_curve and not chosen.scores_samples:
+        raise ConfigError(
+            f"{chosen.name} does not score each model on its own by the samples, so it has no "
+            "learning curve. Sort by another metric, or leave out --learning-curve."
+        )
 
 
 def describe_target(target: Target) -> str:
@@ -304,13 +328,55 @@ def _score_one(
 ) -> Scored:
     from hf_sfda.ranking import score_candidate
 
-    features = extraction.features or store.get(extraction.key)
-    if features is None:
-        raise StoreError("its stored features vanished during the run; run the same command again")
-    digest = extraction.key.digest
+    features, digest = _features(extraction, store), extraction.key.digest
     return score_candidate(
         extraction.candidate, features, target.labels, config, feature_key=digest
     )
+
+
+def _learning_curve(
+    scored: Sequence[Scored],
+    extractions: Sequence[Extraction],
+    target: Target,
+    config: RankConfig,
+    store: FeatureStore,
+    progress: Progress,
+) -> LearningCurve:
+    """Score the ranked models on smaller samples.
+
+    Raises:
+        MetricError: The sample cannot be divided, or there is only one model.
+    """
+    from hf_sfda.ranking import score_subsets
+    from hf_sfda.uncertainty import disjoint_samples, learning_curve
+
+    if len(scored) < 2:
+        raise MetricError("It needs two ranked models.")
+    samples = disjoint_samples(target.labels, seed=config.seed)
+    subsets = [half for pairs in samples.values() for pair in pairs for half in pair]
+    extracted = {id(extraction.candidate): extraction for extraction in extractions}
+    scores = []
+    with progress.task("score", "learning curve", total=len(scored), unit="models") as advance:
+        for model in scored:
+            try:
+                features = _features(extracted[id(model.candidate)], store)
+                scores.append(score_subsets(features, target.labels, subsets, config))
+            except StoreError:
+                scores.append(np.full(len(subsets), np.nan))
+            advance(1)
+    repeats = len(subsets) // (2 * len(samples))
+    return learning_curve(
+        list(samples),
+        np.stack(scores, axis=-1).reshape(len(samples), repeats, 2, len(scored)),
+        np.array([model.scores[config.metric].value for model in scored]),
+    )
+
+
+def _features(extraction: Extraction, store: FeatureStore) -> Features:
+    features = extraction.features or store.get(extraction.key)
+    if features is None:
+        raise StoreError("its stored features vanished during the run; run the same command again")
+    return features
 
 
 def _write_to_journal(extraction: Extraction, journal: Journal) -> None:

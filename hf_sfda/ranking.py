@@ -144,6 +144,47 @@ def rescore(
     return score, _contributions(get_metric(metric), score, X, labels, logits, config)
 
 
+def score_subsets(
+    features: Features, labels: IntArray, subsets: Sequence[IntArray], config: RankConfig
+) -> FloatArray:
+    """The chosen metric of a candidate on parts of the sample, computed anew on each part.
+
+    Args:
+        features: Of N samples.
+        labels: (N,) in ``0..C-1``.
+        subsets: K arrays of positions.
+        config: Metric, layers, folds, seed.
+
+    Returns:
+        (K,) float64; NaN where the metric cannot be computed on a part.
+    """
+    options = _options(config, config.metric)
+    logits = features.source_logits
+
+    def score(indices: IntArray) -> float:
+        part = replace(
+            features,
+            layers={name: layer[indices] for name, layer in features.layers.items()},
+            source_logits=None if logits is None else logits[indices],
+        )
+        X, last = layer_features(part, labels[indices], config.layers), _last(part, config)
+        try:
+            # A small part may hold one sample of a class: min_class_size=1.
+            problem = make_problem(
+                X,
+                labels[indices],
+                part.source_logits,
+                seed=config.seed,
+                min_class_size=1,
+                last=last,
+            )
+            return score_problem(problem, config.metric, **options).value
+        except MetricError:
+            return math.nan
+
+    return np.array([score(indices) for indices in subsets])
+
+
 def assemble(
     scored: Sequence[Scored], labels: IntArray, class_names: Sequence[str], config: RankConfig
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:

@@ -8,6 +8,7 @@ numpy and the standard library only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -426,6 +427,28 @@ class Finetuned:
         )
 
 
+@dataclass(frozen=True)
+class LearningCurve:
+    """How the order changes with the number of samples.
+
+    Attributes:
+        sizes: S sample sizes, rising; at most half of the sample.
+        reproducibility: (S, R) weighted tau between the orders on two disjoint samples of a size,
+            for R pairs. Unlike agreement with the full sample it is not flattered by shared
+            samples. NaN where the models score alike.
+        agreement: (S,) mean weighted tau with the order on the full sample.
+        top_kept: (S,) share of samples whose best model is the best on the full sample.
+        settled: Whether two disjoint samples of the largest size give the same order. The full
+            sample is twice as large, so this errs on the side of asking for more.
+    """
+
+    sizes: tuple[int, ...]
+    reproducibility: tuple[tuple[float, ...], ...]
+    agreement: tuple[float, ...]
+    top_kept: tuple[float, ...]
+    settled: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """The answer: rows in order (ranked first, then skipped and failed) and how it was got.
@@ -436,6 +459,7 @@ class Ranking:
         rows: Every candidate.
         warnings: What the reader must know before trusting the order.
         agreement: metric -> weighted Kendall tau with the chosen metric, over the ranked rows.
+        learning_curve: Whether the order settles with more samples; ``None`` if not measured.
         tool_version: Version of hf-sfda.
         versions: Versions of the libraries that took part.
         created_at: UTC time, ISO 8601.
@@ -451,6 +475,7 @@ class Ranking:
     versions: Mapping[str, str] = field(default_factory=dict)
     created_at: str = ""
     finetuned: Finetuned | None = None
+    learning_curve: LearningCurve | None = None
 
     def __post_init__(self) -> None:
         _clean_fields(self, ("config", "dataset", "warnings", "versions"))
@@ -471,6 +496,7 @@ class Ranking:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``hf-sfda rank --json`` (plain values only)."""
+        curve = self.learning_curve
         return {
             "schema_version": SCHEMA_VERSION,
             "tool_version": self.tool_version,
@@ -482,6 +508,7 @@ class Ranking:
             "agreement": dict(self.agreement),
             "warnings": list(self.warnings),
             **({"finetuned": self.finetuned.to_dict()} if self.finetuned else {}),
+            **({} if curve is None else {"learning_curve": _plain(asdict(curve))}),
         }
 
     @classmethod
@@ -514,6 +541,7 @@ class Ranking:
             finetuned=Finetuned.from_dict(measured)
             if (measured := document.get("finetuned"))
             else None,
+            learning_curve=_learning_curve(document.get("learning_curve")),
         )
 
     def to_pandas(self) -> pd.DataFrame:
@@ -597,6 +625,22 @@ def _row(plain: Mapping[str, Any]) -> ModelRow:
     values["intervals"] = {metric: tuple(pair) for metric, pair in values["intervals"].items()}
     values["warnings"] = tuple(values["warnings"])
     return ModelRow(**values)
+
+
+def _learning_curve(plain: Mapping[str, Any] | None) -> LearningCurve | None:
+    if plain is None:
+        return None
+
+    def numbers(values: Sequence[float | None]) -> tuple[float, ...]:
+        return tuple(math.nan if value is None else float(value) for value in values)
+
+    return LearningCurve(
+        sizes=tuple(int(size) for size in plain["sizes"]),
+        reproducibility=tuple(numbers(taus) for taus in plain["reproducibility"]),
+        agreement=numbers(plain["agreement"]),
+        top_kept=numbers(plain["top_kept"]),
+        settled=bool(plain["settled"]),
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -152,6 +152,14 @@ def rank(
     confidence: Annotated[
         float, typer.Option(help="Confidence level of intervals and ties.")
     ] = _DEFAULT.confidence,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Also measure whether the order still changes with more samples. Scoring takes "
+            "about ten times as long.",
+        ),
+    ] = False,
     seed: Annotated[
         int, typer.Option(help="Random seed for sampling, folds, bootstrap and permutations.")
     ] = _DEFAULT.seed,
@@ -196,6 +204,7 @@ def rank(
             "resamples": resamples,
             "permutations": permutations,
             "confidence": confidence,
+            "learning_curve": learning_curve,
             "seed": seed,
             "out": out,
         },

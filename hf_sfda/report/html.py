@@ -166,6 +166,7 @@ def _summary(ranking: Ranking) -> dict[str, Any]:
         "candidates": sentences.candidates(ranking),
         "ties": sentences.ties(ranking),
         "agreement": sentences.agreement(ranking),
+        "learning_curve": sentences.learning_curve(ranking),
         "confidence": sentences.confidence(ranking),
         "command": sentences.command(ranking),
         "reliability": sentences.reliability(ranking),

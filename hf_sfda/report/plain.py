@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from hf_sfda.report import measured
-from hf_sfda.report.sentences import advice, agreement, confidence, tie_labels, ties
+from hf_sfda.report.sentences import (
+    advice,
+    agreement,
+    confidence,
+    learning_curve,
+    tie_labels,
+    ties,
+)
 from hf_sfda.types import ModelRow, Ranking
 
 _MEASURED = ("finetuned", "finetuned_low", "finetuned_high")
@@ -49,7 +56,13 @@ def render_plain(ranking: Ranking) -> str:
                 *(_measured(ranking, row) if ranking.finetuned else ()),
             ]
         )
-    summary = [ties(ranking), agreement(ranking), *measured.summary(ranking), advice(ranking)]
+    summary = [
+        ties(ranking),
+        agreement(ranking),
+        learning_curve(ranking),
+        *measured.summary(ranking),
+        advice(ranking),
+    ]
     return "\n".join(
         [
             *("\t".join(map(_one_line, line)) for line in lines),

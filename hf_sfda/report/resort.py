@@ -46,7 +46,13 @@ def sorted_by(ranking: Ranking, metric: str) -> Ranking:
     unscored = [_as_skipped(row, metric) for row in ranking.ranked if not _has(row, metric)]
     rows = (*ranked, *unscored, *(row for row in ranking.rows if row.status != "ok"))
     return _with_warnings(
-        replace(ranking, config={**ranking.config, "metric": metric}, rows=rows), ranking
+        replace(
+            ranking,
+            config={**ranking.config, "metric": metric},
+            rows=rows,
+            learning_curve=None,
+        ),
+        ranking,
     )
 
 

@@ -130,6 +130,23 @@ def agreement(ranking: Ranking) -> str:
     return f"{subject} {verb} with the order (weighted tau {values})."
 
 
+def learning_curve(ranking: Ranking) -> str:
+    """Whether more samples would change the order; empty if the run did not measure it."""
+    curve = ranking.learning_curve
+    if curve is None:
+        return ""
+    tau = sum(curve.reproducibility[-1]) / len(curve.reproducibility[-1])
+    if not known(tau):
+        return "The models score alike on every sample: there is no order that could move."
+    facts = (
+        f"two disjoint samples of {curve.sizes[-1]:,} agree with a weighted tau of {tau:.2f}, "
+        f"and {curve.top_kept[-1]:.0%} of them put the same model first"
+    )
+    if curve.settled:
+        return f"The order has settled: {facts}. More samples would change little."
+    return f"The order is still moving: {facts}. More samples would help."
+
+
 def choice(ranking: Ranking) -> ModelRow | None:
     """The model to fine-tune: the first one, or the best one if several were fine-tuned.
 
@@ -251,6 +268,8 @@ def command(ranking: Ranking) -> str:
         if _plain(value) == _plain(field.default):
             continue
         parts.append("--" + field.name.replace("_", "-"))
+        if value is True:
+            continue
         if field.name == "models":
             parts += [str(model) for model in value]
         else:

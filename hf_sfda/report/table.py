@@ -61,7 +61,15 @@ def render_table(ranking: Ranking, *, width: int, header: bool = False) -> Group
     notes = [] if any(column.header == "note" for column in columns) else _notes(ranked)
     for paragraph in (
         notes,
-        [s for s in (sentences.ties(ranking), sentences.agreement(ranking)) if s],
+        [
+            sentence
+            for sentence in (
+                sentences.ties(ranking),
+                sentences.agreement(ranking),
+                sentences.learning_curve(ranking),
+            )
+            if sentence
+        ],
         measured.summary(ranking),
         [f"Local models are in {folder}."] if folder else [],
         [f"Warning: {warning}" for warning in ranking.warnings],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hf_sfda.uncertainty.agreement import Consensus, agreement_with, consensus, weighted_tau
 from hf_sfda.uncertainty.bootstrap import degrees_of_freedom, paired_bootstrap
 from hf_sfda.uncertainty.calibration import Calibration, find_calibration, predict_accuracies
-from hf_sfda.uncertainty.curve import LearningCurve, learning_curve
+from hf_sfda.uncertainty.curve import disjoint_samples, learning_curve
 from hf_sfda.uncertainty.diagnose import (
     diagnose,
     diagnose_row,
@@ -25,7 +25,6 @@ from hf_sfda.uncertainty.ties import significant_differences, tie_groups
 __all__ = [
     "Calibration",
     "Consensus",
-    "LearningCurve",
     "Uncertainty",
     "agreement_with",
     "at_floor",
@@ -34,6 +33,7 @@ __all__ = [
     "diagnose",
     "diagnose_row",
     "diagnose_rows",
+    "disjoint_samples",
     "find_calibration",
     "group_jackknife",
     "is_at_floor",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from hf_sfda.errors import MetricError
-from hf_sfda.types import IntArray
+from hf_sfda.types import IntArray, LearningCurve
 from hf_sfda.uncertainty.agreement import weighted_tau
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
@@ -20,92 +19,60 @@ _MOST_SIZES = 5
 _MEMBERS = 5  # samples a class, on average, in the smallest default size
 
 
-@dataclass(frozen=True, eq=False)
-class LearningCurve:
-    """How the ranking changes with the number of samples.
-
-    Attributes:
-        sizes: (S,) sample sizes, rising; at most half of the sample.
-        scores: (S, R, 2, M) score of each model on each of two disjoint samples, R times.
-        reproducibility: (S, R) weighted tau between the two disjoint samples. Unlike agreement
-            with the full sample it is not flattered by shared samples.
-        agreement: (S,) mean weighted tau with the order on the full sample.
-        top_kept: (S,) share of samples whose best model is the best on the full sample.
-    """
-
-    sizes: IntArray
-    scores: FloatArray
-    reproducibility: FloatArray
-    agreement: FloatArray
-    top_kept: FloatArray
-
-    @property
-    def settled(self) -> bool:
-        """Whether two disjoint samples of the largest size give the same order. The full sample is
-        twice as large, so this errs on the side of asking for more.
-        """
-        return bool(self.reproducibility[-1].mean() >= SETTLED)
-
-    def describe(self) -> str:
-        """The answer in one sentence."""
-        tau = float(self.reproducibility[-1].mean())
-        if np.isnan(tau):
-            return "The models score alike on every sample: there is no order that could move."
-        facts = (
-            f"two disjoint samples of {self.sizes[-1]:,} agree with a weighted tau of {tau:.2f}, "
-            f"and {self.top_kept[-1]:.0%} of them put the same model first"
-        )
-        if self.settled:
-            return f"The order has settled: {facts}. More samples would change little."
-        return f"The order is still moving: {facts}. More samples would help."
-
-
-def learning_curve(
-    score_fn: Callable[[IntArray], FloatArray],
-    labels: IntArray,
-    *,
-    sizes: Sequence[int] | None = None,
-    repeats: int = 10,
-    seed: int,
-) -> LearningCurve:
-    """Rank on pairs of disjoint, stratified samples of growing size.
+def disjoint_samples(
+    labels: IntArray, *, sizes: Sequence[int] | None = None, repeats: int = 5, seed: int
+) -> dict[int, list[tuple[IntArray, IntArray]]]:
+    """Draw pairs of disjoint, stratified samples of growing size.
 
     Args:
-        score_fn: (n,) indices -> (M,) scores of all models on these samples, higher is better.
-            It should fit the models on them. Averages of stored per-sample values (``lambda i:
-            per_sample[:, i].mean(axis=1)``) are cheap, but leave out the variation of the fit.
         labels: (N,) classes.
         sizes: Sample sizes, at most N // 2; by default N/2, N/4, ... as long as there are five
             samples a class.
-        repeats: R pairs a size. Costs 2 R calls a size and one on everything.
-        seed: Which samples.
+        repeats: R pairs a size.
+        seed: Random seed.
+
+    Returns:
+        Size -> R pairs of sorted positions; the sizes rise.
 
     Raises:
         MetricError: Too few samples for any size, or a size above N // 2.
     """
     n = len(labels)
-    chosen = np.array(sorted(sizes or _halvings(n, len(np.unique(labels)))), dtype=np.int64)
+    chosen = sorted(sizes or _halvings(n, len(np.unique(labels))))
     if n < 4 or chosen[0] < 2 or chosen[-1] > n // 2:
         raise MetricError(
-            f"Cannot draw two disjoint samples of {chosen.tolist()} out of {n}: sizes must lie "
+            f"Cannot draw two disjoint samples of {chosen} out of {n}: sizes must lie "
             f"between 2 and {n // 2}."
         )
-    full = np.asarray(score_fn(np.arange(n)), dtype=np.float64)
     generator = np.random.default_rng(seed)
     orders = [_stratified_order(labels, generator) for _ in range(repeats)]
-    scores = np.array(
-        [
-            [[score_fn(np.sort(half)) for half in (o[:size], o[size : 2 * size])] for o in orders]
-            for size in chosen
-        ]
-    )  # (S, R, 2, M)
-    every = scores.reshape(len(chosen), -1, len(full))  # (S, 2R, M)
+    return {
+        size: [(np.sort(order[:size]), np.sort(order[size : 2 * size])) for order in orders]
+        for size in chosen
+    }
+
+
+def learning_curve(sizes: Sequence[int], scores: FloatArray, full: FloatArray) -> LearningCurve:
+    """Compare the orders on disjoint samples with each other and with that on all samples.
+
+    Args:
+        sizes: S sizes, as from :func:`disjoint_samples`.
+        scores: (S, R, 2, M) scores of M models on each of the two samples of R pairs, higher is
+            better. Each model should be fitted on the sample: averages of stored per-sample values
+            leave out the variation of the fit. NaN where a model has none.
+        full: (M,) scores on all samples.
+    """
+    every = scores.reshape(len(sizes), -1, len(full))  # (S, 2R, M)
+    taus = [[weighted_tau(first, second) for first, second in pairs] for pairs in scores]
+    best = np.nan_to_num(every, nan=-np.inf).argmax(axis=-1)
     return LearningCurve(
-        sizes=chosen,
-        scores=scores,
-        reproducibility=np.array([[weighted_tau(a, b) for a, b in row] for row in scores]),
-        agreement=np.array([np.mean([weighted_tau(full, s) for s in row]) for row in every]),
-        top_kept=(every.argmax(axis=-1) == full.argmax()).mean(axis=1),
+        sizes=tuple(sizes),
+        reproducibility=tuple(map(tuple, taus)),
+        agreement=tuple(
+            float(np.mean([weighted_tau(full, sample) for sample in samples])) for samples in every
+        ),
+        top_kept=tuple((best == full.argmax()).mean(axis=1).tolist()),
+        settled=bool(np.mean(taus[-1]) >= SETTLED),
     )
 
 

@@ -1,16 +1,14 @@
-"""Noise floor, agreement, consensus and the learning curve."""
+"""Noise floor, agreement and consensus."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from hf_sfda.errors import MetricError
 from hf_sfda.uncertainty import (
     agreement_with,
     at_floor,
     consensus,
-    learning_curve,
     noise_floor,
     weighted_tau,
 )
@@ -79,57 +77,3 @@ def test_consensus_with_gaps_and_without_votes():
     assert not result.disagree[3]
     empty = consensus({"flat": [1, 1], "none": [nan, nan]})
     assert np.isnan(empty.mean_rank).all()
-
-
-def curve_of(gap: float, n: int = 800, repeats: int = 6):
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 5, n)
-    per_sample = gap * np.arange(6)[:, None] + rng.normal(size=(6, n))
-    return learning_curve(lambda i: per_sample[:, i].mean(axis=1), labels, repeats=repeats, seed=1)
-
-
-def test_curve_tells_a_settled_order_from_a_moving_one():
-    clear, unclear = curve_of(0.2), curve_of(0.0)
-    assert clear.sizes.tolist() == [25, 50, 100, 200, 400]
-    assert clear.settled
-    assert clear.top_kept[-1] == 1
-    assert clear.reproducibility[-1].mean() > clear.reproducibility[0].mean()
-    assert clear.agreement[-1] > 0.95
-    assert "has settled" in clear.describe()
-    assert not unclear.settled
-    # Half samples agree with the whole they are part of, but not with each other.
-    assert unclear.agreement[-1] > 0.3
-    assert abs(unclear.reproducibility[-1].mean()) < 0.5
-    assert "still moving" in unclear.describe()
-
-
-def test_curve_samples_are_disjoint_stratified_and_seeded():
-    labels = np.repeat([0, 1, 2], [60, 30, 10])
-    seen: list[np.ndarray] = []
-
-    def score(indices):
-        seen.append(indices)
-        return np.array([indices.mean(), -indices.mean()])
-
-    first = learning_curve(score, labels, sizes=[20, 50], repeats=3, seed=4)
-    for a, b in zip(seen[1::2], seen[2::2], strict=True):
-        assert not set(a) & set(b)
-        assert len(a) == len(b)
-        for half in (a, b):
-            share = np.bincount(labels[half], minlength=3) / len(half)
-            assert np.abs(share - [0.6, 0.3, 0.1]).max() <= 0.1
-    assert len(seen) == 1 + 2 * 3 * 2
-    again = learning_curve(score, labels, sizes=[20, 50], repeats=3, seed=4)
-    np.testing.assert_array_equal(first.scores, again.scores)
-
-
-def test_curve_of_equal_models_has_no_order():
-    curve = learning_curve(lambda i: np.ones(3), np.arange(40) % 2, repeats=2, seed=0)
-    assert not curve.settled
-    assert "no order" in curve.describe()
-
-
-@pytest.mark.parametrize("sizes", [[1], [30]])
-def test_curve_rejects_impossible_sizes(sizes):
-    with pytest.raises(MetricError, match="between 2 and 20"):
-        learning_curve(lambda i: np.ones(2), np.arange(40) % 2, sizes=sizes, seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hf_sfda.report.plots.agreement import agreement_figure, agreement_matrix
+from hf_sfda.report.plots.curve import curve_figure
 from hf_sfda.report.plots.order import order_figure
 from hf_sfda.report.plots.scores import scores_figure
 from hf_sfda.report.plots.size import pareto_front, size_figure
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "agreement_figure",
     "agreement_matrix",
+    "curve_figure",
     "figures",
     "order_figure",
     "pareto_front",
@@ -30,5 +32,6 @@ def figures(ranking: Ranking) -> dict[str, go.Figure]:
         "scores": scores_figure(ranking),
         "size": size_figure(ranking),
         "agreement": agreement_figure(ranking),
+        "curve": curve_figure(ranking),
     }
     return {name: figure for name, figure in plots.items() if figure is not None}
