@@ -7,8 +7,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -113,7 +114,7 @@ class RankConfig:
     def __post_init__(self) -> None:
         if isinstance(self.dataset, str) and not self.dataset.strip():
             raise ConfigError("No dataset given. Pass a Hub id, a folder or a file: --dataset ID")
-        for name, kind in _kinds().items():
+        for name, kind in option_types().items():
             raw = getattr(self, name)
             value = typed(raw, kind, name)
             if value is not raw:
@@ -161,7 +162,7 @@ class RankConfig:
             ConfigError: An unknown option, or a value that is not allowed.
         """
         values = with_current_names(values)
-        if unknown := unknown_keys(values, sorted(_kinds())):
+        if unknown := unknown_keys(values, sorted(option_types())):
             raise ConfigError(f"Unknown option {unknown}")
         if "dataset" not in values:
             raise ConfigError("The configuration names no dataset. Add `dataset: ID`.")
@@ -315,6 +316,29 @@ class ShortlistConfig:
             raise ConfigError(f"time_budget is {self.time_budget}; it must be more than 0 seconds.")
 
 
+def rank_command(values: Mapping[str, Any], *, always: Collection[str] = ()) -> str:
+    """The ``hf-sfda rank`` command with these options.
+
+    Args:
+        values: Option -> value; ``None`` leaves an option out.
+        always: Options to name even if they have their default value. The others are left out then.
+    """
+    words = ["hf-sfda", "rank"]
+    for field in fields(RankConfig):
+        value = values.get(field.name)
+        if value is None or value is False:
+            continue
+        plain = tuple(value) if isinstance(value, list) else value
+        if plain == field.default and field.name not in always:
+            continue
+        words.append("--" + field.name.replace("_", "-"))
+        if field.name == "models":
+            words += [str(model) for model in plain]
+        elif plain is not True:
+            words.append(",".join(plain) if isinstance(plain, tuple) else str(plain))
+    return shlex.join(words)
+
+
 def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Replace former names of options in saved settings by the current ones.
 
@@ -336,8 +360,8 @@ def _at_least(name: str, value: int, low: int) -> None:
 
 
 @cache
-def _kinds() -> dict[str, Any]:
-    """Option -> its type."""
+def option_types() -> Mapping[str, Any]:
+    """Option of a run -> its type."""
     return get_type_hints(RankConfig)
 
 

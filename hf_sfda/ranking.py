@@ -159,25 +159,13 @@ def score_subsets(
         (K,) float64; NaN where the metric cannot be computed on a part.
     """
     options = _options(config, config.metric)
-    logits = features.source_logits
 
     def score(indices: IntArray) -> float:
-        part = replace(
-            features,
-            layers={name: layer[indices] for name, layer in features.layers.items()},
-            source_logits=None if logits is None else logits[indices],
-        )
-        X, last = layer_features(part, labels[indices], config.layers), _last(part, config)
+        part, own = _part(features, indices), labels[indices]
+        X = layer_features(part, own, config.layers)
         try:
             # A small part may hold one sample of a class: min_class_size=1.
-            problem = make_problem(
-                X,
-                labels[indices],
-                part.source_logits,
-                seed=config.seed,
-                min_class_size=1,
-                last=last,
-            )
+            problem = _problem_of(part, X, own, config, min_class_size=1)
             return score_problem(problem, config.metric, **options).value
         except MetricError:
             return math.nan
@@ -221,7 +209,24 @@ def assemble(
     return rows, agreement, [*warnings, *_about_coverage(config, counts)]
 
 
-def _problem_of(features: Features, X: AnyFloats, labels: IntArray, config: RankConfig) -> Problem:
+def _part(features: Features, indices: IntArray) -> Features:
+    """The features of some samples."""
+    logits = features.source_logits
+    return replace(
+        features,
+        layers={name: layer[indices] for name, layer in features.layers.items()},
+        measured={name: layer[indices] for name, layer in features.measured.items()},
+        source_logits=None if logits is None else logits[indices],
+    )
+
+
+def _problem_of(
+    features: Features,
+    X: AnyFloats,
+    labels: IntArray,
+    config: RankConfig,
+    min_class_size: int = 2,
+) -> Problem:
     """The problem that the metrics of a run score.
 
     Args:
@@ -229,16 +234,25 @@ def _problem_of(features: Features, X: AnyFloats, labels: IntArray, config: Rank
         X: (N, D) their layers as the run scores them, of :func:`hf_sfda.layers.layer_features`.
         labels: (N,) in ``0..C-1``.
         config: Layers and seed.
+        min_class_size: As in :func:`hf_sfda.scoring.make_problem`.
     """
     measured = None
     if features.measured:
         again = replace(features, layers=features.measured, measured={}, source_logits=None)
         of_layers = layer_features(again, labels, config.layers)
-        measured = _problem_of(again, of_layers, labels, config)
+        measured = _problem_of(again, of_layers, labels, config, min_class_size)
     several = config.layers == "all" and len(features.layers) > 1
     last = features.last if several else None
     logits = features.source_logits
-    return make_problem(X, labels, logits, seed=config.seed, last=last, measured=measured)
+    return make_problem(
+        X,
+        labels,
+        logits,
+        seed=config.seed,
+        min_class_size=min_class_size,
+        last=last,
+        measured=measured,
+    )
 
 
 def _rescaled(scored: Sequence[Scored]) -> list[Scored]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hf_sfda.config import RankConfig
+from hf_sfda.config import RankConfig, rank_command
 from hf_sfda.errors import ConfigError
 from hf_sfda.report.files import to_yaml
 from hf_sfda.types import Ranking
@@ -235,3 +237,37 @@ def test_the_former_name_of_an_option_is_accepted_and_does_not_change_the_finger
     assert RankConfig.from_yaml(path, layers="all").layers == "all"
     with pytest.raises(ConfigError, match="view is the former name of layers"):
         RankConfig.from_dict({"dataset": "me/plants", "view": "last", "layers": "all"})
+
+
+def test_the_command_line_has_every_option_with_its_default():
+    from typer.main import get_command
+
+    from hf_sfda.cli import app
+
+    (rank,) = [c for name, c in get_command(app).commands.items() if name == "rank"]
+    options = {option.name: option.default for option in rank.params}
+    for field in fields(RankConfig):
+        if field.name in ("dataset", "models"):  # one is required, the other is a list
+            assert field.name in options
+            continue
+        expected = ",".join(field.default) if field.name == "metrics" else field.default
+        assert options[field.name] == expected, field.name
+
+
+def test_a_command_repeats_its_options(monkeypatch):
+    from typer.testing import CliRunner
+
+    from hf_sfda.cli import app
+
+    config = RankConfig(
+        "me/ds", models=("a/b", "c d"), samples=50, metric="knn", metrics=("knn", "sfda"),
+        layers="last", confidence=0.9, learning_curve=True, max_params=10**8, workers=2, out="x y",
+    )  # fmt: skip
+    ran = []
+    monkeypatch.setattr("hf_sfda.cli.rank._run", lambda settings, *_: ran.append(settings) or 1 / 0)
+    line = rank_command(config.to_dict())
+    CliRunner().invoke(app, shlex.split(line)[1:])
+    assert ran == [config]
+    assert rank_command({"dataset": "me/ds", "samples": 2000}) == "hf-sfda rank --dataset me/ds"
+    always = rank_command({"dataset": "me/ds", "samples": 2000}, always=["samples"])
+    assert always == "hf-sfda rank --dataset me/ds --samples 2000"

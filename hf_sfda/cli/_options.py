@@ -10,6 +10,25 @@ import typer
 
 from hf_sfda.cli._output import Format
 
+
+def parse_count(text: str) -> int:
+    """Parse a number such as ``300M`` or ``7B``.
+
+    Raises:
+        ConfigError: The text is not a number.
+    """
+    from hf_sfda.errors import ConfigError
+
+    scale = {"K": 10**3, "M": 10**6, "B": 10**9}.get(text[-1:].upper(), 1)
+    digits = text if scale == 1 else text[:-1]
+    try:
+        return int(float(digits) * scale)
+    except ValueError:
+        raise ConfigError(
+            f"max_params is {text!r}; give a number such as 300M, 7B or 1000000."
+        ) from None
+
+
 FormatOption = Annotated[
     Format, typer.Option("--format", help="How to print the result.", show_default=True)
 ]
@@ -29,6 +48,20 @@ TokenOption = Annotated[
 TokenFileOption = Annotated[
     Path | None,
     typer.Option("--token-file", help="File that holds the Hub token.", show_default=False),
+]
+
+TopOption = Annotated[
+    int, typer.Option("--top", help="Number of candidates to query from the Hub.")
+]
+MaxParamsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-params",
+        parser=parse_count,
+        metavar="NUMBER",
+        help="Leave out larger models: 300M, 7B, 1000000.",
+        show_default=False,
+    ),
 ]
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -15,6 +15,7 @@ from hf_sfda.cli._options import (
     QuietOption,
     TokenFileOption,
     TokenOption,
+    TopOption,
     choose_format,
     choose_token,
     hub_id,
@@ -117,9 +118,7 @@ def init(
     samples: Annotated[int, typer.Option("--samples", "-n", help="Samples of each dataset.")] = (
         _DEFAULT.samples
     ),
-    top: Annotated[int, typer.Option(help="Number of candidates to query from the Hub.")] = (
-        _DEFAULT.top
-    ),
+    top: TopOption = _DEFAULT.top,
     private: Annotated[
         bool, typer.Option("--private", help="Create new repositories as private.")
     ] = False,

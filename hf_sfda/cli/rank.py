@@ -13,14 +13,16 @@ from hf_sfda.cli._logging import send_warnings_to
 from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
+    MaxParamsOption,
     QuietOption,
     TokenFileOption,
     TokenOption,
+    TopOption,
     choose_format,
     choose_token,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.config import DEFAULT_METRICS, BatchNorms, Dtype, RankConfig, Work
+from hf_sfda.config import DEFAULT_METRICS, BatchNorms, Dtype, RankConfig, Work, option_types
 from hf_sfda.errors import ConfigError
 from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.measurements import with_measurements
@@ -117,13 +119,8 @@ def rank(
             "on the dataset (convolutional networks take three times as long)."
         ),
     ] = _DEFAULT.batch_norms,
-    top: Annotated[
-        int, typer.Option(help="Number of candidates to query from the Hub.")
-    ] = _DEFAULT.top,
-    max_params: Annotated[
-        str | None,
-        typer.Option(help="Leave out larger models: 300M, 7B, 1000000.", show_default=False),
-    ] = None,
+    top: TopOption = _DEFAULT.top,
+    max_params: MaxParamsOption = None,
     max_length: Annotated[
         int, typer.Option(help="Texts are cut to this many tokens.")
     ] = _DEFAULT.max_length,
@@ -178,37 +175,11 @@ def rank(
     """Rank checkpoints for a dataset, without fine-tuning, with error bars."""
     token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
-    settings = _settings(
-        context,
-        config,
-        {
-            "dataset": dataset,
-            "models": _models(models, more_models),
-            "revision": revision,
-            "split": split,
-            "input_column": input_column,
-            "label_column": label_column,
-            "samples": samples,
-            "metric": metric,
-            "metrics": tuple(name.strip() for name in metrics.split(",") if name.strip()),
-            "layers": layers,
-            "batch_norms": batch_norms,
-            "top": top,
-            "max_params": parse_count(max_params),
-            "max_length": max_length,
-            "batch_size": batch_size,
-            "dtype": dtype,
-            "work": work,
-            "workers": workers,
-            "folds": folds,
-            "resamples": resamples,
-            "permutations": permutations,
-            "confidence": confidence,
-            "learning_curve": learning_curve,
-            "seed": seed,
-            "out": out,
-        },
-    )
+    # Each option of a run is a parameter of this command, by the same name.
+    values = {name: context.params[name] for name in option_types()}
+    values["models"] = _models(models, more_models)
+    values["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
+    settings = _settings(context, config, values)
     from hf_sfda.report import save_ranking
 
     ranking = _run(settings, token, output)
@@ -273,21 +244,3 @@ def _models(first: list[str] | None, more: list[str] | None) -> tuple[str, ...]:
             f"Unexpected argument {more[0]!r}. Datasets follow --dataset, candidates --models."
         )
     return (*(first or ()), *(more or ()))
-
-
-def parse_count(text: str | None) -> int | None:
-    """Parse a number such as ``300M`` or ``7B``.
-
-    Raises:
-        ConfigError: The text is not a number.
-    """
-    if text is None:
-        return None
-    scale = {"K": 10**3, "M": 10**6, "B": 10**9}.get(text[-1:].upper(), 1)
-    digits = text if scale == 1 else text[:-1]
-    try:
-        return int(float(digits) * scale)
-    except ValueError:
-        raise ConfigError(
-            f"max_params is {text!r}; give a number such as 300M, 7B or 1000000."
-        ) from None

@@ -11,14 +11,15 @@ from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
+    MaxParamsOption,
     QuietOption,
     TokenFileOption,
     TokenOption,
+    TopOption,
     choose_format,
     choose_token,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli.rank import parse_count
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import count, megabytes
@@ -50,10 +51,8 @@ def scan(
     modality: Annotated[
         Modality | None, typer.Option(help="Modality to query the Hub for.", show_default=False)
     ] = None,
-    top: Annotated[int, typer.Option(help="Number of candidates to query.")] = _DEFAULT.top,
-    max_params: Annotated[
-        str | None, typer.Option(help="Leave out larger models: 300M, 7B.", show_default=False)
-    ] = None,
+    top: TopOption = _DEFAULT.top,
+    max_params: MaxParamsOption = None,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
@@ -72,7 +71,7 @@ def scan(
         tuple(models or ()),
         modality=modality,
         top=top,
-        max_params=parse_count(max_params),
+        max_params=max_params,
         token=token,
     )
     Output(choose_format(format_, json_, quiet)).document(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_sfda.config import RankConfig, with_current_names
+from hf_sfda.config import RankConfig, option_types, with_current_names
 from hf_sfda.errors import ConfigError
 from hf_sfda.typed import read_settings, typed, unknown_keys
 
@@ -16,16 +16,15 @@ SETTINGS_FILE = "leaderboard.yaml"
 DEFAULT_CANDIDATES = 20
 """Candidates per update: about as many as a Job on a CPU measures in an hour."""
 
-_SCORING: Mapping[str, Any] = {
-    "metric": str, "metrics": tuple[str, ...], "samples": int, "layers": str, "folds": int,
-    "resamples": int, "permutations": int, "confidence": float, "seed": int, "max_length": int,
-    "dtype": str, "batch_size": int,
-}  # fmt: skip
-"""Options of ``hf-sfda rank`` that ``leaderboard.yaml`` accepts, with their types."""
+_SCORING = (
+    "metric", "metrics", "samples", "layers", "folds", "resamples", "permutations", "confidence",
+    "seed", "max_length", "dtype", "batch_size",
+)  # fmt: skip
+"""Options of ``hf-sfda rank`` that ``leaderboard.yaml`` accepts for all datasets."""
 
-_DATASET: Mapping[str, Any] = {
-    "id": str, "revision": str, "split": str, "input_column": str, "label_column": str,
-}  # fmt: skip
+_DATASET = ("revision", "split", "input_column", "label_column")
+"""Options of ``hf-sfda rank`` that it accepts for one dataset, beside its ``id``."""
+
 _TOP_LEVEL = ("datasets", "models", "query", "budget", *_SCORING)
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:[@:][^\s:@]+)?", re.ASCII)
 
@@ -85,7 +84,7 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
     datasets = values.get("datasets")
     if not isinstance(datasets, list) or not datasets:
         raise ConfigError(f"{name} names no datasets. Add a list: `datasets: [org/name]`.")
-    scoring = {key: _typed(values, key, kind, name) for key, kind in _SCORING.items()}
+    scoring = {key: _typed(values, key, option_types()[key], name) for key in _SCORING}
     scoring = {key: value for key, value in scoring.items() if value is not None}
     targets = tuple(_target(entry, scoring, f"{name}, datasets") for entry in datasets)
     if len({(target.dataset, target.split) for target in targets}) < len(targets):
@@ -110,9 +109,9 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
 
 
 def _target(entry: Any, scoring: Mapping[str, Any], name: str) -> RankConfig:
-    values = _mapping({"id": entry} if isinstance(entry, str) else entry, tuple(_DATASET), name)
-    options = {key: _typed(values, key, kind, name) for key, kind in _DATASET.items()}
-    dataset = options.pop("id")
+    values = _mapping({"id": entry} if isinstance(entry, str) else entry, ("id", *_DATASET), name)
+    options = {key: _typed(values, key, option_types()[key], name) for key in _DATASET}
+    dataset = _typed(values, "id", str, name)
     if dataset is None or not _HUB_ID.fullmatch(dataset) or "@" in dataset:
         raise ConfigError(
             f"{name}: {dataset!r} is not a dataset on the Hub. Write org/name or org/name:config; "

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from itertools import groupby
 from typing import Any
 
-from hf_sfda.config import RankConfig, with_current_names
+from hf_sfda.config import rank_command, with_current_names
 from hf_sfda.format import joined, known, label, points, score, share
 from hf_sfda.metrics import BASELINES
 from hf_sfda.report import measured
@@ -259,22 +257,7 @@ def _in_size(smaller: ModelRow, first: ModelRow) -> str:
 
 def command(ranking: Ranking) -> str:
     """The command that repeats the run, with all options that differ from the defaults."""
-    config = with_current_names(ranking.config)
-    parts = ["hf-sfda", "rank", "--dataset", str(config["dataset"])]
-    for field in fields(RankConfig):
-        value = config.get(field.name)
-        if field.name == "dataset" or value is None:
-            continue
-        if _plain(value) == _plain(field.default):
-            continue
-        parts.append("--" + field.name.replace("_", "-"))
-        if value is True:
-            continue
-        if field.name == "models":
-            parts += [str(model) for model in value]
-        else:
-            parts.append(",".join(value) if isinstance(value, (list, tuple)) else str(value))
-    return shlex.join(parts)
+    return rank_command(with_current_names(ranking.config))
 
 
 def hazards(row: ModelRow) -> list[str]:
@@ -296,7 +279,3 @@ def _groups(ranked: Sequence[ModelRow]) -> list[list[int]]:
 
 def _name_in_sentence(metric: str) -> str:
     return label(metric) if metric == "knn" else f"the {label(metric)}"
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

@@ -7,13 +7,12 @@ is found in the job's own directory.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hf_sfda.config import RankConfig
+from hf_sfda.config import RankConfig, option_types, rank_command
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import cut, show_bytes, show_count
 from hf_sfda.space.limits import Limits
@@ -130,18 +129,9 @@ class RankRequest:
         return cls(**arguments)
 
     def _config(self, dataset: str, limits: Limits) -> RankConfig:
-        return RankConfig(
-            dataset=dataset,
-            models=self.models,
-            top=self.top,
-            samples=self.samples,
-            metric=self.metric,
-            seed=self.seed,
-            split=self.split,
-            input_column=self.input_column,
-            label_column=self.label_column,
-            max_params=self.max_params or limits.params,
-        )
+        options = {name: value for name, value in asdict(self).items() if name in option_types()}
+        options |= {"dataset": dataset, "max_params": self.max_params or limits.params}
+        return RankConfig(**options)
 
     def _check_data(self, limits: Limits) -> None:
         if (self.dataset is None) == (self.upload is None):
@@ -218,20 +208,12 @@ def command(request: RankRequest, limits: Limits | None = None) -> str:
         table = request.upload.suffix.lower() in (".csv", ".tsv")
         suffix = request.upload.suffix.lower() if table else "/"
         dataset = f"./{request.upload_name}{suffix}"
-    words = ["hf-sfda", "rank", "--dataset", dataset or ""]
-    if request.models:
-        words += ["--models", *request.models]
-    else:
-        words += ["--top", str(request.top)]
-    largest = request.max_params or (limits.params if limits else None)
-    if largest is not None:
-        words += ["--max-params", str(largest)]
-    words += ["--samples", str(request.samples)]
-    for option in ("metric", "seed", "split", "input_column", "label_column"):
-        value = getattr(request, option)
-        if value != getattr(_DEFAULT, option):
-            words += [f"--{option.replace('_', '-')}", str(value)]
-    return shlex.join(words)
+    values = asdict(request) | {
+        "dataset": dataset,
+        "top": None if request.models else request.top,
+        "max_params": request.max_params or (limits.params if limits else None),
+    }
+    return rank_command(values, always=("samples", "top"))
 
 
 def _is_hub_id(name: str) -> bool:

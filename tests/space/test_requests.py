@@ -149,14 +149,14 @@ def test_the_command_repeats_the_request(tmp_path):
     )  # fmt: skip
     words = shlex.split(command(request))
     assert words == [
-        "hf-sfda", "rank", "--dataset", "me/data:en", "--models", "a/b", "a/c@v1", "--samples",
-        "300", "--metric", "logme", "--seed", "3", "--split", "validation",
-        "--label-column", "it's",
+        "hf-sfda", "rank", "--dataset", "me/data:en", "--models", "a/b", "a/c@v1", "--split",
+        "validation", "--label-column", "it's", "--samples", "300", "--metric", "logme",
+        "--seed", "3",
     ]  # fmt: skip
     assert command(RankRequest(dataset="me/data", top=5, max_params=10)) == (
-        "hf-sfda rank --dataset me/data --top 5 --max-params 10 --samples 1000"
+        "hf-sfda rank --dataset me/data --samples 1000 --top 5 --max-params 10"
     )
-    assert "--max-params 1000000 " in command(RankRequest(dataset="me/data"), LIMITS)
+    assert command(RankRequest(dataset="me/data"), LIMITS).endswith(" --max-params 1000000")
     assert "--dataset ./flowers/ " in command(RankRequest(upload=tmp_path / "flowers.zip"))
     assert "--dataset ./topics.csv " in command(RankRequest(upload=tmp_path / "topics.csv"))
 
