@@ -379,3 +379,7 @@ def _run_name(dataset: str) -> str:
             name = name[:-1]
         name = f"{name}-{digest}"
     return name
+
+
+DEFAULTS = RankConfig(dataset="-")
+"""A run with the default of every option."""

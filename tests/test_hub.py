@@ -24,12 +24,11 @@ from hf_sfda.hub import (
     explain,
     hub_api,
     is_unreachable,
-    keep_secret,
     model_files,
-    redact,
     retry_read,
 )
 from hf_sfda.hub.api import requested_wait
+from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.types import Candidate
 from tests import factories
 

@@ -22,13 +22,11 @@ from hf_sfda.cli._options import (
 )
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
-from hf_sfda.config import RankConfig
+from hf_sfda.config import DEFAULTS
 from hf_sfda.foreign import clean
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-_DEFAULT = RankConfig(dataset="-")
 
 _INIT = """
 **Examples**
@@ -114,11 +112,11 @@ def init(
         Path | None,
         typer.Option(help="Use this leaderboard.yaml unchanged.", show_default=False),
     ] = None,
-    metric: Annotated[str, typer.Option(help="Metric to sort by.")] = _DEFAULT.metric,
+    metric: Annotated[str, typer.Option(help="Metric to sort by.")] = DEFAULTS.metric,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Samples of each dataset.")] = (
-        _DEFAULT.samples
+        DEFAULTS.samples
     ),
-    top: TopOption = _DEFAULT.top,
+    top: TopOption = DEFAULTS.top,
     private: Annotated[
         bool, typer.Option("--private", help="Create new repositories as private.")
     ] = False,

@@ -22,7 +22,15 @@ from hf_sfda.cli._options import (
     choose_token,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.config import DEFAULT_METRICS, BatchNorms, Dtype, RankConfig, Work, option_types
+from hf_sfda.config import (
+    DEFAULT_METRICS,
+    DEFAULTS,
+    BatchNorms,
+    Dtype,
+    RankConfig,
+    Work,
+    option_types,
+)
 from hf_sfda.errors import ConfigError
 from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.measurements import with_measurements
@@ -31,8 +39,6 @@ from hf_sfda.types import Layers
 
 if TYPE_CHECKING:
     from hf_sfda.types import Ranking
-
-_DEFAULT = RankConfig(dataset="-")
 
 _EXAMPLES = """
 **Examples**
@@ -97,10 +103,10 @@ def rank(
     ] = None,
     samples: Annotated[
         int, typer.Option("--samples", "-n", help="Size of the stratified sample.")
-    ] = _DEFAULT.samples,
+    ] = DEFAULTS.samples,
     metric: Annotated[
         str, typer.Option(help="Metric to sort by; see `hf-sfda metrics`.")
-    ] = _DEFAULT.metric,
+    ] = DEFAULTS.metric,
     metrics: Annotated[
         str, typer.Option(help="Metrics to compute beside it, separated by commas.")
     ] = ",".join(DEFAULT_METRICS),
@@ -111,29 +117,29 @@ def rank(
             "--view",  # the former name
             help="Score the features of all layers together, or of the last one.",
         ),
-    ] = _DEFAULT.layers,
+    ] = DEFAULTS.layers,
     batch_norms: Annotated[
         BatchNorms,
         typer.Option(
             help="Statistics of batch norms: the published ones, or both these and those measured "
             "on the dataset (convolutional networks take three times as long)."
         ),
-    ] = _DEFAULT.batch_norms,
-    top: TopOption = _DEFAULT.top,
+    ] = DEFAULTS.batch_norms,
+    top: TopOption = DEFAULTS.top,
     max_params: MaxParamsOption = None,
     max_length: Annotated[
         int, typer.Option(help="Texts are cut to this many tokens.")
-    ] = _DEFAULT.max_length,
+    ] = DEFAULTS.max_length,
     batch_size: Annotated[
         int, typer.Option(help="Samples per forward pass; halved when memory runs out.")
-    ] = _DEFAULT.batch_size,
-    dtype: Annotated[Dtype, typer.Option(help="Data type of the forward pass.")] = _DEFAULT.dtype,
+    ] = DEFAULTS.batch_size,
+    dtype: Annotated[Dtype, typer.Option(help="Data type of the forward pass.")] = DEFAULTS.dtype,
     work: Annotated[
         Work,
         typer.Option(
             help="How processes divide the work: whole models, or the samples of each model."
         ),
-    ] = _DEFAULT.work,
+    ] = DEFAULTS.work,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -141,14 +147,14 @@ def rank(
             show_default=False,
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Folds of cross-fitted metrics.")] = _DEFAULT.folds,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = _DEFAULT.resamples,
+    folds: Annotated[int, typer.Option(help="Folds of cross-fitted metrics.")] = DEFAULTS.folds,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = DEFAULTS.resamples,
     permutations: Annotated[
         int, typer.Option(help="Number of label shuffles that give the noise floor.")
-    ] = _DEFAULT.permutations,
+    ] = DEFAULTS.permutations,
     confidence: Annotated[
         float, typer.Option(help="Confidence level of intervals and ties.")
-    ] = _DEFAULT.confidence,
+    ] = DEFAULTS.confidence,
     learning_curve: Annotated[
         bool,
         typer.Option(
@@ -159,7 +165,7 @@ def rank(
     ] = False,
     seed: Annotated[
         int, typer.Option(help="Random seed for sampling, folds, bootstrap and permutations.")
-    ] = _DEFAULT.seed,
+    ] = DEFAULTS.seed,
     out: Annotated[
         str | None,
         typer.Option(

@@ -20,7 +20,7 @@ from hf_sfda.cli._options import (
     choose_token,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.config import RankConfig
+from hf_sfda.config import DEFAULTS
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import count, megabytes
 from hf_sfda.types import Modality
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hf_sfda.types import Candidate
-
-_DEFAULT = RankConfig(dataset="-")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +49,7 @@ def scan(
     modality: Annotated[
         Modality | None, typer.Option(help="Modality to query the Hub for.", show_default=False)
     ] = None,
-    top: TopOption = _DEFAULT.top,
+    top: TopOption = DEFAULTS.top,
     max_params: MaxParamsOption = None,
     token: TokenOption = None,
     token_file: TokenFileOption = None,

@@ -16,7 +16,7 @@ from hf_sfda.hub.files import (
     model_files,
     shard_names,
 )
-from hf_sfda.hub.reasons import ADVICE, explain, explain_answer, is_unreachable
+from hf_sfda.hub.reasons import ADVICE, explain, explain_answer, hub_url, is_unreachable
 
 __all__ = [
     "ADVICE",
@@ -29,6 +29,7 @@ __all__ = [
     "explain",
     "explain_answer",
     "hub_api",
+    "hub_url",
     "is_unreachable",
     "load_verified",
     "model_files",

@@ -9,17 +9,10 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError, SfdaError
-from hf_sfda.hub import explain, explain_answer, read_verified, retry_read
+from hf_sfda.hub import explain, explain_answer, hub_url, read_verified, retry_read
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-
-def hub_url() -> str:
-    """The address of the Hub."""
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def explain(error: BaseException) -> str:
         where = f" while writing {full.filename}" if full.filename else ""
         return redact(f"the disk is full{where}; free some space and run again, downloads resume")
     if any(is_unreachable(link) for link in chain):
-        return redact(f"the Hub at {_endpoint()} cannot be reached; check the network, run again")
+        return redact(f"the Hub at {hub_url()} cannot be reached; check the network, run again")
     if any(isinstance(link, RecursionError) for link in chain):
         return "what was read is nested too deeply"
     lines = str(error).strip().splitlines()
@@ -129,7 +129,7 @@ def _rules() -> list[tuple[Any, Describe]]:
 
 
 def _gated(error: Any) -> str:
-    page = f" at {_endpoint()}/{_path(error)}" if _path(error) else ""
+    page = f" at {hub_url()}/{_path(error)}" if _path(error) else ""
     return f"gated, and no token that may read it; request access{page} and {_advice()}"
 
 
@@ -152,10 +152,10 @@ def _http(error: Any) -> str:
             f"check that the token is valid and may {may}"
         )
     if status == 402:
-        page = f"{_endpoint()}/settings/billing"
+        page = f"{hub_url()}/settings/billing"
         return f"payment required (402: {reason}); see {page}"
     if status >= 500:
-        return f"the Hub at {_endpoint()} fails ({status}); the fault is on its side, try later"
+        return f"the Hub at {hub_url()} fails ({status}); the fault is on its side, try later"
     return f"the Hub answered {status}: {reason}"
 
 
@@ -168,7 +168,8 @@ def _is_write(request: Any) -> bool:
     return request.method not in ("GET", "HEAD") and "/paths-info/" not in path
 
 
-def _endpoint() -> str:
+def hub_url() -> str:
+    """The address of the Hub."""
     from huggingface_hub import constants
 
     return constants.ENDPOINT

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import hub_api, retry_read
-from hf_sfda.hub.access import Repo, hub_errors, hub_url, who_am_i
+from hf_sfda.hub import hub_api, hub_url, retry_read
+from hf_sfda.hub.access import Repo, hub_errors, who_am_i
 from hf_sfda.hub.changes import FileChange, StepResult
 from hf_sfda.hub.plan import Plan
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job

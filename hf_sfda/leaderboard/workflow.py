@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.files import write_atomically
-from hf_sfda.hub.access import Repo, hub_url, who_am_i
+from hf_sfda.hub import hub_url
+from hf_sfda.hub.access import Repo, who_am_i
 from hf_sfda.hub.changes import FileChange, StepResult, diff_of
 from hf_sfda.hub.plan import Plan
 from hf_sfda.leaderboard.package import CLIENT, find_copy

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
+from hf_sfda.hub import hub_url
 from hf_sfda.hub.access import (
     Account,
     Repo,
     find_head,
     hub_errors,
-    hub_url,
     list_files,
     read_file,
     require_write,

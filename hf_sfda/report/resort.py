@@ -90,9 +90,10 @@ def _with_place(row: ModelRow, place: int, group: int, ranking: Ranking, metric:
         "n_classes": int(ranking.dataset["n_classes"]),
     }
     outdated = diagnose_row(row, metric=ranking.metric, **size)
+    metrics = (*row.scores, *ranking.config.get("metrics", ()))  # those that failed, too
     metric_warnings = tuple(
         # A warning of the run's own metric has no name yet; now it needs one.
-        text if text.startswith(tuple(row.scores)) else f"{ranking.metric}: {text}"
+        text if text.startswith(metrics) else f"{ranking.metric}: {text}"
         for text in row.warnings
         if text not in outdated
     )

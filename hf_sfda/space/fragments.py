@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.hub.access import hub_url
+from hf_sfda.hub import hub_url
 from hf_sfda.report import sentences
 from hf_sfda.report.html import environment, table_of
 from hf_sfda.report.palette import PALETTE

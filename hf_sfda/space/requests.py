@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hf_sfda.config import RankConfig, option_types, rank_command
+from hf_sfda.config import DEFAULTS, RankConfig, option_types, rank_command
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import cut, show_bytes, show_count
 from hf_sfda.space.limits import Limits
@@ -23,7 +23,6 @@ _IN_PAGE = re.compile(r"/(?:tree|blob|resolve|commit)/(?P<revision>[^/]+).*$")
 _SEPARATORS = re.compile(r"[\s,;]+")
 _REVISION = re.compile(r"\w[\w./-]*")
 _NAMES = re.compile(r"[^\w.-]+")
-_DEFAULT = RankConfig(dataset="-")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class RankRequest:
     models: tuple[str, ...] = ()
     top: int = 8
     samples: int = 1_000
-    metric: str = _DEFAULT.metric
+    metric: str = DEFAULTS.metric
     seed: int = 0
     split: str | None = None
     input_column: str | None = None

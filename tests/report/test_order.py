@@ -65,6 +65,16 @@ def test_hazards_are_those_of_the_new_metric():
     assert any(text.startswith("sfda is saturated") for text in ranking.warnings)
 
 
+def test_the_warning_of_a_metric_that_failed_keeps_its_name():
+    original = example_ranking()
+    config = {**original.config, "metrics": [*original.config["metrics"], "leep"]}
+    text = "leep: leep needs the outputs of the checkpoint's own classification head"
+    first = replace(original.rows[0], warnings=(text,))
+    ranking = replace(original, config=config, rows=(first, *original.rows[1:]))
+    (row,) = [row for row in sorted_by(ranking, "knn").ranked if row.model_id == first.model_id]
+    assert row.warnings == (text,)
+
+
 def test_models_without_the_metric_go_last_with_a_reason():
     original = example_ranking()
     rows = [

@@ -17,7 +17,8 @@ import pytest
 from hf_sfda.compare import ClassDifference, Comparison
 from hf_sfda.compare.result import SampleDifference
 from hf_sfda.foreign import clean
-from hf_sfda.hub.access import Repo, hub_url
+from hf_sfda.hub import hub_url
+from hf_sfda.hub.access import Repo
 from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.rows import make_run

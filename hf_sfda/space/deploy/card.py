@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hf_sfda.hub.access import Repo, hub_url
+from hf_sfda.hub import hub_url
+from hf_sfda.hub.access import Repo
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.front_matter import add_key, parse_card
 from hf_sfda.publish.keys import extend_list, set_key

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from hf_sfda.config import DEFAULT_METRICS, RankConfig
+from hf_sfda.config import DEFAULT_METRICS, DEFAULTS
 from hf_sfda.errors import SfdaError
 from hf_sfda.format import label
 from hf_sfda.space import fragments
@@ -115,7 +115,7 @@ def _settings_fields(limits: Limits) -> list[gr.components.Component]:
         gr.Slider(min(20, most), most, value=min(_DEFAULT.samples, most), step=1, label="Samples"),
         gr.Dropdown(
             [(label(name), name) for name in DEFAULT_METRICS],
-            value=RankConfig(dataset="-").metric,
+            value=DEFAULTS.metric,
             label="Sort by",
         ),
         gr.Textbox(label="Split", placeholder="train"),
