@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -93,6 +93,24 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return out
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many faults of ``tests/faults`` were tried and survived.
+
+    Here, because the process that reports for the workers of pytest-xdist loads no other conftest.
+    """
+    kinds = ("", "passed", "failed", "error")  # "" is the end of a test that passed
+    reports = [report for kind in kinds for report in terminalreporter.getreports(kind)]
+    counts = {
+        report.nodeid: value
+        for report in reports
+        for name, value in report.user_properties
+        if name == "faults"
+    }
+    if counts:
+        tried, survived = (sum(pair[i] for pair in counts.values()) for i in (0, 1))
+        terminalreporter.write_line(f"Faults: {tried:,} tried, {survived:,} survived")
 
 
 def pytest_unconfigure() -> None:

@@ -86,10 +86,10 @@ def images_on_hub(hub, tmp_path):
     return hub
 
 
-def test_rank_asks_the_hub_and_ranks_what_it_finds(images_on_hub, hub_env, tmp_path):
+def test_rank_asks_the_hub_and_ranks_what_it_finds(images_on_hub, tmp_path):
     hub = images_on_hub
     hub.requests.clear()
-    out, _ = hf_sfda("rank", "--dataset", "me/shapes", "--json", env=hub_env, cwd=tmp_path)
+    out, _ = run_command("rank", "--dataset", "me/shapes", "--json", cwd=tmp_path)
     document = json.loads(out)
 
     assert document["schema_version"] == 1
@@ -296,13 +296,10 @@ def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env
 
 
 # Without a GPU `--multi_gpu` starts two processes on the CPU; `--cpu` starts one (accelerate 1.15).
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "processes", "work"),
-    [
-        ("--multi_gpu", 2, "models"),
-        pytest.param("--multi_gpu", 2, "samples", marks=pytest.mark.slow),
-        pytest.param("--cpu", 1, "auto", marks=pytest.mark.slow),
-    ],
+    [("--multi_gpu", 2, "models"), ("--multi_gpu", 2, "samples"), ("--cpu", 1, "auto")],
 )
 def test_launched_processes_give_what_one_gives(
     images_on_hub, hub_env, tmp_path, kind, processes, work

@@ -1,10 +1,9 @@
-"""The bench, and the count of faults at the end."""
+"""The bench, and the count of a test's faults; ``tests/conftest.py`` prints the sum."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -34,17 +33,3 @@ def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
 def step() -> int:
     """Every how many-th fault is tried; ``HF_SFDA_FAULT_STEP`` makes a quick round."""
     return int(os.environ.get("HF_SFDA_FAULT_STEP", "1"))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many faults were tried and survived."""
-    kinds = ("", "passed", "failed", "error")  # "" is the end of a test that passed
-    reports = [report for kind in kinds for report in terminalreporter.getreports(kind)]
-    counts = {
-        report.nodeid: value
-        for report in reports
-        for name, value in report.user_properties
-        if name == "faults"
-    }
-    tried, survived = (sum(pair[i] for pair in counts.values()) for i in (0, 1))
-    terminalreporter.write_line(f"Faults: {tried:,} tried, {survived:,} survived")

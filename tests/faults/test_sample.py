@@ -35,19 +35,23 @@ def place(rank: Rank, pattern: str) -> int:
         r"rename .*/\.ranking\.json\.",
     ],
 )
-def test_a_kill_and_the_same_command_again(rank, pattern):
-    rank.strike(kill=place(rank, pattern))
+def test_a_kill_and_the_same_command_again(rank, trials, pattern):
+    with trials.one(f"killed before {pattern}"):
+        rank.strike(kill=place(rank, pattern))
 
 
-def test_a_kill_at_a_request(rank):
-    rank.strike(kill_answer=rank.requests // 2)
+def test_a_kill_at_a_request(rank, trials):
+    with trials.one("killed at a request"):
+        rank.strike(kill_answer=rank.requests // 2)
 
 
 @pytest.mark.parametrize("pattern", [r"open .*/features/.*\.safetensors\.", r"\.ranking\.csv\."])
-def test_a_full_disk(rank, pattern):
-    rank.strike(full=place(rank, pattern))
+def test_a_full_disk(rank, trials, pattern):
+    with trials.one(f"the disk is full from {pattern} on"):
+        rank.strike(full=place(rank, pattern))
 
 
 @pytest.mark.parametrize("name", ["wrong bytes of the right length", "429, wait for years"])
-def test_an_ill_hub(rank, name):
-    rank.strike_hub(rank.requests // 2, None, **HUB_FAULTS[name])
+def test_an_ill_hub(rank, trials, name):
+    with trials.one(name):
+        rank.strike_hub(rank.requests // 2, None, **HUB_FAULTS[name])

@@ -668,6 +668,7 @@ if accelerator.is_main_process:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path):
     path = tiny_vit(tmp_path / "vit")
     script, out = tmp_path / "script.py", tmp_path / "out.json"
