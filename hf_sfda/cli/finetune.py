@@ -64,8 +64,14 @@ def finetune(
         Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
     ],
     top: Annotated[
-        int, typer.Option(min=1, help="Number of models, from the first of the ranking.")
-    ] = _SHORTLIST.top,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of models, from the first of the ranking. [default: the models that "
+            f"`Next` proposes, or {_SHORTLIST.top}]",
+            show_default=False,
+        ),
+    ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,9 +145,12 @@ def finetune(
     """Fine-tune the first models of a run and measure their test accuracy. Plan first."""
     token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
+    names = tuple(_names(models or []))
+    if top is None and not names and not halving:
+        names = _proposed(run)
     shortlist = ShortlistConfig(
-        top=top,
-        models=tuple(_names(models or [])),
+        top=_SHORTLIST.top if top is None else top,
+        models=names,
         samples=samples,
         test_split=test_split,
         time_budget=parse_duration(time_budget),
@@ -185,6 +194,18 @@ def finetune(
         _show(output, plan, outcome)
     if not outcome.finetuned.measurements:
         raise typer.Exit(NOTHING_RANKED)
+
+
+def _proposed(run: Path) -> tuple[str, ...]:
+    """The models that the line ``Next`` of the table proposes, if it names several."""
+    from hf_sfda.report import sentences
+    from hf_sfda.runs import read_ranking
+
+    ranking = read_ranking(run)
+    if not sentences.is_calibrated(ranking):
+        return ()
+    models, _ = sentences.shortlist(ranking)
+    return tuple(row.model_id for row in models) if len(models) > 1 else ()
 
 
 def parse_duration(text: str | None) -> float | None:

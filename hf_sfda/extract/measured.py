@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_sfda.backbones import Backbone
-from hf_sfda.backbones.norms import batch_norms, reestimate_norms, restore_folded_norms
 from hf_sfda.extract.loop import exact_convolutions, form_batches, load_batches
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ def measure_norms(
     """
     import torch
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+    from hf_sfda.backbones.norms import batch_norms, reestimate_norms, restore_folded_norms
 
     module = backbone.module
     if not batch_norms(module):

@@ -25,6 +25,7 @@ from hf_sfda.finetune.plan import plan_finetuning
 from hf_sfda.finetune.search import climb
 from hf_sfda.finetune.shortlist import finetune_shortlist
 from hf_sfda.measurements import read_measurements
+from hf_sfda.report import save_ranking, sentences
 from hf_sfda.runs import read_ranking
 from tests import factories
 from tests.command import run_command
@@ -87,6 +88,20 @@ def test_without_yes_nothing_is_trained_or_written(work):
     assert plan["estimated_seconds"] == sum(m["estimated_seconds"] for m in plan["models"]) > 0
     assert plan["recipe"]["epochs"] == 1
     assert finetune("--quiet", "--top", "1")[0].split() == [first]
+
+
+def test_by_default_it_takes_the_models_that_next_proposes(work):
+    ranking = read_ranking(Path("run"))
+    chosen, _ = sentences.shortlist(ranking)
+    wanted = [row.model_id for row in chosen] if len(chosen) > 1 else order()[:3]
+    assert finetune("--quiet")[0].split() == wanted
+    p_best = iter([0.45, 0.1, 0.45, *[0.0] * len(ranking.ranked)])
+    rows = tuple(
+        replace(row, p_best=next(p_best)) if row.status == "ok" else row for row in ranking.rows
+    )
+    save_ranking(replace(ranking, rows=rows), Path("run"))
+    assert finetune("--quiet")[0].split() == [order()[0], order()[2]]
+    assert finetune("--quiet", "--top", "3")[0].split() == order()[:3]
 
 
 def test_the_estimate_follows_from_recipe_and_speed():
