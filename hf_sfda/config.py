@@ -60,7 +60,7 @@ class RankConfig:
         batch_norms: Which statistics batch norms have when features are extracted. ``both``: the
             published ones, and in a second pass those measured on the target; ``three_heads`` then
             averages over both. It lowers the regret of the first pick (benchmarks/zoo/README.md),
-            and a convolutional network takes about three forward passes instead of one.
+            and convolutional networks take about twice as long (benchmarks/README.md).
         folds: Cross-fitting folds; 5 is the usual compromise of bias and cost.
         resamples: Bootstrap resamples; 1,000 puts the Monte Carlo error of a 95% limit near one
             resample in a hundred.

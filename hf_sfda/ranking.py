@@ -402,7 +402,8 @@ def _about_coverage(config: RankConfig, class_counts: Mapping[str, int]) -> list
     if not outside:
         return []
     return [
-        f"P(best) is less certain than it says: the run has {outside}. It was widened by a guess."
+        f"The run has {outside}. So P(best), ties and the expected regret allow for larger errors, "
+        "by a factor that was not measured."
     ]
 
 

@@ -122,7 +122,7 @@ def rank(
         BatchNorms,
         typer.Option(
             help="Statistics of batch norms: the published ones, or both these and those measured "
-            "on the dataset (convolutional networks take three times as long)."
+            "on the dataset (convolutional networks take twice as long)."
         ),
     ] = DEFAULTS.batch_norms,
     top: TopOption = DEFAULTS.top,

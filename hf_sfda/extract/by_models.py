@@ -112,7 +112,7 @@ def _run(job: Job, task: Task, *, wait: bool) -> Outcome | None:
 def _extract(job: Job, task: Task) -> Outcome:
     backbone = open_model(job, task.candidate)
     batches = batches_of(job, backbone)
-    part = run_model(job, task.candidate, backbone, batches)
+    part = run_model(job, task, backbone, batches)
     features = merge_parts(
         [part],
         len(job.target),

@@ -88,7 +88,7 @@ def _run_share(job: Job, task: Task) -> _Share:
     shares = [batches[process::n] for process in range(n)]
     with job.accelerator.split_between_processes(shares) as own:
         mine = [batch for share in own for batch in share]
-    part = run_model(job, task.candidate, backbone, mine)
+    part = run_model(job, task, backbone, mine)
     return part, backbone.params, provenance(job, backbone)
 
 

@@ -98,9 +98,7 @@ def batches_of(job: Job, backbone: Backbone) -> list[list[int]]:
     return form_batches(backbone.costs(samples), size, backbone.groups(samples))
 
 
-def run_model(
-    job: Job, candidate: Candidate, backbone: Backbone, batches: Sequence[Sequence[int]]
-) -> Part:
+def run_model(job: Job, task: Task, backbone: Backbone, batches: Sequence[Sequence[int]]) -> Part:
     """Run some batches of the target, with a progress bar; twice if batch norms are measured."""
     samples, device, workers = job.target.samples, job.accelerator.device, _workers(job)
     total, unit = sum(len(batch) for batch in batches), _UNITS[job.target.modality]
@@ -111,12 +109,12 @@ def run_model(
                 backbone, samples, batches, device=device, workers=workers, advance=advance
             )
 
-    part = run(candidate.model_id)
-    if job.target.modality == "image" and job.config.batch_norms == "both":
-        if measure_norms(backbone, samples, device=device, workers=workers):
-            measured = run(f"{candidate.model_id}, batch norms measured")
-            return replace(part, measured=measured.layers)
-    return part
+    part = run(_name(task))
+    if task.key.batch_norms == "published":
+        return part
+    if not measure_norms(backbone, samples, device=device, workers=workers):
+        return part
+    return replace(part, measured=run(f"{_name(task)}, batch norms measured").layers)
 
 
 def provenance(job: Job, backbone: Backbone) -> dict[str, str]:
