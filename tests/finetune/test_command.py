@@ -335,7 +335,7 @@ def test_a_failure_is_told_and_the_others_are_measured(work, monkeypatch):
         return plain(candidate, *arguments, **options)
 
     monkeypatch.setattr(shortlist, "finetune", replaced)
-    out, err = finetune("--yes", "--json", *QUICK)
+    out, err = finetune("--yes", "--json", "--top", "3", *QUICK)
     document = json.loads(out)
     assert document["failed"] == {first: "a single sample does not fit in memory"}
     assert document["out_of_time"] == [second]
