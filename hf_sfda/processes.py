@@ -1,10 +1,12 @@
-"""Run a function in the main process for all processes; an error is raised in all of them."""
+"""Run a function in one process or in all; an error in one of them is raised in all of them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
+
+from hf_sfda.errors import SfdaError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,3 +57,39 @@ def main_first(accelerator: Accelerator, make: Callable[[], T]) -> T:
 
     from_main(accelerator, call)
     return results[0] if results else make()
+
+
+def in_all(accelerator: Accelerator, make: Callable[[], T]) -> T:
+    """Call ``make`` in every process; if it fails in one of them, all raise.
+
+    Without it, a process that fails alone goes on with something else while the others wait for it
+    in the next exchange of values. ``make`` must not exchange values itself.
+
+    Args:
+        accelerator: The processes.
+        make: The function.
+
+    Returns:
+        The result of this process.
+
+    Raises:
+        Exception: In a process where ``make`` failed, what it raised.
+        SfdaError: In the others; it names a process that failed and its reason.
+    """
+    if accelerator.num_processes == 1:
+        return make()
+    from accelerate.utils import gather_object
+
+    results: list[T] = []
+    own: Exception | None = None
+    try:
+        results.append(make())
+    except Exception as error:
+        own = error
+    reasons = gather_object([None if own is None else f"{type(own).__name__}: {own}"])
+    if own is not None:
+        raise own
+    for rank, reason in enumerate(reasons):
+        if reason is not None:
+            raise SfdaError(f"Process {rank} failed: {reason}")
+    return results[0]

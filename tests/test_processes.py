@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_sfda.errors import TargetError
-from hf_sfda.processes import from_main, main_first
+from hf_sfda.errors import SfdaError, TargetError
+from hf_sfda.processes import from_main, in_all, main_first
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,6 +30,17 @@ def _both_ways(path: str) -> None:
             call(accelerator, refuse)
         except TargetError as error:
             lines.append(str(error))
+
+    def refuse_in_one() -> str:
+        if rank == 1:
+            raise TargetError("no memory")
+        return f"kept {rank}"
+
+    try:
+        lines.append(in_all(accelerator, refuse_in_one))
+    except SfdaError as error:
+        lines.append(f"{type(error).__name__}: {error}")
+    lines.append(in_all(accelerator, lambda: f"own {rank}"))  # all are at the same place again
     with open(f"{path}/{rank}", "w") as file:  # noqa: PTH123
         file.write("\n".join(lines))
 
@@ -47,6 +58,10 @@ def test_results_and_errors_reach_every_process(tmp_path):
             f"own {rank}",
             "refused by 0",
             "refused by 0",
+            "TargetError: no memory"
+            if rank == 1
+            else "SfdaError: Process 1 failed: TargetError: no memory",
+            f"own {rank}",
         ]
 
 
@@ -54,6 +69,6 @@ def test_a_single_process_just_calls():
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
-    assert from_main(accelerator, lambda: 1) == 1
+    assert from_main(accelerator, lambda: 1) == in_all(accelerator, lambda: 1) == 1
     with pytest.raises(TargetError):
         main_first(accelerator, lambda: (_ for _ in ()).throw(TargetError("no")))

@@ -25,7 +25,7 @@ from hf_sfda.finetune.search import best_trial, climb
 from hf_sfda.finetune.train import Progress as TrialProgress
 from hf_sfda.finetune.train import cpu_state, evaluate, log_probabilities, train
 from hf_sfda.hub import download_model
-from hf_sfda.processes import from_main, main_first
+from hf_sfda.processes import from_main, in_all, main_first
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.types import Candidate, Target
 from hf_sfda.uncertainty import wilson
@@ -94,13 +94,16 @@ def finetune(
     config = config.for_samples(len(parts.train))
     with torch.random.fork_rng(devices=_cuda_devices(accelerator)):
         torch.manual_seed(config.seed)
-        backbone = open_backbone(
-            path,
-            candidate,
-            device=accelerator.device,
-            dtype=torch.float32,
-            max_length=config.max_length,
-            modality=target.modality,
+        backbone = in_all(
+            accelerator,
+            lambda: open_backbone(
+                path,
+                candidate,
+                device=accelerator.device,
+                dtype=torch.float32,
+                max_length=config.max_length,
+                modality=target.modality,
+            ),
         )
         runner = Runner(accelerator)
         data = _Data(

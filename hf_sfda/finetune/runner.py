@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hf_sfda.errors import FinetuneError
 from hf_sfda.finetune.inputs import Batch, Inputs
+from hf_sfda.processes import in_all
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,11 +48,16 @@ class Runner:
     def within_memory(self, work: Callable[[], T]) -> T:
         """Call ``work``; where memory runs out, halve the limit and call it again.
 
-        No process waits for another one inside ``work``, so each may end with another limit.
+        Every process calls it. None waits for another one inside ``work``, so each may end with
+        another limit.
 
         Raises:
             FinetuneError: A single sample does not fit.
+            SfdaError: Another process failed.
         """
+        return in_all(self.accelerator, lambda: self._within_own_memory(work))
+
+    def _within_own_memory(self, work: Callable[[], T]) -> T:
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
         while True:

@@ -668,11 +668,9 @@ if accelerator.is_main_process:
 """
 
 
-@pytest.mark.slow
-def test_two_processes_train_what_one_trains(tmp_path):
-    path = tiny_vit(tmp_path / "vit")
-    script, out = tmp_path / "script.py", tmp_path / "out.json"
-    script.write_text(SCRIPT)
+def launch_two(folder: Path, script: str, *arguments: object) -> None:
+    """Run a script in two processes of ``accelerate launch``."""
+    (folder / "script.py").write_text(script)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -680,13 +678,56 @@ def test_two_processes_train_what_one_trains(tmp_path):
     command += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     command += ["--dynamo_backend", "no", "--main_process_port", str(port)]
     done = subprocess.run(
-        [*command, str(script), str(path), str(out)],
+        [*command, str(folder / "script.py"), *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+FAILING_SCRIPT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from hf_sfda.extract import make_accelerator
+from hf_sfda.finetune import finetune, train
+from tests.finetune.test_finetune import PLAIN, local, target_of
+accelerator = make_accelerator(cpu=True)
+rank = accelerator.process_index
+candidate, target = local(Path(sys.argv[1])), target_of("image", 11)
+plain, lines = train.augment, []
+
+def broken(*arguments, **options):
+    raise OSError("the disk is gone")
+
+for place in (train, None):  # one process fails in a training step, then none
+    if place and rank == 1:
+        train.augment = broken
+    try:
+        finetune(candidate, target, replace(PLAIN, augment=True), accelerator=accelerator)
+        lines.append("measured")
+    except Exception as error:
+        lines.append(f"{type(error).__name__}: {error}")
+    train.augment = plain
+Path(sys.argv[2], str(rank)).write_text("\\n".join(lines))
+"""
+
+
+@pytest.mark.slow
+def test_if_one_of_two_processes_fails_both_go_on_with_the_next_model(tmp_path):
+    path = tiny_vit(tmp_path / "vit")
+    launch_two(tmp_path, FAILING_SCRIPT, path, tmp_path)
+    first, second = ((tmp_path / str(rank)).read_text().split("\n") for rank in range(2))
+    assert first == ["SfdaError: Process 1 failed: OSError: the disk is gone", "measured"]
+    assert second == ["OSError: the disk is gone", "measured"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(tmp_path):
+    path, out = tiny_vit(tmp_path / "vit"), tmp_path / "out.json"
+    launch_two(tmp_path, SCRIPT, path, out)
     two = json.loads(out.read_text())
     one = finetune(local(path), target_of("image", 11), PLAIN)
     losses = [epoch["validation_loss"] for epoch in two["trials"][0]["curve"]]
