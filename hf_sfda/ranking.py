@@ -25,7 +25,7 @@ from hf_sfda.scoring import (
     score_problem,
     score_problem_by_all,
 )
-from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Score
+from hf_sfda.types import Candidate, Features, IntArray, ModelRow, RowWarning, Score
 from hf_sfda.uncertainty import (
     Uncertainty,
     agreement_with,
@@ -75,7 +75,7 @@ class Scored:
     params: int | None
     samples_per_second: float | None
     feature_key: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[RowWarning, ...] = ()
 
 
 def score_candidate(
@@ -117,7 +117,10 @@ def score_candidate(
         params=candidate.params or features.params,
         samples_per_second=features.samples_per_second,
         feature_key=feature_key,
-        warnings=(*(f"{name}: {error}" for name, error in failed.items()), *chosen.warnings),
+        warnings=(
+            *(RowWarning(name, f"{name}: {error}") for name, error in failed.items()),
+            *(RowWarning(config.metric, text) for text in chosen.warnings),
+        ),
     )
 
 

@@ -9,7 +9,7 @@ numpy and the standard library only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -219,6 +219,39 @@ class Score:
         return self.value
 
 
+@dataclass(frozen=True, slots=True)
+class RowWarning:
+    """A warning about one model of a ranking.
+
+    Attributes:
+        metric: The metric that warned or failed; ``None`` for a hazard of the model's place, which
+            depends on the metric that sorts the rows.
+        text: As it is shown.
+    """
+
+    metric: str | None
+    text: str
+
+    def __post_init__(self) -> None:
+        _clean_fields(self, ("metric", "text"))
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def of_text(cls, text: str, metrics: Collection[str]) -> RowWarning:
+        """Find the metric of a warning of which only the text was stored.
+
+        Only for documents of earlier versions, and for the columns of a results dataset.
+
+        Args:
+            text: A metric's own warning starts with the metric's name.
+            metrics: The metrics that may have warned.
+        """
+        named = [metric for metric in metrics if text.startswith(metric)]
+        return cls(max(named, key=len, default=None), text)
+
+
 _OF_CANDIDATE = (
     "model_id", "revision", "params", "download_bytes", "license", "downloads", "library",
 )  # fmt: skip
@@ -250,7 +283,7 @@ class ModelRow:
         feature_dim: Width D of the scored features.
         samples_per_second: Throughput of the extraction; ``None`` if it was not timed.
         feature_key: Key of the features in the store.
-        warnings: Hazards of this row, and what the metrics warned of.
+        warnings: Hazards of this row, then what the metrics warned of.
     """
 
     model_id: str
@@ -273,10 +306,10 @@ class ModelRow:
     downloads: int | None = None
     library: str | None = None
     feature_key: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[RowWarning, ...] = ()
 
     def __post_init__(self) -> None:
-        _clean_fields(self, ("model_id", "reason", "license", "library", "warnings"))
+        _clean_fields(self, ("model_id", "reason", "license", "library"))
 
     @classmethod
     def of(cls, candidate: Candidate, status: Status, **values: Any) -> ModelRow:
@@ -504,7 +537,7 @@ class Ranking:
             "versions": dict(self.versions),
             "config": dict(self.config),
             "dataset": dict(self.dataset),
-            "rows": [_plain(asdict(row)) for row in self.rows],
+            "rows": [_plain_row(row) for row in self.rows],
             "agreement": dict(self.agreement),
             "warnings": list(self.warnings),
             **({"finetuned": self.finetuned.to_dict()} if self.finetuned else {}),
@@ -532,7 +565,7 @@ class Ranking:
         return cls(
             config=document["config"],
             dataset=document["dataset"],
-            rows=tuple(_row(row) for row in document["rows"]),
+            rows=tuple(_row(row, document["config"]) for row in document["rows"]),
             warnings=tuple(document["warnings"]),
             agreement=document["agreement"],
             tool_version=document["tool_version"],
@@ -597,7 +630,8 @@ def first_classes(names: Sequence[str]) -> str:
 
 def flat_row(row: ModelRow) -> dict[str, Any]:
     """A row without nesting, for data frames, CSV and parquet."""
-    flat: dict[str, Any] = _plain(asdict(row))
+    flat = _plain_row(row)
+    del flat["warning_metrics"]
     scores, intervals = flat.pop("scores"), flat.pop("intervals")
     flat["rank_low"], flat["rank_high"] = flat.pop("rank_interval") or (None, None)
     flat["warnings"] = "; ".join(flat["warnings"])
@@ -614,7 +648,15 @@ def _require(document: Mapping[str, Any], part: str, keys: Sequence[str]) -> Non
         raise ValueError(f"its {part} lacks {missing[0]}")
 
 
-def _row(plain: Mapping[str, Any]) -> ModelRow:
+def _plain_row(row: ModelRow) -> dict[str, Any]:
+    """A row of the JSON document: ``warnings`` holds the texts, ``warning_metrics`` the metrics."""
+    plain: dict[str, Any] = _plain(asdict(row))
+    plain["warnings"] = [warning.text for warning in row.warnings]
+    plain["warning_metrics"] = [warning.metric for warning in row.warnings]
+    return plain
+
+
+def _row(plain: Mapping[str, Any], config: Mapping[str, Any]) -> ModelRow:
     values = dict(plain)
     if values["status"] not in get_args(Status):
         raise ValueError(f"a row has the status {values['status']!r}")
@@ -623,8 +665,30 @@ def _row(plain: Mapping[str, Any]) -> ModelRow:
         raise TypeError("a score is no number")
     values["rank_interval"] = tuple(values["rank_interval"]) if values["rank_interval"] else None
     values["intervals"] = {metric: tuple(pair) for metric, pair in values["intervals"].items()}
-    values["warnings"] = tuple(values["warnings"])
+    # A metric that failed has no score.
+    known = (config["metric"], *(config.get("metrics") or ()), *values["scores"])
+    values["warnings"] = read_warnings(
+        values["warnings"], values.pop("warning_metrics", None), known
+    )
     return ModelRow(**values)
+
+
+def read_warnings(
+    texts: Sequence[str], metrics: Sequence[str | None] | None, known: Collection[str]
+) -> tuple[RowWarning, ...]:
+    """Read a model's warnings that were stored as two lists.
+
+    Args:
+        texts: The texts.
+        metrics: The metric of each, or ``None`` in a document of an earlier version.
+        known: The metrics that may have warned, for such a document.
+
+    Raises:
+        ValueError: The lists differ in length.
+    """
+    if metrics is None:
+        return tuple(RowWarning.of_text(text, known) for text in texts)
+    return tuple(RowWarning(*pair) for pair in zip(metrics, texts, strict=True))
 
 
 def _learning_curve(plain: Mapping[str, Any] | None) -> LearningCurve | None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from hf_sfda.config import RankConfig
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.types import ModelRow, Ranking, RowWarning
 from hf_sfda.uncertainty import agreement_with
 
 METRICS = ("sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe")
@@ -72,8 +72,12 @@ def _row(place: int, model: tuple) -> ModelRow:
         library="timm" if name.startswith("timm") else "transformers",
         feature_key=f"{place:064x}",
         warnings=(
-            *(("at the noise floor (0.118)",) if at_floor else ()),
-            *((f"hscore: 1270 samples for {width} dimensions",) if width > 635 else ()),
+            *((RowWarning(None, "at the noise floor (0.118)"),) if at_floor else ()),
+            *(
+                (RowWarning("hscore", f"hscore: 1270 samples for {width} dimensions"),)
+                if width > 635
+                else ()
+            ),
         ),
     )
 

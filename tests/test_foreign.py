@@ -34,7 +34,7 @@ from hf_sfda.publish.front_matter import parse_card
 from hf_sfda.publish.plan import load_run
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
 from hf_sfda.runs import read_ranking
-from hf_sfda.types import Candidate, ModelRow, Ranking, Target
+from hf_sfda.types import Candidate, ModelRow, Ranking, RowWarning, Target
 from tests.publishing import make_ranking
 from tests.targets import make_target
 
@@ -195,7 +195,7 @@ def test_candidates_and_rows_are_clean_from_the_start():
         *(getattr(Candidate(hidden, license=hidden, skip=hidden), n) for n in ("model_id", "skip")),
         Candidate(hidden, license=hidden).license,
         ModelRow(hidden, None, "failed", reason=hidden, license=hidden).reason,
-        *ModelRow("m", None, "ok", warnings=(hidden,)).warnings,
+        RowWarning(None, hidden).text,
         *Ranking({"metric": "m"}, {"class_names": [hidden]}, ()).dataset["class_names"],
     ]
     assert set(texts) == {"a" + "\ufffd" * len(HIDDEN)}

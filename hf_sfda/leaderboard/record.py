@@ -15,10 +15,11 @@ from hf_sfda.backbones import EXTRACTOR_VERSION
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import read_json
+from hf_sfda.metrics import list_metrics
 from hf_sfda.publish.names import slug
 from hf_sfda.ranking import Scored
 from hf_sfda.secrets import redact
-from hf_sfda.types import Candidate, ModelRow, Score, Target
+from hf_sfda.types import Candidate, ModelRow, Score, Target, read_warnings
 from hf_sfda.versions import __version__
 
 RECORD_SCHEMA = 1
@@ -111,7 +112,8 @@ def dump_scored(scored: Scored) -> bytes:
         "params": scored.params,
         "samples_per_second": scored.samples_per_second,
         "feature_key": scored.feature_key,
-        "warnings": list(scored.warnings),
+        "warnings": [warning.text for warning in scored.warnings],
+        "warning_metrics": [warning.metric for warning in scored.warnings],
     }
     text = redact(json.dumps(about, sort_keys=True, default=float))
     # safetensors writes the memory as it is, so make each array contiguous and little-endian.
@@ -145,7 +147,11 @@ def load_scored(content: bytes, name: str) -> Scored:
             )
             for metric, values in about.pop("scores").items()
         }
-        warnings = tuple(about.pop("warnings"))
+        warnings = read_warnings(
+            about.pop("warnings"),
+            about.pop("warning_metrics", None),
+            [metric.name for metric in list_metrics()],
+        )
         candidate = Candidate(**about.pop("candidate"))
         return Scored(
             candidate=candidate,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry, time_of
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.types import ModelRow, Ranking, RowWarning
 
 
 def to_ranking(leaderboard: Leaderboard) -> Ranking:
@@ -118,7 +118,7 @@ def _ranked_row(
 
 
 def _left_out(row: Mapping[str, Any]) -> ModelRow:
-    warnings = (row["warnings"],) if row["warnings"] else ()
+    warnings = (RowWarning(None, row["warnings"]),) if row["warnings"] else ()
     return replace(_unranked_row(row), reason=row["reason"], warnings=warnings)
 
 
@@ -138,7 +138,9 @@ def _unranked_row(row: Mapping[str, Any]) -> ModelRow:
     )
 
 
-def _split(joined: str | None, hazards: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
+def _split(
+    joined: str | None, hazards: Sequence[RowWarning], metrics: Sequence[str]
+) -> tuple[RowWarning, ...]:
     """Split the text of a row's warnings, which are joined with semicolons.
 
     A warning may contain a semicolon itself. So the diagnoses are recognised by their text, and the
@@ -151,8 +153,9 @@ def _split(joined: str | None, hazards: Sequence[str], metrics: Sequence[str]) -
     """
     rest, diagnoses = joined or "", []
     for hazard in hazards:
-        if rest == hazard or rest.startswith(f"{hazard}; "):
+        if rest == hazard.text or rest.startswith(f"{hazard.text}; "):
             diagnoses.append(hazard)
-            rest = rest[len(hazard) :].removeprefix("; ")
+            rest = rest[len(hazard.text) :].removeprefix("; ")
     names = "|".join(map(re.escape, metrics))
-    return (*diagnoses, *(part for part in re.split(rf"; (?=(?:{names})\b)", rest) if part))
+    parts = [part for part in re.split(rf"; (?=(?:{names})\b)", rest) if part]
+    return (*diagnoses, *(RowWarning.of_text(part, metrics) for part in parts))

@@ -283,7 +283,7 @@ def _candidate(row: ModelRow) -> Row:
         "extractor": row.library,
         "feature_dim": row.feature_dim,
         "feature_key": row.feature_key,
-        "warnings": publishable("; ".join(row.warnings)) or None,
+        "warnings": publishable("; ".join(map(str, row.warnings))) or None,
         "params": row.params,
         "download_bytes": row.download_bytes,
         "samples_per_second": _finite(row.samples_per_second),

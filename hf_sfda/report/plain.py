@@ -84,7 +84,7 @@ def _measured(ranking: Ranking, row: ModelRow) -> list[str]:
 
 
 def _reason(row: ModelRow) -> str:
-    return row.reason or "; ".join(row.warnings)
+    return row.reason or "; ".join(map(str, row.warnings))
 
 
 def _text(value: float | int | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import listing
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.types import ModelRow, Ranking, RowWarning
 
 
 def sorted_by(ranking: Ranking, metric: str) -> Ranking:
@@ -89,23 +89,23 @@ def _with_place(row: ModelRow, place: int, group: int, ranking: Ranking, metric:
         "n_samples": int(ranking.dataset["n_samples"]),
         "n_classes": int(ranking.dataset["n_classes"]),
     }
-    outdated = diagnose_row(row, metric=ranking.metric, **size)
-    metrics = (*row.scores, *ranking.config.get("metrics", ()))  # those that failed, too
-    metric_warnings = tuple(
-        # A warning of the run's own metric has no name yet; now it needs one.
-        text if text.startswith(metrics) else f"{ranking.metric}: {text}"
-        for text in row.warnings
-        if text not in outdated
-    )
+    metric_warnings = tuple(_named(warning) for warning in row.warnings if warning.metric)
     new = replace(
         row, rank=place, tie_group=group, rank_interval=None, p_best=None, noise_floor=None
     )
     return replace(new, warnings=(*diagnose_row(new, metric=metric, **size), *metric_warnings))
 
 
+def _named(warning: RowWarning) -> RowWarning:
+    """A metric's warning whose text names the metric, now that the rows are sorted by another."""
+    if warning.metric is None or warning.metric in warning.text:
+        return warning
+    return replace(warning, text=f"{warning.metric}: {warning.text}")
+
+
 def _as_skipped(row: ModelRow, metric: str) -> ModelRow:
     """A row without the metric, as skipped; the reason is the metric's own warning, if any."""
-    reasons = [text for text in row.warnings if text.startswith(f"{metric}: ")]
+    reasons = [warning.text for warning in row.warnings if warning.metric == metric]
     return replace(
         row,
         status="skipped",

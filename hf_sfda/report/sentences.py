@@ -261,12 +261,11 @@ def command(ranking: Ranking) -> str:
 
 
 def hazards(row: ModelRow) -> list[str]:
-    """The warnings that concern the model's place by the ranking's metric.
+    """The hazards of the model's place, and why a metric has no score.
 
-    Warnings of other metrics, which start with the metric's name (``"hscore: ..."``), are only in
-    the long report.
+    What a metric warned of beside its score is only in the long report.
     """
-    return [text for text in row.warnings if text.split(":")[0] not in row.scores]
+    return [warning.text for warning in row.warnings if warning.metric not in row.scores]
 
 
 def _groups(ranked: Sequence[ModelRow]) -> list[list[int]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_sfda.format import joined
 from hf_sfda.metrics import BASELINES, find_metric
-from hf_sfda.types import ModelRow
+from hf_sfda.types import ModelRow, RowWarning
 from hf_sfda.uncertainty.floor import is_at_floor
 
 NEAR_MAXIMUM = 0.005
@@ -20,7 +20,9 @@ AGREEMENT, DISAGREEMENT = 0.7, 0.3
 """From this weighted tau on two metrics agree on the order; below the second they contradict."""
 
 
-def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) -> tuple[str, ...]:
+def diagnose_row(
+    row: ModelRow, *, metric: str, n_samples: int, n_classes: int
+) -> tuple[RowWarning, ...]:
     """Hazards of one ranked model under the chosen metric, short enough for a table cell.
 
     Args:
@@ -38,7 +40,7 @@ def diagnose_row(row: ModelRow, *, metric: str, n_samples: int, n_classes: int) 
         hazards.append("saturated")
     if _is_width_sensitive(metric) and _is_wide(row, n_samples):
         hazards.append(f"{n_samples:,} samples for {row.feature_dim:,} dimensions")
-    return tuple(hazards)
+    return tuple(RowWarning(None, hazard) for hazard in hazards)
 
 
 def diagnose(

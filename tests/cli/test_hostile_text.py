@@ -34,7 +34,7 @@ from hf_sfda.report import (
     save_ranking,
 )
 from hf_sfda.secrets import redact
-from hf_sfda.types import Candidate, ModelRow, Ranking
+from hf_sfda.types import Candidate, ModelRow, Ranking, RowWarning
 from tests.report_fixture import example_ranking
 
 HIDDEN = "\x1b]8;;http://evil.example\x1b\\\u202e\u2066\x9b31m\x07\ud800"
@@ -143,7 +143,12 @@ def test_warnings_are_clean(capsys):
 def hostile_ranking() -> Ranking:
     base = example_ranking()
     rows = [
-        replace(row, model_id=f"{name}{number}{HIDDEN}", license=name, warnings=(name,))
+        replace(
+            row,
+            model_id=f"{name}{number}{HIDDEN}",
+            license=name,
+            warnings=(RowWarning(None, name),),
+        )
         for number, (row, name) in enumerate(
             zip(base.rows, ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", MARKUP), strict=False)
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load, save
 
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.leaderboard import Budget, parse_settings
@@ -20,7 +23,7 @@ from hf_sfda.leaderboard.record import (
     record_path,
 )
 from hf_sfda.ranking import Scored
-from hf_sfda.types import Candidate, ModelRow, Score
+from hf_sfda.types import Candidate, ModelRow, RowWarning, Score
 from tests.publishing import SECRET
 
 POOL = "me--shapes/0123456789abcdef"
@@ -204,7 +207,7 @@ def scored(**changes) -> Scored:
         "params": 12,
         "samples_per_second": 3.5,
         "feature_key": "f",
-        "warnings": ("w",),
+        "warnings": (RowWarning(None, "w"), RowWarning("leep", "leep: no head")),
     }
     return Scored(**(values | changes))
 
@@ -220,14 +223,25 @@ def test_a_record_comes_back_to_the_bit():
     assert np.isnan(back.scores["logme"].value)
     np.testing.assert_array_equal(back.scores["knn"].per_sample, one.scores["knn"].per_sample)
     np.testing.assert_array_equal(back.contributions, one.contributions)
-    assert (back.floor, back.feature_dim, back.warnings) == (1 / 3, 16, ("w",))
+    assert (back.floor, back.feature_dim, back.warnings) == (1 / 3, 16, one.warnings)
     assert (
         load_scored(dump_scored(scored(contributions=None, floor=None)), "x").contributions is None
     )
 
 
+def test_a_record_of_an_earlier_version_names_no_metrics_of_its_warnings():
+    content = dump_scored(scored())
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["hf_sfda"])
+    del about["warning_metrics"]
+    old = save(load(content), metadata={"hf_sfda": json.dumps(about)})
+    assert load_scored(old, "x").warnings == scored().warnings
+
+
 def test_no_secret_in_a_record():
-    assert SECRET.encode() not in dump_scored(scored(warnings=(f"Bearer {SECRET}",)))
+    assert SECRET.encode() not in dump_scored(
+        scored(warnings=(RowWarning(None, f"Bearer {SECRET}"),))
+    )
     row = ModelRow("acme/x", A, "failed", f"401 for {SECRET}", library="timm")
     content = dump_failure(row)
     assert SECRET.encode() not in content

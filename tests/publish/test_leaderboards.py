@@ -17,7 +17,7 @@ from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.names import public_model
 from hf_sfda.publish.rows import make_run
 from hf_sfda.runs import config_of
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.types import ModelRow, Ranking, RowWarning
 from hf_sfda.uncertainty import agreement_with
 from tests.publishing import make_ranking, ok_row
 from tests.report_fixture import example_ranking
@@ -93,9 +93,9 @@ def test_a_hub_dataset_is_found_again_by_the_boards_settings(dataset):
 
 def test_warnings_that_hold_semicolons_are_not_cut():
     said = (
-        "at the noise floor (0.111)",
-        "sfda_cv: 2 of 9 classes are small (the smallest 2); their probabilities rest on little",
-        "knn: no; really",
+        RowWarning(None, "at the noise floor (0.111)"),
+        RowWarning("sfda_cv", "sfda_cv: 2 of 9 classes are small; their probabilities say little"),
+        RowWarning("knn", "knn: no; really"),
     )
     low = ok_row("a/a", 1, 0.1, noise_floor=0.111, warnings=said)
     (row,) = to_ranking(board_of(make_ranking({}, extra_rows=(low,)))).ranked

@@ -14,7 +14,7 @@ from hf_sfda.report import render_html, render_plain, sorted_by
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.report.plots import figures, order_figure, scores_figure
 from hf_sfda.report.sentences import advice, candidates, ties
-from hf_sfda.types import Update
+from hf_sfda.types import Ranking, RowWarning, Update, flat_row
 from tests.report_fixture import example_ranking
 
 # -- another metric
@@ -52,15 +52,29 @@ def test_equal_scores_share_a_group_and_nothing_else_does():
     assert len({row.tie_group for row in ranking.ranked}) == len(seen) < len(ranking.ranked)
 
 
+OF_THE_RUN = (
+    RowWarning(None, "saturated"),
+    RowWarning("sfda_cv", "on a Tuesday"),
+    RowWarning("logme", "logme: failed"),
+)
+
+
 def test_hazards_are_those_of_the_new_metric():
     original = example_ranking()
-    first = replace(original.rows[0], warnings=("saturated", "on a Tuesday", "logme: failed"))
+    first = replace(original.rows[0], warnings=OF_THE_RUN)
     first = replace(first, scores={**first.scores, "sfda_cv": 0.999, "sfda": 1.0})
     ranking = sorted_by(replace(original, rows=(first, *original.rows[1:])), "sfda")
     row = next(row for row in ranking.ranked if row.model_id == first.model_id)
     width = "1,270 samples for 2,048 dimensions"
-    assert row.warnings == ("saturated", width, "sfda_cv: on a Tuesday", "logme: failed")
-    assert not any("floor" in text for row in ranking.ranked for text in row.warnings)
+    assert row.warnings == (
+        RowWarning(None, "saturated"),
+        RowWarning(None, width),
+        RowWarning("sfda_cv", "sfda_cv: on a Tuesday"),
+        RowWarning("logme", "logme: failed"),
+    )
+    assert not any("floor" in w.text for row in ranking.ranked for w in row.warnings)
+    there_and_back = sorted_by(sorted_by(ranking, "sfda_cv"), "sfda")
+    assert there_and_back.rows == ranking.rows
     assert "worked out for sfda_cv only" in ranking.warnings[0]
     assert any(text.startswith("sfda is saturated") for text in ranking.warnings)
 
@@ -68,11 +82,47 @@ def test_hazards_are_those_of_the_new_metric():
 def test_the_warning_of_a_metric_that_failed_keeps_its_name():
     original = example_ranking()
     config = {**original.config, "metrics": [*original.config["metrics"], "leep"]}
-    text = "leep: leep needs the outputs of the checkpoint's own classification head"
-    first = replace(original.rows[0], warnings=(text,))
+    failed = RowWarning("leep", "leep: it needs the outputs of the checkpoint's own head")
+    first = replace(original.rows[0], warnings=(failed,))
     ranking = replace(original, config=config, rows=(first, *original.rows[1:]))
     (row,) = [row for row in sorted_by(ranking, "knn").ranked if row.model_id == first.model_id]
-    assert row.warnings == (text,)
+    assert row.warnings == (failed,)
+
+
+def test_a_metric_is_not_mistaken_for_one_whose_name_its_warning_starts_with():
+    """Both names start with sfda, and the text of one warning names no metric at all."""
+    original = example_ranking()
+    warnings = (RowWarning("sfda", "sfda_cv is better"), RowWarning("sfda_cv", "noise"))
+    scores = {name: value for name, value in original.rows[0].scores.items() if name != "sfda"}
+    rows = (replace(original.rows[0], scores=scores, warnings=warnings), *original.rows[1:])
+    ranking = sorted_by(replace(original, rows=rows), "sfda")
+    (row,) = [row for row in ranking.rows if row.model_id == original.rows[0].model_id]
+    assert (row.status, row.reason) == ("skipped", "sfda_cv is better")
+
+
+def test_warnings_of_a_document_from_an_earlier_version_are_read():
+    document = example_ranking().to_dict()
+    for row in document["rows"]:
+        del row["warning_metrics"]
+    assert Ranking.from_dict(document).rows == example_ranking().rows
+    document["rows"][0]["warning_metrics"] = ["knn", None, None]
+    with pytest.raises(ValueError):
+        Ranking.from_dict(document)
+
+
+def test_the_document_has_the_texts_of_warnings_and_their_metrics():
+    document = replace(example_ranking(), rows=example_ranking().rows[:1]).to_dict()
+    with_both = replace(example_ranking().rows[0], warnings=OF_THE_RUN)
+    (row,) = replace(example_ranking(), rows=(with_both,)).to_dict()["rows"]
+    assert row["warnings"] == ["saturated", "on a Tuesday", "logme: failed"]
+    assert row["warning_metrics"] == [None, "sfda_cv", "logme"]
+    assert set(row) == set(document["rows"][0])
+    flat = flat_row(with_both)
+    assert flat["warnings"] == "saturated; on a Tuesday; logme: failed"
+    assert "warning_metrics" not in flat
+
+
+NO_HEAD = RowWarning("leep", "leep: no head")
 
 
 def test_models_without_the_metric_go_last_with_a_reason():
@@ -80,7 +130,7 @@ def test_models_without_the_metric_go_last_with_a_reason():
     rows = [
         replace(row, scores={**row.scores, "leep": row.scores["knn"]})
         if place % 2
-        else replace(row, warnings=(*row.warnings, *(["leep: no head"] if place == 2 else [])))
+        else replace(row, warnings=(*row.warnings, *([NO_HEAD] if place == 2 else [])))
         for place, row in enumerate(original.ranked)
     ]
     ranking = sorted_by(replace(original, rows=(*rows, *original.rows[len(rows) :])), "leep")

@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from hf_sfda.publish.rows import make_run
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.types import ModelRow, Ranking, RowWarning
 from tests import factories
 from tests.hub.server import HubServer, hub_variables
 from tests.processes import with_default_signals
@@ -254,7 +254,9 @@ def hostile_ranking() -> Ranking:
         extra_rows=tuple(ModelRow(f"{n}-x", None, "failed", f"broken: {n}") for n in HOSTILE[:3]),
     )
     rows = [
-        replace(row, license=HOSTILE[i], warnings=(HOSTILE[i],)) if row.status == "ok" else row
+        replace(row, license=HOSTILE[i], warnings=(RowWarning(None, HOSTILE[i]),))
+        if row.status == "ok"
+        else row
         for i, row in enumerate(ranking.rows)
     ]
     return replace(ranking, rows=tuple(rows))

@@ -29,7 +29,7 @@ from hf_sfda.space.plan import JobPlan, PlannedModel
 from hf_sfda.space.previews import Preview
 from hf_sfda.space.results import Snapshot, leaderboard_name
 from hf_sfda.space.state import CandidateState, JobState
-from hf_sfda.types import ModelRow, Ranking, Update
+from hf_sfda.types import ModelRow, Ranking, RowWarning, Update
 from tests.publishing import make_ranking
 from tests.report_fixture import example_ranking
 
@@ -164,7 +164,7 @@ def ranking_of(name: str) -> Ranking:
             license=f"{name}{i}",
             library=f"{name}{i}",
             params=1_000_000 * (i + 1),
-            warnings=(name, f"{name}!"),
+            warnings=(RowWarning(None, name), RowWarning("knn", f"{name}!")),
         )
         for i, row in enumerate(ranking.rows)
     )

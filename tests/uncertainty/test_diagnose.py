@@ -6,7 +6,7 @@ import pytest
 
 from hf_sfda import metrics as registry
 from hf_sfda.metrics import register_metric
-from hf_sfda.types import ModelRow
+from hf_sfda.types import ModelRow, RowWarning
 from hf_sfda.uncertainty import diagnose, diagnose_row, voting_metrics
 
 COUNTS = {"cat": 500, "dog": 500}
@@ -49,7 +49,7 @@ def test_nothing_ranked_says_nothing():
 def test_the_floor():
     low = row("low", 0.51)
     assert diagnose_row(low, metric="sfda_cv", n_samples=1000, n_classes=2) == (
-        "at the noise floor (0.500)",
+        RowWarning(None, "at the noise floor (0.500)"),
     )
     assert run([*field(), low]) == ["1 of 7 models cannot be told from shuffled labels by sfda_cv."]
     (only,) = run([row(f"m{i}", 0.5 + 0.001 * i) for i in range(6)])
@@ -58,7 +58,9 @@ def test_the_floor():
 
 def test_saturation_of_the_metric_that_sorts():
     full = row("full", 0.9995)
-    assert diagnose_row(full, metric="sfda_cv", n_samples=1000, n_classes=2) == ("saturated",)
+    assert diagnose_row(full, metric="sfda_cv", n_samples=1000, n_classes=2) == (
+        RowWarning(None, "saturated"),
+    )
     (text,) = run([full, *field()])
     assert text.startswith("sfda_cv is saturated for 1 of 7 models (within 0.005 of its maximum, 1")
     assert "too easy" in text
@@ -108,7 +110,7 @@ def test_wide_features_endanger_sfda_but_not_sfda_cv():
     ]
     assert run(wide, metric="sfda")[-1].endswith("Sort by sfda_cv, or take more samples.")
     assert diagnose_row(wide[0], metric="sfda", n_samples=1000, n_classes=2) == (
-        "1,000 samples for 600 dimensions",
+        RowWarning(None, "1,000 samples for 600 dimensions"),
     )
     assert diagnose_row(wide[0], metric="sfda_cv", n_samples=1000, n_classes=2) == ()
     # Enough samples, or no metric that could be fooled: nothing to say.
@@ -188,7 +190,7 @@ def test_a_new_metric_gets_its_warnings_from_its_registration(fresh_registry):
     assert texts[2].startswith("wide_one can rise with width alone here")
     assert "careful and knn are computed on held-out samples" in texts[2]
     assert diagnose_row(rows[0], metric="wide_one", n_samples=1000, n_classes=2)[-1] == (
-        "1,000 samples for 600 dimensions"
+        RowWarning(None, "1,000 samples for 600 dimensions")
     )
     assert voting_metrics(rows, n_samples=1000) == ["careful", "knn"]
 
