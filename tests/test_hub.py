@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_sfda.dataset import load_target
@@ -506,10 +508,35 @@ def test_data_that_arrives_damaged_is_fetched_again(hub, tmp_path, damage):
     assert (len(target), dict(target.left_out)) == (18, {})
 
 
+@pytest.mark.parametrize("file", ["circle/0000.png", "README.md", "train/metadata.csv"])
+def test_files_of_an_image_folder_that_arrive_damaged_are_fetched_again(hub, tmp_path, file):
+    folder = factories.image_folder(tmp_path / "data", n_per_class=4, classes=["circle", "square"])
+    (folder / "README.md").write_text("---\nlicense: mit\n---\nPictures.\n")
+    if file == "train/metadata.csv":  # class by class in a table instead of in folders
+        pictures = sorted(folder.glob("*/*.png"))
+        (folder / "train").mkdir()
+        rows = [f"{i}.png,{picture.parent.name}" for i, picture in enumerate(pictures)]
+        (folder / file).write_text("\n".join(["file_name,label", *rows]))
+        for i, picture in enumerate(pictures):
+            picture.rename(folder / "train" / f"{i}.png")
+            with suppress(OSError):
+                picture.parent.rmdir()
+    hub.put(name := f"me/folder-{tmp_path.name}", folder, repo_type="dataset")
+    content = hub.files(name, "dataset")[file]
+    damaged = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    fault = hub.faults.add(method="GET", path_regex=f"{file}$", action="replace", content=damaged)
+    target = load_target(name, samples=8)
+    assert fault.hits == 1
+    assert (len(target), dict(target.left_out)) == (8, {})
+    assert target.class_names == ("circle", "square")
+    cached = hf_hub_download(name, file, repo_type="dataset", local_files_only=True)
+    assert Path(cached).read_bytes() == content
+
+
 def test_data_that_stays_damaged_is_refused_and_not_kept(hub, tmp_path):
     name = dataset_on(hub, tmp_path)
     hub.faults.add(method="GET", path_regex="parquet$", action="corrupt", times=None)
-    with pytest.raises(TargetError, match="files arrive damaged"):
+    with pytest.raises(TargetError, match=rf"a file of {name} arrives damaged"):
         load_target(name, samples=18)
     hub.faults.clear()
     assert len(load_target(name, samples=18)) == 18

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -369,15 +370,8 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
             check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
         if not config and _is_image_folder(names):
-            folder = Path(
-                retry_download(
-                    api.snapshot_download,
-                    repo,
-                    repo_type="dataset",
-                    revision=sha,
-                    ignore_patterns=[f"*{suffix}" for suffix in sorted(_ARCHIVES)],
-                )
-            )
+            ignored = [f"*{suffix}" for suffix in sorted(_ARCHIVES)]
+            folder = _snapshot(api, repo, sha, ignore_patterns=ignored)
             named = names_data_files(folder)
             source = None if named else _image_folder(repo, folder, split)
             if source is not None:
@@ -412,21 +406,21 @@ def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
 
     try:
         with _hub_errors_only():  # otherwise it warns about a repository without these files
-            folder = retry_download(
-                api.snapshot_download,
-                repo,
-                repo_type="dataset",
-                revision=sha,
-                allow_patterns=list(SETTINGS_FILES),
-            )
+            folder = _snapshot(api, repo, sha, allow_patterns=list(SETTINGS_FILES))
     except RepositoryNotFoundError:  # includes gated repositories
         raise
     except Exception as error:
         if others := [commit for commit in _cached_commits(repo) if commit != sha]:
             raise _other_commit(repo, others[-1], sha) from error
         raise
-    check_folder(repo, Path(folder))
+    check_folder(repo, folder)
     return [file.path for file in get_cached_repo_tree(repo, repo_type="dataset", revision=sha)]
+
+
+def _snapshot(api: HfApi, repo: str, sha: str, **patterns: Any) -> Path:
+    """Download files of a dataset and verify them; the folder that holds them."""
+    download = partial(api.snapshot_download, repo, repo_type="dataset", revision=sha, **patterns)
+    return Path(load_verified(repo, lambda: retry_download(download), lambda: None))
 
 
 @contextmanager
@@ -576,14 +570,10 @@ def _fetched(place: str, token: str | None) -> Path:
     match = _ON_HUB.fullmatch(place)
     if match is None:
         return Path(place)
-    file = retry_download(
-        hub_api(token).hf_hub_download,
-        match["repo"],
-        match["path"],
-        repo_type="dataset",
-        revision=match["commit"],
-    )
-    return Path(file)
+    repo, commit, path = match["repo"], match["commit"], match["path"]
+    api = hub_api(token)
+    download = partial(api.hf_hub_download, repo, path, repo_type="dataset", revision=commit)
+    return Path(load_verified(repo, lambda: retry_download(download), lambda: None))
 
 
 def _check_commit(dataset: str, loaded: str | None, wanted: str | None) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json import JSONDecodeError
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError, SfdaError
 from hf_sfda.hub import explain, explain_answer, hub_url, read_verified, retry_read
+from hf_sfda.hub.checksums import snapshot_verified
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -162,6 +164,34 @@ def read_file(api: HfApi, repo: Repo, path: str, sha: str) -> bytes | None:
             )
         except RemoteEntryNotFoundError:
             return None
+
+
+def download_files(api: HfApi, repo: Repo, patterns: Sequence[str], sha: str) -> Path:
+    """Download files at a commit, in parallel, and verify their checksums.
+
+    Args:
+        api: The Hub client.
+        repo: The repository.
+        patterns: Glob patterns of the paths.
+        sha: The commit.
+
+    Returns:
+        The folder of the cache that holds them.
+
+    Raises:
+        PublishError: A file cannot be downloaded, or arrives damaged.
+    """
+
+    def download() -> str:
+        # A cached file of a pinned commit is the right one.
+        return str(
+            api.snapshot_download(
+                repo.id, repo_type=repo.kind, revision=sha, allow_patterns=list(patterns)
+            )
+        )
+
+    with hub_errors(f"Cannot read {repo}"):
+        return snapshot_verified(repo.id, patterns, download)
 
 
 def list_files(api: HfApi, repo: Repo, sha: str) -> list[str]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_DAMAGED = (
-    "files arrive damaged (their checksums are not the Hub's); try again later, or check what "
-    "lies between you and the Hub"
+
+class DamagedError(OSError):
+    """A file does not have its checksum, even after a second download; the message says which."""
+
+
+_ADVICE = (
+    "damaged (its checksum is not the Hub's); try again later, or check what lies between you and "
+    "the Hub"
 )
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -44,7 +50,7 @@ def read_verified(download: Callable[[], str]) -> bytes:
         download: Returns the path of the file, such as ``hf_hub_download``.
 
     Raises:
-        OSError: The file is damaged after the second download, too.
+        DamagedError: The file is damaged after the second download, too.
         Exception: What ``download`` raises.
     """
     for _ in range(2):
@@ -52,7 +58,49 @@ def read_verified(download: Callable[[], str]) -> bytes:
         if matches(blob):
             return blob.read_bytes()
         blob.unlink()
-    raise OSError(_DAMAGED)
+    raise DamagedError(f"it arrives {_ADVICE}")
+
+
+def snapshot_verified(repo: str, patterns: Collection[str], download: Callable[[], str]) -> Path:
+    """Download files into the cache and verify them; download damaged files once more.
+
+    Args:
+        repo: The repository, for the message.
+        patterns: The files that are downloaded. Others in the folder are not verified.
+        download: Returns the folder of the files, such as ``snapshot_download``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DamagedError: A file is damaged after the second download, too.
+        Exception: What ``download`` raises.
+    """
+    for _ in range(2):
+        folder = Path(download())
+        damaged = _remove_damaged(folder, patterns)
+        if not damaged:
+            return folder
+    raise DamagedError(f"{damaged[0]} of {repo} arrives {_ADVICE}")
+
+
+def _remove_damaged(folder: Path, patterns: Collection[str]) -> list[str]:
+    """Delete files of a snapshot whose content does not have their checksum.
+
+    Returns:
+        The names of the deleted files, relative to ``folder``.
+    """
+    damaged = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not any(fnmatchcase(name, pattern) for pattern in patterns):
+            continue
+        blob = path.resolve()
+        if blob.is_file() and not matches(blob):
+            blob.unlink()
+            path.unlink(missing_ok=True)
+            damaged.append(name)
+    return damaged
 
 
 def load_verified(repo: str, load: Callable[[], T], forget: Callable[[], object]) -> T:
@@ -66,7 +114,7 @@ def load_verified(repo: str, load: Callable[[], T], forget: Callable[[], object]
         forget: Removes what ``load`` derived from the files.
 
     Raises:
-        OSError: The files are damaged after the second download, too.
+        DamagedError: A file is damaged after the second download, too.
         Exception: What ``load`` raises.
     """
     folder = _blobs(repo)
@@ -87,7 +135,7 @@ def load_verified(repo: str, load: Callable[[], T], forget: Callable[[], object]
         for name in damaged:
             (folder / name).unlink()
         forget()
-    raise OSError(_DAMAGED)
+    raise DamagedError(f"a file of {repo} arrives {_ADVICE}")
 
 
 def _blobs(repo: str) -> Path:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import glob
 import threading
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from hf_sfda.errors import ExtractionError
 from hf_sfda.hub.api import hub_api, retry_download
-from hf_sfda.hub.checksums import matches
+from hf_sfda.hub.checksums import snapshot_verified
 from hf_sfda.hub.files import MODEL_FILES, WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.hub.reasons import explain_answer
 from hf_sfda.progress import Advance, NoProgress, Progress
@@ -44,9 +43,9 @@ def download_model(
     task = listener.task("download", candidate.model_id, total=candidate.download_bytes, unit="B")
     with task as advance:
         # The model card has the licence, which offline runs show.
-        folder = _download_whole(candidate, [*MODEL_FILES, "README.md"], token, advance)
+        folder = _download(candidate, [*MODEL_FILES, "README.md"], token, advance)
         if missing := [name for name in _shards(folder) if not (folder / name).is_file()]:
-            _download_whole(candidate, [glob.escape(name) for name in missing], token, advance)
+            _download(candidate, [glob.escape(name) for name in missing], token, advance)
     for name in _shards(folder) or [WEIGHTS]:
         if not (folder / name).is_file():
             raise ExtractionError(
@@ -97,60 +96,30 @@ def _shards(folder: Path) -> list[str]:
         raise ExtractionError(f"{WEIGHTS_INDEX} {error}") from error
 
 
-def _download_whole(
+def _download(
     candidate: Candidate, patterns: list[str], token: str | None, advance: Advance
 ) -> Path:
-    """Download files and verify their checksums; download damaged files once more.
+    """Download files and verify their checksums.
 
     Raises:
         ExtractionError: The download fails, or a file is damaged after the second attempt.
     """
-    for _ in range(2):
-        folder = _download(candidate, patterns, token, advance)
-        damaged = _remove_damaged(folder, patterns)
-        if not damaged:
-            return folder
-    raise ExtractionError(
-        f"{damaged[0]} of {candidate.model_id} arrives damaged (its checksum is not the Hub's); "
-        "try again later, or check what lies between you and the Hub"
-    )
-
-
-def _download(
-    candidate: Candidate, patterns: list[str], token: str | None, advance: Advance
-) -> Path:
     try:
-        folder = retry_download(
-            hub_api(token).snapshot_download,
+        return snapshot_verified(
             candidate.model_id,
-            revision=candidate.revision,
-            allow_patterns=patterns,
-            tqdm_class=_reporting(advance),
+            patterns,
+            lambda: retry_download(
+                hub_api(token).snapshot_download,
+                candidate.model_id,
+                revision=candidate.revision,
+                allow_patterns=patterns,
+                tqdm_class=_reporting(advance),
+            ),
         )
     # httpx2 errors, OSError, and errors that are neither (EntryNotFoundError). Catch them all: one
     # candidate's failure must not stop the run.
     except Exception as error:
         raise ExtractionError(explain_answer(error)) from error
-    return Path(folder)
-
-
-def _remove_damaged(folder: Path, patterns: list[str]) -> list[str]:
-    """Delete downloaded files whose content does not have their checksum.
-
-    Returns:
-        The names of the deleted files, relative to ``folder``.
-    """
-    damaged = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if not any(fnmatchcase(name, pattern) for pattern in patterns):
-            continue
-        blob = path.resolve()
-        if blob.is_file() and not matches(blob):
-            blob.unlink()
-            path.unlink(missing_ok=True)
-            damaged.append(name)
-    return damaged
 
 
 def _reporting(advance: Advance) -> type[Any]:

@@ -9,6 +9,7 @@ from json import JSONDecodeError
 from typing import Any
 
 from hf_sfda.foreign import bounded
+from hf_sfda.hub.checksums import DamagedError
 from hf_sfda.secrets import redact
 
 Describe = Callable[[Any], str]
@@ -95,6 +96,7 @@ def _rules() -> list[tuple[Any, Describe]]:
     from huggingface_hub import errors as e
 
     return [
+        (DamagedError, str),
         (e.GatedRepoError, _gated),
         (e.DisabledRepoError, lambda _: "disabled on the Hub; nobody can read it"),
         (

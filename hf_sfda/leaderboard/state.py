@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import read_json
-from hf_sfda.hub.access import Repo, find_head, hub_errors, list_files, read_file
+from hf_sfda.hub.access import Repo, download_files, find_head, list_files, read_file
 from hf_sfda.leaderboard.decide import PublishedStatus
 from hf_sfda.leaderboard.record import Measurement, measurements_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
@@ -108,14 +107,8 @@ def read_records(api: HfApi, state: State, measurements: list[Measurement]) -> d
     """
     if not measurements:
         return {}
-    with hub_errors(f"Cannot read {state.repo}"):
-        folder = api.snapshot_download(
-            state.repo.id,
-            repo_type=state.repo.kind,
-            revision=state.head,
-            allow_patterns=[m.path for m in measurements],
-        )
-        return {m.path: (Path(folder) / m.path).read_bytes() for m in measurements}
+    folder = download_files(api, state.repo, [m.path for m in measurements], state.head)
+    return {m.path: (folder / m.path).read_bytes() for m in measurements}
 
 
 def parse_log(content: bytes, repo: Repo) -> list[Event]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
@@ -12,8 +11,8 @@ from hf_sfda.hub import hub_url
 from hf_sfda.hub.access import (
     Account,
     Repo,
+    download_files,
     find_head,
-    hub_errors,
     list_files,
     read_file,
     require_write,
@@ -109,13 +108,10 @@ def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
     ]
     if not paths:
         return []
-    with hub_errors(f"Cannot read {repo}"):
-        folder = api.snapshot_download(
-            repo.id, repo_type=repo.kind, revision=sha, allow_patterns=["data/*.parquet"]
-        )
+    folder = download_files(api, repo, ["data/*.parquet"], sha)
     rows: list[Row] = []
     for path in paths:
-        rows += read_results(Path(folder) / path, f"{path} of {repo.id}")
+        rows += read_results(folder / path, f"{path} of {repo.id}")
     return rows
 
 

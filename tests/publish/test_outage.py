@@ -205,3 +205,22 @@ def test_a_card_that_arrives_damaged_is_never_published(hub, tmp_path, fault, ti
     card = hub.files("me/resnet")["README.md"].decode()
     assert "license: mit  # free\n" in card
     assert "\n# A model\n" in card
+
+
+@pytest.mark.parametrize("times", [1, None], ids=["once", "for a while"])
+def test_rows_that_arrive_damaged_are_fetched_again(hub, tmp_path, times):
+    """Damaged rows would stay in the cache, and every later publication would refuse to go on."""
+    first = save_run(tmp_path / "first", make_ranking())
+    execute(plan_publication(first, to=RESULTS))
+    second = save_run(tmp_path / "second", make_ranking(dataset="me/others"))
+    fault = hub.faults.add(
+        method="GET", path_regex=r"results/.*parquet$", action="corrupt", times=times
+    )
+    if times is None:
+        with pytest.raises(PublishError, match=r"parquet of me/results arrives damaged"):
+            plan_publication(second, to=RESULTS)
+        hub.faults.clear()
+    execute(plan_publication(second, to=RESULTS))
+    assert fault.hits > 0
+    files = [path for path in hub.files(RESULTS, "dataset") if path.endswith(".parquet")]
+    assert len(files) == 2

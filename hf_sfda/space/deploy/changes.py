@@ -6,11 +6,10 @@ import glob
 import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub.access import Repo, hub_errors, read_file
+from hf_sfda.hub.access import Repo, download_files, hub_errors, read_file
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.space.deploy.card import is_marked, space_card
 from hf_sfda.space.deploy.tree import PACKAGE, README, is_ours, space_files
@@ -86,9 +85,5 @@ def _contents(api: HfApi, repo: Repo, sha: str | None, paths: list[str]) -> dict
     """Download files at a commit, in parallel: path -> content."""
     if sha is None or not paths:
         return {}
-    patterns = [glob.escape(path) for path in paths]
-    with hub_errors(f"Cannot read {repo}"):
-        folder = api.snapshot_download(
-            repo.id, repo_type=repo.kind, revision=sha, allow_patterns=patterns
-        )
-    return {path: (Path(folder) / path).read_bytes() for path in paths}
+    folder = download_files(api, repo, [glob.escape(path) for path in paths], sha)
+    return {path: (folder / path).read_bytes() for path in paths}
