@@ -79,20 +79,24 @@ def _matches(ranking: Ranking, name: str, commit: str = "") -> list[list[ModelRo
     """The rows that a name may mean, from the closest way of reading it to the freest."""
     short, _ = with_short_names(ranking)
     rows = [
-        (row, shown.model_id)
-        for row, shown in zip(ranking.rows, short.rows, strict=True)
+        (row, short_row.model_id)
+        for row, short_row in zip(ranking.rows, short.rows, strict=True)
         if (row.revision or "").startswith(commit)
     ]
     parts = re.split(rf"{ELLIPSIS}|\.\.\.", name)
     pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
     ways: tuple[Callable[[str, str], bool], ...] = (
-        lambda whole, shown: whole == name,
-        lambda whole, shown: shown == name,
-        lambda whole, shown: len(parts) > 1 and bool(pattern.fullmatch(shown)),
-        lambda whole, shown: name != "" and whole.endswith(f"/{name}"),
+        lambda whole, short_name: whole == name,
+        lambda whole, short_name: short_name == name,
+        lambda whole, short_name: len(parts) > 1 and bool(pattern.fullmatch(short_name)),
+        lambda whole, short_name: name != "" and whole.endswith(f"/{name}"),
     )
     return [
-        list({identity(row): row for row, shown in rows if way(row.model_id, shown)}.values())
+        list(
+            {
+                identity(row): row for row, short_name in rows if way(row.model_id, short_name)
+            }.values()
+        )
         for way in ways
     ]
 

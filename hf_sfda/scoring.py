@@ -472,9 +472,9 @@ def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any
     except Exception as error:  # objects may raise anything when they are compared
         types = sorted({type(label).__name__ for label in y.tolist()})
         fault = "mix types and" if len(types) > 1 else f"of type {types[0]}"
-        given = f" Types given: {listing(types)}." if len(types) > 1 else ""
+        kinds = f" Types given: {listing(types)}." if len(types) > 1 else ""
         raise MetricError(
-            f"Labels {fault} cannot be compared; use all ints or all strings.{given}"
+            f"Labels {fault} cannot be compared; use all ints or all strings.{kinds}"
         ) from error
     _check_hidden(names, counts)
     if len(names) < 2:
@@ -484,10 +484,10 @@ def _classes(y: npt.NDArray[Any], min_class_size: int) -> tuple[Tensor, int, Any
         )
     if counts.min() < min_class_size:
         few = [str(name) for name in names[counts < min_class_size]]
-        shown = ", ".join(few[:5]) + (", ..." if len(few) > 5 else "")
+        smallest = ", ".join(few[:5]) + (", ..." if len(few) > 5 else "")
         raise MetricError(
             f"{len(few)} of {len(names)} classes have fewer than {min_class_size} samples "
-            f"({shown}). Leave them out or merge them, or take more samples; min_class_size=1 "
+            f"({smallest}). Leave them out or merge them, or take more samples; min_class_size=1 "
             "scores anyway."
         )
     return torch.from_numpy(inverse.astype(np.int64)), len(names), "single-label"

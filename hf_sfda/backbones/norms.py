@@ -31,7 +31,8 @@ def restore_folded_norms(module: nn.Module, run: Run) -> int:
     folded = [norm for norm in batch_norms(module) if _is_folded(norm)]
     moments = {norm: _Moments() for norm in folded}
     hooks = [
-        norm.register_forward_pre_hook(lambda n, given: moments[n].add(given[0])) for norm in folded
+        norm.register_forward_pre_hook(lambda n, inputs: moments[n].add(inputs[0]))
+        for norm in folded
     ]
     try:
         if folded:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 # A process that has finished its models waits this long for the others.
 _TIMEOUT_HOURS = 48
 
+# Two schedulers, not one over (model, shard), because they synchronise in opposite ways. By models,
+# processes meet once, at the end. By samples, they meet twice a model, because the rows of the
+# shards must become one entry. Free shards would keep the rows of all models in memory until the
+# end, or need a second store for parts. What both do alike is in `job.py`.
 _SCHEDULES = {"models": run_by_models, "samples": run_by_samples}
 
 

@@ -291,10 +291,10 @@ def _candidate(row: ModelRow, target: Target, token: str | None) -> Candidate:
         reason = "the folder is not here; run the command where the models were ranked"
         return Candidate(row.model_id, revision=row.revision, skip=reason)
     entry = row.model_id if local else f"{row.model_id}@{row.revision}"
-    found = find_candidates([entry], modality=target.modality, token=token)
-    if len(found) != 1:
+    candidates = find_candidates([entry], modality=target.modality, token=token)
+    if len(candidates) != 1:
         return Candidate(row.model_id, revision=row.revision, skip="no such model was found")
-    [candidate] = found
+    [candidate] = candidates
     if candidate.skip is None and candidate.revision != row.revision:
         return replace(candidate, skip="it has changed since it was ranked; rank again")
     return candidate

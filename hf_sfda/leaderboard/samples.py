@@ -112,7 +112,7 @@ def _compared(
     by_sample: bool,
 ) -> Comparison:
     n_samples, config = int(ranking.dataset["n_samples"]), config_of(ranking)
-    if by_sample and {len(one) for one in contributions} != {n_samples}:
+    if by_sample and {len(values) for values in contributions} != {n_samples}:
         raise PublishError(
             f"The measurements of {pair[0].model_id} and {pair[1].model_id} are not of the "
             f"{n_samples:,} samples of this leaderboard. Remove them from the repository; the next "

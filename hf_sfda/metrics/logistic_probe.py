@@ -50,7 +50,7 @@ def logistic_probe(
     loss that heads are trained with, at a fixed penalty. It is slower, and more accurate where
     there are many similar classes.
 
-    Traps: the penalty is fixed. At 0.001 the held-out log-likelihood of 700 real pictures in nine
+    Traps: the penalty is fixed. At 0.001 the held-out log-likelihood of 700 real images in nine
     classes was best among 1, 0.1, ..., 0.0001. Features that separate many classes well need a
     smaller penalty.
 

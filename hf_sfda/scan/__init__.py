@@ -40,12 +40,12 @@ def find_candidates(
         ScanError: No models were named and the Hub cannot be asked.
     """
     if models:
-        found: Iterable[Candidate] = resolve_entries(
+        candidates: Iterable[Candidate] = resolve_entries(
             models, modality=modality, max_params=max_params, token=token
         )
     else:
-        found = query_hub(modality, top=top, max_params=max_params, token=token)
-    return _without_duplicates(found)
+        candidates = query_hub(modality, top=top, max_params=max_params, token=token)
+    return _without_duplicates(candidates)
 
 
 def _without_duplicates(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -45,12 +45,12 @@ def query_hub(
     Raises:
         ScanError: The Hub cannot be asked.
     """
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     wanted = top
     try:
         for info in _most_downloaded(modality, top, token):
             candidate = _described(info, modality, max_params)
-            found.append(candidate)
+            candidates.append(candidate)
             wanted -= candidate.skip is None
             if wanted <= 0:
                 break
@@ -58,7 +58,7 @@ def query_hub(
     # is no JSON or nested without end among them.
     except Exception as error:
         raise ScanError(_cannot_ask(error)) from error
-    return found
+    return candidates
 
 
 def _described(info: ModelInfo, modality: Modality | None, max_params: int | None) -> Candidate:

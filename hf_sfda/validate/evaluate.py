@@ -18,11 +18,11 @@ def by_target(truth: Truth, scores: Scores, measure: Measure) -> dict[str, float
     """The measure on each target, over the models that have a finite score and an accuracy."""
     values = {}
     for target, accuracies in truth.items():
-        given = scores.get(target, {})
-        models = [m for m in accuracies if np.isfinite(given.get(m, np.nan))]
+        of_target = scores.get(target, {})
+        models = [m for m in accuracies if np.isfinite(of_target.get(m, np.nan))]
         if len(models) >= 2:
             values[target] = measure(
-                np.array([accuracies[m] for m in models]), np.array([given[m] for m in models])
+                np.array([accuracies[m] for m in models]), np.array([of_target[m] for m in models])
             )
     return values
 

@@ -61,7 +61,7 @@ def noise_ceiling(
     """
     rng = np.random.default_rng(seed)
     measured = accuracies + rng.normal(0, noise, (draws, len(accuracies)))
-    return float(np.mean([measure(one, accuracies) for one in measured]))
+    return float(np.mean([measure(noisy, accuracies) for noisy in measured]))
 
 
 def static_list(accuracies: FloatArray) -> FloatArray:

@@ -188,8 +188,8 @@ def _prior(row: ModelRow, ranking: Ranking) -> float | None:
 
 def _target_of(run: str, ranking: Ranking, truth: Truth) -> str | None:
     for name in (str(ranking.dataset.get("id", "")), run):
-        if found := match([name], list(truth)):
-            return found[name]
+        if matched := match([name], list(truth)):
+            return matched[name]
     return None
 
 
