@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -27,10 +28,6 @@ Work = Literal["auto", "models", "samples"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 BatchNorms = Literal["both", "published"]
 
-NOT_IN_FINGERPRINT = (
-    "out", "batch_size", "workers", "work", "top", "max_params", "learning_curve",
-)  # fmt: skip
-"""Options that change how or where a run is done, or which models take part, but not the scores."""
 
 _FORMER_NAMES = {"view": "layers"}
 
@@ -39,9 +36,95 @@ _UNFIT = re.compile(r"[/\\:]")  # in the name of a directory
 _LONGEST_NAME = 150  # bytes; file systems take 255
 
 
+PERMISSIVE_LICENSES = (
+    "0bsd", "afl-3.0", "apache-2.0", "artistic-2.0", "bsd", "bsd-2-clause", "bsd-3-clause",
+    "bsd-3-clause-clear", "bsl-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc0-1.0",
+    "cdla-permissive-1.0", "cdla-permissive-2.0", "ecl-2.0", "isc", "mit", "ms-pl", "ncsa", "pddl",
+    "postgresql", "unlicense", "wtfpl", "zlib",
+)  # fmt: skip
+"""What ``license: permissive`` stands for: the Hub's ids of licences that allow commercial use and
+changed copies under other terms, and ask for no more than that the author is named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateOptions:
+    """Which checkpoints of the Hub take part. Where an option has several values, one must hold.
+
+    Attributes:
+        top: Most candidates that a Hub query returns.
+        pipeline_tag: Tasks as the Hub tags them, instead of those that fit the dataset.
+        library: Libraries: ``transformers``, ``timm``, ``sentence-transformers``.
+        license: Licence ids of the Hub; ``permissive`` means :data:`PERMISSIVE_LICENSES`.
+        author: Users or organisations.
+        collection: Slug of a collection; its models take the place of the Hub query.
+        language: Language codes, as cards state them.
+        created_after: Date (``2024-06-30``); older repositories are left out.
+        min_downloads: Least downloads in the last 30 days.
+        search: Part of the id.
+        exclude: Ids, or patterns such as ``acme/*``.
+        min_params: Candidates with fewer parameters are left out.
+        max_params: Candidates with more parameters are left out.
+        trained_on: Datasets that cards name.
+        base_model: Models that the candidates were made from.
+    """
+
+    top: int = 20
+    pipeline_tag: tuple[str, ...] = ()
+    library: tuple[str, ...] = ()
+    license: tuple[str, ...] = ()
+    author: tuple[str, ...] = ()
+    collection: str | None = None
+    language: tuple[str, ...] = ()
+    created_after: str | None = None
+    min_downloads: int | None = None
+    search: str | None = None
+    exclude: tuple[str, ...] = ()
+    min_params: int | None = None
+    max_params: int | None = None
+    trained_on: tuple[str, ...] = ()
+    base_model: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            raw = getattr(self, name)
+            value = typed(raw, kind, name)
+            if value is not raw:
+                object.__setattr__(self, name, value)
+        _at_least("top", self.top, 1)
+        for name in ("min_params", "max_params", "min_downloads"):
+            if (value := getattr(self, name)) is not None:
+                _at_least(name, value, 1)
+        if (self.min_params or 0) > (self.max_params or math.inf):
+            raise ConfigError(
+                f"min_params is {self.min_params} and max_params is {self.max_params}; "
+                "no model has both sizes."
+            )
+        if self.created_after is not None:
+            try:
+                date.fromisoformat(self.created_after)
+            except ValueError:
+                raise ConfigError(
+                    f"created_after is {shown(self.created_after)}; give a date such as 2024-06-30."
+                ) from None
+
+    @property
+    def candidate_options(self) -> dict[str, Any]:
+        """The options of this class alone, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(CandidateOptions)}
+
+
+NOT_IN_FINGERPRINT = (
+    "out", "batch_size", "workers", "work", "learning_curve",
+    *(field.name for field in fields(CandidateOptions)),
+)  # fmt: skip
+"""Options that change how or where a run is done, or which models take part, but not the scores."""
+
+
 @dataclass(frozen=True)
-class RankConfig:
+class RankConfig(CandidateOptions):
     """Settings of one run. It never holds a token, so it can be written anywhere.
+
+    Those of :class:`CandidateOptions` belong to it, too.
 
     Attributes:
         dataset: Hub id, ``id:config``, image folder, parquet/csv file or ``save_to_disk`` folder.
@@ -70,8 +153,6 @@ class RankConfig:
         learning_curve: Also measure whether the order still changes with more samples. It scores
             each model on 50 smaller samples, which takes about ten times as long as its score.
         seed: Random seed of the sample, the folds, the resamples and the shuffles.
-        top: Most candidates that a Hub query returns.
-        max_params: Candidates with more parameters are left out.
         max_length: Tokens kept of a text. 128 covers sentences and snippets; longer costs more
             than linear time.
         dtype: Of the forward pass. float32, so that CPU and GPU agree.
@@ -102,8 +183,6 @@ class RankConfig:
     confidence: float = 0.95
     learning_curve: bool = False
     seed: int = 0
-    top: int = 20
-    max_params: int | None = None
     max_length: int = 128
     dtype: Dtype = "float32"
     batch_size: int = 64
@@ -114,21 +193,14 @@ class RankConfig:
     def __post_init__(self) -> None:
         if isinstance(self.dataset, str) and not self.dataset.strip():
             raise ConfigError("No dataset given. Pass a Hub id, a folder or a file: --dataset ID")
-        for name, kind in option_types().items():
-            raw = getattr(self, name)
-            value = typed(raw, kind, name)
-            if value is not raw:
-                object.__setattr__(self, name, value)
+        super().__post_init__()
         _at_least("samples", self.samples, 2)
         _at_least("folds", self.folds, 2)
         _at_least("resamples", self.resamples, 100)
         _at_least("permutations", self.permutations, 0)
-        _at_least("top", self.top, 1)
         _at_least("batch_size", self.batch_size, 1)
         _at_least("max_length", self.max_length, 1)
         _at_least("seed", self.seed, 0)
-        if self.max_params is not None:
-            _at_least("max_params", self.max_params, 1)
         if self.workers is not None:
             _at_least("workers", self.workers, 0)
         if not 0.5 <= self.confidence < 1:
@@ -152,7 +224,11 @@ class RankConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON and YAML."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        values = asdict(self)
+        return {
+            name: list(value) if isinstance(value := values[name], tuple) else value
+            for name in option_types()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RankConfig:
@@ -324,15 +400,16 @@ def rank_command(values: Mapping[str, Any], *, always: Collection[str] = ()) -> 
         always: Options to name even if they have their default value. The others are left out then.
     """
     words = ["hf-sfda", "rank"]
-    for field in fields(RankConfig):
-        value = values.get(field.name)
+    defaults = {field.name: field.default for field in fields(RankConfig)}
+    for name in option_types():
+        value = values.get(name)
         if value is None or value is False:
             continue
         plain = tuple(value) if isinstance(value, list) else value
-        if plain == field.default and field.name not in always:
+        if plain == defaults[name] and name not in always:
             continue
-        words.append("--" + field.name.replace("_", "-"))
-        if field.name == "models":
+        words.append("--" + name.replace("_", "-"))
+        if name == "models":
             words += [str(model) for model in plain]
         elif plain is not True:
             words.append(",".join(plain) if isinstance(plain, tuple) else str(plain))
@@ -361,8 +438,9 @@ def _at_least(name: str, value: int, low: int) -> None:
 
 @cache
 def option_types() -> Mapping[str, Any]:
-    """Option of a run -> its type."""
-    return get_type_hints(RankConfig)
+    """Option of a run -> its type; which candidates take part comes last."""
+    hints = get_type_hints(RankConfig)
+    return {name: hints[name] for name in (*RankConfig.__annotations__, *hints)}
 
 
 def _run_name(dataset: str) -> str:

@@ -126,7 +126,7 @@ def run(
     from hf_sfda.dataset import target_of
     from hf_sfda.extract import extract_all, make_accelerator
     from hf_sfda.ranking import assemble
-    from hf_sfda.scan import find_candidates
+    from hf_sfda.scan import describe_rejected, scan_candidates
     from hf_sfda.store import FeatureStore
 
     keep_secret(token)
@@ -150,18 +150,14 @@ def run(
     log(describe_target(target))
     journal.write("target", **target.describe())
 
+    rejected = ""
     if candidates is None:
-        candidates = from_main(
+        result = from_main(
             accelerator,
-            lambda: find_candidates(
-                config.models,
-                modality=target.modality,
-                top=config.top,
-                max_params=config.max_params,
-                token=token,
-            ),
+            lambda: scan_candidates(config.models, config, modality=target.modality, token=token),
         )
-    log(describe_candidates(candidates))
+        candidates, rejected = result.candidates, describe_rejected(result)
+    log(describe_candidates(candidates) + (f" · {rejected}" if rejected else ""))
     journal.write("scan", candidates=len(candidates))
 
     def extracted(extraction: Extraction) -> None:

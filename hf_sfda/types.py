@@ -77,6 +77,24 @@ class Candidate:
         _clean_fields(self, ("model_id", "library", "license", "pipeline_tag", "skip"))
 
 
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        candidates: To be ranked, or left out by a rule and with the reason.
+        rejected: reason -> number of models of the Hub's listing that a filter of the user left
+            out; they are no candidates.
+        listed: Entries of the Hub's listing that were looked at.
+        unseen: Whether the listing goes on after them.
+    """
+
+    candidates: tuple[Candidate, ...]
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    listed: int = 0
+    unseen: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """A labelled sample of a dataset, ready to be run through every candidate.

@@ -36,6 +36,10 @@ def test_round_trip_through_yaml(tmp_path):
         ({"work": "none"}, "work is 'none'"),
         ({"max_params": 0}, "max_params is 0"),
         ({"workers": -1}, "workers is -1"),
+        ({"min_downloads": 0}, "min_downloads is 0"),
+        ({"min_params": 9, "max_params": 5}, "no model has both sizes"),
+        ({"created_after": "last year"}, "created_after is 'last year'; give a date such as"),
+        ({"license": 5}, "license is 5; it must be a list of texts"),
         ({"sample": 5}, "Unknown option sample. Allowed: .*samples"),
     ],
 )
@@ -250,7 +254,9 @@ def test_the_command_line_has_every_option_with_its_default():
         if field.name in ("dataset", "models"):  # one is required, the other is a list
             assert field.name in options
             continue
-        expected = ",".join(field.default) if field.name == "metrics" else field.default
+        expected = field.default
+        if isinstance(expected, tuple):  # a list is typed with commas
+            expected = ",".join(expected) or None
         assert options[field.name] == expected, field.name
 
 
@@ -262,6 +268,7 @@ def test_a_command_repeats_its_options(monkeypatch):
     config = RankConfig(
         "me/ds", models=("a/b", "c d"), samples=50, metric="knn", metrics=("knn", "sfda"),
         layers="last", confidence=0.9, learning_curve=True, max_params=10**8, workers=2, out="x y",
+        license=("permissive", "cc-by-nc-4.0"), created_after="2024-06-30", exclude=("acme/*",),
     )  # fmt: skip
     ran = []
     monkeypatch.setattr("hf_sfda.cli.rank._run", lambda settings, *_: ran.append(settings) or 1 / 0)

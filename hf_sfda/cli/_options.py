@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,10 +24,33 @@ def parse_count(text: str) -> int:
     digits = text if scale == 1 else text[:-1]
     try:
         return int(float(digits) * scale)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigError(
-            f"max_params is {text!r}; give a number such as 300M, 7B or 1000000."
+            f"{text!r} is no number of parameters; give a number such as 300M, 7B or 1000000."
         ) from None
+
+
+def parse_list(text: str | None) -> tuple[str, ...]:
+    """Split values that are separated by commas.
+
+    Example:
+        >>> parse_list("mit, apache-2.0"), parse_list(None)
+        (('mit', 'apache-2.0'), ())
+    """
+    return tuple(value.strip() for value in (text or "").split(",") if value.strip())
+
+
+def option_values(context: typer.Context, names: Iterable[str]) -> dict[str, Any]:
+    """The values of options of a run, with lists split."""
+    from hf_sfda.config import option_types
+
+    return {
+        name: parse_list(value)
+        if option_types()[name] == tuple[str, ...] and not isinstance(value, list)
+        else value
+        for name in names
+        for value in [context.params[name]]
+    }
 
 
 FormatOption = Annotated[
@@ -52,16 +76,6 @@ TokenFileOption = Annotated[
 
 TopOption = Annotated[
     int, typer.Option("--top", help="Number of candidates to query from the Hub.")
-]
-MaxParamsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-params",
-        parser=parse_count,
-        metavar="NUMBER",
-        help="Leave out larger models: 300M, 7B, 1000000.",
-        show_default=False,
-    ),
 ]
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

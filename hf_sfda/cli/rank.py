@@ -8,18 +8,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hf_sfda.cli._candidates import (
+    AuthorOption,
+    BaseModelOption,
+    CollectionOption,
+    CreatedAfterOption,
+    ExcludeOption,
+    LanguageOption,
+    LibraryOption,
+    LicenseOption,
+    MaxParamsOption,
+    MinDownloadsOption,
+    MinParamsOption,
+    PipelineTagOption,
+    SearchOption,
+    TrainedOnOption,
+)
 from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._logging import send_warnings_to
 from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
-    MaxParamsOption,
     QuietOption,
     TokenFileOption,
     TokenOption,
     TopOption,
     choose_format,
     choose_token,
+    option_values,
 )
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.config import (
@@ -126,7 +142,20 @@ def rank(
         ),
     ] = DEFAULTS.batch_norms,
     top: TopOption = DEFAULTS.top,
+    pipeline_tag: PipelineTagOption = None,
+    library: LibraryOption = None,
+    license: LicenseOption = None,
+    author: AuthorOption = None,
+    collection: CollectionOption = None,
+    language: LanguageOption = None,
+    created_after: CreatedAfterOption = None,
+    min_downloads: MinDownloadsOption = None,
+    search: SearchOption = None,
+    exclude: ExcludeOption = None,
+    min_params: MinParamsOption = None,
     max_params: MaxParamsOption = None,
+    trained_on: TrainedOnOption = None,
+    base_model: BaseModelOption = None,
     max_length: Annotated[
         int, typer.Option(help="Texts are cut to this many tokens.")
     ] = DEFAULTS.max_length,
@@ -182,9 +211,8 @@ def rank(
     token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
     # Each option of a run is a parameter of this command, by the same name.
-    values = {name: context.params[name] for name in option_types()}
+    values = option_values(context, option_types())
     values["models"] = _models(models, more_models)
-    values["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
     settings = _settings(context, config, values)
     from hf_sfda.report import save_ranking
 

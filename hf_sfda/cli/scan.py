@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_sfda.cli._candidates import (
+    AuthorOption,
+    BaseModelOption,
+    CollectionOption,
+    CreatedAfterOption,
+    ExcludeOption,
+    LanguageOption,
+    LibraryOption,
+    LicenseOption,
+    MaxParamsOption,
+    MinDownloadsOption,
+    MinParamsOption,
+    PipelineTagOption,
+    SearchOption,
+    TrainedOnOption,
+)
 from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._options import (
     FormatOption,
     JsonOption,
-    MaxParamsOption,
     QuietOption,
     TokenFileOption,
     TokenOption,
     TopOption,
     choose_format,
     choose_token,
+    option_values,
 )
 from hf_sfda.cli._output import Format, Output
-from hf_sfda.config import DEFAULTS
+from hf_sfda.config import DEFAULTS, CandidateOptions
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import count, megabytes
 from hf_sfda.types import Modality
@@ -39,6 +56,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def scan(
+    context: typer.Context,
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -50,7 +68,20 @@ def scan(
         Modality | None, typer.Option(help="Modality to query the Hub for.", show_default=False)
     ] = None,
     top: TopOption = DEFAULTS.top,
+    pipeline_tag: PipelineTagOption = None,
+    library: LibraryOption = None,
+    license: LicenseOption = None,
+    author: AuthorOption = None,
+    collection: CollectionOption = None,
+    language: LanguageOption = None,
+    created_after: CreatedAfterOption = None,
+    min_downloads: MinDownloadsOption = None,
+    search: SearchOption = None,
+    exclude: ExcludeOption = None,
+    min_params: MinParamsOption = None,
     max_params: MaxParamsOption = None,
+    trained_on: TrainedOnOption = None,
+    base_model: BaseModelOption = None,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
@@ -59,20 +90,19 @@ def scan(
 ) -> None:
     """List candidates and, for each one left out, the reason."""
     token = choose_token(token, token_file)
-    from hf_sfda.scan import find_candidates
+    from hf_sfda.scan import describe_rejected, scan_candidates
 
-    if not models and modality is None:
+    if not models and modality is None and not (pipeline_tag or collection):
         raise ConfigError(
             "Name models, or choose what to query the Hub for: --modality image|text."
         )
-    candidates = find_candidates(
-        tuple(models or ()),
-        modality=modality,
-        top=top,
-        max_params=max_params,
-        token=token,
-    )
-    Output(choose_format(format_, json_, quiet)).document(
+    options = CandidateOptions(**option_values(context, DEFAULTS.candidate_options))
+    output = Output(choose_format(format_, json_, quiet))
+    result = scan_candidates(tuple(models or ()), options, modality=modality, token=token)
+    candidates = result.candidates
+    if note := describe_rejected(result):
+        output.log(note)
+    output.document(
         [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates],
         human=lambda width: _table(candidates),
         agent=lambda: "\n".join("\t".join(_cells(c)) for c in candidates),
@@ -94,7 +124,7 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
     )
 
 
-def _table(candidates: list[Candidate]) -> Table:
+def _table(candidates: Sequence[Candidate]) -> Table:
     from rich.table import Table
     from rich.text import Text
 

@@ -103,7 +103,7 @@ def settings_text(
         samples=samples,
         seed=seed,
         top=top,
-        max_params=defaults.max_params,
+        max_params=defaults.query.max_params,
         budget=defaults.budget,
     )
     parse_settings(text)

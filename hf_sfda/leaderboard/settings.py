@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_sfda.config import RankConfig, option_types, with_current_names
+from hf_sfda.config import CandidateOptions, RankConfig, option_types, with_current_names
 from hf_sfda.errors import ConfigError
 from hf_sfda.typed import read_settings, typed, unknown_keys
 
@@ -52,22 +52,20 @@ class Settings:
             because these do not affect a score.
         models: The candidates: ``org/name`` or ``org/name@revision``. If empty, the candidates come
             from a query of the Hub.
-        top: How many candidates the query returns.
-        max_params: Models with more parameters are skipped.
+        query: Which candidates the query returns; its limits of size hold for ``models``, too.
         budget: The limits of one update.
     """
 
     targets: tuple[RankConfig, ...]
     models: tuple[str, ...] = ()
-    top: int = 20
-    max_params: int | None = None
+    query: CandidateOptions = field(default_factory=CandidateOptions)
     budget: Budget = field(default_factory=Budget)
 
     @property
-    def largest(self) -> int | None:
-        """Parameters of the largest model that can be measured; ``None`` if there is no limit."""
-        limits = [n for n in (self.max_params, self.budget.params) if n is not None]
-        return min(limits, default=None)
+    def candidate_options(self) -> dict[str, Any]:
+        """The options of the query, with no larger models than the budget allows."""
+        limits = [n for n in (self.query.max_params, self.budget.params) if n is not None]
+        return {**self.query.candidate_options, "max_params": min(limits, default=None)}
 
 
 def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
@@ -94,18 +92,25 @@ def parse_settings(text: str | bytes, name: str = SETTINGS_FILE) -> Settings:
     )
     if models and "query" in values:
         raise ConfigError(f"{name} has both `models` and `query`; keep one of them.")
-    query = _part(values, "query", ("top", "max_params"), name)
+    query = _part(values, "query", tuple(CandidateOptions().candidate_options), name)
     budget = _part(values, "budget", ("candidates", "params"), name)
     return Settings(
         targets=targets,
         models=models,
-        top=_count(query, "top", f"{name}, query") or 20,
-        max_params=_count(query, "max_params", f"{name}, query"),
+        query=_query(query, f"{name}, query"),
         budget=Budget(
             candidates=_count(budget, "candidates", f"{name}, budget") or DEFAULT_CANDIDATES,
             params=_count(budget, "params", f"{name}, budget"),
         ),
     )
+
+
+def _query(values: Mapping[str, Any], name: str) -> CandidateOptions:
+    stated = {key: value for key, value in values.items() if value is not None}
+    try:
+        return CandidateOptions(**stated)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _target(entry: Any, scoring: Mapping[str, Any], name: str) -> RankConfig:

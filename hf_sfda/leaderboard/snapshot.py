@@ -61,14 +61,17 @@ def take_snapshot(
     names: Sequence[str] = settings.models
     if not names:
         candidates = find_candidates(
-            modality=target.modality, top=settings.top, max_params=settings.largest, token=token
+            modality=target.modality, token=token, **settings.candidate_options
         )
         candidates = _without_private(api, me, state.repo, candidates)
         listed = {candidate.model_id for candidate in candidates}
         names = [model for model in measured if model not in listed]
     if names:
         candidates += find_candidates(
-            names, modality=target.modality, max_params=settings.largest, token=token
+            names,
+            modality=target.modality,
+            max_params=settings.candidate_options["max_params"],
+            token=token,
         )
     revisions = dict(model.split("@", 1) for model in settings.models if "@" in model)
     unique: dict[str, Candidate] = {}

@@ -1,26 +1,31 @@
-"""Find the candidates: Hub ids, folders, lists of these, or the most downloaded ones of the Hub.
+"""Find the candidates: Hub ids, folders, lists of these, a collection, or a query of the Hub.
 
-None is dropped silently: a checkpoint that is left out is a :class:`Candidate` with a reason.
+None is dropped silently: a checkpoint that is left out is a :class:`Candidate` with a reason, and
+those that a filter rejects are counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
+from hf_sfda.config import CandidateOptions
+from hf_sfda.errors import ConfigError
 from hf_sfda.scan.entries import resolve_entries
-from hf_sfda.scan.query import query_hub
-from hf_sfda.types import Candidate, Modality
+from hf_sfda.scan.query import collection_models, query_hub
+from hf_sfda.typed import unknown_keys
+from hf_sfda.types import Candidate, Modality, Scan
 
-__all__ = ["find_candidates"]
+__all__ = ["describe_rejected", "find_candidates", "scan_candidates"]
 
 
 def find_candidates(
     models: Sequence[str] = (),
     *,
     modality: Modality | None = None,
-    top: int = 20,
-    max_params: int | None = None,
     token: str | None = None,
+    **options: Any,
 ) -> list[Candidate]:
     """List the candidates; those left out come with a reason, in ``Candidate.skip``.
 
@@ -29,23 +34,66 @@ def find_candidates(
             folders, or text files with one of these a line. Empty asks the Hub for the most
             downloaded checkpoints of the modality, one listing a pipeline tag and no call a model.
         modality: What the models will be fed. Named models that cannot take it are left out.
-        top: How many eligible candidates a Hub query may bring; named models are not counted.
-        max_params: Models with more parameters, or of unknown size, are left out.
         token: User access token; ``None`` takes the login.
+        **options: Fields of :class:`~hf_sfda.config.CandidateOptions`, such as ``top``,
+            ``max_params`` and ``license``.
 
     Returns:
         Named models in the order given; a query's by downloads, with those passed over on the way.
 
     Raises:
+        ConfigError: An option is unknown or has a value that is not allowed.
         ScanError: No models were named and the Hub cannot be asked.
     """
+    if unknown := unknown_keys(options, sorted(CandidateOptions().candidate_options)):
+        raise ConfigError(f"Unknown option {unknown}")
+    chosen = CandidateOptions(**options)
+    return list(scan_candidates(models, chosen, modality=modality, token=token).candidates)
+
+
+def scan_candidates(
+    models: Sequence[str],
+    options: CandidateOptions,
+    *,
+    modality: Modality | None = None,
+    token: str | None = None,
+) -> Scan:
+    """As :func:`find_candidates`, with the count of what the filters left out.
+
+    Args:
+        models: As in :func:`find_candidates`. The filters hold for them, too; one that does not
+            pass has a row with the reason.
+        options: Which models take part.
+        modality: What the models will be fed.
+        token: User access token; ``None`` takes the login.
+
+    Raises:
+        ConfigError: Models are named beside a collection.
+        ScanError: No models were named and the Hub cannot be asked.
+    """
+    if models and options.collection:
+        raise ConfigError("Both models and a collection are given; keep one of them.")
     if models:
-        candidates: Iterable[Candidate] = resolve_entries(
-            models, modality=modality, max_params=max_params, token=token
-        )
+        scan = Scan(tuple(resolve_entries(models, options, modality=modality, token=token)))
+    elif options.collection:
+        names = collection_models(options.collection, token)
+        members = resolve_entries(names, options, modality=modality, token=token, on_hub=True)
+        scan = _most_downloaded(members, options.top)
     else:
-        candidates = query_hub(modality, top=top, max_params=max_params, token=token)
-    return _without_duplicates(candidates)
+        scan = query_hub(options, modality=modality, token=token)
+    return replace(scan, candidates=tuple(_without_duplicates(scan.candidates)))
+
+
+def _most_downloaded(candidates: Iterable[Candidate], top: int) -> Scan:
+    """The first ``top`` that can be ranked, and those passed over before them."""
+    ordered = sorted(candidates, key=lambda candidate: -(candidate.downloads or 0))
+    kept: list[Candidate] = []
+    for candidate in ordered:
+        if top == 0:
+            break
+        kept.append(candidate)
+        top -= candidate.skip is None
+    return Scan(tuple(kept), listed=len(ordered), unseen=len(kept) < len(ordered))
 
 
 def _without_duplicates(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -55,3 +103,17 @@ def _without_duplicates(candidates: Iterable[Candidate]) -> list[Candidate]:
         place = str(candidate.path.resolve()) if candidate.path else candidate.model_id
         first.setdefault((place, candidate.revision), candidate)
     return list(first.values())
+
+
+def describe_rejected(scan: Scan) -> str:
+    """How many models of a listing the filters left out, by reason; empty if none.
+
+    Example:
+        >>> describe_rejected(Scan((), {"excluded by name": 2}, listed=5))
+        'Filters leave out 2 of 5 listed: 2 excluded by name'
+    """
+    if not scan.rejected:
+        return ""
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in scan.rejected.items())
+    number = sum(scan.rejected.values())
+    return f"Filters leave out {number:,} of {scan.listed:,} listed: {reasons}"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_sfda.config import CandidateOptions
 from hf_sfda.format import cut
 from hf_sfda.hub import explain, explain_answer, hub_api, is_unreachable, retry_read
 from hf_sfda.scan.folder import BrokenFolderError, describe_folder, inspect, is_model_folder
@@ -49,17 +50,22 @@ _TIMEOUT = 30.0  # seconds; huggingface_hub waits without end by default
 
 def resolve_entries(
     entries: Sequence[str],
+    options: CandidateOptions,
     *,
     modality: Modality | None,
-    max_params: int | None,
     token: str | None,
+    on_hub: bool = False,
 ) -> Iterator[Candidate]:
     """The candidates behind the entries, in order; what cannot be resolved says why.
 
-    A path that exists wins over a Hub id of the same spelling, as in ``from_pretrained``.
+    A path that exists wins over a Hub id of the same spelling, as in ``from_pretrained``, unless
+    the entries are known to be ids (``on_hub``).
     """
-    hub = _Named(hub_api(token), modality=modality, max_params=max_params)
+    hub = _Named(hub_api(token), options, modality=modality)
     for entry in entries:
+        if on_hub:
+            yield hub.candidate(entry)
+            continue
         try:
             lines = _lines(entry)
         except (OSError, RuntimeError) as error:  # unreadable, too long, `~` of an unknown user
@@ -67,18 +73,16 @@ def resolve_entries(
             continue
         for text, base in lines:
             try:
-                candidates = list(_candidates(text, base, hub, max_params=max_params))
+                candidates = list(_candidates(text, base, hub))
             except (OSError, RuntimeError) as error:
                 candidates = [_unreadable(text, error)]
             yield from candidates
 
 
-def _candidates(
-    entry: str, base: Path, hub: _Named, *, max_params: int | None
-) -> Iterator[Candidate]:
+def _candidates(entry: str, base: Path, hub: _Named) -> Iterator[Candidate]:
     path = base / Path(entry).expanduser()
     if path.is_dir():
-        yield from _folders(path, entry, max_params=max_params)
+        yield from _folders(path, entry, hub.options)
     elif path.is_file():
         yield _failed(entry, _A_FILE)
     else:
@@ -181,10 +185,10 @@ def _is_text(text: str) -> bool:
     return not any(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f\x1a" for c in text)
 
 
-def _folders(path: Path, name: str, *, max_params: int | None) -> Iterator[Candidate]:
+def _folders(path: Path, name: str, options: CandidateOptions) -> Iterator[Candidate]:
     """The folder itself if it is a checkpoint, else every checkpoint in it."""
     if is_model_folder(path):
-        yield describe_folder(path, name, max_params=max_params)
+        yield describe_folder(path, name, options)
         return
     children = sorted(child for child in path.iterdir() if child.is_dir())
     empty = True
@@ -197,7 +201,7 @@ def _folders(path: Path, name: str, *, max_params: int | None) -> Iterator[Candi
             empty = False
             continue
         if is_model:
-            yield describe_folder(child, child_name, max_params=max_params)
+            yield describe_folder(child, child_name, options)
             empty = False
     if empty:
         yield replace(
@@ -216,10 +220,10 @@ def _failed(name: str, reason: str) -> Candidate:
 class _Named:
     """Hub models by id, one ``model_info`` each; the cache stands in while the Hub is away."""
 
-    def __init__(self, api: HfApi, *, modality: Modality | None, max_params: int | None) -> None:
+    def __init__(self, api: HfApi, options: CandidateOptions, *, modality: Modality | None) -> None:
         self.api = api
+        self.options = options
         self.modality = modality
-        self.max_params = max_params
         self.away: Exception | None = None  # so that a dead network is waited for only once
 
     def candidate(self, entry: str) -> Candidate:
@@ -259,7 +263,7 @@ class _Named:
             expand=EXPAND,  # type: ignore[arg-type]
             timeout=_TIMEOUT,
         )
-        candidate = describe(info, modality=self.modality, max_params=self.max_params, named=True)
+        candidate = describe(info, self.options, modality=self.modality, named=True)
         if info.gated and candidate.skip is None:
             try:
                 retry_read(self.api.auth_check, repo)
@@ -275,7 +279,7 @@ class _Named:
         logger.info("The Hub is away; %s is taken from the cache (%s).", repo, folder.name)
         candidate = Candidate(model_id=repo, revision=folder.name)
         try:
-            return inspect(candidate, folder, max_params=self.max_params, digest=False)
+            return inspect(candidate, folder, self.options, digest=False)
         except BrokenFolderError as broken:
             return replace(
                 candidate, skip=f"in the cache, but {broken}; {explain(error)}", status="failed"

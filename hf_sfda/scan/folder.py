@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hf_sfda.config import CandidateOptions
 from hf_sfda.files import LFS_POINTER, is_lfs_pointer
 from hf_sfda.foreign import ForeignError, read_front_matter, read_json_file
 from hf_sfda.hub import WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.scan import rules
+from hf_sfda.scan.filters import NO_FILTER, facts_of_card, rejection
 from hf_sfda.secrets import redact
 from hf_sfda.types import Candidate
 
@@ -29,17 +31,17 @@ def is_model_folder(path: Path) -> bool:
     return rules.has_weights(names) or rules.weights_reason(names) != "no weights"
 
 
-def describe_folder(path: Path, name: str, *, max_params: int | None = None) -> Candidate:
+def describe_folder(path: Path, name: str, options: CandidateOptions = NO_FILTER) -> Candidate:
     """The candidate behind a folder; ``status="failed"`` where it is broken.
 
     Args:
         path: The folder.
         name: What the user called it.
-        max_params: Largest number of parameters.
+        options: The filters.
     """
     candidate = Candidate(model_id=name, source="local", path=path)
     try:
-        return inspect(candidate, path, max_params=max_params, digest=True)
+        return inspect(candidate, path, options, digest=True)
     except BrokenFolderError as broken:
         return replace(candidate, skip=redact(str(broken)), status="failed")
     except OSError as error:
@@ -51,7 +53,9 @@ def describe_folder(path: Path, name: str, *, max_params: int | None = None) -> 
         return replace(candidate, skip=redact(reason), status="failed")
 
 
-def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest: bool) -> Candidate:
+def inspect(
+    candidate: Candidate, path: Path, options: CandidateOptions, *, digest: bool
+) -> Candidate:
     """Fill in what the files say.
 
     Raises:
@@ -77,14 +81,17 @@ def inspect(candidate: Candidate, path: Path, *, max_params: int | None, digest:
     weights = _weight_files(path, set(names))
     params = sum(_count_parameters(path / name) for name in weights)
     needed = sorted({*model_files(names), *weights})
+    card = _card(path / "README.md")
+    license = card.get("license")
+    facts = facts_of_card(candidate.model_id, card, library=library, params=params)
     return replace(
         candidate,
         revision=_digest(path, needed) if digest else candidate.revision,
         library=library,
         params=params,
         download_bytes=sum((path / name).stat().st_size for name in needed),
-        license=_license(path / "README.md"),
-        skip=rules.size_reason(params, max_params),
+        license=license if isinstance(license, str) else None,
+        skip=rules.size_reason(params, options.max_params) or rejection(facts, options),
     )
 
 
@@ -149,10 +156,9 @@ def _digest(path: Path, names: list[str]) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
-def _license(card: Path) -> str | None:
-    """The licence in a card's front matter, if there is a card and it says so."""
+def _card(path: Path) -> Mapping[str, Any]:
+    """The front matter of a card; empty if there is none, or none that can be read."""
     try:
-        stated = read_front_matter(card).get("license") if card.is_file() else None
+        return read_front_matter(path) if path.is_file() else {}
     except ForeignError:  # a careless card is no reason to lose the model
-        return None
-    return str(stated) if isinstance(stated, str) else None
+        return {}

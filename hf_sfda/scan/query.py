@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ScanError
-from hf_sfda.hub import explain_answer, hub_api
+from hf_sfda.hub import explain_answer, hub_api, retry_read
 from hf_sfda.scan import rules
-from hf_sfda.types import Candidate, Modality
+from hf_sfda.scan.filters import facts_of, is_complete, listing_query, rejection
+from hf_sfda.types import Candidate, Modality, Scan
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -24,20 +27,20 @@ for text. Generators and two-tower models (zero-shot-image-classification) are n
 can be named."""
 
 EXPAND = [
-    "config", "disabled", "downloads", "gated", "library_name", "pipeline_tag", "safetensors",
-    "sha", "siblings", "tags", "transformersInfo",
+    "config", "createdAt", "disabled", "downloads", "gated", "library_name", "pipeline_tag",
+    "safetensors", "sha", "siblings", "tags", "transformersInfo",
 ]  # fmt: skip
 """What one listing must bring so that no call a model is needed."""
 
 _LOOK_AT = 10
 """How far down the list we look: this many models a wanted one, and never fewer than a page."""
 _PAGE = 100
+_FARTHEST = 10_000
+"""How far down each listing we look for models that pass filters which the Hub does not apply."""
 
 
-def query_hub(
-    modality: Modality | None, *, top: int, max_params: int | None, token: str | None
-) -> list[Candidate]:
-    """The ``top`` most downloaded eligible checkpoints and those passed over on the way.
+def query_hub(options: CandidateOptions, *, modality: Modality | None, token: str | None) -> Scan:
+    """The most downloaded eligible checkpoints and those passed over on the way.
 
     Gated ones are passed over: whether the token may read them takes a call each to find out, and
     terms should be accepted by a person, for a model they named.
@@ -46,24 +49,59 @@ def query_hub(
         ScanError: The Hub cannot be asked.
     """
     candidates: list[Candidate] = []
-    wanted = top
+    rejected: Counter[str] = Counter()
+    wanted, listed, unseen = options.top, 0, True
+    listings = _listings(options, modality, token)
     try:
-        for info in _most_downloaded(modality, top, token):
-            candidate = _described(info, modality, max_params)
+        for info in _most_downloaded(listings):
+            if (info.downloads or 0) < (options.min_downloads or 0):
+                unseen = False  # the next ones have fewer
+                break
+            listed += 1
+            if reason := _rejection(info, options):
+                rejected[reason] += 1
+                continue
+            candidate = _described(info, options, modality)
             candidates.append(candidate)
             wanted -= candidate.skip is None
             if wanted <= 0:
                 break
+        else:
+            unseen = any(listing.cut for listing in listings)
     # The listing is one lazy call over several pages: whatever ends it ends the scan, a page that
     # is no JSON or nested without end among them.
     except Exception as error:
         raise ScanError(_cannot_ask(error)) from error
-    return candidates
+    return Scan(tuple(candidates), dict(rejected.most_common()), listed, unseen)
 
 
-def _described(info: ModelInfo, modality: Modality | None, max_params: int | None) -> Candidate:
+def collection_models(slug: str, token: str | None) -> list[str]:
+    """The ids of the models in a collection, in its order.
+
+    Raises:
+        ScanError: The collection cannot be read.
+    """
+    slug = slug.rstrip("/").split("/collections/")[-1]
     try:
-        return describe(info, modality=modality, max_params=max_params, named=False)
+        collection = retry_read(hub_api(token).get_collection, slug)
+    except Exception as error:  # errors of transport, of the Hub, and of what it answers
+        raise ScanError(
+            f"The collection {slug} cannot be read: {explain_answer(error)}. Its slug is the end "
+            "of its address: OWNER/TITLE-ID."
+        ) from error
+    return [item.item_id for item in collection.items if item.item_type == "model"]
+
+
+def _rejection(info: ModelInfo, options: CandidateOptions) -> str | None:
+    try:
+        return rejection(facts_of(info), options)
+    except Exception:  # fields of another kind; describing it gives the reason
+        return None
+
+
+def _described(info: ModelInfo, options: CandidateOptions, modality: Modality | None) -> Candidate:
+    try:
+        return describe(info, options, modality=modality, named=False)
     # An owner may have put anything in a field; that concerns this model alone.
     except Exception as error:
         return Candidate(model_id=info.id, skip=explain_answer(error))
@@ -78,19 +116,54 @@ def _cannot_ask(error: Exception) -> str:
     return f"The Hub cannot be asked for candidates: {explain_answer(error)}. {advice}"
 
 
-def _most_downloaded(modality: Modality | None, top: int, token: str | None) -> Iterator[ModelInfo]:
-    """Models of all pipeline tags, by downloads, each once; pages are fetched as they are used."""
+class _Listing:
+    """One listing of the Hub, by downloads; its pages are fetched as they are needed.
+
+    Attributes:
+        cut: Whether it was left before its end.
+    """
+
+    def __init__(self, infos: Iterable[ModelInfo], limit: int) -> None:
+        self._infos = infos
+        self._limit = limit
+        self.cut = False
+
+    def __iter__(self) -> Iterator[ModelInfo]:
+        listed = 0
+        for info in self._infos:
+            listed += 1
+            yield info
+        self.cut = listed == self._limit
+
+
+def _listings(
+    options: CandidateOptions, modality: Modality | None, token: str | None
+) -> list[_Listing]:
+    """One listing for each task and author."""
     api = hub_api(token)
-    tags = PIPELINE_TAGS[modality] if modality else sum(PIPELINE_TAGS.values(), ())
-    listings = [
-        api.list_models(
-            pipeline_tag=tag,
-            sort="downloads",
-            limit=max(_PAGE, _LOOK_AT * top),
-            expand=EXPAND,  # type: ignore[arg-type]
+    tags = options.pipeline_tag or (
+        PIPELINE_TAGS[modality] if modality else sum(PIPELINE_TAGS.values(), ())
+    )
+    limit = max(_PAGE, _LOOK_AT * options.top) if is_complete(options) else _FARTHEST
+    return [
+        _Listing(
+            api.list_models(
+                pipeline_tag=tag,
+                author=author,
+                sort="downloads",
+                limit=limit,
+                expand=EXPAND,  # type: ignore[arg-type]
+                **listing_query(options),
+            ),
+            limit,
         )
         for tag in tags
+        for author in options.author or (None,)
     ]
+
+
+def _most_downloaded(listings: Sequence[_Listing]) -> Iterator[ModelInfo]:
+    """Models of all listings, by downloads, each once."""
     seen: set[str] = set()
     for info in heapq.merge(*listings, key=lambda info: -(info.downloads or 0)):
         if info.id not in seen:
@@ -99,14 +172,14 @@ def _most_downloaded(modality: Modality | None, top: int, token: str | None) -> 
 
 
 def describe(
-    info: ModelInfo, *, modality: Modality | None, max_params: int | None, named: bool
+    info: ModelInfo, options: CandidateOptions, *, modality: Modality | None, named: bool
 ) -> Candidate:
     """The candidate of an entry of the Hub's listing, with the reason if it is left out.
 
     Args:
         info: Asked for with :data:`EXPAND`.
+        options: The filters.
         modality: What it would be fed.
-        max_params: Largest number of parameters.
         named: The user asked for this one: gated is then no reason in itself.
     """
     config, tags = info.config or {}, info.tags or []
@@ -127,7 +200,8 @@ def describe(
             None if names is None or "config.json" in names else "no config.json",
             rules.library_reason(library, info.library_name),
             rules.modality_reason(known.processor if known else None, modality),
-            rules.size_reason(params, max_params),
+            rules.size_reason(params, options.max_params),
+            rejection(facts_of(info), options),
         )
     )
     return Candidate(

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from safetensors.numpy import load, save
 
+from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.leaderboard import Budget, parse_settings
 from hf_sfda.leaderboard.decide import decide, within_budget
@@ -60,8 +61,15 @@ def test_every_key_is_understood():
         "kind",
     )
     assert first.metrics == ("logme", "knn")
-    assert (settings.top, settings.budget) == (7, Budget(3, 100_000_000))
-    assert settings.largest == 100_000_000
+    assert (settings.query.top, settings.budget) == (7, Budget(3, 100_000_000))
+    assert settings.candidate_options["max_params"] == 100_000_000
+
+
+def test_a_query_takes_the_filters_of_rank():
+    settings = parse_settings(
+        "{datasets: [me/a], query: {license: [permissive], author: acme, max_params: null}}"
+    )
+    assert settings.query == CandidateOptions(license=("permissive",), author=("acme",))
 
 
 def test_who_is_ranked_does_not_decide_what_may_be_compared():
@@ -74,7 +82,14 @@ def test_who_is_ranked_does_not_decide_what_may_be_compared():
     ("text", "said"),
     [
         ("datasets: [me/a]\nmetrik: knn", "unknown key metrik. Allowed: datasets, models, query"),
-        ("datasets: [me/a]\nquery: {topp: 3}", "query: unknown key topp. Allowed: top, max_params"),
+        (
+            "datasets: [me/a]\nquery: {topp: 3}",
+            "query: unknown key topp. Allowed: top, pipeline_tag",
+        ),
+        (
+            "datasets: [me/a]\nquery: {license: 3}",
+            "query: license is 3; it must be a list of texts",
+        ),
         ("datasets: [{id: me/a, name: b}]", "unknown key name. Allowed: id, revision, split"),
         ("metric: knn", "names no datasets"),
         ("datasets: []", "names no datasets"),
@@ -123,7 +138,7 @@ def test_the_template_is_what_the_options_say():
     assert settings.models == ("acme/vit",)
     assert (settings.targets[0].metric, settings.targets[0].samples) == ("knn", 99)
     asked = parse_settings(settings_text(["me/a"], models=[], metric="knn", samples=99, top=5))
-    assert (asked.models, asked.top) == ((), 5)
+    assert (asked.models, asked.query.top) == ((), 5)
     assert yaml.safe_load(text)["budget"]["candidates"] == asked.budget.candidates
 
 
