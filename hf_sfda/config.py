@@ -24,6 +24,7 @@ DEFAULT_METRICS = ("three_heads", "sfda_cv", "sfda", "logme", "hscore", "knn", "
 """Metrics computed by default: the score that sorts, SFDA cross-fitted and as released, two other
 scores, and the two baselines that most users compute themselves."""
 
+Choice = Literal["popular", "diverse", "all"]
 Work = Literal["auto", "models", "samples"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 BatchNorms = Literal["both", "published"]
@@ -51,6 +52,9 @@ class CandidateOptions:
     """Which checkpoints of the Hub take part. Where an option has several values, one must hold.
 
     Attributes:
+        candidates: ``popular``: the most downloaded. ``diverse``: the most downloaded of each
+            family, size and pre-training before a second of the same, one for all fine-tunes of a
+            base. ``all``: all that pass the filters, whatever ``top`` says.
         top: Most candidates that a Hub query returns.
         pipeline_tag: Tasks as the Hub tags them, instead of those that fit the dataset.
         library: Libraries: ``transformers``, ``timm``, ``sentence-transformers``.
@@ -69,6 +73,7 @@ class CandidateOptions:
     """
 
     top: int = 20
+    candidates: Choice = "popular"
     pipeline_tag: tuple[str, ...] = ()
     library: tuple[str, ...] = ()
     license: tuple[str, ...] = ()
@@ -98,6 +103,11 @@ class CandidateOptions:
             raise ConfigError(
                 f"min_params is {self.min_params} and max_params is {self.max_params}; "
                 "no model has both sizes."
+            )
+        if self.collection is not None and self.candidates == "diverse":
+            raise ConfigError(
+                "candidates is diverse and a collection is given; diverse chooses from the Hub's "
+                "listing. Leave one of them out."
             )
         if self.created_after is not None:
             try:

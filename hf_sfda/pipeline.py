@@ -30,6 +30,8 @@ from hf_sfda.types import (
     LearningCurve,
     ModelRow,
     Ranking,
+    RowWarning,
+    Scan,
     Target,
     first_classes,
 )
@@ -150,22 +152,30 @@ def run(
     log(describe_target(target))
     journal.write("target", **target.describe())
 
-    rejected = ""
     if candidates is None:
-        result = from_main(
+        scan = from_main(
             accelerator,
-            lambda: scan_candidates(config.models, config, modality=target.modality, token=token),
+            lambda: scan_candidates(
+                config.models,
+                config,
+                modality=target.modality,
+                token=token,
+                about=(target.dataset_id, *target.class_names),
+            ),
         )
-        candidates, rejected = result.candidates, describe_rejected(result)
-    log(describe_candidates(candidates) + (f" · {rejected}" if rejected else ""))
-    journal.write("scan", candidates=len(candidates))
+    else:
+        scan = Scan(tuple(candidates))
+    log(describe_candidates(scan.candidates))
+    if rejected := describe_rejected(scan):
+        log(f"         {rejected}")
+    journal.write("scan", candidates=len(scan.candidates))
 
     def extracted(extraction: Extraction) -> None:
         _write_to_journal(extraction, journal)
         on_extracted(extraction)
 
     extractions = extract_all(
-        [candidate for candidate in candidates if candidate.skip is None],
+        [candidate for candidate in scan.candidates if candidate.skip is None],
         target,
         config=config,
         store=store,
@@ -178,10 +188,11 @@ def run(
     def finalize() -> Ranking:
         scored, failed = _score(extractions, target, config, store, progress)
         left_out = [
-            ModelRow.of(c, c.status, reason=c.skip) for c in candidates if c.skip is not None
+            ModelRow.of(c, c.status, reason=c.skip) for c in scan.candidates if c.skip is not None
         ]
         rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
         journal.write("ranked", order=[row.model_id for row in rows])
+        rows = [_naming_represented(row, scan) for row in rows]
         rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]
         curve = None
         if config.learning_curve:
@@ -293,6 +304,15 @@ def describe_candidates(candidates: Sequence[Candidate]) -> str:
     return f"Scan     {len(usable)} candidates · {megabytes(size)} MB of weights" + (
         f" · {left_out} left out" if left_out else ""
     )
+
+
+def _naming_represented(row: ModelRow, scan: Scan) -> ModelRow:
+    """The row with the names of the models that it stands for."""
+    from hf_sfda.scan import describe_represented
+
+    if not (others := describe_represented(scan, row.model_id)):
+        return row
+    return replace(row, warnings=(*row.warnings, RowWarning(None, others)))
 
 
 def _score(

@@ -83,16 +83,18 @@ class Scan:
 
     Attributes:
         candidates: To be ranked, or left out by a rule and with the reason.
-        rejected: reason -> number of models of the Hub's listing that a filter of the user left
-            out; they are no candidates.
+        rejected: reason -> number of models of the Hub's listing that a filter of the user or
+            the choice among them left out; they are no candidates.
         listed: Entries of the Hub's listing that were looked at.
         unseen: Whether the listing goes on after them.
+        represents: Id of a candidate -> ids of its copies and of other fine-tunes of its base.
     """
 
     candidates: tuple[Candidate, ...]
     rejected: Mapping[str, int] = field(default_factory=dict)
     listed: int = 0
     unseen: bool = False
+    represents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hf_sfda.cli._options import parse_count
+from hf_sfda.config import Choice
 
 
 def _option(flag: str, help_: str, **more: Any) -> Any:
@@ -23,6 +24,14 @@ def _texts(flag: str, help_: str) -> Any:
     return _option(flag, help_, metavar="TEXT,...")
 
 
+ChoiceOption = Annotated[
+    Choice,
+    typer.Option(
+        "--candidates",
+        help="The most downloaded, different ones first, or all that pass the filters.",
+        rich_help_panel="Which candidates",
+    ),
+]
 PipelineTagOption = Annotated[
     str | None, _texts("--pipeline-tag", "Tasks on the Hub, instead of those that fit the dataset.")
 ]

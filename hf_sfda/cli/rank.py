@@ -11,6 +11,7 @@ import typer
 from hf_sfda.cli._candidates import (
     AuthorOption,
     BaseModelOption,
+    ChoiceOption,
     CollectionOption,
     CreatedAfterOption,
     ExcludeOption,
@@ -141,6 +142,7 @@ def rank(
             "on the dataset (convolutional networks take twice as long)."
         ),
     ] = DEFAULTS.batch_norms,
+    candidates: ChoiceOption = DEFAULTS.candidates,
     top: TopOption = DEFAULTS.top,
     pipeline_tag: PipelineTagOption = None,
     library: LibraryOption = None,

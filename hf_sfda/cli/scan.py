@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hf_sfda.cli._candidates import (
     AuthorOption,
     BaseModelOption,
+    ChoiceOption,
     CollectionOption,
     CreatedAfterOption,
     ExcludeOption,
@@ -45,7 +45,7 @@ from hf_sfda.types import Modality
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hf_sfda.types import Candidate
+    from hf_sfda.types import Candidate, Scan
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,6 +67,7 @@ def scan(
     modality: Annotated[
         Modality | None, typer.Option(help="Modality to query the Hub for.", show_default=False)
     ] = None,
+    candidates: ChoiceOption = DEFAULTS.candidates,
     top: TopOption = DEFAULTS.top,
     pipeline_tag: PipelineTagOption = None,
     library: LibraryOption = None,
@@ -99,32 +100,39 @@ def scan(
     options = CandidateOptions(**option_values(context, DEFAULTS.candidate_options))
     output = Output(choose_format(format_, json_, quiet))
     result = scan_candidates(tuple(models or ()), options, modality=modality, token=token)
-    candidates = result.candidates
-    if note := describe_rejected(result):
-        output.log(note)
+    if rejected := describe_rejected(result):
+        output.log(rejected)
     output.document(
-        [asdict(c) | {"path": str(c.path) if c.path else None} for c in candidates],
-        human=lambda width: _table(candidates),
-        agent=lambda: "\n".join("\t".join(_cells(c)) for c in candidates),
-        quiet=lambda: "\n".join(c.model_id for c in candidates if c.skip is None),
+        [_document(c, result) for c in result.candidates],
+        human=lambda width: _table(result),
+        agent=lambda: "\n".join("\t".join(_cells(c, result)) for c in result.candidates),
+        quiet=lambda: "\n".join(c.model_id for c in result.candidates if c.skip is None),
     )
-    if not any(candidate.skip is None for candidate in candidates):
+    if not any(candidate.skip is None for candidate in result.candidates):
         raise typer.Exit(NOTHING_RANKED)
 
 
-def _cells(candidate: Candidate) -> tuple[str, ...]:
-    c = candidate
+def _document(candidate: Candidate, result: Scan) -> dict[str, Any]:
+    others = result.represents.get(candidate.model_id)
+    path = str(candidate.path) if candidate.path else None
+    return asdict(candidate) | {"path": path} | ({"represents": others} if others else {})
+
+
+def _cells(candidate: Candidate, result: Scan) -> tuple[str, ...]:
+    from hf_sfda.scan import describe_represented
+
+    c, others = candidate, describe_represented(result, candidate.model_id)
     return (
         c.model_id,
         count(c.params, precise=True) or "-",
         "-" if c.download_bytes is None else f"{megabytes(c.download_bytes)} MB",
         "-" if c.downloads is None else f"{c.downloads:,}",
         c.license or "-",
-        f"{c.status}: {c.skip}" if c.skip else "to be ranked",
+        f"{c.status}: {c.skip}" if c.skip else "to be ranked" + (f"; {others}" if others else ""),
     )
 
 
-def _table(candidates: Sequence[Candidate]) -> Table:
+def _table(result: Scan) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -132,6 +140,7 @@ def _table(candidates: Sequence[Candidate]) -> Table:
     for name in ("model", "params", "size", "downloads", "licence", "status"):
         numeric = name in ("params", "size", "downloads")
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for candidate in candidates:
-        table.add_row(*map(Text, _cells(candidate)), style="dim" if candidate.skip else "")
+    for candidate in result.candidates:
+        cells = map(Text, _cells(candidate, result))
+        table.add_row(*cells, style="dim" if candidate.skip else "")
     return table

@@ -12,12 +12,16 @@ from typing import Any
 
 from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ConfigError
+from hf_sfda.foreign import listing
+from hf_sfda.scan.choose import words_of
 from hf_sfda.scan.entries import resolve_entries
 from hf_sfda.scan.query import collection_models, query_hub
 from hf_sfda.typed import unknown_keys
 from hf_sfda.types import Candidate, Modality, Scan
 
-__all__ = ["describe_rejected", "find_candidates", "scan_candidates"]
+__all__ = ["describe_rejected", "describe_represented", "find_candidates", "scan_candidates"]
+
+_NAMED = 5  # models that a text names
 
 
 def find_candidates(
@@ -57,6 +61,7 @@ def scan_candidates(
     *,
     modality: Modality | None = None,
     token: str | None = None,
+    about: Iterable[str] = (),
 ) -> Scan:
     """As :func:`find_candidates`, with the count of what the filters left out.
 
@@ -66,6 +71,8 @@ def scan_candidates(
         options: Which models take part.
         modality: What the models will be fed.
         token: User access token; ``None`` takes the login.
+        about: What the dataset is about: its id and classes. Of the fine-tunes of one base, the one
+            whose card has most of these words is taken.
 
     Raises:
         ConfigError: Models are named beside a collection.
@@ -78,21 +85,21 @@ def scan_candidates(
     elif options.collection:
         names = collection_models(options.collection, token)
         members = resolve_entries(names, options, modality=modality, token=token, on_hub=True)
-        scan = _most_downloaded(members, options.top)
+        top = None if options.candidates == "all" else options.top
+        scan = _most_downloaded(members, top)
     else:
-        scan = query_hub(options, modality=modality, token=token)
+        scan = query_hub(options, modality=modality, token=token, words=words_of(about))
     return replace(scan, candidates=tuple(_without_duplicates(scan.candidates)))
 
 
-def _most_downloaded(candidates: Iterable[Candidate], top: int) -> Scan:
+def _most_downloaded(candidates: Iterable[Candidate], top: int | None) -> Scan:
     """The first ``top`` that can be ranked, and those passed over before them."""
     ordered = sorted(candidates, key=lambda candidate: -(candidate.downloads or 0))
     kept: list[Candidate] = []
     for candidate in ordered:
-        if top == 0:
+        if top is not None and sum(other.skip is None for other in kept) == top:
             break
         kept.append(candidate)
-        top -= candidate.skip is None
     return Scan(tuple(kept), listed=len(ordered), unseen=len(kept) < len(ordered))
 
 
@@ -106,14 +113,28 @@ def _without_duplicates(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def describe_rejected(scan: Scan) -> str:
-    """How many models of a listing the filters left out, by reason; empty if none.
+    """How many models of a listing are no candidates, by reason; empty if all are.
 
     Example:
         >>> describe_rejected(Scan((), {"excluded by name": 2}, listed=5))
-        'Filters leave out 2 of 5 listed: 2 excluded by name'
+        '2 of 5 listed are no candidates: 2 excluded by name'
     """
     if not scan.rejected:
         return ""
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in scan.rejected.items())
+    reasons = "; ".join(f"{number:,} {reason}" for reason, number in scan.rejected.items())
     number = sum(scan.rejected.values())
-    return f"Filters leave out {number:,} of {scan.listed:,} listed: {reasons}"
+    return f"{number:,} of {scan.listed:,} listed are no candidates: {reasons}"
+
+
+def describe_represented(scan: Scan, model_id: str) -> str:
+    """Which other models a candidate stands for; empty if none.
+
+    Example:
+        >>> describe_represented(Scan((), represents={"a/b": ("c/d", "e/f")}), "a/b")
+        'stands for 2 others that are not run: c/d, e/f'
+    """
+    others = scan.represents.get(model_id, ())
+    if not others:
+        return ""
+    number = f"{len(others):,} others that are" if len(others) > 1 else "another that is"
+    return f"stands for {number} not run: {listing(others, most=_NAMED)}"

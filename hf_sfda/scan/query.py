@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ScanError
-from hf_sfda.hub import explain_answer, hub_api, retry_read
+from hf_sfda.hub import WEIGHTS, explain_answer, hub_api, retry_read
 from hf_sfda.scan import rules
+from hf_sfda.scan.choose import Entry, choose, family_of
 from hf_sfda.scan.filters import facts_of, is_complete, listing_query, rejection
 from hf_sfda.types import Candidate, Modality, Scan
 
@@ -39,8 +42,14 @@ _FARTHEST = 10_000
 """How far down each listing we look for models that pass filters which the Hub does not apply."""
 
 
-def query_hub(options: CandidateOptions, *, modality: Modality | None, token: str | None) -> Scan:
-    """The most downloaded eligible checkpoints and those passed over on the way.
+def query_hub(
+    options: CandidateOptions,
+    *,
+    modality: Modality | None,
+    token: str | None,
+    words: Collection[str] = (),
+) -> Scan:
+    """The eligible checkpoints that ``options.candidates`` asks for, and those passed over.
 
     Gated ones are passed over: whether the token may read them takes a call each to find out, and
     terms should be accepted by a person, for a model they named.
@@ -48,9 +57,10 @@ def query_hub(options: CandidateOptions, *, modality: Modality | None, token: st
     Raises:
         ScanError: The Hub cannot be asked.
     """
-    candidates: list[Candidate] = []
+    entries: list[Entry] = []
     rejected: Counter[str] = Counter()
-    wanted, listed, unseen = options.top, 0, True
+    wanted = options.top if options.candidates == "popular" else math.inf
+    listed, unseen = 0, True
     listings = _listings(options, modality, token)
     try:
         for info in _most_downloaded(listings):
@@ -61,9 +71,8 @@ def query_hub(options: CandidateOptions, *, modality: Modality | None, token: st
             if reason := _rejection(info, options):
                 rejected[reason] += 1
                 continue
-            candidate = _described(info, options, modality)
-            candidates.append(candidate)
-            wanted -= candidate.skip is None
+            entries.append(_entry(info, options, modality))
+            wanted -= entries[-1].candidate.skip is None
             if wanted <= 0:
                 break
         else:
@@ -72,7 +81,37 @@ def query_hub(options: CandidateOptions, *, modality: Modality | None, token: st
     # is no JSON or nested without end among them.
     except Exception as error:
         raise ScanError(_cannot_ask(error)) from error
-    return Scan(tuple(candidates), dict(rejected.most_common()), listed, unseen)
+    candidates = tuple(entry.candidate for entry in entries)
+    if options.candidates == "popular":
+        return Scan(candidates, dict(rejected.most_common()), listed, unseen)
+    diverse = options.candidates == "diverse"
+    choice = choose(
+        entries,
+        top=options.top if diverse else None,
+        diverse=diverse,
+        words=words,
+        weights_hash=_weights_hash(token) if diverse else lambda candidate: None,
+    )
+    rejected.update(choice.rejected)
+    return Scan(choice.candidates, dict(rejected.most_common()), listed, unseen, choice.represents)
+
+
+def _weights_hash(token: str | None) -> Callable[[Candidate], str | None]:
+    """A function that asks the Hub for the hash of a candidate's weights, once each."""
+    api = hub_api(token)
+
+    @cache
+    def weights_hash(candidate: Candidate) -> str | None:
+        try:
+            [file] = retry_read(
+                api.get_paths_info, candidate.model_id, [WEIGHTS], revision=candidate.revision
+            )
+            return file.lfs.sha256 if file.lfs else file.blob_id  # type: ignore[union-attr]
+        # Shards, or a Hub that does not answer: then both copies are run.
+        except Exception:
+            return None
+
+    return weights_hash
 
 
 def collection_models(slug: str, token: str | None) -> list[str]:
@@ -99,12 +138,15 @@ def _rejection(info: ModelInfo, options: CandidateOptions) -> str | None:
         return None
 
 
-def _described(info: ModelInfo, options: CandidateOptions, modality: Modality | None) -> Candidate:
+def _entry(info: ModelInfo, options: CandidateOptions, modality: Modality | None) -> Entry:
     try:
-        return describe(info, options, modality=modality, named=False)
+        candidate = describe(info, options, modality=modality, named=False)
+        family = family_of(info.id, (info.config or {}).get("model_type"))
+        parameters = info.safetensors.parameters if info.safetensors else {}
+        return Entry(candidate, family, tuple(info.tags or ()), parameters)
     # An owner may have put anything in a field; that concerns this model alone.
     except Exception as error:
-        return Candidate(model_id=info.id, skip=explain_answer(error))
+        return Entry(Candidate(model_id=info.id, skip=explain_answer(error)), "")
 
 
 def _cannot_ask(error: Exception) -> str:
@@ -123,7 +165,7 @@ class _Listing:
         cut: Whether it was left before its end.
     """
 
-    def __init__(self, infos: Iterable[ModelInfo], limit: int) -> None:
+    def __init__(self, infos: Iterable[ModelInfo], limit: int | None) -> None:
         self._infos = infos
         self._limit = limit
         self.cut = False
@@ -144,7 +186,9 @@ def _listings(
     tags = options.pipeline_tag or (
         PIPELINE_TAGS[modality] if modality else sum(PIPELINE_TAGS.values(), ())
     )
-    limit = max(_PAGE, _LOOK_AT * options.top) if is_complete(options) else _FARTHEST
+    limit: int | None = max(_PAGE, _LOOK_AT * options.top) if is_complete(options) else _FARTHEST
+    if options.candidates == "all":
+        limit = None
     return [
         _Listing(
             api.list_models(

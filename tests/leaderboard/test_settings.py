@@ -84,7 +84,7 @@ def test_who_is_ranked_does_not_decide_what_may_be_compared():
         ("datasets: [me/a]\nmetrik: knn", "unknown key metrik. Allowed: datasets, models, query"),
         (
             "datasets: [me/a]\nquery: {topp: 3}",
-            "query: unknown key topp. Allowed: top, pipeline_tag",
+            "query: unknown key topp. Allowed: top, candidates",
         ),
         (
             "datasets: [me/a]\nquery: {license: 3}",
