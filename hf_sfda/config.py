@@ -385,6 +385,7 @@ class ShortlistConfig:
         time_budget: Seconds after which no more training is done; ``None`` for no limit.
         halving: Begin with all ranked models (or those named) and little training, and halve their
             number until ``top`` are left; these get the whole recipe.
+        save: Keep the network of the best one in the folder ``model`` of the run directory.
     """
 
     top: int = 3
@@ -393,6 +394,7 @@ class ShortlistConfig:
     test_split: bool = False
     time_budget: float | None = None
     halving: bool = False
+    save: bool = False
 
     def __post_init__(self) -> None:
         _at_least("top", self.top, 1)

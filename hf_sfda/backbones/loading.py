@@ -129,7 +129,7 @@ def load(path: Path, part: Part, options: OpenOptions) -> Loaded:
         {name: actual for name, actual, _ in info["mismatched_keys"]},
         {name: expected for name, _, expected in info["mismatched_keys"]},
     )
-    tower = _find_tower(model, config, part)
+    tower = find_tower(model, config, part)
     heads = find_heads(model, tower) if is_head else ()
     prefix = next(f"{name}." if name else "" for name, m in model.named_modules() if m is tower)
     missing = {name for name in info["missing_keys"] if not _is_computed(name, model)}
@@ -298,7 +298,7 @@ def _from_pretrained(path: Path, cls: Any, config: Any, options: OpenOptions) ->
         raise ExtractionError(f"cannot be loaded: {first_line(error)}") from error
 
 
-def _find_tower(model: Any, config: Any, part: Part) -> Any:
+def find_tower(model: Any, config: Any, part: Part) -> Any:
     """Find the part of a model that takes only this input.
 
     Raises:

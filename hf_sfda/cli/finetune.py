@@ -24,6 +24,7 @@ from hf_sfda.cli._options import (
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.config import FinetuneConfig, ShortlistConfig
 from hf_sfda.errors import ConfigError
+from hf_sfda.foreign import clean_lines
 from hf_sfda.processes import is_main_process
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from hf_sfda.finetune.plan import FinetunePlan
     from hf_sfda.finetune.shortlist import Outcome
+    from hf_sfda.hub.plan import Plan
     from hf_sfda.types import Finetuned, Ranking
 
 _RECIPE = FinetuneConfig()
@@ -47,6 +49,8 @@ _EXAMPLES = """
 - `hf-sfda finetune runs/me--plants --models acme/vit,acme/resnet --samples 5000 --yes`
 
 - `hf-sfda finetune runs/me--plants --halving --yes` — all models, most of them briefly
+
+- `hf-sfda finetune runs/me--plants --push-to me/plants-classifier --yes` — publish the best one
 
 - `accelerate launch -m hf_sfda finetune runs/me--plants --yes` — on all GPUs
 """
@@ -135,6 +139,25 @@ def finetune(
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed of batches, augmentation and dropout.")
     ] = _RECIPE.seed,
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save", help="Keep the network of the best model in RUN/model, for its own library."
+        ),
+    ] = _SHORTLIST.save,
+    push_to: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to",
+            metavar="OWNER/NAME",
+            help="Publish the best model with a card; implies --save. The repository is created if "
+            "it does not exist.",
+            show_default=False,
+        ),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create the repository of --push-to as private.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Carry the plan out.")] = False,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
@@ -155,6 +178,7 @@ def finetune(
         test_split=test_split,
         time_budget=parse_duration(time_budget),
         halving=halving,
+        save=save or push_to is not None,
     )
     recipe: dict[str, Any] = {
         "learning_rates": _parse_rates(learning_rates),
@@ -176,12 +200,13 @@ def finetune(
         plan = plan_finetuning(
             run, shortlist, recipe, token=token, accelerator=accelerator, progress=progress
         )
+    push = _Push(output, run, push_to, private, token) if push_to else None
     if not yes:
         if is_main_process():
-            _show_plan(output, plan)
+            _show_plan(output, plan, push)
         return
     if is_main_process():
-        output.log(_render(plan))
+        output.log(_render(plan, push))
     with ConsoleProgress(output.stderr if output.human else None) as progress:
         outcome = finetune_shortlist(
             plan,
@@ -191,9 +216,45 @@ def finetune(
             on_measured=lambda finetuned: _save(plan, finetuned),
         )
     if is_main_process():
-        _show(output, plan, outcome)
-    if not outcome.finetuned.measurements:
+        _save(plan, outcome.finetuned)  # also if nothing was missing
+        pushed = None
+        try:
+            pushed = push.execute() if push and outcome.kept else None
+        finally:
+            _show(output, plan, outcome, pushed)
+    if not outcome.finetuned.measurements or (shortlist.save and not outcome.kept):
         raise typer.Exit(NOTHING_RANKED)
+
+
+class _Push:
+    """``--push-to``: where the best model goes. It is checked before anything is trained."""
+
+    def __init__(
+        self, output: Output, run: Path, to: str, private: bool, token: str | None
+    ) -> None:
+        from hf_sfda.publish.finetuned_model import find_destination
+
+        self._output, self._run, self._token = output, run, token
+        self.destination = find_destination(to, private=private, token=token)
+
+    def plan(self) -> Plan:
+        """What would be written on the Hub if the network that is kept now is published."""
+        from hf_sfda.publish.finetuned_model import plan_model
+
+        return plan_model(self._run, self.destination, token=self._token)
+
+    def execute(self) -> dict[str, Any]:
+        """Show the plan and carry it out."""
+        from hf_sfda.hub.plan import execute
+
+        plan = self.plan()
+        for warning in plan.warnings:
+            self._output.warn(warning)
+        self._output.log(clean_lines(plan.render()))
+        results = execute(plan, self._token)
+        for result in results:
+            self._output.log(f"Done  {result.description}  {result.url}")
+        return {**plan.to_dict(), "done": [result.to_dict() for result in results]}
 
 
 def _proposed(run: Path) -> tuple[str, ...]:
@@ -248,23 +309,36 @@ def _measured(plan: FinetunePlan, finetuned: Finetuned) -> Ranking:
     return replace(plan.ranking, finetuned=finetuned if some else None)
 
 
-def _show_plan(output: Output, plan: FinetunePlan) -> None:
+def _show_plan(output: Output, plan: FinetunePlan, push: _Push | None) -> None:
+    # With all measured and the best one kept, the card and the files are known.
+    ready = push.plan() if push and not plan.missing and _is_kept(plan) else None
+    for warning in ready.warnings if ready else ():
+        output.warn(warning)
+    document = plan.to_dict()
+    text = _render(plan, push)
+    if push:
+        document["push"] = ready.to_dict() if ready else {"where": push.destination.describe()}
+    if ready:
+        text += "\n\n" + clean_lines(ready.render())
     output.document(
-        plan.to_dict(),
-        human=lambda width: _text(_render(plan)),
-        agent=lambda: _render(plan),
+        document,
+        human=lambda width: _text(text),
+        agent=lambda: text,
         quiet=lambda: "\n".join(model.row.model_id for model in plan.missing),
     )
     if plan.missing:
         output.log("Nothing was trained. Carry it out: add --yes")
+    elif ready and ready.steps:
+        output.log("Nothing was written. Carry it out: add --yes")
     else:
         output.log("Nothing is missing. To write the report again, add --yes")
 
 
-def _show(output: Output, plan: FinetunePlan, outcome: Outcome) -> None:
+def _show(
+    output: Output, plan: FinetunePlan, outcome: Outcome, pushed: dict[str, Any] | None
+) -> None:
     from hf_sfda.report import render_plain, render_table
 
-    _save(plan, outcome.finetuned)  # also if nothing was missing
     ranking = _measured(plan, outcome.finetuned)
     document: dict[str, Any] = {
         **plan.to_dict(),
@@ -272,6 +346,10 @@ def _show(output: Output, plan: FinetunePlan, outcome: Outcome) -> None:
         "failed": dict(outcome.failed),
         "out_of_time": list(outcome.out_of_time),
     }
+    if plan.shortlist.save:
+        document |= {"kept": outcome.kept, "not_saved": dict(outcome.not_saved)}
+    if pushed:
+        document["push"] = pushed
     best = sorted(outcome.finetuned.measurements, key=lambda m: -m.accuracy)
     output.document(
         document,
@@ -284,10 +362,14 @@ def _show(output: Output, plan: FinetunePlan, outcome: Outcome) -> None:
     if outcome.out_of_time:
         names = ", ".join(outcome.out_of_time)
         output.warn(f"The time budget is over before {names}. Run the same command to go on.")
+    for name, reason in outcome.not_saved.items():
+        output.warn(f"{name} was measured, but its network was not kept: {reason}.")
+    if outcome.kept:
+        output.log(f"Model   {plan.directory / 'model'} ({outcome.kept})")
     output.log(f"Report  {plan.directory / 'report.html'}")
 
 
-def _render(plan: FinetunePlan) -> str:
+def _render(plan: FinetunePlan, push: _Push | None = None) -> str:
     """The plan in words."""
     data, sizes = plan.finetuned.data, plan.sizes
     test = "its own test split" if plan.test else f"held out of the {plan.target.split} split"
@@ -311,7 +393,18 @@ def _render(plan: FinetunePlan) -> str:
     lines += _rounds(plan)
     lines.append(f"Time    {_duration(plan.seconds)}{_budget(plan)}" if plan.missing else "")
     lines.append(f"Writes  finetuned.json and the files of the ranking again, in {plan.directory}")
+    if plan.shortlist.save:
+        again = "" if plan.missing or _is_kept(plan) else "; it is trained again for that"
+        lines.append(f"Keeps   the best model, in {plan.directory / 'model'}{again}")
+    if push:
+        lines.append(f"Pushes  the best model with a card to {push.destination.describe()}")
     return "\n".join(line for line in lines if line)
+
+
+def _is_kept(plan: FinetunePlan) -> bool:
+    from hf_sfda.finetune.kept import is_winner_kept
+
+    return is_winner_kept(plan.directory, plan.ranking, plan.finetuned)
 
 
 def _rounds(plan: FinetunePlan) -> list[str]:

@@ -17,6 +17,7 @@ from hf_sfda.extract import make_accelerator
 from hf_sfda.finetune import prepare
 from hf_sfda.finetune.checkpoint import Checkpoint
 from hf_sfda.finetune.classifier import Classifier, Probe, fit_probe, last_features
+from hf_sfda.finetune.export import Trained
 from hf_sfda.finetune.inputs import Inputs, is_image
 from hf_sfda.finetune.parts import divide
 from hf_sfda.finetune.result import Measured, Trial
@@ -47,6 +48,7 @@ def finetune(
     progress: Progress | None = None,
     directory: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
+    on_trained: Callable[[Trained], None] | None = None,
 ) -> Measured:
     """Fine-tune all weights of a checkpoint on a target and measure its test accuracy.
 
@@ -67,6 +69,7 @@ def finetune(
         directory: Where progress is kept, so that the same call resumes after an interruption;
             ``None`` keeps none.
         should_stop: Asked before every training step, in the main process; ``True`` ends the work.
+        on_trained: Called in the main process with the network that was measured, at the end.
 
     Returns:
         Accuracy with its interval, the frozen probe's accuracy, and the learning curves.
@@ -127,6 +130,16 @@ def finetune(
         )
         classifier.load_state_dict(winner)
         predicted = log_probabilities(runner, classifier, data.test).argmax(1)
+        trained = Trained(
+            backbone=backbone,
+            classifier=classifier,
+            source=path,
+            class_names=target.class_names,
+            input_scale=preparation["input_scale"],
+            samples=tuple(parts.test.samples[row] for row in range(min(16, len(parts.test)))),
+        )
+        if on_trained is not None:
+            from_main(accelerator, lambda: on_trained(trained))
     checkpoint.remove()
     correct = tuple((predicted == data.test.labels(range(len(data.test)))).tolist())
     accuracy = sum(correct) / len(correct)

@@ -7,6 +7,7 @@ model in progress resumes at its last epoch.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_sfda.config import FinetuneConfig
-from hf_sfda.errors import ConfigError, StoppedError, StoreError
+from hf_sfda.errors import ConfigError, FinetuneError, StoppedError, StoreError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.extract.job import free_memory, reason
+from hf_sfda.finetune.export import Exported, Trained, export
 from hf_sfda.finetune.halving import Round, best
+from hf_sfda.finetune.kept import find_winner, is_winner_kept, keep, read_kept, require_ours
 from hf_sfda.finetune.parts import divide, draw_rows, part_of
 from hf_sfda.finetune.plan import FinetunePlan, PlannedModel
 from hf_sfda.finetune.result import Measured
@@ -43,11 +46,15 @@ class Outcome:
         finetuned: All measurements by these settings, earlier ones too.
         failed: Model -> why it could not be fine-tuned.
         out_of_time: Models that the time budget left without a result.
+        not_saved: Model -> why its network could not be saved.
+        kept: The model whose network is in the folder ``model``; ``None`` if none is.
     """
 
     finetuned: Finetuned
     failed: Mapping[str, str] = field(default_factory=dict)
     out_of_time: tuple[str, ...] = ()
+    not_saved: Mapping[str, str] = field(default_factory=dict)
+    kept: str | None = None
 
 
 def finetune_shortlist(
@@ -73,7 +80,8 @@ def finetune_shortlist(
         What was measured, and what was not. The failure of one model does not end the others.
 
     Raises:
-        ConfigError: Another command is fine-tuning in the same run directory.
+        ConfigError: Another command is fine-tuning in the same run directory, or its folder
+            ``model`` holds something else.
         StoreError: The measurements cannot be written.
     """
     accelerator = accelerator or make_accelerator()
@@ -85,6 +93,8 @@ def finetune_shortlist(
 
     work = _Work(plan, token, accelerator, progress, is_over if end is not None else None)
     main = accelerator.is_main_process
+    if plan.shortlist.save:
+        from_main(accelerator, lambda: require_ours(plan.directory))
     with _lock(plan.directory, accelerator):
         models = list(plan.available)
         for index, round_ in enumerate(plan.rounds):
@@ -93,8 +103,17 @@ def finetune_shortlist(
         for model in models:
             if work.finetuned.of(model.row) is None and work.measure(model) and main:
                 on_measured(work.finetuned)
+        if plan.shortlist.save and work.train_winner_again() and main:
+            on_measured(work.finetuned)
         work.save()  # the latest settings, even if nothing is new
-    return Outcome(work.finetuned, work.failed, tuple(work.out_of_time))
+    kept = read_kept(plan.directory) if main and plan.shortlist.save else None
+    return Outcome(
+        work.finetuned,
+        work.failed,
+        tuple(work.out_of_time),
+        work.not_saved,
+        kept.model_id if kept else None,
+    )
 
 
 class _Work:
@@ -111,6 +130,7 @@ class _Work:
         self.finetuned = plan.finetuned
         self.failed = plan.unavailable
         self.out_of_time: list[str] = []
+        self.not_saved: dict[str, str] = {}
         self._plan, self._should_stop = plan, should_stop
         self._token, self._accelerator, self._progress = token, accelerator, progress
         self._journal = Journal(plan.directory if accelerator.is_main_process else None)
@@ -123,18 +143,59 @@ class _Work:
             write_measurements(self._plan.directory, self.finetuned)
 
     def measure(self, model: PlannedModel) -> bool:
-        """Fine-tune a model by the whole recipe; whether this gave a measurement."""
+        """Fine-tune a model by the whole recipe; whether this gave a measurement.
+
+        If the network of the best model is kept, this one is kept if it is the best so far.
+        """
         plan = self._plan
-        measured = self._finetune(model, plan.target, plan.recipe, test=plan.test)
+        folder = _progress_of(plan.directory, model).with_suffix(".model")
+        exported: list[Exported] = []
+
+        def save(trained: Trained) -> None:
+            exported.extend(self._export(model, trained, folder))
+
+        measured = self._finetune(
+            model,
+            plan.target,
+            plan.recipe,
+            test=plan.test,
+            on_trained=save if plan.shortlist.save else None,
+        )
         if measured is None:
             return False
         measurement = _measurement(model, measured)
-        self.finetuned = replace(
-            self.finetuned, measurements=(*self.finetuned.measurements, measurement)
-        )
+        others = tuple(m for m in self.finetuned.measurements if m.model_id != model.row.model_id)
+        self.finetuned = replace(self.finetuned, measurements=(*others, measurement))
         self.save()
+        if exported and find_winner(plan.ranking, self.finetuned) == model.row:
+            keep(plan.directory, folder, self.finetuned, measurement, exported[0])
+        shutil.rmtree(folder, ignore_errors=True)
         self._journal.write("finetuned", model=model.row.model_id, accuracy=measured.accuracy)
         return True
+
+    def train_winner_again(self) -> bool:
+        """Fine-tune the best model again if its network was not kept when it was measured."""
+        plan = self._plan
+
+        def missing() -> str | None:
+            row = find_winner(plan.ranking, self.finetuned)
+            if row is None or row.model_id in self.not_saved:
+                return None
+            kept = is_winner_kept(plan.directory, plan.ranking, self.finetuned)
+            return None if kept else row.model_id
+
+        name = from_main(self._accelerator, missing)
+        return any(m.row.model_id == name and self.measure(m) for m in plan.available)
+
+    def _export(self, model: PlannedModel, trained: Trained, folder: Path) -> list[Exported]:
+        """Save a network; if that is impossible, note the reason."""
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+            return [export(trained, folder)]
+        except (FinetuneError, OSError) as error:
+            self.not_saved[model.row.model_id] = reason(error)
+            return []
 
     def halve(self, models: Sequence[PlannedModel], round_: Round, keep: int) -> list[PlannedModel]:
         """Train models briefly; those that go on, or none if the time is over."""
@@ -175,6 +236,7 @@ class _Work:
         *,
         validation: Target | None = None,
         test: Target | None = None,
+        on_trained: Callable[[Trained], None] | None = None,
     ) -> Measured | None:
         """Fine-tune a model; ``None`` if it failed or the time is over, which is noted."""
         name = model.row.model_id
@@ -194,6 +256,7 @@ class _Work:
                 progress=self._progress,
                 directory=folder,
                 should_stop=self._should_stop,
+                on_trained=on_trained,
             )
         except StoppedError:
             self.out_of_time.append(name)

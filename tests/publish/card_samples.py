@@ -14,19 +14,51 @@ HUB = "https://hub.example"
 
 def render_all(run_dir: str) -> dict[str, str]:
     """Template name -> text, of the run in ``run_dir``."""
+    from hf_sfda.finetune.export import Exported
     from hf_sfda.hub import access
     from hf_sfda.hub.access import Repo
     from hf_sfda.publish.cards import card_names, render_card
+    from hf_sfda.publish.finetuned_model import card_values
     from hf_sfda.publish.leaderboards import make_leaderboards
     from hf_sfda.publish.model_result import make_model_result
     from hf_sfda.publish.plan import load_run
     from hf_sfda.publish.results_dataset import CONFIGS
+    from hf_sfda.types import Finetuned, Measurement
 
     here, access.hub_url = access.hub_url, lambda: HUB
     try:
         run, results = load_run(run_dir), Repo("me/results", "dataset")
         result = make_model_result(run, "me/resnet", results)
+        row = run.ranking.ranked[0]
+        measurement = Measurement(
+            model_id=row.model_id,
+            revision=row.revision,
+            accuracy=0.83,
+            interval=(0.745, 0.891),
+            probe_accuracy=0.78,
+            learning_rate=3e-4,
+            epoch=6,
+            samples_trained=9000,
+            seconds=50.0,
+            device="cpu",
+            correct="1" * 83 + "0" * 17,
+            versions={"hf-sfda": "0.1.0"},
+        )
+        finetuned = Finetuned(
+            ranked="f" * 64,
+            data={"test": "held out", "n_train": 300, "n_validation": 100, "n_test": 100},
+            recipe={"learning_rates": [1e-4, 3e-4], "batch_size": 16, "label_smoothing": 0.1},
+            measurements=(measurement, measurement),
+        )
         values = {
+            "finetuned_model": card_values(
+                Repo("me/plants-vit"),
+                run.ranking,
+                row,
+                finetuned,
+                measurement,
+                Exported("body and head", "class token", "image"),
+            ),
             "results_dataset": {"repo": results.id, "configs": CONFIGS},
             "results_section": {
                 "repo": results.id,

@@ -39,8 +39,8 @@ print(json.dumps([str(space_directory()), digests]))
 """
 GOLDEN = Path(__file__).parent / "golden_cards"
 NAMES = [
-    "github_workflow.yaml", "leaderboard.yaml", "model_section", "pull_request", "results_dataset",
-    "results_section", "space_section",
+    "finetuned_model", "github_workflow.yaml", "leaderboard.yaml", "model_section", "pull_request",
+    "results_dataset", "results_section", "space_section",
 ]  # fmt: skip
 
 TIED = make_ranking(

@@ -1,0 +1,354 @@
+"""Save a fine-tuned network as a folder that the library of its checkpoint loads.
+
+There are three formats; each is loaded again and compared with the network that was measured:
+
+``"timm"``
+    A timm model: ``timm.create_model("hf-hub:me/model", pretrained=True)``.
+``"classifier"``
+    A classifier of transformers: ``AutoModelForImageClassification``.
+``"body and head"``
+    A body of transformers (``AutoModel``) with its linear head in a file of its own, for networks
+    whose classifier in transformers reads other features than the ones that were trained: all
+    texts (the mean over the tokens), and images where the pooler was trained. A text model also
+    loads with sentence-transformers, whose file layout it has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_sfda.backbones import Backbone
+from hf_sfda.errors import FinetuneError
+from hf_sfda.finetune.classifier import Classifier
+from hf_sfda.finetune.inputs import is_image
+from hf_sfda.finetune.prepare import fold_input_scale
+
+HEAD = "2_Dense"
+"""Folder of the head in the format ``"body and head"``, named as by sentence-transformers."""
+
+POOLINGS = {
+    "masked mean": "the mean of the last hidden state over all tokens but padding",
+    "pooler": "the output of the pooler",
+    "class token": "the class token of the last hidden state",
+}
+"""Features that the head reads in the format ``"body and head"``; the key is the pooling rule."""
+
+_COMPARED = 16
+_LARGEST_DIFFERENCE = 1e-3
+"""Of a log-probability, between the network that was measured and the one that was saved."""
+
+Forward = Callable[[Mapping[str, Tensor]], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network after fine-tuning, with its chosen weights.
+
+    Attributes:
+        backbone: Its network holds the weights.
+        classifier: The same network with its head.
+        source: Folder of the checkpoint that it was trained from.
+        class_names: Name of each output.
+        input_scale: The inputs were divided by this number during training.
+        samples: Raw samples to compare on.
+    """
+
+    backbone: Backbone
+    classifier: Classifier
+    source: Path
+    class_names: tuple[str, ...]
+    input_scale: float
+    samples: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A saved network.
+
+    Attributes:
+        format: ``"timm"``, ``"classifier"`` or ``"body and head"``.
+        pooling: Features that the head reads, a key of :data:`POOLINGS`; empty for other formats.
+        modality: ``"image"`` or ``"text"``.
+    """
+
+    format: str
+    pooling: str
+    modality: str
+
+
+def export(trained: Trained, folder: Path) -> Exported:
+    """Save a network. The classifier must not be trained or run afterwards.
+
+    Args:
+        trained: The network. It is moved to the CPU.
+        folder: An empty folder.
+
+    Raises:
+        FinetuneError: No format of its library gives the predictions that were measured.
+        OSError: The folder cannot be written.
+    """
+    from hf_sfda.backbones.text import TextCollate
+    from hf_sfda.backbones.timm_vision import TimmCollate
+
+    backbone, classifier = trained.backbone, trained.classifier
+    classifier.to("cpu").eval()
+    batches = [_floats(backbone.collate([sample])) for sample in trained.samples[:_COMPARED]]
+    _undo_input_scale(trained, batches[0])
+    with torch.no_grad():
+        expected = torch.cat([classifier(batch) for batch in batches])
+        pooling = backbone.forward(batches[0]).pooling
+    modality = "text" if isinstance(backbone.collate, TextCollate) else "image"
+    attempts: list[tuple[Exported, Callable[[Trained, Path], Forward]]]
+    if isinstance(backbone.collate, TimmCollate):
+        attempts = [(Exported("timm", "", modality), _save_timm)]
+    else:
+        attempts = [(Exported("classifier", "", modality), _save_classifier)]
+        if pooling in POOLINGS:
+            attempts.append((Exported("body and head", pooling, modality), _save_body_and_head))
+        if modality == "text":
+            del attempts[0]
+    reasons = []
+    for exported, save in attempts:
+        _empty(folder)
+        try:
+            load_and_run = save(trained, folder)
+            with torch.no_grad():
+                logits = torch.cat([load_and_run(batch) for batch in batches])
+        except (FinetuneError, ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reasons.append(f"{type(error).__name__}: {error}".splitlines()[0])
+            continue
+        difference = (logits.log_softmax(1) - expected.log_softmax(1)).abs().max()
+        if float(difference) <= _LARGEST_DIFFERENCE:
+            return exported
+        reasons.append(f"loaded again, it predicts otherwise (format {exported.format!r})")
+    _empty(folder)
+    raise FinetuneError("cannot be saved for its library: " + "; ".join(reasons))
+
+
+def _floats(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pixels that are neither rescaled nor normalised arrive as integers."""
+    return {name: t.float() if t.dtype == torch.uint8 else t for name, t in batch.items()}
+
+
+def _save_processor(trained: Trained, folder: Path) -> None:
+    """Save the image processor. It must give floats, which networks take without our help."""
+    collate: Any = trained.backbone.collate
+    batch = collate([trained.samples[0]])
+    if any(tensor.dtype == torch.uint8 for tensor in batch.values()):
+        collate.processor.do_rescale, collate.processor.rescale_factor = True, 1.0
+    collate.processor.save_pretrained(folder)
+
+
+def _undo_input_scale(trained: Trained, batch: Mapping[str, Tensor]) -> None:
+    """Let the first layer read the inputs as the preprocessing gives them."""
+    scale = trained.input_scale
+    if scale == 1.0:
+        return
+    scaled = {
+        name: tensor / scale if is_image(tensor) else tensor for name, tensor in batch.items()
+    }
+    images = next(tensor for tensor in scaled.values() if is_image(tensor))
+
+    def run() -> None:
+        with torch.no_grad():
+            trained.backbone.forward(scaled)
+
+    if not fold_input_scale(trained.backbone.module, images, 1 / scale, run):
+        raise FinetuneError("the scale of its inputs cannot be moved back into its preprocessing")
+
+
+def _linear(classifier: Classifier) -> tuple[Tensor, Tensor]:
+    """Weight (C, D) and bias (C,) of the head on features that are not standardised."""
+    head = classifier.head
+    weight = head.linear.weight.detach() / head.spread
+    return weight, head.linear.bias.detach() - weight @ head.mean
+
+
+# -- timm
+
+
+def _save_timm(trained: Trained, folder: Path) -> Forward:
+    import timm
+    from safetensors.torch import save_file
+
+    weight, bias = _linear(trained.classifier)
+    config = json.loads((trained.source / "config.json").read_text(encoding="utf-8"))
+    classes = len(trained.class_names)
+    config |= {"num_classes": classes, "label_names": list(trained.class_names)}
+    config.pop("label_descriptions", None)
+    for part in ("pretrained_cfg", "model_args"):  # both can state the number once more
+        if "num_classes" in (config.get(part) or {}):
+            config[part]["num_classes"] = classes
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    network = timm.create_model(f"local-dir:{folder}", pretrained=False)
+    _copy(trained.backbone.module.state_dict(), network)
+    _set_head(network.get_classifier(), weight, bias)
+    save_file(_contiguous(network), folder / "model.safetensors", metadata={"format": "pt"})
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    return lambda batch: loaded(batch["x"])
+
+
+# -- transformers
+
+
+def _save_classifier(trained: Trained, folder: Path) -> Forward:
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    from hf_sfda.backbones.loading import IMAGE, find_tower
+
+    names = dict(enumerate(trained.class_names))
+    config = AutoConfig.from_pretrained(
+        trained.source, local_files_only=True, trust_remote_code=False
+    )
+    config.id2label, config.label2id = names, {name: i for i, name in names.items()}
+    config.problem_type = "single_label_classification"
+    network = AutoModelForImageClassification.from_config(config)
+    own = trained.backbone.module
+    if type(own) is type(network):
+        _copy(own.state_dict(), network)
+    else:
+        tower = find_tower(network, config, IMAGE)
+        _copy(own.state_dict(), tower)
+    linears = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    _set_head(linears[-1], *_linear(trained.classifier))
+    network.save_pretrained(folder)
+    _save_processor(trained, folder)
+    loaded = AutoModelForImageClassification.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True
+    ).eval()
+    return lambda batch: loaded(**batch).logits
+
+
+def _save_body_and_head(trained: Trained, folder: Path) -> Forward:
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModel, PreTrainedModel
+
+    from hf_sfda.backbones.loading import IMAGE, TEXT, find_tower
+    from hf_sfda.backbones.text import TextCollate
+
+    own, collate = trained.backbone.module, trained.backbone.collate
+    part = TEXT if isinstance(collate, TextCollate) else IMAGE
+    body = find_tower(own, own.config, part)
+    if not isinstance(body, PreTrainedModel):
+        raise FinetuneError(f"{type(body).__name__} is no model of its own in transformers")
+    for module in body.modules():  # the backbone asked for them; they cost memory
+        config = getattr(module, "config", None)
+        if config is not None and hasattr(config, "output_hidden_states"):
+            config.output_hidden_states = False
+    body.save_pretrained(folder)
+    weight, bias = _linear(trained.classifier)
+    (folder / HEAD).mkdir()
+    save_file(
+        {"linear.weight": weight.contiguous(), "linear.bias": bias.contiguous()},
+        folder / HEAD / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    (folder / "labels.json").write_text(json.dumps(list(trained.class_names), indent=1))
+    if isinstance(collate, TextCollate):
+        tokenizer = collate.tokenizer
+        tokenizer.model_max_length = collate.max_length
+        tokenizer.save_pretrained(folder)
+        _describe_for_sentence_transformers(folder, collate, *weight.shape)
+    else:
+        _save_processor(trained, folder)
+    loaded = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    head = load_file(folder / HEAD / "model.safetensors")
+    with torch.no_grad():
+        pooling = trained.backbone.forward(collate([trained.samples[0]])).pooling
+
+    def run(batch: Mapping[str, Tensor]) -> Tensor:
+        features = _pooled(loaded(**batch), batch, pooling)
+        return nn.functional.linear(features, head["linear.weight"], head["linear.bias"])
+
+    return run
+
+
+def _pooled(output: Any, batch: Mapping[str, Tensor], pooling: str) -> Tensor:
+    """(B, D) features by one of :data:`POOLINGS`, as the code in the card computes them."""
+    if pooling == "pooler":
+        return output.pooler_output.flatten(1)  # type: ignore[no-any-return]
+    hidden: Tensor = output.last_hidden_state
+    if pooling == "class token":
+        return hidden[:, 0]
+    mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1)
+
+
+def _describe_for_sentence_transformers(
+    folder: Path, collate: Any, n_classes: int, width: int
+) -> None:
+    """Write the files with which ``SentenceTransformer(folder).encode`` gives the logits."""
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", HEAD: "Dense"}
+    modules = [
+        {
+            "idx": i,
+            "name": str(i),
+            "path": path,
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for i, (path, kind) in enumerate(kinds.items())
+    ]
+    documents: dict[str, Any] = {
+        "modules.json": modules,
+        "sentence_bert_config.json": {
+            "max_seq_length": collate.max_length,
+            "do_lower_case": collate.lower,
+        },
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": width,
+            "pooling_mode_cls_token": False,
+            "pooling_mode_mean_tokens": True,
+            "pooling_mode_max_tokens": False,
+            "pooling_mode_mean_sqrt_len_tokens": False,
+        },
+        f"{HEAD}/config.json": {
+            "in_features": width,
+            "out_features": n_classes,
+            "bias": True,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        },
+    }
+    for name, document in documents.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+# -- both
+
+
+def _copy(weights: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Copy weights into a network of the same body; shapes that differ belong to the head."""
+    own = network.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict(fitting, strict=False)
+
+
+def _set_head(linear: Any, weight: Tensor, bias: Tensor) -> None:
+    if not isinstance(linear, nn.Linear) or linear.weight.shape != weight.shape:
+        raise FinetuneError("its classifier is not one linear layer on the trained features")
+    if linear.bias is None:
+        raise FinetuneError("its classifier has no bias")
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+
+
+def _contiguous(network: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach().contiguous() for name, t in network.state_dict().items()}
+
+
+def _empty(folder: Path) -> None:
+    import shutil
+
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
