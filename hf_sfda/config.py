@@ -124,7 +124,7 @@ class CandidateOptions:
 
 
 NOT_IN_FINGERPRINT = (
-    "out", "batch_size", "workers", "work", "learning_curve",
+    "out", "batch_size", "workers", "work", "learning_curve", "ask_above",
     *(field.name for field in fields(CandidateOptions)),
 )  # fmt: skip
 """Options that change how or where a run is done, or which models take part, but not the scores."""
@@ -173,6 +173,8 @@ class RankConfig(CandidateOptions):
             with the model for cores, and a few on a GPU.
         work: How several processes divide the work: by ``models``, or by ``samples`` of each model;
             ``auto`` splits samples only when there are fewer models than processes.
+        ask_above: Gigabytes to download above which the command asks first, or stops where nobody
+            can be asked. Twenty checkpoints of usual size stay below the default.
         out: Run directory; ``None`` is ``runs/<dataset>``.
     """
 
@@ -198,6 +200,7 @@ class RankConfig(CandidateOptions):
     batch_size: int = 64
     workers: int | None = None
     work: Work = "auto"
+    ask_above: float = 20.0
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -213,6 +216,8 @@ class RankConfig(CandidateOptions):
         _at_least("seed", self.seed, 0)
         if self.workers is not None:
             _at_least("workers", self.workers, 0)
+        if not self.ask_above >= 0:
+            raise ConfigError(f"ask_above is {self.ask_above}; it must be at least 0 gigabytes.")
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"confidence is {self.confidence}; it must lie in [0.5, 1).")
         if self.metric == "auto":

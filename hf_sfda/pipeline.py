@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
+    from hf_sfda.cost import Device
     from hf_sfda.extract import Extraction
     from hf_sfda.ranking import Scored
+    from hf_sfda.run_plan import RunPlan, Speed
     from hf_sfda.store import FeatureStore
 
 
@@ -104,6 +106,7 @@ def run(
     accelerator: Accelerator | None = None,
     candidates: Sequence[Candidate] | None = None,
     on_extracted: Callable[[Extraction], None] = lambda extraction: None,
+    approve: Callable[[RunPlan], None] = lambda plan: None,
 ) -> Ranking:
     """Run all stages; :func:`rank` and the command line call this function.
 
@@ -118,6 +121,7 @@ def run(
         candidates: Candidates from an earlier scan; by default the scan runs here, with
             ``config.models``.
         on_extracted: Called once per candidate, as soon as its extraction has succeeded or failed.
+        approve: Called in the main process before anything is downloaded; it may raise an error.
 
     Returns:
         The ranking, in every process.
@@ -128,7 +132,6 @@ def run(
     from hf_sfda.dataset import target_of
     from hf_sfda.extract import extract_all, make_accelerator
     from hf_sfda.ranking import assemble
-    from hf_sfda.scan import describe_rejected, scan_candidates
     from hf_sfda.store import FeatureStore
 
     keep_secret(token)
@@ -153,22 +156,20 @@ def run(
     journal.write("target", **target.describe())
 
     if candidates is None:
-        scan = from_main(
-            accelerator,
-            lambda: scan_candidates(
-                config.models,
-                config,
-                modality=target.modality,
-                token=token,
-                about=(target.dataset_id, *target.class_names),
-            ),
-        )
+        scan = from_main(accelerator, lambda: _scan(config, target, token))
     else:
         scan = Scan(tuple(candidates))
     log(describe_candidates(scan.candidates))
-    if rejected := describe_rejected(scan):
-        log(f"         {rejected}")
     journal.write("scan", candidates=len(scan.candidates))
+
+    def check_plan() -> None:
+        plan = _plan(scan, target, config, store, accelerator)
+        if plan.download_bytes or plan.n_unknown or scan.rejected:
+            for line in plan.lines:
+                log(line)
+        approve(plan)
+
+    from_main(accelerator, check_plan)
 
     def extracted(extraction: Extraction) -> None:
         _write_to_journal(extraction, journal)
@@ -204,6 +205,69 @@ def run(
         return replace(ranking, learning_curve=curve)
 
     return from_main(accelerator, finalize)
+
+
+def plan(
+    config: RankConfig,
+    *,
+    token: str | None = None,
+    store: FeatureStore | None = None,
+    progress: Progress | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> RunPlan:
+    """Plan a run: read the sample, scan, and run a few batches of a candidate that is here.
+
+    No weights are downloaded and nothing is written but the cache of the dataset.
+
+    Args:
+        config: The configuration.
+        token: Hub token.
+        store: The store of extracted features; ``None`` uses the default store.
+        progress: Receives the progress of the stages.
+        log: Receives one line per stage, for people to read.
+
+    Raises:
+        SfdaError: The errors of :func:`rank`.
+    """
+    from hf_sfda.dataset import target_of
+    from hf_sfda.extract import make_accelerator
+    from hf_sfda.run_plan import calibrate, usable
+    from hf_sfda.store import FeatureStore
+
+    keep_secret(token)
+    check_metrics(config)
+    accelerator = make_accelerator()
+    store = store or FeatureStore()
+    target = target_of(config, token=token, progress=progress or NoProgress())
+    log(describe_target(target))
+    scan = _scan(config, target, token)
+    log(describe_candidates(scan.candidates))
+    speed = calibrate(usable(scan), target, config, store, accelerator)
+    return _plan(scan, target, config, store, accelerator, speed)
+
+
+def _scan(config: RankConfig, target: Target, token: str | None) -> Scan:
+    from hf_sfda.scan import scan_candidates
+
+    about = (target.dataset_id, *target.class_names)
+    return scan_candidates(
+        config.models, config, modality=target.modality, token=token, about=about
+    )
+
+
+def _plan(
+    scan: Scan,
+    target: Target,
+    config: RankConfig,
+    store: FeatureStore,
+    accelerator: Accelerator,
+    speed: Speed | None = None,
+) -> RunPlan:
+    from hf_sfda.run_plan import known_speed, plan_run
+
+    device: Device = "cpu" if accelerator.device.type == "cpu" else "gpu"
+    speed = speed or known_speed(store, target.modality, config.dtype)
+    return plan_run(scan, target, config, store, device, speed)
 
 
 def measure(

@@ -10,9 +10,10 @@ lock of the entry, which the kernel releases when a process dies.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ class Entry:
         bytes: Size of the safetensors file.
         n_samples: Number of samples.
         path: Path of the safetensors file.
+        params: Number of parameters of the model.
+        seconds: Wall time of its forward passes.
     """
 
     digest: str
@@ -93,6 +96,8 @@ class Entry:
     bytes: int
     n_samples: int
     path: Path
+    params: int | None
+    seconds: float
 
 
 class FeatureStore:
@@ -216,12 +221,17 @@ class FeatureStore:
             raise StoreError(_os_message("write", self.root, error)) from error
         return FileLock(folder / f"{key.digest}.lock")
 
-    def entries(self) -> Iterator[Entry]:
-        """All complete entries, in no particular order."""
-        for path in self.root.glob("??/*.json"):
+    def entries(self, newest: int | None = None) -> Iterator[Entry]:
+        """All complete entries in no particular order, or the newest ones."""
+        paths: Iterable[Path] = self.root.glob("??/*.json")
+        if newest is not None:
+            paths = heapq.nlargest(newest, paths, key=_changed)
+        for path in paths:
             if marker := self._read_marker(path.stem):
                 data = path.with_suffix(".safetensors")
-                yield Entry(path.stem, marker["key"], marker["bytes"], marker["n_samples"], data)
+                size = {"bytes": marker["bytes"], "n_samples": marker["n_samples"]}
+                work = {"params": marker["params"], "seconds": marker["seconds"]}
+                yield Entry(path.stem, marker["key"], path=data, **size, **work)
 
     def clear(self) -> int:
         """Remove all entries and the leftovers of interrupted writers.
@@ -262,6 +272,13 @@ class FeatureStore:
         with suppress(OSError):  # the user may have no permission to write
             self._path(digest, ".json").unlink(missing_ok=True)
             self._path(digest, ".safetensors").unlink(missing_ok=True)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process removed it
+        return 0.0
 
 
 def _is_marker(marker: Any) -> bool:

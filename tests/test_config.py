@@ -36,6 +36,7 @@ def test_round_trip_through_yaml(tmp_path):
         ({"work": "none"}, "work is 'none'"),
         ({"max_params": 0}, "max_params is 0"),
         ({"workers": -1}, "workers is -1"),
+        ({"ask_above": -1}, "ask_above is -1.0; it must be at least 0 gigabytes"),
         ({"min_downloads": 0}, "min_downloads is 0"),
         ({"min_params": 9, "max_params": 5}, "no model has both sizes"),
         ({"created_after": "last year"}, "created_after is 'last year'; give a date such as"),
@@ -271,7 +272,9 @@ def test_a_command_repeats_its_options(monkeypatch):
         license=("permissive", "cc-by-nc-4.0"), created_after="2024-06-30", exclude=("acme/*",),
     )  # fmt: skip
     ran = []
-    monkeypatch.setattr("hf_sfda.cli.rank._run", lambda settings, *_: ran.append(settings) or 1 / 0)
+    monkeypatch.setattr(
+        "hf_sfda.cli.rank._run", lambda settings, *_, **__: ran.append(settings) or 1 / 0
+    )
     line = rank_command(config.to_dict())
     CliRunner().invoke(app, shlex.split(line)[1:])
     assert ran == [config]

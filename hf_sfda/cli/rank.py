@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,12 +50,14 @@ from hf_sfda.config import (
     option_types,
 )
 from hf_sfda.errors import ConfigError
+from hf_sfda.format import show_bytes
 from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.measurements import with_measurements
 from hf_sfda.processes import is_main_process
 from hf_sfda.types import Layers
 
 if TYPE_CHECKING:
+    from hf_sfda.run_plan import RunPlan
     from hf_sfda.types import Ranking
 
 _EXAMPLES = """
@@ -197,6 +200,13 @@ def rank(
     seed: Annotated[
         int, typer.Option(help="Random seed for sampling, folds, bootstrap and permutations.")
     ] = DEFAULTS.seed,
+    ask_above: Annotated[
+        float, typer.Option(metavar="GB", help="Ask before more gigabytes are downloaded.")
+    ] = DEFAULTS.ask_above,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would be run and downloaded, and stop.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -216,9 +226,12 @@ def rank(
     values = option_values(context, option_types())
     values["models"] = _models(models, more_models)
     settings = _settings(context, config, values)
+    if plan:
+        _show_plan(settings, token, output)
+        return
     from hf_sfda.report import save_ranking
 
-    ranking = _run(settings, token, output)
+    ranking = _run(settings, token, output, yes=yes)
     if is_main_process():
         ranking = with_measurements(ranking, settings.run_directory)
         output.log("")
@@ -231,7 +244,47 @@ def rank(
         raise typer.Exit(NOTHING_RANKED)
 
 
-def _run(settings: RankConfig, token: str | None, output: Output) -> Ranking:
+def _show_plan(settings: RankConfig, token: str | None, output: Output) -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from rich.text import Text
+
+    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.foreign import clean_lines
+    from hf_sfda.pipeline import plan
+
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
+        planned = plan(settings, token=token, progress=progress, log=output.log)
+    text = clean_lines("\n".join(planned.lines))
+    output.document(
+        planned.to_dict(),
+        human=lambda width: Text(text),
+        agent=lambda: text,
+        quiet=lambda: "\n".join(model.model_id for model in planned.models),
+    )
+    if not planned.models:
+        raise typer.Exit(NOTHING_RANKED)
+
+
+def _confirm(plan: RunPlan, settings: RankConfig, output: Output) -> None:
+    """Ask whether a large download is wanted.
+
+    Raises:
+        ConfigError: Nobody can be asked.
+    """
+    if plan.download_bytes <= settings.ask_above * 1e9:
+        return
+    size = f"{show_bytes(plan.download_bytes)} of weights would be downloaded"
+    limit = f"more than the {settings.ask_above:g} GB of --ask-above"
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several or not (output.human and sys.stdin.isatty()):
+        raise ConfigError(
+            f"{size}, {limit}. Add --yes to go on, or take fewer or smaller models: --top, "
+            "--max-params. --plan shows them."
+        )
+    typer.confirm(f"{size}, {limit}. Go on?", abort=True, err=True)
+
+
+def _run(settings: RankConfig, token: str | None, output: Output, *, yes: bool) -> Ranking:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.pipeline import run
@@ -244,6 +297,7 @@ def _run(settings: RankConfig, token: str | None, output: Output) -> Ranking:
             progress=progress,
             log=output.log,
             directory=settings.run_directory,
+            approve=lambda plan: None if yes else _confirm(plan, settings, output),
         )
 
 

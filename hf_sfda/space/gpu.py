@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_sfda.config import RankConfig
+from hf_sfda.cost import ModelLoad, estimate
 from hf_sfda.errors import JobError
 from hf_sfda.hub import explain
 from hf_sfda.secrets import redact
 from hf_sfda.space.child import TICK
 from hf_sfda.space.events import Event, EventProgress
-from hf_sfda.space.plan import JobPlan, ModelLoad, estimate
+from hf_sfda.space.plan import JobPlan
 from hf_sfda.space.target_io import read_target
 from hf_sfda.space.worker import WorkerInput, extracted, read_candidates, write_candidates
 

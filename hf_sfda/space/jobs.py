@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from hf_sfda.cost import Device
 from hf_sfda.errors import JobError, StoreError
 from hf_sfda.format import show_seconds
 from hf_sfda.space import gpu
 from hf_sfda.space.child import TICK, Child, environment
 from hf_sfda.space.events import Event
 from hf_sfda.space.limits import Limits
-from hf_sfda.space.plan import Device, JobPlan, PlannedModel
+from hf_sfda.space.plan import JobPlan, PlannedModel
 from hf_sfda.space.requests import RankRequest, command
 from hf_sfda.space.state import CandidateState, JobState, apply
 from hf_sfda.space.worker import WorkerInput

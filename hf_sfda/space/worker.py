@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from hf_sfda.config import RankConfig
+from hf_sfda.cost import Device, ModelLoad, about, estimate
 from hf_sfda.errors import JobError, SfdaError
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.format import show_bytes, show_seconds
@@ -28,15 +29,7 @@ from hf_sfda.hub import cached_model, explain
 from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits
-from hf_sfda.space.plan import (
-    Device,
-    JobPlan,
-    ModelLoad,
-    PlannedModel,
-    about,
-    estimate,
-    skip_large_downloads,
-)
+from hf_sfda.space.plan import JobPlan, PlannedModel, skip_large_downloads
 from hf_sfda.space.requests import RankRequest
 from hf_sfda.types import Candidate, Ranking, Target
 
