@@ -140,7 +140,10 @@ def weights_fetched(hub) -> list[str]:
 
 
 def test_second_run_extracts_nothing_and_damage_is_made_good(images_on_hub, tmp_path):
-    arguments = ["rank", "--dataset", "me/shapes", "--json", "--models", "acme/vit", "acme/resnet"]
+    arguments = [
+        "rank", "--dataset", "me/shapes", "--json", "--models", "acme/vit", "acme/resnet",
+        "--metric", "knn", "--metrics", "knn,sfda_cv",
+    ]  # fmt: skip
     first = json.loads(run_command(*arguments, cwd=tmp_path)[0])
     assert len(weights_fetched(images_on_hub)) == 2
     images_on_hub.requests.clear()
@@ -164,7 +167,9 @@ def test_second_run_extracts_nothing_and_damage_is_made_good(images_on_hub, tmp_
     assert stored.read_bytes() != bytes(content)
 
 
-def test_text_from_a_csv_with_local_models(hub, hub_env, tmp_path):
+@pytest.mark.parametrize("launched", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_text_from_a_csv_with_local_models(hub, hub_env, tmp_path, launched):
+    """In this process the Hub could be asked. A launched one is offline, as the user wants it."""
     from datasets import Dataset
 
     data: Dataset = factories.text_dataset(n_per_class=20, classes=3)
@@ -175,9 +180,10 @@ def test_text_from_a_csv_with_local_models(hub, hub_env, tmp_path):
     factories.tiny_bert(tmp_path / "zoo" / "a")
     factories.tiny_bert(tmp_path / "zoo" / "b", seed=1)
     (tmp_path / "models.txt").write_text("# two encoders\nzoo\n")
-    out, err = hf_sfda(
+    offline = {"HF_HUB_OFFLINE": "1"} if launched else {}
+    out, err = (hf_sfda if launched else run_command)(
         "rank", "--dataset", "topics.csv", "--models", "models.txt", "--format", "human",
-        env={**hub_env, "COLUMNS": "120", "HF_HUB_OFFLINE": "1"}, cwd=tmp_path,
+        env={**hub_env, "COLUMNS": "120", **offline}, cwd=tmp_path,
     )  # fmt: skip
     assert "Target   topics.csv · text classification · 3 classes · 60 train samples" in err
     assert "report.html" in err

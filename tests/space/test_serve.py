@@ -291,6 +291,28 @@ def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, se
     assert not [path for path in written if hub.token.encode() in path.read_bytes()]
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_hosts_are_checked_for_private_results_without_as_me_too(
+    hub, results, monkeypatch, private
+):
+    started = []
+
+    def launch(settings, **_):
+        started.append(settings)
+
+    monkeypatch.setitem(sys.modules, "hf_sfda.space.app", SimpleNamespace(launch=launch))
+    hub.set(REPO, repo_type="dataset", private=private)
+    run_command(*SERVE, "--allow-host", "Board.example.org")
+    (settings,) = started
+    assert settings.results_token == hub.token
+    assert settings.visitor_token is None
+    if private:
+        assert {"127.0.0.1", "board.example.org"} <= settings.hosts
+    else:
+        assert settings.hosts is None, "everybody may read public results"
+
+
+@pytest.mark.slow
 def test_private_results_are_kept_from_other_pages_without_as_me_too(hub, results, serve):
     hub.set(REPO, repo_type="dataset", private=True)
     url = serve(*SERVE).address()
