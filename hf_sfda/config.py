@@ -18,13 +18,26 @@ from typing import Any, Literal, get_type_hints
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import clean
 from hf_sfda.typed import expanded, read_settings, shown, typed, unknown_keys
-from hf_sfda.types import Layers
+from hf_sfda.types import LabelKind, Layers
 
 DEFAULT_METRICS = ("three_heads", "sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe")
 """Metrics computed by default: the score that sorts, SFDA cross-fitted and as released, two other
 scores, and the two baselines that most users compute themselves."""
 
 Choice = Literal["popular", "diverse", "all"]
+
+METRICS_OF: Mapping[LabelKind, tuple[str, ...]] = {
+    "single-label": DEFAULT_METRICS,
+    "multi-label": ("logme", "linear_probe", "knn", "sfda_cv"),
+    "regression": ("logme", "linear_probe", "knn", "sfda_cv"),
+}
+"""Metrics computed by default for each kind of label; the first one sorts. ``three_heads`` and its
+calibration are for one class a sample. For the others LogME, the ridge probe's R^2 and that of the
+nearest neighbours are native; SFDA scores slices of the values, or each label against the rest."""
+
+Task = Literal["single-label", "multi-label", "regression"]
+"""Kinds of label that ``--task`` takes."""
+
 Work = Literal["auto", "models", "samples"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 BatchNorms = Literal["both", "published"]
@@ -142,7 +155,9 @@ class RankConfig(CandidateOptions):
         revision: Revision of the dataset.
         split: Split to sample; ``None`` takes ``train`` and never ``test``.
         input_column: Column with the image or text; ``None`` infers it.
-        label_column: Column with the label; ``None`` infers it.
+        label_column: Column with the label; ``None`` infers it. Several columns of 0 and 1 are
+            separated by commas.
+        task: What the labels are; ``None`` infers it.
         samples: Sample size. 2,000 gives a standard error near .01 on a probability and takes
             seconds a model; the stratified sample keeps every class.
         metric: What to sort by. ``three_heads`` orders checkpoints most like fine-tuning does, by
@@ -184,6 +199,7 @@ class RankConfig(CandidateOptions):
     split: str | None = None
     input_column: str | None = None
     label_column: str | None = None
+    task: Task | None = None
     samples: int = 2000
     metric: str = DEFAULT_METRICS[0]
     metrics: tuple[str, ...] = DEFAULT_METRICS
@@ -243,6 +259,7 @@ class RankConfig(CandidateOptions):
         return {
             name: list(value) if isinstance(value := values[name], tuple) else value
             for name in option_types()
+            if name != "task" or self.task  # the documents of earlier versions do not have it
         }
 
     @classmethod
@@ -298,6 +315,19 @@ class RankConfig(CandidateOptions):
         if settings["batch_norms"] == "published":  # all that earlier versions had
             del settings["batch_norms"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def for_labels(self, kind: LabelKind) -> RankConfig:
+        """The same with the default metrics of a kind of label, where the user left the default."""
+        default = METRICS_OF[kind]
+        if default == DEFAULT_METRICS:
+            return self
+        metric = default[0] if self.metric == DEFAULT_METRICS[0] else self.metric
+        if set(DEFAULT_METRICS) <= set(self.metrics):
+            own = [name for name in self.metrics if name not in DEFAULT_METRICS]
+            metrics = (*own, *(name for name in default if name not in own))
+        else:
+            metrics = tuple(name for name in self.metrics if name != DEFAULT_METRICS[0])
+        return replace(self, metric=metric, metrics=metrics)
 
     def replace(self, **changes: Any) -> RankConfig:
         """A copy with other values."""

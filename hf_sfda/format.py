@@ -16,9 +16,22 @@ METRIC_LABELS = {"knn": "k-NN", "logistic_probe": "probe", "linear_probe": "ridg
 """Short headings for metrics whose registered name is long or unusual."""
 
 
-def label(metric: str) -> str:
-    """The heading of a metric."""
-    return METRIC_LABELS.get(metric, metric)
+_SKILL_LABELS = {"knn": "k-NN R²", "linear_probe": "ridge R²"}
+"""Headings of metrics that are accuracies for classes, and R² for values and several labels."""
+
+
+def label(metric: str, *, skill: bool = False) -> str:
+    """The heading of a metric.
+
+    Args:
+        metric: Registered name.
+        skill: Whether the labels are no classes.
+
+    Example:
+        >>> label("knn"), label("knn", skill=True)
+        ('k-NN', 'k-NN R²')
+    """
+    return (_SKILL_LABELS if skill else {}).get(metric) or METRIC_LABELS.get(metric, metric)
 
 
 def known(value: float | None) -> bool:
@@ -69,7 +82,7 @@ def count(value: float | None, *, precise: bool = False) -> str:
         # 999.6 M rounds to 1.0 B, not to "1000 M": so the limit is half a unit lower.
         if abs(value) >= limit * 0.9995:
             scaled = value / limit
-            return f"{_three_digits(scaled) if precise else _two_digits(scaled)} {unit}"
+            return f"{three_digits(scaled) if precise else _two_digits(scaled)} {unit}"
     return f"{value:.0f}"
 
 
@@ -77,7 +90,7 @@ def show_count(number: float) -> str:
     """A number with three digits, such as ``400 million``, ``1.5 billion`` or ``800``."""
     for unit, factor in (("billion", 1e9), ("million", 1e6)):
         if number >= factor:
-            return f"{_three_digits(number / factor)} {unit}"
+            return f"{three_digits(number / factor)} {unit}"
     return f"{number:,.0f}"
 
 
@@ -85,7 +98,7 @@ def show_bytes(size: float) -> str:
     """A size with three digits and a decimal unit, such as ``4 GB``, ``12.5 MB`` or ``640 B``."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
-            return f"{_three_digits(size / factor)} {unit}"
+            return f"{three_digits(size / factor)} {unit}"
     return f"{size:.0f} B"
 
 
@@ -139,6 +152,6 @@ def _two_digits(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 9.95 else f"{value:,.0f}"
 
 
-def _three_digits(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three digits: ``1.37``, ``49.6``, ``610``."""
     return f"{float(f'{value:.3g}'):,.10g}"  # ".3g" alone formats 999.9 as 1e+03

@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.errors import MetricError
-from hf_sfda.types import Features, IntArray, Layers
+from hf_sfda.tasks import strata_of
+from hf_sfda.types import Features, IntArray, LabelArray, Layers
 
 _CONSTANT = 1e-12
 """A variance below this share of the mean square counts as a rounding error."""
 
 
-def layer_features(features: Features, labels: IntArray, which: Layers) -> npt.NDArray[np.float32]:
+def layer_features(
+    features: Features, labels: LabelArray, which: Layers
+) -> npt.NDArray[np.float32]:
     r"""Make the (N, D) array that the metrics score.
 
     ``last`` are the features of the last layer, the input of a classification head. ``all`` is the
@@ -37,7 +40,8 @@ def layer_features(features: Features, labels: IntArray, which: Layers) -> npt.N
 
     Args:
         features: The features of N samples.
-        labels: (N,) classes.
+        labels: Labels of any kind. The scatter is that within classes, or within the strata of
+            other labels (:func:`hf_sfda.tasks.strata_of`).
         which: ``"last"`` or ``"all"``.
 
     Returns:
@@ -50,7 +54,7 @@ def layer_features(features: Features, labels: IntArray, which: Layers) -> npt.N
         return features.last
     if which != "all":
         raise MetricError(f"layers is {which!r}; allowed are last, all.")
-    return concatenate_layers(features.layers, labels)
+    return concatenate_layers(features.layers, strata_of(labels))
 
 
 def concatenate_layers(

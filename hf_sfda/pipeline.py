@@ -17,13 +17,14 @@ import numpy as np
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
-from hf_sfda.format import megabytes
+from hf_sfda.format import joined, megabytes
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.measurements import with_measurements
-from hf_sfda.metrics import get_metric
+from hf_sfda.metrics import get_metric, list_metrics
 from hf_sfda.processes import from_main, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress, default_progress
 from hf_sfda.secrets import keep_secret, redact
+from hf_sfda.tasks import columns_phrase, label_facts, strata_of
 from hf_sfda.types import (
     Candidate,
     Features,
@@ -33,7 +34,6 @@ from hf_sfda.types import (
     RowWarning,
     Scan,
     Target,
-    first_classes,
 )
 from hf_sfda.versions import __version__, library_versions
 
@@ -153,6 +153,7 @@ def run(
 
     target = main_first(accelerator, lambda: target_of(config, token=token, progress=progress))
     log(describe_target(target))
+    config = config_for(config, target)
     journal.write("target", **target.describe())
 
     if candidates is None:
@@ -240,6 +241,7 @@ def plan(
     store = store or FeatureStore()
     target = target_of(config, token=token, progress=progress or NoProgress())
     log(describe_target(target))
+    config = config_for(config, target)
     scan = _scan(config, target, token)
     log(describe_candidates(scan.candidates))
     speed = calibrate(usable(scan), target, config, store, accelerator)
@@ -328,6 +330,23 @@ def make_ranking(
     return Ranking.from_dict(json.loads(redact(json.dumps(ranking.to_dict()))))
 
 
+def config_for(config: RankConfig, target: Target) -> RankConfig:
+    """The configuration with metrics for the labels of a target.
+
+    Raises:
+        ConfigError: The user chose a metric that does not score such labels.
+    """
+    config = config.for_labels(target.label_kind)
+    unfit = [n for n in config.metrics if target.label_kind not in get_metric(n).tasks]
+    if unfit:
+        allowed = [entry.name for entry in list_metrics() if target.label_kind in entry.tasks]
+        raise ConfigError(
+            f"{joined(unfit)} cannot score {target.label_kind} labels; these can: "
+            f"{joined(allowed)}. Choose among them with --metric and --metrics."
+        )
+    return config
+
+
 def check_metrics(config: RankConfig) -> None:
     """Check the names of the metrics before any work is done.
 
@@ -352,11 +371,11 @@ def describe_target(target: Target) -> str:
     revision = f" @ {target.revision[:7]}" if target.revision else ""
     lost = "".join(f" · {count:,} left out: {why}" for why, count in target.left_out.items())
     of = f" of {target.n_available:,}" if target.n_available > len(target) else ""
+    facts = target.describe()
     return (
-        f"Target   {target.dataset_id}{revision} · {target.task.replace('-', ' ')} · "
-        f"{target.n_classes} classes · {len(target):,}{of} {target.split} samples "
-        f"(stratified, seed {target.seed}) · {clean(target.input_column)} by "
-        f"{clean(target.label_column)}: {first_classes(target.class_names)}{lost}"
+        f"Target   {target.dataset_id}{revision} · {' · '.join(label_facts(facts))} · "
+        f"{len(target):,}{of} {target.split} samples (stratified, seed {target.seed}) · "
+        f"{clean(columns_phrase(facts))}{lost}"
     )
 
 
@@ -432,7 +451,7 @@ def _learning_curve(
 
     if len(scored) < 2:
         raise MetricError("It needs two ranked models.")
-    samples = disjoint_samples(target.labels, seed=config.seed)
+    samples = disjoint_samples(strata_of(target.labels), seed=config.seed)
     subsets = [half for pairs in samples.values() for pair in pairs for half in pair]
     extracted = {id(extraction.candidate): extraction for extraction in extractions}
     scores = []

@@ -25,7 +25,17 @@ from hf_sfda.scoring import (
     score_problem,
     score_problem_by_all,
 )
-from hf_sfda.types import Candidate, Features, IntArray, ModelRow, RowWarning, Score
+from hf_sfda.tasks import kind_of_labels, scored_labels, strata_of
+from hf_sfda.types import (
+    Candidate,
+    Features,
+    IntArray,
+    LabelArray,
+    LabelKind,
+    ModelRow,
+    RowWarning,
+    Score,
+)
 from hf_sfda.uncertainty import (
     Uncertainty,
     agreement_with,
@@ -81,7 +91,7 @@ class Scored:
 def score_candidate(
     candidate: Candidate,
     features: Features,
-    labels: IntArray,
+    labels: LabelArray,
     config: RankConfig,
     *,
     feature_key: str | None = None,
@@ -91,7 +101,7 @@ def score_candidate(
     Args:
         candidate: The checkpoint.
         features: Of N samples.
-        labels: (N,) in ``0..C-1``.
+        labels: Of the target, of any kind.
         config: Metrics, layers, seed, permutations.
         feature_key: Passed on to the row.
 
@@ -102,7 +112,9 @@ def score_candidate(
     X = layer_features(features, labels, config.layers)
     problem = _problem_of(features, X, labels, config)
     options = _options(config, *config.metrics)
-    outcomes = score_problem_by_all(problem, config.metrics, candidate=candidate, **options)
+    outcomes = score_problem_by_all(
+        problem, config.metrics, candidate=candidate, declared=True, **options
+    )
     failed = {name: error for name, error in outcomes.items() if isinstance(error, MetricError)}
     if config.metric in failed:
         raise failed.pop(config.metric)
@@ -125,13 +137,13 @@ def score_candidate(
 
 
 def rescore(
-    features: Features, labels: IntArray, metric: str, config: RankConfig
+    features: Features, labels: LabelArray, metric: str, config: RankConfig
 ) -> tuple[Score, FloatArray | None]:
     """One metric of a candidate, computed as :func:`score_candidate` does.
 
     Args:
         features: Of N samples.
-        labels: (N,) in ``0..C-1``.
+        labels: Of the target, of any kind.
         metric: Any metric of features; the run need not have computed it.
         config: Layers, folds, seed.
 
@@ -148,13 +160,13 @@ def rescore(
 
 
 def score_subsets(
-    features: Features, labels: IntArray, subsets: Sequence[IntArray], config: RankConfig
+    features: Features, labels: LabelArray, subsets: Sequence[IntArray], config: RankConfig
 ) -> FloatArray:
     """The chosen metric of a candidate on parts of the sample, computed anew on each part.
 
     Args:
         features: Of N samples.
-        labels: (N,) in ``0..C-1``.
+        labels: Of the target, of any kind.
         subsets: K arrays of positions.
         config: Metric, layers, folds, seed.
 
@@ -164,7 +176,7 @@ def score_subsets(
     options = _options(config, config.metric)
 
     def score(indices: IntArray) -> float:
-        part, own = _part(features, indices), labels[indices]
+        part, own = _part(features, indices), _labels_of_part(labels, indices)
         X = layer_features(part, own, config.layers)
         try:
             # A small part may hold one sample of a class: min_class_size=1.
@@ -177,7 +189,7 @@ def score_subsets(
 
 
 def assemble(
-    scored: Sequence[Scored], labels: IntArray, class_names: Sequence[str], config: RankConfig
+    scored: Sequence[Scored], labels: LabelArray, class_names: Sequence[str], config: RankConfig
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:
     """Order the candidates, with intervals, ties, agreement between metrics, and warnings.
 
@@ -202,14 +214,29 @@ def assemble(
     uncertainty = _uncertainty(scored, np.array(table[config.metric]), labels, config)
     intervals = _intervals(scored, labels, config)
     order = sorted(range(len(scored)), key=lambda index: uncertainty[index].rank)
-    counts = dict(
-        zip(class_names, np.bincount(labels, minlength=len(class_names)).tolist(), strict=True)
-    )
+    kind = kind_of_labels(labels)
+    n_classes = 2 if kind == "multi-label" else len(class_names)  # each label against the rest
     rows = [_row(scored[i], uncertainty[i], intervals[i], config) for i in order]
-    rows = [_with_hazards(row, config.metric, len(labels), len(class_names)) for row in rows]
+    rows = [_with_hazards(row, config.metric, len(labels), n_classes) for row in rows]
     agreement = agreement_with(config.metric, table)
-    warnings = diagnose(rows, metric=config.metric, class_counts=counts, agreement=agreement)
-    return rows, agreement, [*warnings, *_about_coverage(config, counts)]
+    warnings = diagnose(
+        rows,
+        metric=config.metric,
+        n_samples=len(labels),
+        n_classes=n_classes,
+        class_counts=_class_counts(labels, class_names),
+        agreement=agreement,
+    )
+    return rows, agreement, [*warnings, *_about_coverage(config, labels, kind)]
+
+
+def _class_counts(labels: LabelArray, class_names: Sequence[str]) -> dict[str, int]:
+    """Class -> samples of it; label -> samples that have it; nothing for a regression."""
+    kind = kind_of_labels(labels)
+    if kind == "regression":
+        return {}
+    counts = labels.sum(0) if kind == "multi-label" else np.bincount(labels)
+    return dict(zip(class_names, counts.tolist(), strict=True))
 
 
 def _part(features: Features, indices: IntArray) -> Features:
@@ -226,7 +253,7 @@ def _part(features: Features, indices: IntArray) -> Features:
 def _problem_of(
     features: Features,
     X: AnyFloats,
-    labels: IntArray,
+    labels: LabelArray,
     config: RankConfig,
     min_class_size: int = 2,
 ) -> Problem:
@@ -235,7 +262,7 @@ def _problem_of(
     Args:
         features: Of N samples.
         X: (N, D) their layers as the run scores them, of :func:`hf_sfda.layers.layer_features`.
-        labels: (N,) in ``0..C-1``.
+        labels: Of the target, of any kind.
         config: Layers and seed.
         min_class_size: As in :func:`hf_sfda.scoring.make_problem`.
     """
@@ -249,7 +276,7 @@ def _problem_of(
     logits = features.source_logits
     return make_problem(
         X,
-        labels,
+        scored_labels(labels),
         logits,
         seed=config.seed,
         min_class_size=min_class_size,
@@ -273,7 +300,7 @@ def _contributions(
     metric: Metric,
     chosen: Score,
     X: AnyFloats,
-    labels: IntArray,
+    labels: LabelArray,
     source_logits: AnyFloats | None,
     config: RankConfig,
 ) -> FloatArray | None:
@@ -288,11 +315,23 @@ def _contributions(
         logits = None if source_logits is None else source_logits[indices]
         # Leaving a group out may leave a class of two with one sample: min_class_size=1.
         problem = make_problem(
-            X[indices], labels[indices], logits, seed=config.seed, min_class_size=1
+            X[indices],
+            scored_labels(_labels_of_part(labels, indices)),
+            logits,
+            seed=config.seed,
+            min_class_size=1,
         )
         return score_problem(problem, metric.name, **options).value
 
-    return group_jackknife(score_part, labels, seed=config.seed)
+    return group_jackknife(score_part, strata_of(labels), seed=config.seed)
+
+
+def _labels_of_part(labels: LabelArray, indices: IntArray) -> LabelArray:
+    """The labels of some samples. Of several labels those that differ there: a rare one may be
+    missing in a part.
+    """
+    part = labels[indices]
+    return part[:, np.ptp(part, axis=0) > 0] if part.ndim == 2 else part
 
 
 def _floor(metric: Metric, problem: Problem, config: RankConfig) -> float | None:
@@ -310,13 +349,13 @@ def _options(config: RankConfig, *names: str) -> dict[str, int]:
 
 
 def _uncertainty(
-    scored: Sequence[Scored], values: FloatArray, labels: IntArray, config: RankConfig
+    scored: Sequence[Scored], values: FloatArray, labels: LabelArray, config: RankConfig
 ) -> list[Uncertainty]:
     contributions = [model.contributions for model in scored if model.contributions is not None]
     if len(contributions) < len(scored):  # a baseline has nothing to resample
         return summarise(values, values[None, :], config.confidence)
     matrix = np.stack(contributions)  # (M, N), or (M, G) pseudo-values
-    strata = labels if matrix.shape[1] == len(labels) else one_stratum(matrix)
+    strata = strata_of(labels) if matrix.shape[1] == len(labels) else one_stratum(matrix)
     resampled = paired_bootstrap(
         matrix, strata, n_resamples=config.resamples, seed=config.seed
     )  # (B, M)
@@ -330,10 +369,10 @@ def _uncertainty(
 
 
 def _predicted(
-    values: FloatArray, resampled: FloatArray, labels: IntArray, config: RankConfig
+    values: FloatArray, resampled: FloatArray, labels: LabelArray, config: RankConfig
 ) -> FloatArray | None:
     """(B, M) draws of fine-tuned accuracies; ``None`` if the score is not calibrated."""
-    calibration = find_calibration(config.to_dict())
+    calibration = find_calibration(config.to_dict(), kind_of_labels(labels))
     if calibration is None:
         return None
     if calibration.not_covered(len(labels), len(np.unique(labels))):
@@ -342,11 +381,12 @@ def _predicted(
 
 
 def _intervals(
-    scored: Sequence[Scored], labels: IntArray, config: RankConfig
+    scored: Sequence[Scored], labels: LabelArray, config: RankConfig
 ) -> list[dict[str, tuple[float, float]]]:
     """For each candidate: metric -> interval, of the metrics beside the chosen one that are means
     over samples.
     """
+    strata = strata_of(labels)
     intervals: list[dict[str, tuple[float, float]]] = [{} for _ in scored]
     for name in config.metrics:
         having = [
@@ -358,12 +398,12 @@ def _intervals(
             continue
         resampled = paired_bootstrap(
             np.stack([sample for _, sample in having]),
-            labels,
+            strata,
             n_resamples=config.resamples,
             seed=config.seed,
         )
         limits = percentile_intervals(
-            resampled, config.confidence, degrees_of_freedom=degrees_of_freedom(labels)
+            resampled, config.confidence, degrees_of_freedom=degrees_of_freedom(strata)
         )
         for (index, _), (low, high) in zip(having, limits, strict=True):
             intervals[index][name] = (float(low), float(high))
@@ -397,11 +437,16 @@ def _row(
     )
 
 
-def _about_coverage(config: RankConfig, class_counts: Mapping[str, int]) -> list[str]:
-    calibration = find_calibration(config.to_dict())
+def _about_coverage(config: RankConfig, labels: LabelArray, kind: LabelKind) -> list[str]:
+    if kind != "single-label":
+        return [
+            f"How well {config.metric} predicts fine-tuning was not measured for {kind} labels. So "
+            "P(best) and ties are about the score on other samples, not about fine-tuning."
+        ]
+    calibration = find_calibration(config.to_dict(), kind)
     if calibration is None:
         return []
-    outside = calibration.not_covered(sum(class_counts.values()), len(class_counts))
+    outside = calibration.not_covered(len(labels), len(np.unique(labels)))
     if not outside:
         return []
     return [

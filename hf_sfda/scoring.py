@@ -98,6 +98,7 @@ def score_problem_by_all(
     metrics: Sequence[str],
     *,
     candidate: Candidate | None = None,
+    declared: bool = False,
     **options: Any,
 ) -> dict[str, Score | MetricError]:
     """Score a problem by several metrics.
@@ -108,6 +109,8 @@ def score_problem_by_all(
         problem: Of :func:`make_problem`.
         metrics: Registered names.
         candidate: The checkpoint, for baselines.
+        declared: Whether the caller knows what the labels are; then no warning says what they were
+            taken for.
         options: Each goes to the metrics that have it.
 
     Returns:
@@ -119,7 +122,7 @@ def score_problem_by_all(
     entries = [get_metric(name) for name in metrics]
     _check_options(entries, options)
     outcomes: dict[str, Score | MetricError] = {}
-    warnings = _about_labels(problem)
+    warnings = () if declared else _about_labels(problem)
     for entry in entries:
         known = {key: options[key] for key in _option_names(entry) if key in options}
         try:

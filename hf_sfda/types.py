@@ -37,6 +37,8 @@ Layers = Literal["last", "all"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
+LabelArray = npt.NDArray[Any]
+"""Labels of any kind, see :attr:`Target.labels`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,17 @@ class Target:
         samples: The inputs: RGB ``PIL.Image.Image`` or ``str``. Indexing may decode lazily but
             never fails: what cannot be read was left out before.
         sample_ids: Stable id of each sample (``"<split>/<row>"`` or a relative path).
-        labels: (N,) int64 in ``0..C-1``, indexing ``class_names``.
-        class_names: C names.
+        labels: Single-label: (N,) int64 in ``0..C-1``, indexing ``class_names``. Regression: (N,)
+            float64. Multi-label: (N, C) int64 zeros and ones.
+        class_names: C names; none for regression.
         n_available: Rows in the split before sampling.
         left_out: reason -> number of rows or files left out, the same for every candidate.
         inputs_fingerprint: sha256 over the inputs in order; features are keyed by it.
         fingerprint: sha256 over inputs, ids and labels: the identity of this target.
         seed: Seed of the stratified sample.
         warnings: What was taken for granted when the data was read, in plain words.
+        task_reason: Why the labels are of this kind, as a clause; empty for single-label, and if
+            the user said so.
     """
 
     dataset_id: str
@@ -135,7 +140,7 @@ class Target:
     label_column: str
     samples: Sequence[Any]
     sample_ids: tuple[str, ...]
-    labels: IntArray
+    labels: LabelArray
     class_names: tuple[str, ...]
     n_available: int
     left_out: Mapping[str, int]
@@ -143,9 +148,10 @@ class Target:
     fingerprint: str
     seed: int
     warnings: tuple[str, ...] = ()
+    task_reason: str = ""
 
     def __post_init__(self) -> None:
-        texts = ("dataset_id", "config", "split", "input_column", "label_column")
+        texts = ("dataset_id", "config", "split", "input_column", "label_column", "task_reason")
         _clean_fields(self, (*texts, "sample_ids", "left_out"))
         object.__setattr__(self, "class_names", _distinct(clean_all(self.class_names)))
 
@@ -174,7 +180,17 @@ class Target:
             "left_out": dict(self.left_out),
             "seed": self.seed,
             "fingerprint": self.fingerprint,
+            **self._describe_labels(),
         }
+
+    def _describe_labels(self) -> dict[str, Any]:
+        """What single-label targets do not have."""
+        facts: dict[str, Any] = {"task_reason": self.task_reason} if self.task_reason else {}
+        if self.label_kind == "regression":
+            facts["label_range"] = [float(self.labels.min()), float(self.labels.max())]
+        if self.label_kind == "multi-label":
+            facts["labels_per_sample"] = float(self.labels.sum(1).mean())
+        return facts
 
 
 @dataclass(frozen=True, eq=False)

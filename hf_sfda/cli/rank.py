@@ -46,6 +46,7 @@ from hf_sfda.config import (
     BatchNorms,
     Dtype,
     RankConfig,
+    Task,
     Work,
     option_types,
 )
@@ -119,13 +120,25 @@ def rank(
     ] = None,
     label_column: Annotated[
         str | None,
-        typer.Option(help="Column with the label. [default: inferred]", show_default=False),
+        typer.Option(
+            help="Column with the label, or columns of 0 and 1, separated by commas. [default: "
+            "inferred]",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        Task | None,
+        typer.Option(help="What the labels are. [default: inferred]", show_default=False),
     ] = None,
     samples: Annotated[
         int, typer.Option("--samples", "-n", help="Size of the stratified sample.")
     ] = DEFAULTS.samples,
     metric: Annotated[
-        str, typer.Option(help="Metric to sort by; see `hf-sfda metrics`.")
+        str,
+        typer.Option(
+            help="Metric to sort by; see `hf-sfda metrics`. The default is for one class a sample; "
+            "other labels have their own."
+        ),
     ] = DEFAULTS.metric,
     metrics: Annotated[
         str, typer.Option(help="Metrics to compute beside it, separated by commas.")

@@ -64,7 +64,7 @@ class Comparison:
         p_first_better: Share of resamples in which the first model is ahead; a draw counts half.
         n_samples: Number of samples that both models were scored on.
         classes: The differences by class, in the target's order; empty if the score is not a mean
-            over samples.
+            over samples, or if samples do not have one class each.
         samples: The samples that favour the first model most, then those that favour the second
             most, sorted by difference, largest first. Empty if ``classes`` is empty.
         warnings: Reasons to be careful with this result.

@@ -110,7 +110,8 @@ def compare_for_ranking(
             scores.append(score)
             contributions.append(model_contributions)
             advance(1)
-    by_sample = all(score.per_sample is not None for score in scores)
+    has_classes = target.label_kind == "single-label"
+    by_sample = has_classes and all(score.per_sample is not None for score in scores)
     comparison = compare_samples(
         contributions[0],
         contributions[1],

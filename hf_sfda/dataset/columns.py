@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_sfda.errors import TargetError
 from hf_sfda.format import cut
-from hf_sfda.types import Modality
+from hf_sfda.types import LabelKind, Modality
 
 LABEL_NAMES = (
     "label", "labels", "class", "cls", "classname", "classes", "category", "categories", "target",
@@ -48,6 +48,7 @@ def infer_columns(
     *,
     input_column: str | None,
     label_column: str | None,
+    task: LabelKind | None = None,
     distinct: Callable[[str], tuple[int, int]],
     same_classes: Callable[[str, str], bool] = lambda first, second: False,
     holds_images: Callable[[str], bool] = lambda name: True,
@@ -56,13 +57,15 @@ def infer_columns(
 
     The label column is the first of these that exists: a column called ``label`` or ``labels``; a
     column with another name of :data:`LABEL_NAMES`; the only ``ClassLabel``; the only column with
-    few distinct values. If several columns qualify equally and define different classes, an error
-    asks the user to choose.
+    few distinct values; the only column of lists; the only column of floats. If several columns
+    qualify equally and define different classes, an error asks the user to choose. For a regression
+    the only column of numbers comes after the names; for several labels all columns of 0 and 1 do.
 
     Args:
         features: The ``Features`` of the dataset.
         input_column: The input column that the user named, if any.
-        label_column: The label column that the user named, if any.
+        label_column: The label column that the user named, if any; several for multi-label.
+        task: What the labels are, if the user said so.
         distinct: Column -> (number of distinct values, number of values).
         same_classes: Whether two columns define the same classes, possibly under other names.
         holds_images: Whether the bytes in a column are images.
@@ -70,8 +73,10 @@ def infer_columns(
     Raises:
         TargetError: A column does not exist or cannot be used, or the choice is ambiguous.
     """
-    for option, name in (("--input-column", input_column), ("--label-column", label_column)):
-        if name is not None and name not in features:
+    named = [("--input-column", input_column)] if input_column is not None else []
+    named += [("--label-column", name) for name in label_columns(features, label_column)]
+    for option, name in named:
+        if name not in features:
             raise TargetError(_unknown(option, name, list(features)))
     if input_column is not None and input_column == label_column:
         raise TargetError(
@@ -83,10 +88,30 @@ def infer_columns(
             f"must hold images or texts. Columns: {_list(features)}. "
             "Pass another one with --input-column."
         )
-    label = label_column or _find_label(features, input_column, distinct, same_classes)
-    _check_label(label, features[label])
-    chosen = input_column or _find_input(features, label, holds_images)
+    label = label_column or _find_label(features, input_column, task, distinct, same_classes)
+    labels = label_columns(features, label)
+    for name in labels:
+        _check_label(name, features[name], alone=len(labels) == 1)
+    chosen = input_column or _find_input(features, labels, holds_images)
     return Columns(chosen, label, "image" if is_image(features[chosen]) else "text")
+
+
+def label_columns(features: Mapping[str, Any], label: str | None) -> tuple[str, ...]:
+    """The columns that a label column names: itself, or several names separated by commas."""
+    if label is None:
+        return ()
+    if label in features or "," not in label:
+        return (label,)
+    return tuple(dict.fromkeys(name.strip() for name in label.split(",") if name.strip()))
+
+
+def item_feature(feature: Any) -> Any | None:
+    """What a column of lists holds in its lists; ``None`` if it holds no lists."""
+    from datasets import LargeList, List, Sequence
+
+    if isinstance(feature, list):
+        return feature[0]
+    return feature.feature if isinstance(feature, (List, LargeList, Sequence)) else None
 
 
 def is_image(feature: Any) -> bool:
@@ -112,9 +137,9 @@ def _modality(feature: Any) -> Modality | None:
 
 
 def _find_input(
-    features: Mapping[str, Any], label: str, holds_images: Callable[[str], bool]
+    features: Mapping[str, Any], labels: Sequence[str], holds_images: Callable[[str], bool]
 ) -> str:
-    rest = [name for name in features if name != label and not _PANDAS_INDEX.fullmatch(name)]
+    rest = [name for name in features if name not in labels and not _PANDAS_INDEX.fullmatch(name)]
     images = [name for name in rest if is_image(features[name])]
     images = [name for name in images if not _is_bytes(features[name]) or holds_images(name)]
     texts = [name for name in rest if _modality(features[name]) == "text"]
@@ -129,15 +154,16 @@ def _find_input(
                 "Pass one of them with --input-column."
             )
     raise TargetError(
-        f"No column holds images or texts besides the label {label!r}. Columns: "
+        f"No column holds images or texts besides the label {', '.join(labels)!r}. Columns: "
         + _list(f"{name} ({_type(feature)})" for name, feature in features.items())
-        + ". Only image and text classification are supported."
+        + ". Only tasks on images and on texts are supported."
     )
 
 
 def _find_label(
     features: Mapping[str, Any],
     input_column: str | None,
+    task: LabelKind | None,
     distinct: Callable[[str], tuple[int, int]],
     same_classes: Callable[[str, str], bool],
 ) -> str:
@@ -152,6 +178,8 @@ def _find_label(
         (name for name in rest if _key(name) in LABEL_NAMES),
         key=lambda name: LABEL_NAMES.index(_key(name)),
     )
+    if task not in (None, "single-label"):
+        return _find_other_label(features, rest, named, task, distinct)
     declared = [name for name in rest if isinstance(features[name], ClassLabel)]
     certain = [name for name in named if _key(name) in _CERTAIN]
     if not named and len(declared) > 1:
@@ -167,11 +195,60 @@ def _find_label(
     if len(repeating) == 1:
         return repeating[0]
     if repeating:
-        raise TargetError(_several_labels(repeating))
+        raise TargetError(
+            _several_labels(repeating)
+            + (
+                " Or rank all columns of 0 and 1 with --task multi-label."
+                if _binary(features, repeating, distinct)
+                else ""
+            )
+        )
+    for kind in (_holds_lists, _holds_floats) if task is None else (_holds_floats,):
+        if len(others := [name for name in rest if kind(features[name])]) == 1:
+            return others[0]
     raise TargetError(
         f"No column looks like a label. Columns: {_list(features)}. "
         "Pass the label column with --label-column."
     )
+
+
+def _find_other_label(
+    features: Mapping[str, Any],
+    rest: Sequence[str],
+    named: Sequence[str],
+    task: LabelKind,
+    distinct: Callable[[str], tuple[int, int]],
+) -> str:
+    """The label column or columns of a regression, or of several labels a row."""
+    if task == "regression":
+        candidates = [name for name in rest if _dtype(features[name]) in _NUMBERS]
+    else:
+        candidates = [name for name in rest if _holds_lists(features[name])]
+        if not candidates and (columns := _binary(features, rest, distinct)):
+            return ",".join(columns)
+    certain = [name for name in named if _key(name) in _CERTAIN]
+    best = [name for name in named if name in candidates] or candidates or certain
+    if len(best) == 1 or (best and best[0] in named):
+        return best[0]
+    if best:
+        raise TargetError(_several_labels(best))
+    what = "numbers" if task == "regression" else "lists, and there are no columns of 0 and 1"
+    raise TargetError(
+        f"No column holds {what}, as --task {task} needs. Columns: {_list(features)}. "
+        "Pass the label column with --label-column."
+    )
+
+
+def _binary(
+    features: Mapping[str, Any], names: Sequence[str], distinct: Callable[[str], tuple[int, int]]
+) -> list[str]:
+    """The columns of numbers that have two values, if there are two or more such columns."""
+    columns = [
+        name
+        for name in names
+        if _dtype(features[name]) in (*_NUMBERS, "bool") and distinct(name)[0] == 2
+    ]
+    return columns if len(columns) > 1 else []
 
 
 def _unambiguous(
@@ -194,9 +271,20 @@ def _key(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter not in " _-")
 
 
-_CLASS_TYPES = frozenset(
-    ["string", "large_string", "bool", *(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))]
-)
+_INTEGERS = tuple(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))
+_FLOATS = ("float16", "float32", "float64")
+_NUMBERS = frozenset([*_INTEGERS, *_FLOATS])
+_CLASS_TYPES = frozenset(["string", "large_string", "bool", *_INTEGERS])
+
+
+def _holds_lists(feature: Any) -> bool:
+    """Whether a column holds lists of what may be labels."""
+    item = item_feature(feature)
+    return item is not None and _dtype(item) in _CLASS_TYPES
+
+
+def _holds_floats(feature: Any) -> bool:
+    return _dtype(feature) in _FLOATS
 
 
 def _has_few_values(counts: tuple[int, int]) -> bool:
@@ -204,23 +292,37 @@ def _has_few_values(counts: tuple[int, int]) -> bool:
     return 2 <= distinct and distinct * _ROWS_PER_CLASS <= rows
 
 
-def _check_label(name: str, feature: Any) -> None:
+def _check_label(name: str, feature: Any, *, alone: bool) -> None:
     """Refuse label columns that are not supported.
 
+    Args:
+        name: The column.
+        feature: Its feature.
+        alone: Whether it is the only label column.
+
     Raises:
-        TargetError: The column holds lists, images, structs or values of several types.
+        TargetError: The column holds images, structs, lists of lists or of structs, values of
+            several types, or lists beside other label columns.
     """
-    from datasets import Json, LargeList, List, Sequence
+    from datasets import Json
 
     if isinstance(feature, Json):
         raise TargetError(
             f"The label column {name!r} holds values of several types; labels must be all class "
             "names or all whole numbers. Pass another column with --label-column."
         )
-    if isinstance(feature, (List, LargeList, Sequence, list)):
+    item = item_feature(feature)
+    if item is not None and not alone:
         raise TargetError(
-            f"The label column {name!r} holds lists; several labels per sample are not supported "
-            "yet. Pass a column with one class per row as --label-column."
+            f"The label column {name!r} holds lists; several label columns must hold 0 and 1 each. "
+            "Pass it alone as --label-column."
+        )
+    if item is not None and (
+        isinstance(item, (Mapping, Json)) or item_feature(item) is not None or is_image(item)
+    ):
+        raise TargetError(
+            f"The lists in the label column {name!r} hold {_type(item)}; labels must be class "
+            "names or numbers. Pass another one with --label-column."
         )
     if isinstance(feature, Mapping) or is_image(feature):
         raise TargetError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hf_sfda.types import IntArray
+    from hf_sfda.types import LabelKind
 
 
 class InputsHash:
@@ -42,12 +42,23 @@ class InputsHash:
 
 
 def target_fingerprint(
-    inputs: str, ids: Sequence[str], labels: IntArray, class_names: Sequence[str]
+    inputs: str, ids: Sequence[str], labels: Sequence[Sequence[str]], kind: LabelKind
 ) -> str:
-    """sha256 over the fingerprint of the inputs, the sample ids and the class names."""
+    """sha256 over the fingerprint of the inputs, the sample ids and the labels.
+
+    Args:
+        inputs: Fingerprint of the inputs.
+        ids: Of each sample.
+        labels: Of each sample, in words: one class, one value, or any number of labels.
+        kind: What the labels are.
+    """
     sha = hashlib.sha256(f"hf-sfda target 1\n{inputs}\n".encode())
-    for sample_id, label in zip(ids, labels, strict=True):
-        for text in (sample_id, class_names[label]):
+    if kind != "single-label":  # the first fingerprints did not name the kind
+        sha.update(f"{kind}\n".encode())
+    for sample_id, words in zip(ids, labels, strict=True):
+        if kind == "multi-label":
+            sha.update(f"{len(words)} labels\n".encode())
+        for text in (sample_id, *words):
             data = text.encode("utf-8", errors="surrogatepass")
             sha.update(f"{len(data)}\n".encode())
             sha.update(data)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
+from hf_sfda.dataset.sample import FEWEST, allocate, choose
 from hf_sfda.errors import TargetError
-from hf_sfda.types import IntArray
+from hf_sfda.types import IntArray, LabelKind
 
 MISSING = -1
+NO_LABEL = "no label"
+RARE = "class with fewer than 2 samples"
 
 HIDDEN = (-1, -100)
 """Numbers that stand for a hidden label: -1 by a convention of the Hub, -100 by one of torch."""
@@ -42,21 +47,82 @@ class Encoded:
         names: C names, in the order that the dataset declares, otherwise sorted.
         hidden: The number that was read as "no label", if there is one. ``None`` for a declared
             ``ClassLabel``.
+        notes: Warnings about the labels.
     """
 
     codes: IntArray
     names: tuple[str, ...]
     hidden: int | None = None
+    notes: tuple[str, ...] = ()
+
+    kind: ClassVar[LabelKind] = "single-label"
+
+    @property
+    def array(self) -> IntArray:
+        """The codes: the labels of a target."""
+        return self.codes
+
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether a row has a class."""
+        usable: npt.NDArray[np.bool_] = self.codes >= 0
+        return usable
+
+    def take(self, rows: IntArray) -> Encoded:
+        """The classes of these rows."""
+        return replace(self, codes=self.codes[rows])
 
     def keep(self, classes: IntArray) -> Encoded:
         """Keep and renumber these classes; rows of other classes become :data:`MISSING`."""
         number = np.full(len(self.names) + 1, MISSING, dtype=np.int64)  # index -1: MISSING
         number[classes] = np.arange(len(classes))
-        return Encoded(number[self.codes], tuple(self.names[c] for c in classes), self.hidden)
+        names = tuple(self.names[c] for c in classes)
+        return replace(self, codes=number[self.codes], names=names)
 
     def counts(self) -> IntArray:
         """(C,) number of rows per class."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
+
+    def restricted(self, left_out: Counter[str], place: str) -> Encoded:
+        """Keep only classes with enough samples. Declared classes without rows are not counted.
+
+        Raises:
+            TargetError: Fewer than two classes remain.
+        """
+        counts = self.counts()
+        if rare := int(counts[counts < FEWEST].sum()):
+            left_out[RARE] += rare
+        classes = np.flatnonzero(counts >= FEWEST)
+        if len(classes) < 2:
+            what = f"only one class ({self.names[classes[0]]})" if len(classes) else "no class"
+            reasons = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
+            raise TargetError(
+                f"{place} has {what} with at least {FEWEST} usable samples{reasons}. Ranking needs "
+                "two classes or more: pass another column with --label-column, or another split "
+                "with --split."
+            )
+        return self.keep(classes)
+
+    def check_size(self, samples: int) -> None:
+        """Refuse a sample that is too small for the number of classes.
+
+        Raises:
+            TargetError: Some class would get fewer than :data:`FEWEST` samples.
+        """
+        needed = FEWEST * len(self.names)
+        if samples < needed:
+            raise TargetError(
+                f"A sample of {samples:,} cannot hold {FEWEST} of each of {len(self.names):,} "
+                f"classes; pass --samples {needed} or more."
+            )
+
+    def draw(self, samples: int, seed: int) -> IntArray:
+        """Choose rows, stratified by class."""
+        return choose(self.codes, allocate(self.counts(), samples), seed)
+
+    def texts(self) -> list[list[str]]:
+        """The class name of each row, for the fingerprint."""
+        return [[self.names[code]] for code in self.codes]
 
 
 def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -> Encoded:
@@ -66,7 +132,7 @@ def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -
     :func:`hidden_number` returns.
 
     Args:
-        values: (N,) ints, strings, bools, or floats that are whole numbers with missing values.
+        values: (N,) ints, strings, bools, or floats that are whole numbers.
         declared: Names of a ``ClassLabel`` feature; the values are indices into them.
         column: Name of the column, for messages.
 
@@ -107,15 +173,14 @@ def _whole(values: Sequence[Any], column: str) -> tuple[list[int | None], list[i
     """Convert floats back to ints. CSV readers convert ints to floats if values are missing.
 
     Raises:
-        TargetError: The values are fractions, or floats without a missing value (regression).
+        TargetError: The values are fractions.
     """
     gaps = [value is None or value != value for value in values]
-    whole = all(gap or float(value).is_integer() for gap, value in zip(gaps, values, strict=True))
-    if not whole or not any(gaps):
-        what = "whole numbers stored as floats" if whole else "fractional numbers"
+    if not all(gap or float(value).is_integer() for gap, value in zip(gaps, values, strict=True)):
         raise TargetError(
-            f"The label column {column!r} holds {what}; regression is not supported "
-            "yet. Pass a column with classes as --label-column, or store them as integers."
+            f"The label column {column!r} holds fractional numbers, which are values of a "
+            "regression and no classes: pass --task regression, or a column with classes as "
+            "--label-column."
         )
     numbers = [None if gap else int(value) for gap, value in zip(gaps, values, strict=True)]
     return numbers, [number for number in numbers if number is not None]

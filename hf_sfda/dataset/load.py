@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_sfda.config import RankConfig
-from hf_sfda.dataset.columns import Columns, infer_columns
+from hf_sfda.dataset.columns import infer_columns, label_columns
 from hf_sfda.dataset.fingerprint import target_fingerprint
 from hf_sfda.dataset.inputs import holds_images, read_inputs, refuse_disguised_images
-from hf_sfda.dataset.labels import Encoded, encode
-from hf_sfda.dataset.sample import FEWEST, allocate, choose
+from hf_sfda.dataset.read_labels import read_labels
 from hf_sfda.dataset.sources import Source, open_source
 from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
-from hf_sfda.types import IntArray, Target
+from hf_sfda.tasks import task_name
+from hf_sfda.types import IntArray, LabelKind, Target
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-NO_LABEL = "no label"
-RARE = "class with fewer than 2 samples"
 
 
 def target_of(
@@ -39,6 +36,7 @@ def target_of(
         split=config.split,
         input_column=config.input_column,
         label_column=config.label_column,
+        task=config.task,
         samples=config.samples,
         seed=config.seed,
         token=token,
@@ -53,6 +51,7 @@ def load_target(
     split: str | None = None,
     input_column: str | None = None,
     label_column: str | None = None,
+    task: LabelKind | None = None,
     samples: int = 2000,
     seed: int = 0,
     token: str | None = None,
@@ -66,7 +65,10 @@ def load_target(
         revision: Branch, tag or commit of a Hub dataset; resolved to a commit before reading.
         split: By default ``train``. A test split is used only if it is named here.
         input_column: Column with the image or text; inferred by default.
-        label_column: Column with the class; inferred by default.
+        label_column: Column with the label; inferred by default. Several columns of 0 and 1 are
+            separated by commas.
+        task: What the labels are: ``single-label``, ``multi-label`` or ``regression``; inferred by
+            default.
         samples: Size of the sample. Each class gets at least two samples.
         seed: Random seed of the sample. The same seed draws the same rows on every machine.
         token: User access token; ``None`` uses the saved login.
@@ -77,7 +79,7 @@ def load_target(
         ``Target.warnings`` lists the assumptions that were made. The rules of reading are at the
         top of the modules :mod:`~hf_sfda.dataset.folder`, :mod:`~hf_sfda.dataset.images`,
         :mod:`~hf_sfda.dataset.tables`, :mod:`~hf_sfda.dataset.columns` and
-        :mod:`~hf_sfda.dataset.labels`.
+        :mod:`~hf_sfda.dataset.read_labels`.
 
     Raises:
         TargetError: The dataset cannot be opened or used; the message says what to do.
@@ -94,6 +96,7 @@ def load_target(
             data.features,
             input_column=input_column,
             label_column=label_column,
+            task=task,
             distinct=lambda name: _distinct(data, name),
             same_classes=lambda first, second: _same_classes(data, first, second),
             holds_images=lambda name: holds_images(data, name),
@@ -103,22 +106,21 @@ def load_target(
     if columns.modality == "text":
         notes += refuse_disguised_images(data, columns.input)
     left_out = Counter(source.left_out)
-    labels = _labels(data, columns, left_out)
-    notes += _hidden_label_warnings(labels, columns.label)
-    labels = _drop_rare_classes(labels, left_out, dataset, columns)
-    _check_sample_size(samples, labels)
-    rows = choose(labels.codes, allocate(labels.counts(), samples), seed)
+    place = f"{dataset}, label column {columns.label!r},"
+    labels, reason = read_labels(data, columns.label, task, left_out)
+    labels = labels.restricted(left_out, place)
+    labels.check_size(samples)
+    rows = labels.draw(samples, seed)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
         from_hub = source.revision is not None
         inputs = read_inputs(data, columns, rows, left_out, advance, from_hub=from_hub)
     rows = rows[inputs.positions]
-    readable = Encoded(labels.codes[rows], labels.names)
-    final = _drop_rare_classes(readable, left_out, dataset, columns)
-    usable = np.flatnonzero(final.codes >= 0)
+    final = labels.take(rows).restricted(left_out, place)
+    usable = np.flatnonzero(final.usable)
     if len(usable) < len(rows):  # too few images of a class could be decoded
         rows = rows[usable]
         inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub)
-        final = Encoded(final.codes[usable], final.names)
+        final = final.take(usable)
     ids = _ids(source, rows)
     return Target(
         dataset_id=dataset,
@@ -126,20 +128,26 @@ def load_target(
         config=source.config,
         split=source.split,
         modality=columns.modality,
-        task=f"{columns.modality}-classification",
-        label_kind="single-label",
+        task=task_name(columns.modality, final.kind),
+        label_kind=final.kind,
         input_column=columns.input,
-        label_column=columns.label,
+        label_column=", ".join(label_columns(data.features, columns.label)),
         samples=inputs.samples,
         sample_ids=ids,
-        labels=final.codes,
+        labels=final.array,
         class_names=final.names,
         n_available=len(data),
         left_out=dict(left_out),
         inputs_fingerprint=inputs.fingerprint,
-        fingerprint=target_fingerprint(inputs.fingerprint, ids, final.codes, final.names),
+        fingerprint=target_fingerprint(inputs.fingerprint, ids, final.texts(), final.kind),
         seed=seed,
-        warnings=(*notes, *_similar_class_names_warning(final.names), *inputs.notes),
+        warnings=(
+            *notes,
+            *final.notes,
+            *_similar_class_names_warning(final.names),
+            *inputs.notes,
+        ),
+        task_reason=reason,
     )
 
 
@@ -160,16 +168,6 @@ def _same_classes(data: Dataset, first: str, second: str) -> bool:
     return len({a for a, _ in pairs}) == len(pairs) == len({b for _, b in pairs})
 
 
-def _hidden_label_warnings(labels: Encoded, column: str) -> list[str]:
-    if labels.hidden is None:
-        return []
-    rows = int((labels.codes < 0).sum())
-    return [
-        f"{rows:,} rows have the label {labels.hidden} in {column!r} or no label and are left out: "
-        f"{labels.hidden} was read as a hidden label. If it is a class, store the labels as names."
-    ]
-
-
 def _similar_class_names_warning(names: Sequence[str]) -> list[str]:
     """Warn if class names are almost equal. They are usually two spellings of one class."""
     groups: dict[str, list[str]] = {}
@@ -184,55 +182,6 @@ def _similar_class_names_warning(names: Sequence[str]) -> list[str]:
         f"Class names differ only in case, spaces or the form of letters ({pairs}) and were read "
         "as different classes. If they are one class, give them the same spelling."
     ]
-
-
-def _labels(data: Dataset, columns: Columns, left_out: Counter[str]) -> Encoded:
-    from datasets import ClassLabel
-
-    feature = data.features[columns.label]
-    values = data.select_columns([columns.label]).with_format("arrow")[:][columns.label].to_pylist()
-    declared = feature.names if isinstance(feature, ClassLabel) else None
-    labels = encode(values, declared, columns.label)
-    if missing := int((labels.codes < 0).sum()):
-        left_out[NO_LABEL] += missing
-    return labels
-
-
-def _drop_rare_classes(
-    labels: Encoded, left_out: Counter[str], dataset: str, columns: Columns
-) -> Encoded:
-    """Keep only classes with enough samples. Declared classes without rows are not counted.
-
-    Raises:
-        TargetError: Fewer than two classes remain.
-    """
-    counts = labels.counts()
-    if rare := int(counts[counts < FEWEST].sum()):
-        left_out[RARE] += rare
-    classes = np.flatnonzero(counts >= FEWEST)
-    if len(classes) < 2:
-        what = f"only one class ({labels.names[classes[0]]})" if len(classes) else "no class"
-        reasons = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
-        raise TargetError(
-            f"{dataset} has {what} with at least {FEWEST} usable samples in the label column "
-            f"{columns.label!r}{reasons}. Ranking needs two classes or more: pass another column "
-            "with --label-column, or another split with --split."
-        )
-    return labels.keep(classes)
-
-
-def _check_sample_size(samples: int, labels: Encoded) -> None:
-    """Refuse a sample that is too small for the number of classes.
-
-    Raises:
-        TargetError: Some class would get fewer than :data:`FEWEST` samples.
-    """
-    needed = FEWEST * len(labels.names)
-    if samples < needed:
-        raise TargetError(
-            f"A sample of {samples:,} cannot hold {FEWEST} of each of {len(labels.names):,} "
-            f"classes; pass --samples {needed} or more."
-        )
 
 
 def _ids(source: Source, rows: IntArray) -> tuple[str, ...]:

@@ -60,3 +60,35 @@ def choose(codes: IntArray, quotas: IntArray, seed: int) -> IntArray:
     shuffled = codes[order]
     chosen = [order[np.flatnonzero(shuffled == c)[:n]] for c, n in enumerate(quotas) if n]
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+
+
+def choose_tagged(tags: IntArray, size: int, seed: int) -> IntArray:
+    """Choose rows that may have several labels, so that rare labels are kept.
+
+    Rows are shuffled once. First each label, the rarest first, gets :data:`FEWEST` rows that have
+    it and :data:`FEWEST` that lack it; then each gets its proportional share; the rest are the
+    first rows left (iterative stratification, Sechidis et al. 2011).
+
+    Args:
+        tags: (N, T) zeros and ones.
+        size: Size of the sample, at least ``2 * FEWEST * T``.
+        seed: Random seed of the shuffle.
+
+    Returns:
+        (``min(size, N)``,) row numbers, ascending.
+    """
+    n = len(tags)
+    if size >= n:
+        return np.arange(n)
+    order = np.random.default_rng(seed).permutation(n)
+    sides = np.hstack([tags, 1 - tags])[order].astype(bool)  # (N, 2 T)
+    counts = sides.sum(0)
+    chosen = np.zeros(n, dtype=bool)
+    for wanted in (np.full_like(counts, FEWEST), counts * size // n):
+        for side in np.argsort(counts, kind="stable"):
+            missing = int(wanted[side]) - int(sides[chosen, side].sum())
+            room = min(missing, size - int(chosen.sum()))
+            if room > 0:
+                chosen[np.flatnonzero(sides[:, side] & ~chosen)[:room]] = True
+    chosen[np.flatnonzero(~chosen)[: size - int(chosen.sum())]] = True
+    return np.sort(order[chosen])

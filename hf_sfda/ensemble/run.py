@@ -11,12 +11,13 @@ from hf_sfda.config import RankConfig
 from hf_sfda.ensemble.member import Member, member_of
 from hf_sfda.ensemble.result import Ensemble
 from hf_sfda.ensemble.select import select_ensemble
-from hf_sfda.errors import MetricError, StoreError
+from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.layers import layer_features
 from hf_sfda.names import distinct_names, find_model, identity
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
+from hf_sfda.tasks import kind_of_task
 from hf_sfda.types import ModelRow, Ranking, Target
 
 
@@ -46,7 +47,7 @@ def select_for_run(
         ConfigError: This is not a run directory, or an option is not allowed.
         TargetError: The samples cannot be loaded, or are not those of the run.
         StoreError: The features of fewer than two models are stored here.
-        MetricError: Fewer than two models were ranked, or the task is not single-label.
+        MetricError: Fewer than two models were ranked.
     """
     ranking = read_ranking(directory)
     if models:
@@ -85,12 +86,17 @@ def select_for_ranking(
             those of the run.
 
     Raises:
-        ConfigError: An option is not allowed.
+        ConfigError: An option is not allowed, or samples do not have one class each.
         TargetError: The samples cannot be loaded, or are not those that were ranked.
         StoreError: The features of fewer than two models are stored here.
-        MetricError: Fewer than two models were ranked, or the task is not single-label.
+        MetricError: Fewer than two models were ranked.
     """
     config = config_of(ranking)
+    if kind_of_task(task := ranking.dataset.get("task")) != "single-label":
+        raise ConfigError(
+            f"This run is about {task}. An ensemble is selected by class probabilities, so it "
+            "needs one class a sample."
+        )
     if len(ranking.ranked) < 2:
         raise MetricError(
             f"The ranking on {config.dataset} has {len(ranking.ranked)} ranked models; an ensemble "

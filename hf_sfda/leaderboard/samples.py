@@ -26,6 +26,7 @@ from hf_sfda.publish.leaderboards import time_of
 from hf_sfda.publish.rows import Row
 from hf_sfda.ranking import FloatArray, Scored
 from hf_sfda.runs import config_of, load_ranked_target
+from hf_sfda.tasks import kind_of_task
 from hf_sfda.types import ModelRow, Ranking, Target
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def _compared(
             f"{n_samples:,} samples of this leaderboard. Remove them from the repository; the next "
             "update measures these models again."
         )
-    labelled = target if by_sample else None
+    has_classes = kind_of_task(ranking.dataset.get("task")) == "single-label"
+    labelled = target if by_sample and has_classes else None
     comparison = compare_samples(
         contributions[0],
         contributions[1],
@@ -134,7 +136,7 @@ def _compared(
         top=top,
     )
     warnings = comparison.warnings
-    if by_sample and target is None:
+    if by_sample and has_classes and target is None:
         warnings = (
             f"The labels of {ranking.dataset['id']} could not be read here, so nothing is said of "
             "classes and samples, and the interval is that of a sample drawn without regard to "

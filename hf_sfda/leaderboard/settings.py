@@ -22,7 +22,7 @@ _SCORING = (
 )  # fmt: skip
 """Options of ``hf-sfda rank`` that ``leaderboard.yaml`` accepts for all datasets."""
 
-_DATASET = ("revision", "split", "input_column", "label_column")
+_DATASET = ("revision", "split", "input_column", "label_column", "task")
 """Options of ``hf-sfda rank`` that it accepts for one dataset, beside its ``id``."""
 
 _TOP_LEVEL = ("datasets", "models", "query", "budget", *_SCORING)

@@ -47,13 +47,16 @@ def take_snapshot(
 
     Raises:
         TargetError: The dataset cannot be loaded or cannot be ranked on.
+        ConfigError: A metric of the settings does not score such labels.
         ScanError: The candidates cannot be listed.
         PublishError: It is unknown whether a model of the pool still exists.
     """
     from hf_sfda.dataset import target_of
+    from hf_sfda.pipeline import config_for
     from hf_sfda.scan import find_candidates
 
     target = target_of(config, token=token)
+    config = config_for(config, target)
     settings = state.settings
     prefix = f"{dataset_folder(config)}/"
     measured = sorted({m.model for m in state.measurements if m.folder.startswith(prefix)})

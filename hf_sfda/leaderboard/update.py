@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.errors import PublishError, TargetError
+from hf_sfda.errors import ConfigError, PublishError, TargetError
 from hf_sfda.foreign import bounded
 from hf_sfda.hub import cached_model, hub_api
 from hf_sfda.hub.access import Account, Repo, who_am_i
@@ -188,7 +188,7 @@ def plan_datasets(
         check_metrics(config)
         try:
             snapshot = take_snapshot(api, me, state, config, token)
-        except TargetError as error:
+        except (ConfigError, TargetError) as error:
             if len(state.settings.targets) == 1:
                 raise
             warnings.append(f"{config.dataset} is left as it is: {error}")

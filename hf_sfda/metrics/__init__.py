@@ -89,6 +89,8 @@ class Metric:
         rescale_across_candidates: For metrics that compare candidates with each other: the scores
             of all -> the final values of all, see
             :func:`hf_sfda.scoring.rescaled_across_candidates`.
+        by_classes: Kinds of label that it scores only by a reduction to classes
+            (:mod:`hf_sfda.metrics.reduction`); the others of ``tasks`` are native to it.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Metric:
     permutation_options: Mapping[str, Any] = field(default_factory=dict)
     supervised: bool = True
     rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None
+    by_classes: frozenset[LabelKind] = frozenset()
 
     @property
     def scores_samples(self) -> bool:
@@ -141,6 +144,7 @@ def register_metric(
     permutation_options: Mapping[str, Any] | None = None,
     supervised: bool = True,
     rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None,
+    by_classes: set[LabelKind] | frozenset[LabelKind] = frozenset(),
 ) -> Callable[[Function], Function]:
     """Make a function available as ``--metric name``.
 
@@ -160,6 +164,7 @@ def register_metric(
         permutation_options: See :class:`Metric`.
         supervised: See :class:`Metric`.
         rescale_across_candidates: See :class:`Metric`.
+        by_classes: See :class:`Metric`.
 
     Raises:
         MetricError: The name is taken.
@@ -190,6 +195,7 @@ def register_metric(
             permutation_options=dict(permutation_options or {}),
             supervised=supervised,
             rescale_across_candidates=rescale_across_candidates,
+            by_classes=frozenset(by_classes),
         )
         return function
 

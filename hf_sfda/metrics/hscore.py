@@ -16,6 +16,7 @@ _SHAKY = 2.0
     "hscore",
     summary="Between-class variance in whitened feature space, tr(St^+ Sb)",
     tasks=frozenset({"single-label", "multi-label", "token"}),
+    by_classes=frozenset({"multi-label"}),
     cost="N D^2 + 10 D^3; N^2 D where N < D",
     reference="Bao et al., ICIP 2019, arXiv:2212.10082",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),

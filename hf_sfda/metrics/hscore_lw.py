@@ -15,6 +15,7 @@ from hf_sfda.types import Score
     "hscore_lw",
     summary="H-score with Ledoit-Wolf shrinkage of the covariance",
     tasks=frozenset({"single-label", "multi-label", "token"}),
+    by_classes=frozenset({"multi-label"}),
     cost="N D^2 + D^3/3; N^2 D where N < D",
     reference="Ibrahim et al., 2021, arXiv:2110.06893",
     invariant_to=frozenset({"row order", "translation", "scale", "rotation"}),

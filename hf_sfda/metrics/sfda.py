@@ -22,6 +22,7 @@ _SATURATED = 0.99
     "sfda",
     summary="SFDA as released: in-sample probability after self-challenge (saturates)",
     tasks=frozenset({"single-label", "multi-label", "regression", "token"}),
+    by_classes=frozenset({"multi-label", "regression"}),
     cost="2 N D^2 + 2 D^3/3 + 2 N D C; N^2 D where N < D",
     reference="Shao et al., ECCV 2022, arXiv:2207.03036; TencentARC/SFDA metrics.py",
     invariant_to=frozenset({"row order", "translation"}),

@@ -23,6 +23,7 @@ _SCORED_PER_SHUFFLE = 200
     "sfda_cv",
     summary="Cross-fitted SFDA: held-out probability after self-challenge",
     tasks=frozenset({"single-label", "multi-label", "regression", "token"}),
+    by_classes=frozenset({"multi-label", "regression"}),
     cost="K N D^2 + 2 K D^3/3 + (K + 1) N D C at K folds; K N^2 D where N < D",
     reference="SFDA (arXiv:2207.03036) cross-fitted, with Ledoit-Wolf shrinkage; ours",
     invariant_to=frozenset({"translation", "scale", "rotation"}),

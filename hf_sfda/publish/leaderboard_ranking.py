@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry, time_of
+from hf_sfda.tasks import compared_classes
 from hf_sfda.types import ModelRow, Ranking, RowWarning
 
 
@@ -83,7 +84,7 @@ def _agreement_and_warnings(
         rows,
         metric=metric,
         n_samples=about["n"],
-        n_classes=about["n_classes"],
+        n_classes=compared_classes(about["task"], about["n_classes"]),
         agreement=agreement,
     )
     return {"agreement": agreement, "warnings": tuple(warnings)}
@@ -111,7 +112,7 @@ def _ranked_row(
         ranked,
         metric=metric,
         n_samples=leaderboard.about["n"],
-        n_classes=leaderboard.about["n_classes"],
+        n_classes=compared_classes(leaderboard.about["task"], leaderboard.about["n_classes"]),
     )
     known = leaderboard.settings.get("metrics") or [metric, *leaderboard.metrics]
     return replace(ranked, warnings=_split(row["warnings"], hazards, known))

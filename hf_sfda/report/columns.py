@@ -8,7 +8,7 @@ from typing import Literal
 
 from hf_sfda import format as text
 from hf_sfda.metrics import BASELINES
-from hf_sfda.report.sentences import confidence, hazards
+from hf_sfda.report.sentences import confidence, has_classes, hazards, heading
 from hf_sfda.types import ModelRow, Ranking
 
 _UNITS = {"image": "img/s", "text": "texts/s"}
@@ -38,13 +38,14 @@ def result_columns(ranking: Ranking) -> list[Column]:
     """The columns to the right of the model's name, without those that are empty in every row."""
     metric = ranking.metric
     columns = [
-        Column(text.label(metric), lambda row: text.score(row.scores.get(metric)), 100),
+        Column(heading(ranking, metric), lambda row: text.score(row.scores.get(metric)), 100),
         Column(confidence(ranking), lambda row: text.interval(row.intervals.get(metric)), 90),
         Column("fine-tuned", _accuracy(ranking), 98),
         Column("95%", _interval(ranking), 88),
         Column("P(best)", lambda row: text.share(row.p_best), 70),
         Column("behind", lambda row: text.points(row.expected_regret).split(" ")[0], 55),
-        *(_metric(name, weight) for name, weight in _BASELINE_WEIGHTS.items() if name != metric),
+        *(_metric(ranking, name, w) for name, w in _BASELINE_WEIGHTS.items() if name != metric),
+        *([] if has_classes(ranking) or metric == "sfda_cv" else [_metric(ranking, "sfda_cv", 45)]),
         Column("params", lambda row: text.count(row.params), 60),
         Column("MB", lambda row: text.megabytes(row.download_bytes), 20),
         Column(speed_unit(ranking), lambda row: text.rate(row.samples_per_second), 30),
@@ -62,8 +63,8 @@ def _interval(ranking: Ranking) -> Callable[[ModelRow], str]:
     return lambda row: text.interval(m.interval) if (m := ranking.measurement(row)) else ""
 
 
-def _metric(name: str, weight: int) -> Column:
-    return Column(text.label(name), lambda row: text.share(row.scores.get(name)), weight)
+def _metric(ranking: Ranking, name: str, weight: int) -> Column:
+    return Column(heading(ranking, name), lambda row: text.share(row.scores.get(name)), weight)
 
 
 def speed_unit(ranking: Ranking) -> str:

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ class Table:
 
     Attributes:
         metric: The metric that sorts the rows.
+        headings: Metric -> heading.
         confidence: The intervals' level, such as ``95%``.
         baselines: The other metrics that come first: the linear probe and k-NN.
         metrics: The remaining metrics.
@@ -76,6 +77,7 @@ class Table:
     """
 
     metric: str
+    headings: Mapping[str, str]
     confidence: str
     baselines: Sequence[str]
     metrics: Sequence[str]
@@ -111,6 +113,7 @@ def table_of(
     rows = _ranked_rows(ranking)
     return Table(
         metric=ranking.metric,
+        headings={name: sentences.heading(ranking, name) for name in (ranking.metric, *others)},
         confidence=sentences.confidence(ranking),
         baselines=baselines,
         metrics=[name for name in others if name not in baselines],
@@ -170,6 +173,7 @@ def _summary(ranking: Ranking) -> dict[str, Any]:
         "confidence": sentences.confidence(ranking),
         "command": sentences.command(ranking),
         "reliability": sentences.reliability(ranking),
+        "has_classes": sentences.has_classes(ranking),
         "first": len(sentences.first_group(ranking)) if ranking.ranked else 0,
     }
 

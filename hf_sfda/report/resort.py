@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import listing
+from hf_sfda.tasks import compared_classes
 from hf_sfda.types import ModelRow, Ranking, RowWarning
 
 
@@ -65,7 +66,7 @@ def _with_warnings(new: Ranking, old: Ranking) -> Ranking:
     agreement = agreement_with(new.metric, table)
     size = {
         "n_samples": int(old.dataset["n_samples"]),
-        "n_classes": int(old.dataset["n_classes"]),
+        "n_classes": compared_classes(old.dataset.get("task"), old.dataset["n_classes"]),
     }
     outdated = diagnose_rows(old.rows, metric=old.metric, agreement=old.agreement, **size)
     warnings = (
@@ -87,7 +88,7 @@ def _with_place(row: ModelRow, place: int, group: int, ranking: Ranking, metric:
 
     size = {
         "n_samples": int(ranking.dataset["n_samples"]),
-        "n_classes": int(ranking.dataset["n_classes"]),
+        "n_classes": compared_classes(ranking.dataset.get("task"), ranking.dataset["n_classes"]),
     }
     metric_warnings = tuple(_named(warning) for warning in row.warnings if warning.metric)
     new = replace(

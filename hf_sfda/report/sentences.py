@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from hf_sfda.config import rank_command, with_current_names
 from hf_sfda.format import joined, known, label, points, score, share
 from hf_sfda.metrics import BASELINES
 from hf_sfda.report import measured
-from hf_sfda.types import ModelRow, Ranking, first_classes
-from hf_sfda.uncertainty import find_calibration
+from hf_sfda.tasks import columns_phrase, kind_of_task, label_facts
+from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.uncertainty import Calibration, find_calibration
 from hf_sfda.uncertainty.diagnose import AGREEMENT, DISAGREEMENT, FEW_MODELS
 
 SURE = 0.9
@@ -23,6 +23,16 @@ _LONGEST = 5  # models in it
 def confidence(ranking: Ranking) -> str:
     """The level of the intervals, such as ``95%``."""
     return f"{float(ranking.config.get('confidence', 0.95)) * 100:g}%"
+
+
+def heading(ranking: Ranking, metric: str) -> str:
+    """The heading of a metric, which says R² where it is no accuracy."""
+    return label(metric, skill=not has_classes(ranking))
+
+
+def has_classes(ranking: Ranking) -> bool:
+    """Whether each sample has one class."""
+    return kind_of_task(ranking.dataset.get("task")) == "single-label"
 
 
 def tie_labels(ranked: Sequence[ModelRow]) -> list[str]:
@@ -47,23 +57,12 @@ def target(ranking: Ranking) -> str:
     return " · ".join(
         [
             f"{name}{revision}",
-            str(data["task"]).replace("-", " "),
-            f"{data['n_classes']:,} classes",
+            *label_facts(data),
             f"{drawn:,}{of} {data['split']} samples, stratified, seed {data.get('seed', 0)}",
-            *_classes(data),
+            *([columns] if (columns := columns_phrase(data)) else []),
             *([f"{left_out:,} left out"] if left_out else []),
         ]
     )
-
-
-def _classes(data: Mapping[str, Any]) -> list[str]:
-    """The columns and the first classes; empty for published results, which may lack them."""
-    names, label, column = (
-        data.get(key) for key in ("class_names", "label_column", "input_column")
-    )
-    if not (names and label and column):
-        return []
-    return [f"{column} by {label}: {first_classes([str(name) for name in names])}"]
 
 
 def candidates(ranking: Ranking) -> str:
@@ -115,7 +114,7 @@ def agreement(ranking: Ranking) -> str:
     }
     if not taus or len(ranking.ranked) < FEW_MODELS:
         return ""
-    names = joined([_name_in_sentence(name) for name in taus])
+    names = joined([_name_in_sentence(ranking, name) for name in taus])
     values = ", ".join(share(tau) for tau in taus.values())
     plural = "" if len(taus) > 1 else "s"
     if min(taus.values()) >= AGREEMENT:
@@ -160,7 +159,7 @@ def is_calibrated(ranking: Ranking) -> bool:
     """Whether P(best) and ties are about fine-tuned accuracy, and not about the score alone."""
     return (
         len(ranking.ranked) > 1
-        and find_calibration(with_current_names(ranking.config)) is not None
+        and _calibration(ranking) is not None
         and all(row.p_best is not None for row in ranking.ranked)
     )
 
@@ -169,8 +168,13 @@ def reliability(ranking: Ranking) -> tuple[tuple[float, float, int], ...]:
     """How often the benchmark's predictions were right, see
     :class:`hf_sfda.uncertainty.Calibration`; empty if the score is not calibrated.
     """
-    calibration = find_calibration(with_current_names(ranking.config))
+    calibration = _calibration(ranking)
     return calibration.reliability if calibration and is_calibrated(ranking) else ()
+
+
+def _calibration(ranking: Ranking) -> Calibration | None:
+    kind = kind_of_task(ranking.dataset.get("task"))
+    return find_calibration(with_current_names(ranking.config), kind)
 
 
 def shortlist(ranking: Ranking) -> tuple[list[ModelRow], float]:
@@ -276,5 +280,6 @@ def _groups(ranked: Sequence[ModelRow]) -> list[list[int]]:
     ]
 
 
-def _name_in_sentence(metric: str) -> str:
-    return label(metric) if metric == "knn" else f"the {label(metric)}"
+def _name_in_sentence(ranking: Ranking, metric: str) -> str:
+    name = heading(ranking, metric)
+    return name if metric == "knn" else f"the {name}"

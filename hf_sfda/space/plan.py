@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hf_sfda.cost import Device, about
 from hf_sfda.format import show_bytes
-from hf_sfda.types import Candidate, Modality, first_classes
+from hf_sfda.types import Candidate, Modality
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class JobPlan:
         split: The split that the sample is drawn from.
         modality: ``image`` or ``text``.
         input_column: Column with the image or the text.
-        label_column: Column with the class.
+        label_column: Column with the label.
         n_samples: Size of the sample.
         n_available: Number of usable rows of the split.
         class_names: Names of the classes.
@@ -53,6 +53,7 @@ class JobPlan:
         download_bytes: Size of the weights that are not cached.
         seconds: Lower and upper estimate of the time, see :func:`estimate`.
         device: The device that the models will run on.
+        labels: What the labels are, as a phrase.
     """
 
     dataset: str
@@ -69,6 +70,7 @@ class JobPlan:
     download_bytes: int
     seconds: tuple[float, float]
     device: Device
+    labels: str
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -97,8 +99,7 @@ class JobPlan:
         device = {"cpu": "a CPU", "gpu": "a GPU"}[self.device]
         return (
             f"{self.dataset}: {self.n_samples:,}{of} {kind} of the split {self.split}, "
-            f"{len(self.class_names)} classes (column {self.label_column}: "
-            f"{first_classes(self.class_names)}){lost}.",
+            f"{self.labels}{lost}.",
             f"{self.n_models} model{'s' if self.n_models != 1 else ''} to rank{without}.",
             f"{weights}.",
             f"This takes {about(*self.seconds)} on {device}.",

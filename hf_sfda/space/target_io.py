@@ -69,7 +69,10 @@ def read_target(directory: Path) -> Target:
     return Target(
         **_tuples(facts),
         samples=samples,
-        labels=np.array(facts["labels"], dtype=np.int64),
+        labels=np.array(
+            facts["labels"],
+            dtype=np.float64 if facts["label_kind"] == "regression" else np.int64,
+        ),
     )
 
 

@@ -31,7 +31,8 @@ from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.limits import Limits
 from hf_sfda.space.plan import JobPlan, PlannedModel, skip_large_downloads
 from hf_sfda.space.requests import RankRequest
-from hf_sfda.types import Candidate, Ranking, Target
+from hf_sfda.tasks import label_facts
+from hf_sfda.types import Candidate, Ranking, Target, first_classes
 
 if TYPE_CHECKING:
     from hf_sfda.extract import Extraction
@@ -278,6 +279,13 @@ def no_candidates_message(candidates: list[Candidate]) -> str:
     return f"No model can be ranked ({reasons}{more}). Name others."
 
 
+def _labels(target: Target) -> str:
+    names = f": {first_classes(target.class_names)}" if target.class_names else ""
+    task, *facts = label_facts(target.describe())
+    kind = "" if target.label_kind == "single-label" else f"{task}, "
+    return f"{kind}{', '.join(facts)} (column {target.label_column}{names})"
+
+
 def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> JobPlan:
     from hf_sfda.extract.run import feature_key
     from hf_sfda.store import FeatureStore
@@ -302,6 +310,7 @@ def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> 
         modality=target.modality,
         input_column=target.input_column,
         label_column=target.label_column,
+        labels=_labels(target),
         n_samples=len(target),
         n_available=target.n_available,
         class_names=target.class_names,

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_sfda.types import LabelKind
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
 _EDGE = 0.002
@@ -79,16 +80,21 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def find_calibration(config: Mapping[str, Any]) -> Calibration | None:
+def find_calibration(
+    config: Mapping[str, Any], kind: LabelKind = "single-label"
+) -> Calibration | None:
     """The calibration of the score that orders a run.
 
     Args:
         config: Settings of the run: ``metric``, ``layers`` and ``batch_norms``. Runs of earlier
             versions have no ``batch_norms``; they were not calibrated.
+        kind: What the labels are. All targets of the benchmark have one class a sample.
 
     Returns:
         ``None`` if the benchmark has no such score.
     """
+    if kind != "single-label":
+        return None
     names = [config.get(name) for name in ("metric", "layers", "batch_norms")]
     entry = _document()["scores"].get("/".join(map(str, names)))
     return None if entry is None else from_plain(entry)

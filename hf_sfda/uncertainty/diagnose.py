@@ -47,6 +47,8 @@ def diagnose(
     rows: Sequence[ModelRow],
     *,
     metric: str,
+    n_samples: int,
+    n_classes: int,
     class_counts: Mapping[str, int],
     agreement: Mapping[str, float],
 ) -> list[str]:
@@ -55,7 +57,9 @@ def diagnose(
     Args:
         rows: All rows; only the ranked ones are looked at.
         metric: The metric they are sorted by.
-        class_counts: Class name -> samples of that class.
+        n_samples: N.
+        n_classes: C, the classes that a metric tells apart at a time.
+        class_counts: Class name -> samples of that class; empty for a regression.
         agreement: metric -> weighted tau with the chosen one.
 
     Returns:
@@ -66,8 +70,8 @@ def diagnose(
     warnings = diagnose_rows(
         rows,
         metric=metric,
-        n_samples=sum(class_counts.values()),
-        n_classes=len(class_counts),
+        n_samples=n_samples,
+        n_classes=n_classes,
         agreement=agreement,
     )
     return [*warnings, *_about_classes(class_counts)]

@@ -143,6 +143,23 @@ def assert_as_if_ranked_at_once(board: Board, tmp_path, models: list[str]) -> No
         assert kept["model_revision"] == row.revision
 
 
+def test_a_regression_sorts_by_the_default_of_its_task(board, zoo, hub):
+    """Two updates: the pool is the same although the settings name the default of classes."""
+    data = factories.image_dataset(n_per_class=8, classes=3)
+    ages = [row / 4 + label for row, label in enumerate(data["label"])]
+    data.remove_columns("label").add_column("age", ages).push_to_hub("me/ages", split="train")
+    hub.put("acme/vit", zoo["vit0"], downloads=50)
+    board.settings(datasets=["me/ages"], metric="auto", metrics=["three_heads", "knn", "logme"])
+    board.update()
+    hub.put("acme/other", zoo["vit1"], downloads=60)
+    board.update()
+    assert board.downloaded() == {"acme/other"}
+    row = board.rows()["acme/vit"]
+    assert (row["task"], row["ranked_by"]) == ("image-regression", "logme")
+    assert board.ranked() == {"acme/vit", "acme/other"} == set(board.rows("knn"))
+    assert board.update() == []
+
+
 def test_ten_updates_while_models_appear_change_vanish_and_fail(board, zoo, hub, tmp_path):
     board.settings()
     hub.put("acme/vit", zoo["vit0"], downloads=50)

@@ -236,7 +236,7 @@ def plan_of(name: str) -> JobPlan:
             PlannedModel(f"{name}2", None, None, None, True, None),
             PlannedModel(f"{name}3", None, None, None, False, name),
         ),
-        4_000_000, (20.0, 90.0), "cpu",
+        4_000_000, (20.0, 90.0), "cpu", f"2 classes (column {name}: {name}, b)",
     )  # fmt: skip
 
 

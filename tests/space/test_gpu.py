@@ -52,6 +52,21 @@ def test_pictures_are_handed_over_pixel_by_pixel(tmp_path, monkeypatch, in_memor
         assert (one.size, one.mode, one.tobytes()) == (other.size, other.mode, other.tobytes())
 
 
+@pytest.mark.parametrize(
+    ("column", "labels"),
+    [("score", [i / 3 for i in range(12)]), ("labels", [["a"], ["a", "b"], ["b"]] * 4)],
+)
+def test_labels_of_each_kind_are_handed_over(tmp_path, column, labels):
+    from datasets import Dataset
+
+    data = Dataset.from_dict({"text": [f"text {i}" for i in range(12)], column: labels})
+    data.to_parquet(tmp_path / "x.parquet")
+    target = load_target(str(tmp_path / "x.parquet"))
+    write_target(target, tmp_path)
+    same(target, read_target(tmp_path))
+    assert read_target(tmp_path).labels.dtype == target.labels.dtype
+
+
 def test_texts_are_handed_over(tmp_path):
     target = make_target(["a text", "naïve 😀 花", "x\ny"], "text")
     write_target(target, tmp_path)

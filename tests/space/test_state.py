@@ -156,7 +156,8 @@ def test_an_event_is_a_line_without_secrets():
 
 PLAN = JobPlan(
     dataset="me/shapes", revision="abc", split="train", modality="image", input_column="image",
-    label_column="label", n_samples=1000, n_available=50_000, class_names=("a", "b"),
+    label_column="label", labels="2 classes (column label: a, b)", n_samples=1000,
+    n_available=50_000, class_names=("a", "b"),
     left_out={"no label": 3},
     models=(
         PlannedModel("a/one", "1", 10, 40, False, None),

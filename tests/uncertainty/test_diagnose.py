@@ -32,7 +32,14 @@ def field(n: int = 6) -> list[ModelRow]:
 
 
 def run(rows, *, metric="sfda_cv", counts=COUNTS, agreement=FINE) -> list[str]:
-    return diagnose(rows, metric=metric, class_counts=counts, agreement=agreement)
+    return diagnose(
+        rows,
+        metric=metric,
+        n_samples=sum(counts.values()),
+        n_classes=len(counts),
+        class_counts=counts,
+        agreement=agreement,
+    )
 
 
 def test_a_healthy_run_has_no_warning():

@@ -9,6 +9,7 @@ import numpy as np
 from hf_sfda import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import layout
+from hf_sfda.report.sentences import heading
 from hf_sfda.types import Ranking
 from hf_sfda.uncertainty import weighted_tau
 
@@ -26,7 +27,7 @@ def agreement_figure(ranking: Ranking) -> go.Figure | None:
     names, taus = agreement_matrix(ranking)
     if len(names) < 2:
         return None
-    labels = [text.label(name) for name in names]
+    labels = [heading(ranking, name) for name in names]
     figure = go.Figure(
         go.Heatmap(
             z=taus.tolist(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import groups, hover, layout, limits, plot_name
-from hf_sfda.report.sentences import ties_known
+from hf_sfda.report.sentences import heading, ties_known
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def scores_figure(ranking: Ranking) -> go.Figure | None:
         shapes=_bands(ranked) if ties_known(ranking) else [],
         margin={"l": 8, "r": 16, "t": 36, "b": 48},
     )
-    figure.update_xaxes(title_text=text.label(metric))
+    figure.update_xaxes(title_text=heading(ranking, metric))
     figure.update_yaxes(
         tickvals=[row.rank for row in ranked],
         ticktext=[plot_name(row, _NAME_WIDTH) for row in ranked],

@@ -10,6 +10,7 @@ import numpy as np
 from hf_sfda import format as text
 from hf_sfda.report.palette import light
 from hf_sfda.report.plots.style import groups, hover, layout, plot_name
+from hf_sfda.report.sentences import heading
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def size_figure(ranking: Ranking) -> go.Figure | None:
     room = 0.08 * float(np.ptp(sizes))
     ticks = _size_ticks(sizes)
     figure.update_layout(layout(height=440), margin={"l": 56, "r": 16, "t": 64, "b": 48})
-    figure.update_yaxes(title_text=text.label(metric))
+    figure.update_yaxes(title_text=heading(ranking, metric))
     figure.update_xaxes(
         title_text="parameters",
         type="log",

@@ -1,0 +1,159 @@
+"""Decide of which kind the labels of a dataset are, and read them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_sfda.dataset.columns import item_feature, label_columns
+from hf_sfda.dataset.labels import NO_LABEL, encode
+from hf_sfda.dataset.tags import read_indicators, read_lists
+from hf_sfda.dataset.values import read_values
+from hf_sfda.errors import TargetError
+from hf_sfda.types import IntArray, LabelArray, LabelKind
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Labels(Protocol):
+    """Labels of one kind. Rows that cannot be used are marked, so that places do not shift."""
+
+    @property
+    def kind(self) -> LabelKind:
+        """What the labels are."""
+
+    @property
+    def array(self) -> LabelArray:
+        """As in :attr:`hf_sfda.types.Target.labels`, where the rows are usable."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As in :attr:`hf_sfda.types.Target.class_names`."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings about the labels."""
+
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """(N,) which rows can be used."""
+
+    def take(self, rows: IntArray) -> Labels:
+        """The labels of these rows."""
+
+    def restricted(self, left_out: Counter[str], place: str) -> Labels:
+        """Without what cannot be scored; ``place`` names the data in the error message."""
+
+    def check_size(self, samples: int) -> None:
+        """Refuse a sample that is too small."""
+
+    def draw(self, samples: int, seed: int) -> IntArray:
+        """Choose rows, stratified."""
+
+    def texts(self) -> list[list[str]]:
+        """The labels of each row in words, for the fingerprint; all rows must be usable."""
+
+
+def read_labels(
+    data: Dataset, column: str, task: LabelKind | None, left_out: Counter[str]
+) -> tuple[Labels, str]:
+    """Read the labels, and decide of which kind they are unless the user said so.
+
+    Args:
+        data: The split.
+        column: The label column, or several of them (:func:`~.columns.label_columns`).
+        task: The kind that the user asked for; ``None`` infers it.
+        left_out: Reason -> number of rows; rows without a label are added.
+
+    Returns:
+        The labels, and why they are of this kind; empty for single-label or if ``task`` is given.
+
+    Raises:
+        TargetError: The column cannot be read as the kind that was asked for, or it is unclear of
+            which kind it is.
+    """
+    from datasets import ClassLabel
+
+    names = label_columns(data.features, column)
+    if len(names) > 1:
+        _refuse(task, "multi-label", f"{column} are several columns", column)
+        read = {name: _values(data, name) for name in names}
+        reason = "" if task else f"{len(names)} label columns are given"
+        return read_indicators(read, left_out, column), reason
+    feature, values = data.features[column], _values(data, column)
+    if (item := item_feature(feature)) is not None:
+        _refuse(task, "multi-label", f"The label column {column!r} holds lists", column)
+        declared = item.names if isinstance(item, ClassLabel) else None
+        reason = "" if task else f"{column!r} holds lists"
+        return read_lists(values, declared, column, left_out), reason
+    if task == "multi-label":
+        raise TargetError(
+            f"The label column {column!r} holds one value a row; multi-label needs a column of "
+            "lists, or several columns of 0 and 1: --label-column first,second. Leave out "
+            "--task multi-label for one class a row."
+        )
+    if isinstance(feature, ClassLabel):
+        _refuse(task, "single-label", f"The label column {column!r} holds classes", column)
+        return _classes(values, feature.names, column, left_out), ""
+    if task == "regression":
+        return read_values(values, column, left_out), ""
+    if task is None and (is_fractional := _fractional(values)) is not None:
+        if is_fractional:
+            return read_values(values, column, left_out), f"{column!r} holds fractional numbers"
+        raise TargetError(
+            f"The label column {column!r} holds whole numbers stored as floats: are they classes "
+            "or values? Pass --task single-label or --task regression."
+        )
+    return _classes(values, None, column, left_out), ""
+
+
+def _refuse(task: LabelKind | None, kind: LabelKind, what: str, column: str) -> None:
+    if task not in (None, kind):
+        raise TargetError(
+            f"{what}, which cannot be read as {task}. Pass --task {kind}, or another column with "
+            "--label-column."
+        )
+
+
+def _classes(
+    values: Sequence[Any], declared: Sequence[str] | None, column: str, left_out: Counter[str]
+) -> Labels:
+    labels = encode(values, declared, column)
+    missing = int((~labels.usable).sum())
+    if missing:
+        left_out[NO_LABEL] += missing
+    if labels.hidden is None:
+        return labels
+    note = (
+        f"{missing:,} rows have the label {labels.hidden} in {column!r} or no label and are left "
+        f"out: {labels.hidden} was read as a hidden label. If it is a class, store the labels as "
+        "names."
+    )
+    return replace(labels, notes=(note,))
+
+
+def _values(data: Dataset, column: str) -> list[Any]:
+    values: list[Any] = data.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    return values
+
+
+def _fractional(values: Sequence[Any]) -> bool | None:
+    """Whether numbers are values of a regression. ``None`` if they may be classes: no floats, or
+    whole numbers with gaps, which tables store as floats.
+    """
+    present = [value for value in values if value is not None]
+    if not present or not all(isinstance(value, (float, Decimal)) for value in present):
+        return None
+    finite = [value for value in present if value == value and abs(value) != float("inf")]
+    if any(value % 1 != 0 for value in finite) or (
+        len(finite) < len(present) and any(abs(value) == float("inf") for value in present)
+    ):
+        return True
+    return None if len(finite) < len(values) else False
