@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CALIBRATION = 48
 """Samples of a calibration: three batches on a CPU."""
 
+_WARM_UP = 16
+
 _SPREAD = 2.0
 """How much faster or slower another architecture may be than the calibrated one, per parameter."""
 
@@ -285,15 +287,18 @@ def calibrate(
     ]
     if not here:
         return None
-    candidate = min(here, key=lambda candidate: candidate.params or 0)
+    # That of median size: the others are the least different from it.
+    candidate = sorted(here, key=lambda candidate: candidate.params or 0)[len(here) // 2]
     size = min(_CALIBRATION, len(target))
-    rows = draw_rows(target.labels, size, config.seed)[:size]
-    sample = part_of(target, [int(row) for row in rows], "calibration")
+    rows = [int(row) for row in draw_rows(target.labels, size, config.seed)[:size]]
     with tempfile.TemporaryDirectory() as folder:
         own_store = FeatureStore(folder)
-        [extraction] = extract_all(
-            [candidate], sample, config=config, store=own_store, accelerator=accelerator
-        )
+        # The first batch is slower than all others, so it is run once before.
+        for part in (rows[:_WARM_UP], rows):
+            sample = part_of(target, part, f"calibration on {len(part)}")
+            [extraction] = extract_all(
+                [candidate], sample, config=config, store=own_store, accelerator=accelerator
+            )
         features = extraction.features or own_store.get(extraction.key)
     if features is None or features.seconds <= 0:
         return None

@@ -118,16 +118,19 @@ def choose(
     order = _different_first(first, usable) if diverse else first
     represents = {group[0].name: [entry.name for entry in group[1:]] for group in groups}
     rejected = Counter({FINE_TUNE: len(usable) - len(groups)})
-    chosen: list[Entry] = []
+    chosen = 0
+    alike: dict[tuple[str, frozenset[tuple[str, int]]], list[Entry]] = defaultdict(list)
     for entry in order:
-        if (twin := _twin(entry, chosen, weights_hash)) is not None:
-            represents[twin.name] += [entry.name, *represents.pop(entry.name)]
-            rejected[SAME_WEIGHTS] += 1
-        elif top is None or len(chosen) < top:
-            chosen.append(entry)
-        else:
+        others = alike[entry.family, frozenset(entry.parameters.items())]
+        if top is not None and chosen == top:
             represents.pop(entry.name)
             rejected[BEYOND_TOP] += 1
+        elif (twin := _twin(entry, others, weights_hash)) is not None:
+            represents[twin.name] += [entry.name, *represents.pop(entry.name)]
+            rejected[SAME_WEIGHTS] += 1
+        else:
+            chosen += 1
+            others.append(entry)
     taken = {name: owner for owner, names in represents.items() for name in (owner, *names)}
     for copy, base in copies.items():
         if base in taken:
@@ -210,15 +213,9 @@ def _pretraining(entry: Entry, usable: Mapping[str, Entry]) -> str:
 
 
 def _twin(
-    entry: Entry, chosen: Sequence[Entry], weights_hash: Callable[[Candidate], str | None]
+    entry: Entry, alike: Sequence[Entry], weights_hash: Callable[[Candidate], str | None]
 ) -> Entry | None:
-    """The chosen one with the same weights."""
-    alike = [
-        other
-        for other in chosen
-        if entry.parameters
-        and (other.family, dict(other.parameters)) == (entry.family, dict(entry.parameters))
-    ]
-    if not alike or (own := weights_hash(entry.candidate)) is None:
+    """The one with the same weights, among those of the same family and size."""
+    if not alike or not entry.parameters or (own := weights_hash(entry.candidate)) is None:
         return None
     return next((other for other in alike if weights_hash(other.candidate) == own), None)

@@ -38,6 +38,8 @@ EXPAND = [
 _LOOK_AT = 10
 """How far down the list we look: this many models a wanted one, and never fewer than a page."""
 _PAGE = 100
+_HASHES = 2
+"""Hashes of weights that are asked for, per wanted model."""
 _FARTHEST = 10_000
 """How far down each listing we look for models that pass filters which the Hub does not apply."""
 
@@ -90,18 +92,28 @@ def query_hub(
         top=options.top if diverse else None,
         diverse=diverse,
         words=words,
-        weights_hash=_weights_hash(token) if diverse else lambda candidate: None,
+        weights_hash=_weights_hash(token, _HASHES * options.top)
+        if diverse
+        else lambda candidate: None,
     )
     rejected.update(choice.rejected)
     return Scan(choice.candidates, dict(rejected.most_common()), listed, unseen, choice.represents)
 
 
-def _weights_hash(token: str | None) -> Callable[[Candidate], str | None]:
-    """A function that asks the Hub for the hash of a candidate's weights, once each."""
+def _weights_hash(token: str | None, most: int) -> Callable[[Candidate], str | None]:
+    """A function that asks the Hub for the hash of a candidate's weights, once each.
+
+    Args:
+        token: User access token.
+        most: Number of calls; further candidates have no hash.
+    """
     api = hub_api(token)
+    left = iter(range(most))
 
     @cache
     def weights_hash(candidate: Candidate) -> str | None:
+        if next(left, None) is None:
+            return None
         try:
             [file] = retry_read(
                 api.get_paths_info, candidate.model_id, [WEIGHTS], revision=candidate.revision

@@ -77,7 +77,7 @@ def card_data(commit: Commit) -> dict[str, Any]:
     return front_matter(commit)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=32_768)  # a listing looks at all models for each page
 def model_facts(commit: Commit) -> dict[str, Any]:
     """All derived fields of a model, ``None`` where a model has none: ``tags``, ``config`` ..."""
     card = front_matter(commit)
