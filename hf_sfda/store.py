@@ -233,6 +233,28 @@ class FeatureStore:
                 work = {"params": marker["params"], "seconds": marker["seconds"]}
                 yield Entry(path.stem, marker["key"], path=data, **size, **work)
 
+    def remove(self, digest: str) -> int:
+        """Remove an entry.
+
+        Returns:
+            Number of bytes that were freed.
+
+        Raises:
+            StoreError: It cannot be removed.
+        """
+        freed = 0
+        for suffix in (".json", ".safetensors"):  # the marker first: no entry without its data
+            path = self._path(digest, suffix)
+            try:
+                size = path.stat().st_size
+                path.unlink()
+            except FileNotFoundError:  # another process removed it first
+                continue
+            except OSError as error:
+                raise StoreError(_os_message("write", self.root, error)) from error
+            freed += size
+        return freed
+
     def clear(self) -> int:
         """Remove all entries and the leftovers of interrupted writers.
 

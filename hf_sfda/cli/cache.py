@@ -1,20 +1,30 @@
-"""``hf-sfda cache``: list or remove the stored features."""
+"""``hf-sfda cache``: list, verify or remove the stored features."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
 from hf_sfda.cli._output import Format, Output
+from hf_sfda.errors import ConfigError
 from hf_sfda.format import megabytes
+
+if TYPE_CHECKING:
+    from hf_sfda.store import Entry
+
+_SHORTEST = 4  # characters that name an entry
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    group = typer.Typer(help="Show or clear the stored features.", no_args_is_help=True)
+    group = typer.Typer(help="Show, verify or remove the stored features.", no_args_is_help=True)
     group.command("ls")(list_entries)
+    group.command("verify")(verify)
+    group.command("rm")(remove)
     group.command("clear")(clear)
     app.add_typer(group, name="cache")
 
@@ -45,6 +55,74 @@ def list_entries(
         agent=lambda: "\n".join("\t".join(map(str, row.values())) for row in rows),
         quiet=lambda: "\n".join(str(row["entry"]) for row in rows),
     )
+
+
+def verify(
+    format_: FormatOption = Format.auto, json_: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """Read every entry and check its checksum; remove the damaged ones. Exit code 1 if any was."""
+    from rich.text import Text
+
+    from hf_sfda.store import FeatureStore
+
+    store = FeatureStore()
+    digests = sorted(entry.digest for entry in store.entries())
+    damaged = [digest for digest in digests if store.get_by_digest(digest) is None]
+    for digest in damaged:
+        store.remove(digest)
+    summary = f"{len(digests) - len(damaged)} entries are intact" + (
+        f", {len(damaged)} were damaged and are removed; their features are extracted again"
+        if damaged
+        else ""
+    )
+    Output(choose_format(format_, json_, quiet)).document(
+        [{"entry": digest, "intact": digest not in damaged} for digest in digests],
+        human=lambda width: Text(summary),
+        agent=lambda: summary,
+        quiet=lambda: "\n".join(damaged),
+    )
+    if damaged:
+        raise typer.Exit(NOTHING_RANKED)
+
+
+def remove(
+    entries: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ENTRY...", help="Entries or models as `cache ls` shows them, or their start."
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Remove some entries; their features will be extracted again when needed."""
+    from hf_sfda.store import FeatureStore
+
+    store = FeatureStore()
+    stored = list(store.entries())
+    chosen = {digest for text in entries for digest in _matching(text, stored)}
+    size = sum(entry.bytes for entry in stored if entry.digest in chosen)
+    if not yes:
+        typer.confirm(f"Remove {len(chosen)} entries ({megabytes(size)} MB)?", abort=True)
+    freed = sum(store.remove(digest) for digest in chosen)
+    typer.echo(f"Removed {len(chosen)} entries, freed {megabytes(freed)} MB.", err=True)
+
+
+def _matching(text: str, stored: Sequence[Entry]) -> list[str]:
+    """The entries whose name or model begins with a text.
+
+    Raises:
+        ConfigError: The text is too short, or no entry begins with it.
+    """
+    if len(text) < _SHORTEST:
+        raise ConfigError(f"{text!r} is too short; give at least {_SHORTEST} characters.")
+    digests = [
+        entry.digest
+        for entry in stored
+        if entry.digest.startswith(text) or str(entry.key.get("model", "")).startswith(text)
+    ]
+    if not digests:
+        raise ConfigError(f"No entry and no model begins with {text!r}. See `hf-sfda cache ls`.")
+    return digests
 
 
 def clear(

@@ -115,3 +115,45 @@ def test_env_says_versions_and_no_token():
     assert facts["torch"] and facts["transformers"]
     assert facts["logged in"] in ("yes", "no")
     assert not any("hf_" in str(v) for k, v in facts.items() if k == "logged in")
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Three entries of two models in a store of their own."""
+    import numpy as np
+
+    from hf_sfda.store import FeatureKey, FeatureStore
+    from hf_sfda.types import Features
+
+    monkeypatch.setattr("hf_sfda.store.default_root", lambda: tmp_path / "store")
+    store = FeatureStore()
+    for model, inputs in (("abcdef", "x"), ("abcdef", "y"), ("fedcba", "x")):
+        key = FeatureKey(model, inputs, "image", "float32", None, 1)
+        store.put(key, Features({"last": np.ones((3, 2), np.float32)}))
+    return store
+
+
+def test_cache_removes_what_is_named(stored):
+    assert "Removed 2 entries, freed" in run("cache", "rm", "abcd", "--yes")[1]
+    [entry] = stored.entries()
+    assert entry.key["model"] == "fedcba"
+    assert "begins with 'nothing'" in run("cache", "rm", "nothing", "--yes", code=2)[1]
+    assert "too short" in run("cache", "rm", "f", "--yes", code=2)[1]
+    assert len(list(stored.entries())) == 1
+    run("cache", "rm", entry.digest[:8], "--yes")
+    assert not [path for path in stored.root.rglob("*") if path.is_file()]
+
+
+def test_cache_verify_removes_damaged_entries(stored):
+    assert run("cache", "verify", "--format", "human")[0].strip() == "3 entries are intact"
+    damaged, *intact = sorted(entry.digest for entry in stored.entries())
+    [path] = [entry.path for entry in stored.entries() if entry.digest == damaged]
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    document = json.loads(run("cache", "verify", "--json", code=1)[0])
+    assert [row for row in document if not row["intact"]] == [{"entry": damaged, "intact": False}]
+    assert sorted(entry.digest for entry in stored.entries()) == intact
+    run("cache", "verify")
+    [other] = [entry.path for entry in stored.entries() if entry.digest == intact[0]]
+    other.unlink()
+    assert run("cache", "verify", "-q", code=1)[0].split() == [intact[0]]
+    assert len(list(stored.entries())) == 1
