@@ -25,7 +25,7 @@ from hf_sfda.scoring import (
     score_problem,
     score_problem_by_all,
 )
-from hf_sfda.tasks import kind_of_labels, scored_labels, strata_of
+from hf_sfda.tasks import calibration_warning, kind_of_labels, scored_labels, strata_of
 from hf_sfda.types import (
     Candidate,
     Features,
@@ -439,10 +439,7 @@ def _row(
 
 def _about_coverage(config: RankConfig, labels: LabelArray, kind: LabelKind) -> list[str]:
     if kind != "single-label":
-        return [
-            f"How well {config.metric} predicts fine-tuning was not measured for {kind} labels. So "
-            "P(best) and ties are about the score on other samples, not about fine-tuning."
-        ]
+        return calibration_warning(kind)
     calibration = find_calibration(config.to_dict(), kind)
     if calibration is None:
         return []

@@ -120,6 +120,23 @@ def compared_classes(task: str | None, n_classes: int | None) -> int:
     return 2 if kind_of_task(task) == "multi-label" else int(n_classes or 0)
 
 
+_NOT_CALIBRATED: Mapping[LabelKind, str] = {
+    "multi-label": "several labels a sample",
+    "regression": "a regression",
+    "token": "labels of tokens",
+}
+
+
+def calibration_warning(kind: LabelKind) -> list[str]:
+    """What to know about P(best) where no fine-tuned models of this kind were measured."""
+    if kind not in _NOT_CALIBRATED:
+        return []
+    return [
+        f"How well scores predict fine-tuning was not measured for {_NOT_CALIBRATED[kind]}. So "
+        "P(best) and ties are about the score on other samples, not about fine-tuning."
+    ]
+
+
 def label_facts(data: Mapping[str, Any]) -> list[str]:
     """What a run is about, as phrases: the task and why, and how many labels there are.
 
