@@ -121,7 +121,7 @@ class RunPlan:
         here = f" · {stored} with stored features, which are only scored" if stored else ""
         unknown = f" and {self.n_unknown} models of unknown size" if self.n_unknown else ""
         short = "" if self.download_bytes <= self.disk_free else ", which is too little"
-        left_out = "; ".join(f"{number:,} {why}" for why, number in self.left_out.items())
+        left_out = "; ".join(f"{why} ({number:,})" for why, number in self.left_out.items())
         return (
             f"Plan     {len(self.models)} candidates on {self.n_samples:,} samples{here}",
             f"         {show_bytes(self.download_bytes)} to download{unknown}, "

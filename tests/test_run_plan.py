@@ -111,7 +111,7 @@ def test_a_measured_speed_takes_the_place_of_the_table():
 
 def test_plan_is_shown_alone(two, data, tmp_path):
     out, log = run_command(*words(data, tmp_path), "--plan", "--format", "human")
-    assert "Plan     2 candidates on 30 samples" in out and "left out: 1 gated" in out
+    assert "Plan     2 candidates on 30 samples" in out and "left out: gated (1)" in out
     assert "Target" in log
     assert not (tmp_path / "run").exists()
     document = json.loads(run_command(*words(data, tmp_path), "--plan", "--json")[0])

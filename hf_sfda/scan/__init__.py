@@ -117,11 +117,11 @@ def describe_rejected(scan: Scan) -> str:
 
     Example:
         >>> describe_rejected(Scan((), {"excluded by name": 2}, listed=5))
-        '2 of 5 listed are no candidates: 2 excluded by name'
+        '2 of 5 listed are no candidates: excluded by name (2)'
     """
     if not scan.rejected:
         return ""
-    reasons = "; ".join(f"{number:,} {reason}" for reason, number in scan.rejected.items())
+    reasons = "; ".join(f"{reason} ({number:,})" for reason, number in scan.rejected.items())
     number = sum(scan.rejected.values())
     return f"{number:,} of {scan.listed:,} listed are no candidates: {reasons}"
 
