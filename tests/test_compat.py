@@ -32,13 +32,17 @@ def run(code: str, path) -> str:
 
 @pytest.fixture
 def fake_torchvision(tmp_path):
-    """Write a package called torchvision that shadows the real one."""
+    """Write a package called torchvision that shadows the real one, beside an empty torch: the
+    real torch takes seconds to import, and only operators need it.
+    """
 
-    def write(source: str):
+    def write(source: str, *, real_torch: bool = False):
         package = tmp_path / "torchvision"
         package.mkdir()
         (package / "__init__.py").write_text(source)
         (package / "part.py").write_text("import builtins\n")
+        if not real_torch:
+            (tmp_path / "torch.py").touch()
         return tmp_path
 
     return write
@@ -46,7 +50,8 @@ def fake_torchvision(tmp_path):
 
 def test_missing_operators_are_declared_with_one_warning(fake_torchvision):
     path = fake_torchvision(
-        BROKEN.format(operator_a="torchvision::nms", operator_b="torchvision::qnms")
+        BROKEN.format(operator_a="torchvision::nms", operator_b="torchvision::qnms"),
+        real_torch=True,
     )
     out = run(
         """

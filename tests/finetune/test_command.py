@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -264,26 +263,43 @@ def test_more_samples_or_fewer(work):
 # -- kill, budget, failures
 
 
-def test_a_killed_command_resumes_where_it_was(work):
-    recipe = ("--learning-rates", "1e-3", "--epochs", "6", "--batch-size", "4")
-    undisturbed = work.parent / "undisturbed"
-    shutil.copytree(work / "run", undisturbed)
-    command = [sys.executable, "-m", "hf_sfda", "finetune", "run", "--top", "2", "--yes", *recipe]
-    killed = subprocess.Popen(
-        with_default_signals(command),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def launch(*arguments: str) -> int:
+    """Start the command; returns the id of its process."""
+    return os.posix_spawn(
+        sys.executable,
+        with_default_signals([sys.executable, "-m", "hf_sfda", *arguments]),
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+        file_actions=[(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_WRONLY, 0) for n in (1, 2)],
     )
+
+
+def fork(*arguments: str) -> int:
+    """Run the command in a copy of this process, which has imported torch already."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run_command(*arguments)
+        finally:
+            os._exit(0)
+    return pid
+
+
+@pytest.mark.parametrize("launched", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_killed_command_resumes_where_it_was(work, launched):
+    recipe = ("--learning-rates", "1e-3", "--epochs", "6", "--batch-size", "4")
+    undisturbed = work / "undisturbed"
+    shutil.copytree(work / "run", undisturbed)
+    command = ("finetune", "run", "--top", "2", "--yes", *recipe)
+    pid = launch(*command) if launched else fork(*command)
     run = work / "run"
 
     def second_has_begun() -> bool:
-        assert killed.poll() is None, "it ended before it could be killed"
+        assert os.waitpid(pid, os.WNOHANG)[0] == 0, "it ended before it could be killed"
         return (run / "finetuned.json").exists() and any(run.glob(".finetuning/*/finetune.pt"))
 
     until(second_has_begun, pause=0.001)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
     [before] = read_measurements(run)[-1].measurements
     assert read_ranking(run).finetuned.measurements == (before,), "the report is already there"
     finetune("--top", "2", "--yes", *recipe)
