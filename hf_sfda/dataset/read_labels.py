@@ -90,6 +90,8 @@ def read_labels(
     feature, values = data.features[column], _values(data, column)
     if (item := item_feature(feature)) is not None:
         _refuse(task, "multi-label", f"The label column {column!r} holds lists", column)
+        if task is None:
+            _refuse_labels_of_words(data, column, values)
         declared = item.names if isinstance(item, ClassLabel) else None
         reason = "" if task else f"{column!r} holds lists"
         return read_lists(values, declared, column, left_out), reason
@@ -112,6 +114,27 @@ def read_labels(
             "or values? Pass --task single-label or --task regression."
         )
     return _classes(values, None, column, left_out), ""
+
+
+def _refuse_labels_of_words(data: Dataset, column: str, values: Sequence[Any]) -> None:
+    """Refuse lists that run beside the words of another column: one label a word.
+
+    Raises:
+        TargetError: There is such a column.
+    """
+    lengths = [None if value is None else len(value) for value in values]
+    if not any(length and length > 1 for length in lengths):
+        return
+    for name, feature in data.features.items():
+        item = item_feature(feature)
+        if name == column or getattr(item, "dtype", None) not in ("string", "large_string"):
+            continue
+        if [None if value is None else len(value) for value in _values(data, name)] == lengths:
+            raise TargetError(
+                f"The label column {column!r} holds one label for each word of {name!r}. Labels "
+                "of words (token classification) are not supported; --task multi-label reads "
+                "which labels a text has, whatever the word."
+            )
 
 
 def _refuse(task: LabelKind | None, kind: LabelKind, what: str, column: str) -> None:

@@ -218,6 +218,16 @@ def test_what_cannot_be_several_labels(tmp_path, columns, options, words):
         load_target(saved(tmp_path, **columns), **options)
 
 
+def test_labels_of_words_are_no_labels_of_the_text(tmp_path):
+    words = [f"word number {i}".split()[: 2 + i % 2] for i in range(12)]
+    tags = [[i % 3, 1, 2][: len(row)] for i, row in enumerate(words)]
+    path = saved(tmp_path, words=words, tags=tags)
+    with pytest.raises(TargetError, match=r"one label for each word of 'words'.* not supported"):
+        load_target(path, label_column="tags")
+    target = load_target(path, label_column="tags", task="multi-label")
+    assert target.label_kind == "multi-label" and target.labels[0].tolist() == [1, 0]
+
+
 def test_mixed_types_in_lists(tmp_path):
     rows = [{"text": f"t {i}", "labels": ["a", i]} for i in range(12)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
