@@ -59,8 +59,8 @@ class PlannedRun:
 
     Attributes:
         model_id: As in :class:`~hf_sfda.types.Candidate`.
-        revision: Likewise.
-        params: Likewise.
+        revision: As in :class:`~hf_sfda.types.Candidate`.
+        params: Number of parameters; ``None`` if it is not known.
         download_bytes: Bytes to download; 0 if the weights or the features are here, ``None`` if
             the size is not known.
         cached_bytes: Bytes of its weights that are here.

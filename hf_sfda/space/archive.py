@@ -82,7 +82,7 @@ def read_archive(file: Path, out: Path, limits: Limits) -> None:
             infos = archive.infolist()
             _check_size(infos, file.stat().st_size, limits)
             files = [(info, _parts(info)) for info in infos]
-            _check_twins(infos)
+            _check_unique_names(infos)
             wanted = [(i, parts) for i, parts in files if not i.is_dir() and not _is_junk(parts)]
             entries = _find_images(archive, wanted)
             folders = _folders(entries)
@@ -160,11 +160,11 @@ def _too_much(total: int, limits: Limits) -> UploadError:
     )
 
 
-def _check_twins(infos: Sequence[zipfile.ZipInfo]) -> None:
+def _check_unique_names(infos: Sequence[zipfile.ZipInfo]) -> None:
     names = Counter(info.orig_filename for info in infos)
-    if twins := [name for name, count in names.items() if count > 1]:
+    if repeated := [name for name, count in names.items() if count > 1]:
         raise UploadError(
-            f"The zip holds {_quoted(twins[0])} twice. Make it again from a folder on your disk."
+            f"The zip holds {_quoted(repeated[0])} twice. Make it again from a folder on your disk."
         )
 
 

@@ -168,8 +168,8 @@ def predict_accuracies(
     sigma = np.asarray(calibration.errors)[targets][:, half]  # (B, M)
     offset = np.asarray(calibration.offsets)[targets][:, None]
     # The same checkpoint under two names fine-tunes alike.
-    distinct, twin = np.unique(resampled, axis=1, return_inverse=True)
-    noise = sigma * rng.standard_normal(distinct.shape)[:, twin.reshape(-1)]
+    distinct, inverse = np.unique(resampled, axis=1, return_inverse=True)
+    noise = sigma * rng.standard_normal(distinct.shape)[:, inverse.reshape(-1)]
     predicted: FloatArray = _logistic(calibration.slope * logit(resampled) + offset + noise)
     return predicted
 
