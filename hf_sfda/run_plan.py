@@ -276,7 +276,7 @@ def calibrate(
     """
     from hf_sfda.extract import extract_all
     from hf_sfda.extract.run import feature_key
-    from hf_sfda.finetune.parts import draw_rows, part_of
+    from hf_sfda.finetune.parts import part_of
 
     here = [
         candidate
@@ -290,7 +290,7 @@ def calibrate(
     # That of median size: the others are the least different from it.
     candidate = sorted(here, key=lambda candidate: candidate.params or 0)[len(here) // 2]
     size = min(_CALIBRATION, len(target))
-    rows = [int(row) for row in draw_rows(target.labels, size, config.seed)[:size]]
+    rows = [i * len(target) // size for i in range(size)]
     with tempfile.TemporaryDirectory() as folder:
         own_store = FeatureStore(folder)
         # The first batch is slower than all others, so it is run once before.

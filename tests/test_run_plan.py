@@ -9,11 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf_sfda import RankConfig
+from hf_sfda import RankConfig, find_candidates
 from hf_sfda.cost import ModelLoad, estimate
+from hf_sfda.dataset import target_of
 from hf_sfda.errors import ConfigError
+from hf_sfda.extract import make_accelerator
 from hf_sfda.pipeline import plan, rank
-from hf_sfda.run_plan import known_speed
+from hf_sfda.run_plan import calibrate, known_speed
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Features
 from tests import factories
@@ -85,6 +87,17 @@ def test_a_candidate_that_is_here_calibrates_the_time(hub, data, tmp_path):
     assert fast == 4 * slow > 0
     assert not list((tmp_path / "store").rglob("*.safetensors")), "nothing is kept"
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("labels", [np.linspace(0, 1, 30), np.eye(30, 4)])
+def test_a_calibration_does_not_look_at_labels(hub, data, tmp_path, labels):
+    folder = factories.tiny_vit(tmp_path / "vit")
+    config = RankConfig(**options(data, tmp_path))
+    target = replace(target_of(config), labels=labels)
+    speed = calibrate(
+        find_candidates([str(folder)]), target, config, FeatureStore(tmp_path), make_accelerator()
+    )
+    assert speed is not None and "30 samples" in speed.basis
 
 
 def test_earlier_runs_say_how_fast_this_machine_is(tmp_path):

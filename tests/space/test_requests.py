@@ -168,7 +168,7 @@ def test_the_command_is_one_that_the_command_line_takes(tmp_path, monkeypatch):
 
     seen = {}
 
-    def run(settings, token, output):
+    def run(settings, token, output, *, yes):
         seen["settings"] = settings
         raise ConfigError("seen")
 
