@@ -110,8 +110,9 @@ def scored_labels(labels: LabelArray) -> LabelArray:
     """
     if kind_of_labels(labels) != "regression":
         return labels
-    spread = labels.std()
-    scaled: LabelArray = (labels - labels.mean()) / (spread if spread > 0 else 1.0)
+    values = labels / (np.abs(labels).max() or 1.0)  # squares of large values overflow
+    spread = values.std()
+    scaled: LabelArray = (values - values.mean()) / (spread if spread > 0 else 1.0)
     return scaled
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hf_sfda import load_target
 from hf_sfda.dataset.sample import FEWEST, choose_tagged
 from hf_sfda.errors import TargetError
-from hf_sfda.tasks import strata_of
+from hf_sfda.tasks import scored_labels, strata_of
 from tests import factories
 
 NAMES = ["red", "green", "blue"]
@@ -250,6 +250,12 @@ def test_every_label_is_in_the_sample(seed, n_labels, data):
     assert np.array_equal(rows, choose_tagged(tags, size, seed))
     shares = tags.sum(0) * len(rows) // 200
     assert (counts >= shares * 0.5).all()
+
+
+@pytest.mark.parametrize("unit", [1e300, 1.0, 1e-300])
+def test_values_are_centred_and_scaled_in_any_unit(unit):
+    assert scored_labels(np.array([1.0, 3.0]) * unit).tolist() == pytest.approx([-1, 1])
+    assert scored_labels(np.array([0.0, 0.0]) * unit).tolist() == [0, 0]
 
 
 def test_strata_by_hand():
