@@ -22,8 +22,9 @@ from hf_sfda.cli._options import (
     choose_token,
 )
 from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._plans import ExpectOption, YesOption
 from hf_sfda.config import FinetuneConfig, ShortlistConfig
-from hf_sfda.errors import ConfigError
+from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.foreign import clean_lines
 from hf_sfda.processes import is_main_process
 
@@ -158,7 +159,8 @@ def finetune(
     private: Annotated[
         bool, typer.Option("--private", help="Create the repository of --push-to as private.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Carry the plan out.")] = False,
+    yes: YesOption = False,
+    expect: ExpectOption = None,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     format_: FormatOption = Format.auto,
@@ -166,6 +168,9 @@ def finetune(
     quiet: QuietOption = False,
 ) -> None:
     """Fine-tune the first models of a run and measure their test accuracy. Plan first."""
+    if push_to is None and (expect is not None or private):
+        given = "--expect" if expect is not None else "--private"
+        raise ConfigError(f"{given} is about a publication; give --push-to OWNER/NAME, too.")
     token = choose_token(token, token_file)
     output = Output(choose_format(format_, json_, quiet))
     names = tuple(_names(models or []))
@@ -205,6 +210,8 @@ def finetune(
         if is_main_process():
             _show_plan(output, plan, push)
         return
+    if push and expect is not None:
+        push.require(plan, expect)
     if is_main_process():
         output.log(_render(plan, push))
     with ConsoleProgress(output.stderr if output.human else None) as progress:
@@ -242,6 +249,27 @@ class _Push:
         from hf_sfda.publish.finetuned_model import plan_model
 
         return plan_model(self._run, self.destination, token=self._token)
+
+    def warnings(self, plan: FinetunePlan) -> tuple[str, ...]:
+        """What the user should know before anything is trained."""
+        from hf_sfda.publish.finetuned_model import warn_before_training
+
+        rows = [model.row for model in plan.available]
+        return warn_before_training(self.destination, plan.ranking, rows, self._token)
+
+    def require(self, plan: FinetunePlan, expect: str) -> None:
+        """Check that the push is the one that the user has seen.
+
+        Raises:
+            PublishError: It is another one, or models must be trained before it is known.
+        """
+        digest = self.plan().digest if _is_ready(plan) else None
+        if digest != expect:
+            now = "known only after training" if digest is None else digest
+            raise PublishError(
+                f"The plan is now {now}, not {expect}: something changed in between. Nothing was "
+                "written; run without --yes to see it."
+            )
 
     def execute(self) -> dict[str, Any]:
         """Show the plan and carry it out."""
@@ -311,9 +339,10 @@ def _measured(plan: FinetunePlan, finetuned: Finetuned) -> Ranking:
 
 def _show_plan(output: Output, plan: FinetunePlan, push: _Push | None) -> None:
     # With all measured and the best one kept, the card and the files are known.
-    ready = push.plan() if push and not plan.missing and _is_kept(plan) else None
-    for warning in ready.warnings if ready else ():
-        output.warn(warning)
+    ready = push.plan() if push and _is_ready(plan) else None
+    if push:
+        for warning in ready.warnings if ready else push.warnings(plan):
+            output.warn(warning)
     document = plan.to_dict()
     text = _render(plan, push)
     if push:
@@ -329,7 +358,7 @@ def _show_plan(output: Output, plan: FinetunePlan, push: _Push | None) -> None:
     if plan.missing:
         output.log("Nothing was trained. Carry it out: add --yes")
     elif ready and ready.steps:
-        output.log("Nothing was written. Carry it out: add --yes")
+        output.log(f"Nothing was written. Carry it out: add --yes --expect {ready.digest}")
     else:
         output.log("Nothing is missing. To write the report again, add --yes")
 
@@ -405,6 +434,11 @@ def _is_kept(plan: FinetunePlan) -> bool:
     from hf_sfda.finetune.kept import is_winner_kept
 
     return is_winner_kept(plan.directory, plan.ranking, plan.finetuned)
+
+
+def _is_ready(plan: FinetunePlan) -> bool:
+    """Whether all models are measured and the best one is kept: the push is known in full."""
+    return not plan.missing and _is_kept(plan)
 
 
 def _rounds(plan: FinetunePlan) -> list[str]:

@@ -44,7 +44,8 @@ _COMPARED = 16
 _LARGEST_DIFFERENCE = 1e-3
 """Of a log-probability, between the network that was measured and the one that was saved."""
 
-Forward = Callable[[Mapping[str, Tensor]], Tensor]
+Predict = Callable[[Any], Tensor]
+"""One raw sample -> (1, C) logits, by the plain library with the files of the folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +77,21 @@ class Exported:
         format: ``"timm"``, ``"classifier"`` or ``"body and head"``.
         pooling: Features that the head reads, a key of :data:`POOLINGS`; empty for other formats.
         modality: ``"image"`` or ``"text"``.
+        mode: ``"RGB"``, or ``"L"`` for networks that read one channel.
+        lower: Whether texts are lower-cased before the tokenizer.
     """
 
     format: str
     pooling: str
     modality: str
+    mode: str = "RGB"
+    lower: bool = False
 
 
 def export(trained: Trained, folder: Path) -> Exported:
-    """Save a network. The classifier must not be trained or run afterwards.
+    """Save a network, load it again with its preprocessing, and compare the predictions.
+
+    The classifier must not be trained or run afterwards.
 
     Args:
         trained: The network. It is moved to the CPU.
@@ -104,23 +111,24 @@ def export(trained: Trained, folder: Path) -> Exported:
     with torch.no_grad():
         expected = torch.cat([classifier(batch) for batch in batches])
         pooling = backbone.forward(batches[0]).pooling
-    modality = "text" if isinstance(backbone.collate, TextCollate) else "image"
-    attempts: list[tuple[Exported, Callable[[Trained, Path], Forward]]]
-    if isinstance(backbone.collate, TimmCollate):
-        attempts = [(Exported("timm", "", modality), _save_timm)]
+    collate: Any = backbone.collate
+    if isinstance(collate, TextCollate):
+        plain = Exported("body and head", pooling, "text", lower=collate.lower)
+        attempts = [(plain, _save_body_and_head)]
+    elif isinstance(collate, TimmCollate):
+        attempts = [(Exported("timm", "", "image", collate.mode), _save_timm)]
     else:
-        attempts = [(Exported("classifier", "", modality), _save_classifier)]
+        attempts = [(Exported("classifier", "", "image", collate.mode), _save_classifier)]
         if pooling in POOLINGS:
-            attempts.append((Exported("body and head", pooling, modality), _save_body_and_head))
-        if modality == "text":
-            del attempts[0]
+            plain = Exported("body and head", pooling, "image", collate.mode)
+            attempts.append((plain, _save_body_and_head))
     reasons = []
     for exported, save in attempts:
         _empty(folder)
         try:
-            load_and_run = save(trained, folder)
+            predict = save(trained, folder)
             with torch.no_grad():
-                logits = torch.cat([load_and_run(batch) for batch in batches])
+                logits = torch.cat([predict(sample) for sample in trained.samples[:_COMPARED]])
         except (FinetuneError, ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reasons.append(f"{type(error).__name__}: {error}".splitlines()[0])
             continue
@@ -174,9 +182,10 @@ def _linear(classifier: Classifier) -> tuple[Tensor, Tensor]:
 # -- timm
 
 
-def _save_timm(trained: Trained, folder: Path) -> Forward:
+def _save_timm(trained: Trained, folder: Path) -> Predict:
     import timm
     from safetensors.torch import save_file
+    from timm.data import create_transform, resolve_model_data_config
 
     weight, bias = _linear(trained.classifier)
     config = json.loads((trained.source / "config.json").read_text(encoding="utf-8"))
@@ -192,13 +201,15 @@ def _save_timm(trained: Trained, folder: Path) -> Forward:
     _set_head(network.get_classifier(), weight, bias)
     save_file(_contiguous(network), folder / "model.safetensors", metadata={"format": "pt"})
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    return lambda batch: loaded(batch["x"])
+    transform = create_transform(**resolve_model_data_config(loaded), is_training=False)
+    collate: Any = trained.backbone.collate
+    return lambda image: loaded(transform(image.convert(collate.mode)).unsqueeze(0))
 
 
 # -- transformers
 
 
-def _save_classifier(trained: Trained, folder: Path) -> Forward:
+def _save_classifier(trained: Trained, folder: Path) -> Predict:
     from transformers import AutoConfig, AutoModelForImageClassification
 
     from hf_sfda.backbones.loading import IMAGE, find_tower
@@ -223,10 +234,11 @@ def _save_classifier(trained: Trained, folder: Path) -> Forward:
     loaded = AutoModelForImageClassification.from_pretrained(
         folder, local_files_only=True, use_safetensors=True
     ).eval()
-    return lambda batch: loaded(**batch).logits
+    prepare = _pixels(folder, trained.backbone.collate)
+    return lambda image: loaded(**prepare(image)).logits
 
 
-def _save_body_and_head(trained: Trained, folder: Path) -> Forward:
+def _save_body_and_head(trained: Trained, folder: Path) -> Predict:
     from safetensors.torch import load_file, save_file
     from transformers import AutoModel, PreTrainedModel
 
@@ -263,11 +275,36 @@ def _save_body_and_head(trained: Trained, folder: Path) -> Forward:
     with torch.no_grad():
         pooling = trained.backbone.forward(collate([trained.samples[0]])).pooling
 
-    def run(batch: Mapping[str, Tensor]) -> Tensor:
-        features = _pooled(loaded(**batch), batch, pooling)
+    prepare = _tokens(folder, collate) if part is TEXT else _pixels(folder, collate)
+
+    def predict(sample: Any) -> Tensor:
+        inputs = prepare(sample)
+        features = _pooled(loaded(**inputs), inputs, pooling)
         return nn.functional.linear(features, head["linear.weight"], head["linear.bias"])
 
-    return run
+    return predict
+
+
+def _tokens(folder: Path, collate: Any) -> Callable[[Any], Any]:
+    """The saved tokenizer, as the code in the card calls it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+    def prepare(text: str) -> dict[str, Tensor]:
+        text = text.lower() if collate.lower else text
+        tokens = tokenizer([text], truncation=True, padding=True, return_tensors="pt")
+        return {name: tokens[name] for name in ("input_ids", "attention_mask")}
+
+    return prepare
+
+
+def _pixels(folder: Path, collate: Any) -> Callable[[Any], Any]:
+    """The saved image processor, as the code in the card calls it."""
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    return lambda image: processor(image.convert(collate.mode), return_tensors="pt")
 
 
 def _pooled(output: Any, batch: Mapping[str, Tensor], pooling: str) -> Tensor:

@@ -104,9 +104,12 @@ def keep(
     (saved / NOTE).write_text(json.dumps(asdict(kept), indent=1), encoding="utf-8")
     place = kept_folder(directory)
     require_ours(directory)
-    if place.exists():
-        shutil.rmtree(place)
+    old = saved.with_name(f"{saved.name}.old")
+    shutil.rmtree(old, ignore_errors=True)  # left by a kill
+    if place.exists():  # a kill while files are deleted must not leave half a folder in the place
+        place.rename(old)
     saved.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def require_ours(directory: Path) -> None:

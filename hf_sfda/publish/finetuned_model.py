@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 _TAG = "hf-sfda"
 _README = "README.md"
+_STAYS = re.compile(r"\..*|LICEN[CS]E[^/]*|CITATION[^/]*|.*\.(?:md|png|jpe?g)", re.IGNORECASE)
+"""Files beside a model that its owner may have added: a new model leaves them there."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class Destination:
     def describe(self) -> str:
         """One line of a plan."""
         kind = "private" if self.private else "public"
-        return f"{self.repo}: {'a new' if self.head is None else 'the'} {kind} repository"
+        if self.head is None:
+            return f"{self.repo}: a new {kind} repository"
+        return f"{self.repo}: the {kind} repository, whose model and card are replaced"
 
 
 def find_destination(to: str, *, private: bool, token: str | None = None) -> Destination:
@@ -163,10 +169,11 @@ def _measurement_of(directory: Path, kept: Kept) -> tuple[Finetuned, Measurement
 def _changes(
     api: HfApi, repo: Repo, head: str | None, wanted: dict[str, bytes]
 ) -> tuple[FileChange, ...]:
-    """The files that differ from those in the repository; others there are deleted."""
+    """The files that differ from those in the repository; those of the old model are deleted."""
     existing = list_files(api, repo, head) if head else []
+    old = {path for path in existing if not _STAYS.fullmatch(path)}
     changes = []
-    for path in sorted({*wanted, *existing} - {".gitattributes"}):
+    for path in sorted({*wanted, *old}):
         before = read_file(api, repo, path, head) if head and path in existing else None
         after = wanted.get(path)
         if before != after:
@@ -183,13 +190,30 @@ def _preview(path: str, content: bytes | None) -> tuple[str, ...] | None:
     return (f"{len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()[:16]}",)
 
 
+def warn_before_training(
+    destination: Destination, ranking: Ranking, rows: Sequence[ModelRow], token: str | None = None
+) -> tuple[str, ...]:
+    """What the user should know of a publication while the best model is not known yet.
+
+    Args:
+        destination: Where to.
+        ranking: The run.
+        rows: The models of which one will be published.
+        token: Hub token.
+    """
+    api = hub_api(token)
+    found = [text for row in rows for text in _warnings(api, destination, ranking, row)]
+    return tuple(dict.fromkeys(found))
+
+
 def _warnings(
     api: HfApi, destination: Destination, ranking: Ranking, row: ModelRow
 ) -> tuple[str, ...]:
     warnings = []
     if not row.license:
         warnings.append(
-            f"The card of {public_model(row)} states no licence, so this model has none either. "
+            f"The card of {public_model(row)} states no licence, so none is stated for what is "
+            "fine-tuned from it. "
             "Ask its author whether you may publish it."
         )
     if not destination.private:
@@ -261,6 +285,7 @@ def card_values(
         "device": measurement.device,
         "versions": ", ".join(f"{k} {v}" for k, v in sorted(measurement.versions.items())),
         "code": usage(repo.id, exported),
+        "own_head": exported.format == "body and head",
     }
 
 
@@ -275,6 +300,10 @@ def usage(repo_id: str, exported: Exported) -> str:
         "pooler": "outputs.pooler_output.flatten(1)",
         "class token": "outputs.last_hidden_state[:, 0]",
     }.get(exported.pooling, "")
+    if exported.mode != "RGB":
+        lines = lines.replace('convert("RGB")', f'convert("{exported.mode}")')
+    if exported.lower:
+        lines = lines.replace('["a text"]', '["a text".lower()]')
     return lines.replace("REPO", repo_id).replace("HEAD", HEAD).replace("FEATURES", features)
 
 

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from hf_sfda.errors import FinetuneError
-from hf_sfda.finetune import shortlist
+from hf_sfda.finetune import kept, shortlist
 from hf_sfda.finetune.kept import read_kept
 from hf_sfda.measurements import read_measurements
 from tests import factories
@@ -31,6 +31,10 @@ def test_the_winner_is_published_with_a_card_and_loads_with_its_library(work, hu
     assert f"model {NAME}: a new public repository" in " ".join(out.split())
     assert "Nothing was trained" in err
     assert ("models", NAME) not in hub.state.repos
+    told = " ".join(err.split())
+    assert "states no licence, so none is stated" in told, "before anything is trained"
+    _, err = finetune("--yes", "--expect", "0" * 12, "--top", "2", *TO, *QUICK, code=1)
+    assert "known only after training" in " ".join(err.split())
 
     document = json.loads(finetune("--yes", "--json", "--top", "2", *TO, *QUICK)[0])
     measurements = document["finetuned"]["measurements"]
@@ -78,10 +82,15 @@ def test_a_base_from_the_hub_is_named_with_its_licence_and_the_data(hub, tmp_pat
     run_command("rank", "--dataset", "acme/shapes", "--models", "acme/vit", *options, "-o", "run")
     _out, err = finetune("--yes", "--save", *QUICK)
     assert "run/model (acme/vit)" in err
-    plan, _ = finetune("--private", *TO, *QUICK)
+    plan, err = finetune("--private", *TO, *QUICK)
     assert f"model {NAME}: a new private repository" in plan
     assert "+**Accuracy" in plan
-    finetune("--yes", "--private", *TO, *QUICK)
+    assert "no licence" not in err
+    _, refused = finetune("--yes", "--private", "--expect", "0" * 12, *TO, *QUICK, code=1)
+    assert "Nothing was written" in refused
+    assert ("models", NAME) not in hub.state.repos
+    expected = err.split("--expect ")[1].split()[0]
+    finetune("--yes", "--private", "--expect", expected, *TO, *QUICK)
     card = yaml.safe_load(files_on(hub)["README.md"].decode().split("---\n")[1])
     assert (card["base_model"], card["base_model_relation"]) == ("acme/vit", "finetune")
     assert (card["license"], card["datasets"]) == ("apache-2.0", ["acme/shapes"])
@@ -96,9 +105,9 @@ def test_only_the_best_of_a_run_is_kept(work):
     [finetuned] = read_measurements(work / "run")
     accuracies = {m.model_id: m.accuracy for m in finetuned.measurements}
     best = max(order(), key=lambda name: accuracies[name])
-    kept = read_kept(work / "run")
-    assert kept.model_id == best
-    assert kept.is_of(finetuned, next(m for m in finetuned.measurements if m.model_id == best))
+    found = read_kept(work / "run")
+    assert found.model_id == best
+    assert found.is_of(finetuned, next(m for m in finetuned.measurements if m.model_id == best))
     assert not list((work / "run" / ".finetuning").glob("*.model"))
 
 
@@ -163,3 +172,54 @@ def test_a_folder_of_somebody_else_is_left_alone(work, monkeypatch):
     _, err = finetune("--yes", "--save", "--models", order()[0], *QUICK, code=2)
     assert "was not written by hf-sfda" in " ".join(err.split())
     shutil.rmtree(work / "run" / "model")
+
+
+def test_a_new_model_leaves_the_files_that_the_owner_added(work, hub):
+    ours = "---\ntags:\n- hf-sfda\n---\nAn old model.\n"
+    old = {"README.md": ours, "old.safetensors": b"x", "LICENSE": "MIT", "plot.png": b"png"}
+    hub.put(NAME, old)
+    out, _ = finetune("--models", order()[0], *TO, *QUICK)
+    assert "whose model and card are replaced" in " ".join(out.split())
+    finetune("--yes", "--models", order()[0], *TO, *QUICK)
+    files = files_on(hub)
+    assert {"LICENSE", "plot.png", "model.safetensors"} <= files.keys()
+    assert "old.safetensors" not in files
+
+
+def test_a_kill_while_the_old_model_is_deleted_leaves_the_new_one(work, monkeypatch):
+    """The folder is taken away by its name first; its files are deleted elsewhere."""
+    _first, second, _third = order()
+    finetune("--yes", "--save", "--models", second, *QUICK)
+    [finetuned] = read_measurements(work / "run")
+    saved = work / "run" / ".finetuning" / "new.model"
+    saved.mkdir()
+    (saved / "weights").write_text("new")
+    delete = shutil.rmtree
+
+    def killed(path, ignore_errors=False):
+        if path.exists():
+            raise KeyboardInterrupt
+        delete(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(kept.shutil, "rmtree", killed)
+    [measurement] = finetuned.measurements
+    with pytest.raises(KeyboardInterrupt):
+        kept.keep(work / "run", saved, finetuned, measurement, read_kept(work / "run").exported)
+    assert (work / "run" / "model" / "weights").read_text() == "new"
+    assert read_kept(work / "run").is_of(finetuned, measurement)
+
+
+def test_offline_a_push_is_refused_before_anything_is_trained(work, hub, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(shortlist, "finetune", None)
+    _, err = finetune("--yes", "--models", order()[0], *TO, *QUICK, code=1)
+    assert "Cannot publish" in err
+    assert "offline" in err.lower()
+
+
+@pytest.mark.parametrize("option", [("--private",), ("--expect", "0" * 12)])
+def test_options_of_a_publication_need_one(work, option):
+    _, err = finetune(*option, "--models", order()[0], *QUICK, code=2)
+    assert "give --push-to" in " ".join(err.split())
