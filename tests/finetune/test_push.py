@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 
 import pytest
 import yaml
@@ -15,7 +17,7 @@ from hf_sfda.finetune.kept import read_kept
 from hf_sfda.measurements import read_measurements
 from tests import factories
 from tests.command import run_command
-from tests.finetune.test_command import QUICK, finetune, order, ranked, work
+from tests.finetune.test_command import QUICK, finetune, fork, order, ranked, work
 
 __all__ = ["ranked", "work"]  # fixtures
 NAME = "me/shapes-classifier"
@@ -145,6 +147,23 @@ def test_a_push_that_fails_is_done_by_the_same_command_without_training(work, hu
     hub.faults.clear()
     monkeypatch.setattr(shortlist, "finetune", None)
     finetune("--yes", "--models", order()[0], *TO, *QUICK)
+    assert "model.safetensors" in files_on(hub)
+
+
+def test_a_push_that_is_killed_is_done_by_the_same_command_without_training(work, hub, monkeypatch):
+    command = ("finetune", "run", "--yes", "--models", order()[0], *TO, *QUICK)
+    pid = fork(*command)
+    hub.faults.add(
+        method="POST",
+        path_regex="preupload",
+        action="call",
+        function=lambda: os.kill(pid, signal.SIGKILL),
+        times=1,
+    )
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert "model.safetensors" not in hub.files(NAME)
+    monkeypatch.setattr(shortlist, "finetune", None)
+    finetune(*command[2:])
     assert "model.safetensors" in files_on(hub)
 
 
