@@ -66,18 +66,25 @@ def _dataset_in(directory: Path) -> str | None:
         return str(ranking["config"]["dataset"])
     except (OSError, ForeignError, KeyError, TypeError):
         pass  # there is no finished run, but the journal may show one that has started
+    targets = [event["id"] for event in read_events(directory, "target") if "id" in event]
+    return str(targets[-1]) if targets else None
+
+
+def read_events(directory: Path, name: str) -> list[dict[str, Any]]:
+    """The events of one name, oldest first; empty if there is no journal."""
     try:
         lines = (directory / _JOURNAL).read_bytes().splitlines()
     except OSError:
-        return None
-    for line in reversed(lines):
+        return []
+    events = []
+    for line in lines:
         try:
             event = read_json(line)
-            if event["event"] == "target":
-                return str(event["id"])
+            if event["event"] == name:
+                events.append(event)
         except (ForeignError, KeyError, TypeError):
             continue  # a partial line of a killed process
-    return None
+    return events
 
 
 def _is_same_path(first: str, second: str) -> bool:

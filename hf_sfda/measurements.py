@@ -10,11 +10,13 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from hf_sfda.errors import ConfigError, StoreError
 from hf_sfda.files import write_atomically
 from hf_sfda.foreign import read_json_file, visible_json
+from hf_sfda.journal import read_events
 from hf_sfda.types import Finetuned, Ranking
 
 FILE = "finetuned.json"
@@ -64,6 +66,22 @@ def write_measurements(directory: Path, finetuned: Finetuned) -> None:
             f"Cannot write {directory / FILE}: {error.strerror or error}. Free some space or "
             "permit writing, and run the same command again."
         ) from error
+
+
+def measured_times(directory: Path) -> dict[tuple[str, float], str]:
+    """When models were measured, from the journal: (model, accuracy) -> UTC time, ISO 8601."""
+    return {
+        (str(event.get("model")), event["accuracy"]): str(event["time"])
+        for event in read_events(directory, "finetuned")
+        if isinstance(event.get("accuracy"), float) and _is_time(event.get("time"))
+    }
+
+
+def _is_time(text: object) -> bool:
+    try:
+        return isinstance(text, str) and datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def latest_of(settings: Sequence[Finetuned], ranking: Ranking) -> Finetuned | None:

@@ -8,7 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.measurements import write_measurements
+from hf_sfda.types import Finetuned, Measurement, ModelRow, Ranking
+from hf_sfda.uncertainty import wilson
 
 DATASET_SHA = "d" * 40
 # Written out, so that a new option of `rank` does not change the golden files.
@@ -110,4 +112,41 @@ def save_run(directory: Path, ranking: Ranking | None = None) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     document = (ranking or make_ranking()).to_dict()
     (directory / "ranking.json").write_text(json.dumps(document), encoding="utf-8")
+    return directory
+
+
+def finetuned(
+    ranking: Ranking, right: Mapping[str, int], *, n: int = 100, seed: int = 0
+) -> Finetuned:
+    """Models of a run that were fine-tuned: how many of the ``n`` test samples each gets right."""
+    rows = {row.model_id: row for row in ranking.ranked}
+    parts = {"fingerprint": "f", "test": "held out", "test_fingerprint": None}
+    parts |= {"n_train": 300, "n_validation": 100, "n_test": n}
+    measurements = tuple(
+        Measurement(
+            model_id=name,
+            revision=rows[name].revision,
+            accuracy=count / n,
+            interval=wilson(count / n, n),
+            probe_accuracy=0.4,
+            learning_rate=3e-4,
+            epoch=3,
+            samples_trained=900,
+            seconds=90.0,
+            device="cpu",
+            correct="1" * count + "0" * (n - count),
+            versions={"hf-sfda": "0.1.0", "torch": "2.13.0"},
+        )
+        for name, count in right.items()
+    )
+    return Finetuned(ranking.dataset["fingerprint"], parts, {"seed": seed}, measurements)
+
+
+def save_measured(directory: Path, settings: Finetuned, time: str) -> Path:
+    """What `hf-sfda finetune` leaves in a run directory."""
+    write_measurements(directory, settings)
+    with (directory / "journal.jsonl").open("a", encoding="utf-8") as journal:
+        for m in settings.measurements:
+            event = {"time": time, "event": "finetuned", "model": m.model_id}
+            journal.write(json.dumps({**event, "accuracy": m.accuracy}) + "\n")
     return directory

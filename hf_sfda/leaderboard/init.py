@@ -16,6 +16,7 @@ from hf_sfda.pipeline import check_metrics
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.results_dataset import (
     check_results_repo,
+    load_finetuning,
     load_rows,
     require_results_dataset,
     results_card,
@@ -61,7 +62,9 @@ def plan_init(
     if settings_text is None:
         _check(settings)
     copies = {path: read_file(api, repo, path, head) or b"" for path in copies_in(paths) if head}
-    card = results_card(repo, readme, load_rows(api, repo, head) if head else [])
+    scores = load_rows(api, repo, head) if head else []
+    finetuning = load_finetuning(api, repo, head) if head else []
+    card = results_card(repo, readme, scores, finetuning)
     texts = ((SETTINGS_FILE, before, settings), ("README.md", readme, card))
     files = tuple(FileChange(path, old, new) for path, old, new in texts if old != new)
     files += changes_of_copy(copies)

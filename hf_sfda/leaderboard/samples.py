@@ -22,8 +22,7 @@ from hf_sfda.errors import PublishError
 from hf_sfda.hub.access import Repo, find_head, read_file
 from hf_sfda.leaderboard.record import load_scored, record_path
 from hf_sfda.leaderboard.state import LOG_FILE, Event, parse_log
-from hf_sfda.publish.leaderboards import time_of
-from hf_sfda.publish.rows import Row
+from hf_sfda.publish.row_files import Row, time_of
 from hf_sfda.ranking import FloatArray, Scored
 from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.tasks import kind_of_task

@@ -11,8 +11,8 @@ from hf_sfda.hub.access import Repo, download_files, find_head, list_files, read
 from hf_sfda.leaderboard.decide import PublishedStatus
 from hf_sfda.leaderboard.record import Measurement, measurements_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
-from hf_sfda.publish.results_dataset import load_rows
-from hf_sfda.publish.rows import Row
+from hf_sfda.publish.results_dataset import load_finetuning, load_rows
+from hf_sfda.publish.row_files import Row
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -34,7 +34,8 @@ class State:
         settings: The parsed ``leaderboard.yaml``.
         log: The content of the log, oldest line first; empty before the first update.
         readme: The card.
-        rows: All published rows.
+        rows: All published scores.
+        finetuning: All published rows about fine-tuning.
     """
 
     repo: Repo
@@ -44,6 +45,7 @@ class State:
     log: bytes
     readme: bytes | None
     rows: tuple[Row, ...]
+    finetuning: tuple[Row, ...] = ()
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -96,6 +98,7 @@ def read_state(api: HfApi, repo: Repo) -> State:
         log=(read_file(api, repo, LOG_FILE, head) or b"") if LOG_FILE in paths else b"",
         readme=read_file(api, repo, "README.md", head) if "README.md" in paths else None,
         rows=tuple(load_rows(api, repo, head)),
+        finetuning=tuple(load_finetuning(api, repo, head)),
     )
 
 

@@ -10,7 +10,7 @@ from hf_sfda.leaderboard.state import State, read_state
 from hf_sfda.leaderboard.update import DatasetUpdate, plan_datasets
 
 if TYPE_CHECKING:
-    from hf_sfda.publish.rows import Row
+    from hf_sfda.publish.row_files import Row
 
 
 def leaderboard_status(repo_id: str, token: str | None = None) -> dict[str, Any]:

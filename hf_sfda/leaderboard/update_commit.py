@@ -18,8 +18,10 @@ from hf_sfda.leaderboard.decide import Decision, decide
 from hf_sfda.leaderboard.record import Measurement, load_failure, load_scored, measurements_in
 from hf_sfda.leaderboard.snapshot import DatasetSnapshot
 from hf_sfda.leaderboard.state import LOG_FILE, Event, State, read_records
-from hf_sfda.publish.results_dataset import preview_rows, results_card
-from hf_sfda.publish.rows import Row, Run, make_run
+from hf_sfda.publish.finetuning_rows import finetuning_rows
+from hf_sfda.publish.results_dataset import missing, results_card, run_files
+from hf_sfda.publish.row_files import Row
+from hf_sfda.publish.rows import Run, make_run
 from hf_sfda.secrets import redact
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.versions import __version__
@@ -55,15 +57,20 @@ def build_commit(
     if not runs:
         return None
     rows: list[Row] = [*state.rows, *(row for run in runs for row in run.rows)]
+    finetuning = list(state.finetuning)
+    files: list[FileChange] = []
+    for run in runs:
+        predicted = missing(finetuning_rows(run), finetuning)
+        files += run_files(run, state.paths, predicted)
+        finetuning += predicted
     log = state.log + b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    files = [FileChange(run.path, None, run.parquet(), preview=preview_rows(run)) for run in runs]
     files += [
         FileChange(path, None, content)
         for path, content in sorted(fresh.items())
         if path not in state.paths
     ]
     files.append(FileChange(LOG_FILE, state.log or None, log))
-    card = results_card(state.repo, state.readme, rows)
+    card = results_card(state.repo, state.readme, rows, finetuning)
     if card != state.readme:
         files.append(FileChange("README.md", state.readme, card))
     n = sum(len(event["measured"]) for event in events)

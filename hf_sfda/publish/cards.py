@@ -60,7 +60,9 @@ def _environment() -> Environment:
     environment.filters |= {
         "cell": cell,
         "count": text.count,
+        "interval": text.interval,
         "label": text.label,
+        "points": text.points,
         "score": text.score,
         "share": text.share,
         "percent": lambda value: f"{value * 100:g}%",

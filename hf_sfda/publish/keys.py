@@ -26,7 +26,7 @@ def set_key(card: Card, key: str, value: Any) -> Card:
     return checked(card, after, lambda data: {**data, key: value})
 
 
-def extend_list(card: Card, key: str, values: Sequence[str]) -> Card:
+def extend_list(card: Card, key: str, values: Sequence[Any]) -> Card:
     """Append the values that the list of a key lacks; existing items keep their place.
 
     Raises:

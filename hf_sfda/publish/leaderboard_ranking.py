@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry, time_of
+from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry
+from hf_sfda.publish.row_files import time_of
 from hf_sfda.tasks import calibration_warning, compared_classes, kind_of_task
 from hf_sfda.types import ModelRow, Ranking, RowWarning
 
@@ -53,6 +54,7 @@ def to_ranking(leaderboard: Leaderboard) -> Ranking:
         tool_version=about["tool_version"] or "",
         versions=json.loads(about["versions"] or "{}"),
         created_at=time_of(about),
+        finetuned=leaderboard.finetuned,
     )
 
 
@@ -107,6 +109,7 @@ def _ranked_row(
         intervals={**limits, **entry.intervals},
         rank_interval=ranks if complete and row["rank_low"] is not None else None,
         p_best=row["p_best"] if complete else None,
+        expected_regret=entry.expected_regret if complete else None,
         noise_floor=row["noise_floor"],
     )
     hazards = diagnose_row(

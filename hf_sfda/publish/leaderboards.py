@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from hf_sfda.publish.rows import Row
-from hf_sfda.types import Update
+from hf_sfda.publish.finetuning_rows import finetuned_of
+from hf_sfda.publish.hits import model_of, truth_of
+from hf_sfda.publish.row_files import Row, moment_of, split_of, time_of
+from hf_sfda.types import Finetuned, Measurement, Update
 from hf_sfda.uncertainty import at_floor
-
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,17 @@ class LeaderboardEntry:
             :func:`hf_sfda.publish.rows.schema`.
         others: The model's other scores: metric -> value.
         intervals: metric -> (low, high), for the ``others`` that have an interval.
+        expected_regret: As in :class:`~hf_sfda.types.ModelRow`. It is about the models of one run,
+            so it is ``None`` if the entries come from several runs.
+        measurement: What the model reached when it was fine-tuned; ``None`` if it was not.
     """
 
     place: str
     row: Mapping[str, Any]
     others: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    expected_regret: float | None = None
+    measurement: Measurement | None = None
 
     @property
     def at_floor(self) -> bool:
@@ -51,6 +56,8 @@ class Leaderboard:
         metrics: The names of the other metrics, sorted.
         n_runs: Number of runs that the entries come from. Ties are known only within a run.
         n_earlier: Number of runs on the same split that are not comparable with these.
+        finetuned: Comparable measured accuracies of the entries, by the rules of
+            :mod:`hf_sfda.publish.hits`; ``None`` if there are none.
     """
 
     about: Mapping[str, Any]
@@ -59,6 +66,12 @@ class Leaderboard:
     metrics: tuple[str, ...]
     n_runs: int
     n_earlier: int
+    finetuned: Finetuned | None = None
+
+    @property
+    def predicted(self) -> bool:
+        """Whether any entry has an expected regret."""
+        return any(entry.expected_regret is not None for entry in self.entries)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,21 +79,27 @@ class Leaderboard:
         return dict(json.loads(self.about["config"]))
 
 
-def make_leaderboards(rows: Iterable[Row]) -> list[Leaderboard]:
+def make_leaderboards(rows: Iterable[Row], finetuning: Iterable[Row] = ()) -> list[Leaderboard]:
     """Make the newest leaderboard of every (dataset, config, split), sorted by these.
 
     If a model was measured several times, the newest measurement counts. The older rows stay in
     the results dataset.
+
+    Args:
+        rows: The rows of scores.
+        finetuning: The rows about fine-tuning.
     """
     leaderboards = []
-    by_split = sorted(rows, key=lambda row: (_split_of(row), _age(row)))
-    for _, same_split in groupby(by_split, key=_split_of):
+    finetuning = list(finetuning)
+    by_split = sorted(rows, key=lambda row: (split_of(row), _age(row)))
+    for _, same_split in groupby(by_split, key=split_of):
         split_rows = list(same_split)
         newest = _settings_key(split_rows[-1])
         current = [row for row in split_rows if _settings_key(row) == newest]
         current_runs = {row["run"] for row in current}
         n_earlier = len({row["run"] for row in split_rows} - current_runs)
-        leaderboards.append(_make_leaderboard(current, n_earlier=n_earlier))
+        leaderboard = _make_leaderboard(current, n_earlier=n_earlier)
+        leaderboards.append(_with_finetuning(leaderboard, finetuning))
     return leaderboards
 
 
@@ -96,11 +115,11 @@ def history(rows: Iterable[Row], leaderboard: Leaderboard) -> tuple[Update, ...]
         One update per run. Runs with other samples or other settings are included and marked as
         not comparable.
     """
-    split, metric = _split_of(leaderboard.about), leaderboard.about["ranked_by"]
+    split, metric = split_of(leaderboard.about), leaderboard.about["ranked_by"]
     main_rows = [
         row
         for row in rows
-        if row["metric"] == row["ranked_by"] == metric and _split_of(row) == split
+        if row["metric"] == row["ranked_by"] == metric and split_of(row) == split
     ]
     main_rows.sort(key=_age)
     current_settings = _settings_key(leaderboard.about)
@@ -115,12 +134,6 @@ def history(rows: Iterable[Row], leaderboard: Leaderboard) -> tuple[Update, ...]
         comparable = settings == current_settings
         updates.append(Update(run, time_of(run_rows[0]), places, comparable=comparable))
     return tuple(updates)
-
-
-def time_of(row: Mapping[str, Any]) -> str:
-    """The UTC time at which a row was created, in ISO 8601; empty if it is unknown."""
-    moment, _ = _age(row)
-    return "" if moment == _LONG_AGO else moment.isoformat(timespec="seconds")
 
 
 def _make_leaderboard(rows: list[Row], *, n_earlier: int) -> Leaderboard:
@@ -154,6 +167,31 @@ def _make_leaderboard(rows: list[Row], *, n_earlier: int) -> Leaderboard:
     )
 
 
+def _with_finetuning(leaderboard: Leaderboard, finetuning: Sequence[Row]) -> Leaderboard:
+    """Add what was predicted and what was measured about fine-tuning."""
+    if not finetuning or not leaderboard.entries:
+        return leaderboard
+    models = [model_of(entry.row) for entry in leaderboard.entries]
+    truth = truth_of(models, leaderboard.about["dataset_fingerprint"], finetuning)
+    finetuned = finetuned_of(list(truth.values()))
+    measured = finetuned.measurements if finetuned else ()
+    by_model = dict(zip(truth, measured, strict=True))
+    regrets = {
+        (row["run"], *model_of(row)): row["expected_regret"]
+        for row in finetuning
+        if leaderboard.n_runs == 1
+    }
+    entries = tuple(
+        replace(
+            entry,
+            expected_regret=regrets.get((entry.row["run"], *model)),
+            measurement=by_model.get(model),
+        )
+        for entry, model in zip(leaderboard.entries, models, strict=True)
+    )
+    return replace(leaderboard, entries=entries, finetuned=finetuned)
+
+
 def _best_first(rows: Iterable[Row]) -> list[Row]:
     """The rows that have a score, best first."""
     return sorted(
@@ -180,10 +218,6 @@ def _places(ranked: list[Row]) -> list[str]:
     ]
 
 
-def _split_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["dataset"], row["dataset_config"] or "", row["dataset_split"] or ""
-
-
 def _settings_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Samples, settings and metric; two scores are comparable if these are equal."""
     return row["dataset_fingerprint"], row["config_fingerprint"], row["ranked_by"]
@@ -191,8 +225,4 @@ def _settings_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _age(row: Mapping[str, Any]) -> tuple[datetime, str]:
     """Sort key from the oldest to the newest run."""
-    """Sort key from the oldest to the newest run."""
-    moment = row["created_at"] or _LONG_AGO
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)), row["run"]
+    return moment_of(row), row["run"]

@@ -10,7 +10,8 @@ from hf_sfda.foreign import listing
 from hf_sfda.hub.access import Repo
 from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry, make_leaderboards
 from hf_sfda.publish.names import is_local_model
-from hf_sfda.publish.rows import Row, Run
+from hf_sfda.publish.row_files import Row
+from hf_sfda.publish.rows import Run
 
 
 @dataclass(frozen=True)

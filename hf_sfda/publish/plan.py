@@ -9,12 +9,15 @@ from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, who_am_i
 from hf_sfda.hub.plan import Plan, Step
+from hf_sfda.measurements import measured_times, read_measurements
 from hf_sfda.publish.collection import plan_collection
 from hf_sfda.publish.eval_results import find_task
+from hf_sfda.publish.finetuning_rows import finetuning_rows
 from hf_sfda.publish.model_card import CardPlanner
 from hf_sfda.publish.privacy import privacy_warnings
 from hf_sfda.publish.pull_request import plan_pull_request
 from hf_sfda.publish.results_dataset import check_results_repo, plan_results
+from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import Run, make_run
 from hf_sfda.runs import read_ranking
 
@@ -37,7 +40,8 @@ def plan_publication(
     """Plan the publication of a run; write nothing.
 
     Args:
-        run_dir: The directory of a run, with its ``ranking.json``.
+        run_dir: The directory of a run, with its ``ranking.json`` and, if models were fine-tuned,
+            its ``finetuned.json``.
         to: The results dataset, ``you/results``; created if it does not exist.
         cards: Models of your own whose cards get the scores.
         create_pr: A model of another owner, who gets a pull request.
@@ -53,6 +57,7 @@ def plan_publication(
         PublishError: The publication would fail; nothing was written.
     """
     run = load_run(run_dir)
+    finetuning = load_finetuning_of(run, run_dir)
     results = Repo(_repo_id(to), "dataset")
     if eval_results and not (cards or create_pr):
         raise PublishError(
@@ -76,7 +81,10 @@ def plan_publication(
             steps.append(step)
 
     # The results come first, because the cards link to them.
-    add(plan_results(api, results, run, private=private), f"{results} holds this run already")
+    add(
+        plan_results(api, results, run, finetuning, private=private),
+        f"{results} holds this run already",
+    )
     for model in dict.fromkeys(cards):
         add(planner.plan(model), f"the card of {model} says this already")
     if create_pr:
@@ -107,6 +115,19 @@ def load_run(run_dir: str | Path) -> Run:
         raise PublishError(str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PublishError(f"The ranking in {run_dir} is not what hf-sfda writes.") from error
+
+
+def load_finetuning_of(run: Run, run_dir: str | Path) -> list[Row]:
+    """The rows about fine-tuning of a run directory.
+
+    Raises:
+        PublishError: The measured accuracies cannot be read.
+    """
+    try:
+        settings = read_measurements(Path(run_dir))
+    except ConfigError as error:
+        raise PublishError(str(error)) from error
+    return finetuning_rows(run, settings, measured_times(Path(run_dir)))
 
 
 def _repo_id(text: str) -> str:

@@ -1,10 +1,16 @@
-"""The results dataset: each run is a file of its own; the card has the leaderboards of all runs."""
+"""The results dataset: files are only added; the card has the leaderboards of all runs.
+
+The scores of a run are one file. What is known about fine-tuning comes in further files, in a
+folder and a configuration of its own (:mod:`hf_sfda.publish.finetuning_rows`).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import hub_url
@@ -19,21 +25,34 @@ from hf_sfda.hub.access import (
 )
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
+from hf_sfda.publish import finetuning_rows, rows
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.front_matter import add_key, parse_card
+from hf_sfda.publish.keys import extend_list
+from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import make_leaderboards
-from hf_sfda.publish.rows import Row, Run, read_results
+from hf_sfda.publish.row_files import Row
+from hf_sfda.publish.rows import Run
 from hf_sfda.publish.section import has_section, put_section
+from hf_sfda.publish.track_record import summary, track_record
+from hf_sfda.report import measured
 from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-DATA_FILES = "data/**/*.parquet"
-_OURS = re.compile(r"data/[^/]+/[0-9a-f]{16}\.parquet|leaderboard/.+")
-CONFIGS = [
-    {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]},
-]
+_FOLDERS = rf"(?:{rows.FOLDER}|{finetuning_rows.FOLDER})"
+_OURS = re.compile(rf"{_FOLDERS}/[^/]+/[0-9a-f]{{16}}\.parquet|leaderboard/.+")
+
+
+def _config(name: str, folder: str) -> dict[str, Any]:
+    """A configuration of the dataset: what ``load_dataset(repo, name)`` reads."""
+    files = [{"split": "train", "path": f"{folder}/**/*.parquet"}]
+    return {"config_name": name, "data_files": files}
+
+
+CONFIGS = [_config("default", rows.FOLDER)]
+_FINETUNING = _config(finetuning_rows.FOLDER, finetuning_rows.FOLDER)
 _SECTION = "results"
 
 # Files that a repository may hold before the first results. Any other file is somebody's data.
@@ -54,8 +73,10 @@ def check_results_repo(api: HfApi, me: Account, repo: Repo) -> None:
     require_write(api, me, repo, exists=find_head(api, repo) is not None)
 
 
-def plan_results(api: HfApi, repo: Repo, run: Run, *, private: bool = False) -> Commit | None:
-    """Plan the commit that adds a run, or return ``None`` if the dataset holds the run already.
+def plan_results(
+    api: HfApi, repo: Repo, run: Run, finetuning: Sequence[Row] = (), *, private: bool = False
+) -> Commit | None:
+    """Plan the commit that adds a run, or return ``None`` if the dataset holds all of it already.
 
     If somebody else commits first, the commit is planned again on top. This is safe, because the
     rows are in a file of their own and the card is computed from all rows.
@@ -64,6 +85,7 @@ def plan_results(api: HfApi, repo: Repo, run: Run, *, private: bool = False) -> 
         api: The Hub client.
         repo: The results dataset; it need not exist.
         run: The run to add.
+        finetuning: Its rows about fine-tuning.
         private: Whether a new repository is private.
 
     Raises:
@@ -74,12 +96,13 @@ def plan_results(api: HfApi, repo: Repo, run: Run, *, private: bool = False) -> 
     paths = list_files(api, repo, head) if head else []
     readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
     require_results_dataset(repo, paths, readme)
-    existing = load_rows(api, repo, head) if head else []
-    new = run.path not in paths
-    after = results_card(repo, readme, [*existing, *run.rows] if new else existing)
-    files = []
-    if new:
-        files.append(FileChange(run.path, None, run.parquet(), preview=preview_rows(run)))
+    scores = load_rows(api, repo, head) if head else []
+    there = load_finetuning(api, repo, head) if head else []
+    if run.path not in paths:
+        scores += run.rows
+    new = missing(finetuning, there)
+    after = results_card(repo, readme, scores, [*there, *new])
+    files = run_files(run, paths, new)
     if after != readme:
         files.append(FileChange("README.md", readme, after))
     if not files:
@@ -88,31 +111,70 @@ def plan_results(api: HfApi, repo: Repo, run: Run, *, private: bool = False) -> 
         repo=repo,
         parent=head,
         files=tuple(files),
-        message=f"Add {len(run.ranking.rows)} candidates on {run.rows[0]['dataset']}",
+        message=_message(run, new, is_new=run.path not in paths),
         description=f"Run {run.digest}, written by hf-sfda {__version__}.",
         private=private,
-        rebuild=lambda api: plan_results(api, repo, run, private=private),
+        rebuild=lambda api: plan_results(api, repo, run, finetuning, private=private),
     )
 
 
+def run_files(run: Run, paths: Collection[str], new: Sequence[Row]) -> list[FileChange]:
+    """The files that add a run.
+
+    Args:
+        run: The run.
+        paths: The paths of the files that are there.
+        new: Its rows about fine-tuning that are not there.
+    """
+    files = []
+    if run.path not in paths:
+        files.append(FileChange(run.path, None, run.parquet(), preview=preview_rows(run)))
+    if new:
+        content = finetuning_rows.dump_finetuning(new)
+        preview = _preview(new, _FINETUNING_PREVIEW)
+        files.append(FileChange(finetuning_rows.path_of(new), None, content, preview=preview))
+    return files
+
+
+def missing(rows: Iterable[Row], there: Iterable[Row]) -> list[Row]:
+    """The rows about fine-tuning that are not there yet."""
+    known = {row["id"] for row in there}
+    return [row for row in rows if row["id"] not in known]
+
+
 def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
-    """Load all rows of a results dataset at a commit.
+    """Load all scores of a results dataset at a commit.
 
     Raises:
         PublishError: hf-sfda did not write one of the files, or a newer version did.
     """
+    return _load(api, repo, sha, rows.FOLDER, rows.read_results)
+
+
+def load_finetuning(api: HfApi, repo: Repo, sha: str) -> list[Row]:
+    """Load all rows about fine-tuning of a results dataset at a commit.
+
+    Raises:
+        PublishError: hf-sfda did not write one of the files, or a newer version did.
+    """
+    return _load(api, repo, sha, finetuning_rows.FOLDER, finetuning_rows.read_finetuning)
+
+
+def _load(
+    api: HfApi, repo: Repo, sha: str, folder: str, read: Callable[[Path, str], list[Row]]
+) -> list[Row]:
     paths = [
         path
         for path in list_files(api, repo, sha)
-        if path.startswith("data/") and path.endswith(".parquet")
+        if path.startswith(f"{folder}/") and path.endswith(".parquet")
     ]
     if not paths:
         return []
-    folder = download_files(api, repo, ["data/*.parquet"], sha)
-    rows: list[Row] = []
+    local = download_files(api, repo, [f"{folder}/*.parquet"], sha)
+    found: list[Row] = []
     for path in paths:
-        rows += read_results(folder / path, f"{path} of {repo.id}")
-    return rows
+        found += read(local / path, f"{path} of {repo.id}")
+    return found
 
 
 def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) -> None:
@@ -143,33 +205,71 @@ def holds_results(api: HfApi, repo: Repo, sha: str) -> bool:
     return readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION)
 
 
-def results_card(repo: Repo, readme: bytes | None, rows: list[Row]) -> bytes:
-    """The card with the leaderboards of all rows; text of others in the card stays."""
+def results_card(
+    repo: Repo, readme: bytes | None, scores: Sequence[Row], finetuning: Sequence[Row]
+) -> bytes:
+    """The card with the leaderboards of all rows; text of others in the card stays.
+
+    Args:
+        repo: The results dataset.
+        readme: Its card; ``None`` if it has none.
+        scores: All rows of scores.
+        finetuning: All rows about fine-tuning.
+    """
+    record = track_record(scores, finetuning)
     section = render_card(
-        "results_section", repo=repo.id, leaderboards=make_leaderboards(rows), hub=hub_url()
+        "results_section",
+        repo=repo.id,
+        leaderboards=make_leaderboards(scores, finetuning),
+        sentences=lambda leaderboard: measured.summary(to_ranking(leaderboard)),
+        record=record and summary(record),
+        finetuning=finetuning_rows.FOLDER if finetuning else "",
+        hub=hub_url(),
     )
+    configs = [*CONFIGS, _FINETUNING] if finetuning else CONFIGS
     if readme is None or not readme.strip():
-        front = render_card("results_dataset", repo=repo.id, configs=CONFIGS)
+        front = render_card("results_dataset", repo=repo.id, configs=configs)
         readme = front.encode()
     card = parse_card(readme, f"README.md of {repo}")
     if "configs" not in card.data:
-        card = add_key(card, "configs", CONFIGS)
-    elif DATA_FILES not in str(card.data["configs"]):
-        raise PublishError(
-            f"README.md of {repo} sets `configs` to something else. It is left as it is; add "
-            f"`{DATA_FILES}` to it, or publish to a repository of its own."
-        )
+        card = add_key(card, "configs", configs)
+    for config in configs:
+        path = config["data_files"][0]["path"]
+        if path in str(card.data["configs"]):
+            continue
+        if config is not _FINETUNING:
+            raise PublishError(
+                f"README.md of {repo} sets `configs` to something else. It is left as it is; add "
+                f"`{path}` to it, or publish to a repository of its own."
+            )
+        card = extend_list(card, "configs", [config])
     body = put_section(card, _SECTION, section)
     return str(replace(card, body=body)).encode()
 
 
 def preview_rows(run: Run) -> tuple[str, ...]:
-    """The rows as lines of text, for the diff: the file itself is binary."""
-    columns = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
+    """The scores of a run as lines of text, for the diff: the file itself is binary."""
+    return _preview(run.rows, _PREVIEW)
+
+
+_PREVIEW = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
+_FINETUNING_PREVIEW = ("model", "kind", "rank", "expected_regret", "accuracy", "low", "high")
+
+
+def _preview(rows: Iterable[Row], columns: Sequence[str]) -> tuple[str, ...]:
     lines = ["\t".join(columns)]
-    for row in run.rows:
+    for row in rows:
         cells = ("" if row[name] is None else row[name] for name in columns)
         lines.append(
             "\t".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in cells)
         )
     return tuple(lines)
+
+
+def _message(run: Run, new: Sequence[Row], *, is_new: bool) -> str:
+    n, dataset = sum(row["kind"] == "measured" for row in new), run.rows[0]["dataset"]
+    if is_new:
+        return f"Add {len(run.ranking.rows)} candidates on {dataset}"
+    if n:
+        return f"Add {n} measured accurac{'y' if n == 1 else 'ies'} on {dataset}"
+    return f"Add what was predicted on {dataset}"

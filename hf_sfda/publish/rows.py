@@ -8,35 +8,32 @@ that a reader needs to understand it.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.config import NOT_IN_FINGERPRINT, with_current_names
 from hf_sfda.errors import PublishError
-from hf_sfda.foreign import ForeignError, clean, clean_all, read_json
 from hf_sfda.publish.names import is_local_model, public_dataset, public_model, slug
+from hf_sfda.publish.row_files import Row, dump_file, is_json_object, read_file, was_changed
 from hf_sfda.secrets import redact
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Version of the columns. Raise it when the meaning of one changes or one is removed."""
+FOLDER = "data"
+"""The folder of the files with scores in a results dataset."""
 
-_VERSION_KEY = b"hf_sfda.schema_version"
+_VERSION = 1
+"""The schema version that last changed the scores. It is part of every run's digest."""
 
 # Settings without an effect on a single score: paths, the machine, and the other candidates.
 _NOT_SCORING = {*NOT_IN_FINGERPRINT, "dataset", "models", "fingerprint"}
-
-Row = dict[str, Any]
 
 
 @cache
@@ -95,8 +92,7 @@ def schema() -> pa.Schema:
             "samples_per_second": number,
             "license": text,
             "downloads": integer,
-        },
-        metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
+        }
     )
 
 
@@ -138,13 +134,13 @@ def make_run(ranking: Ranking) -> Run:
     if not ranking.rows:
         raise PublishError("The ranking holds no candidates, so there is nothing to publish.")
     rows = result_rows(ranking)
-    content = json.dumps([SCHEMA_VERSION, rows], sort_keys=True, ensure_ascii=False)
+    content = json.dumps([_VERSION, rows], sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     dataset = public_dataset(ranking.dataset)
     folder = slug(dataset, ranking.dataset.get("config"))
     return Run(
         digest=digest,
-        path=f"data/{folder}/{digest}.parquet",
+        path=f"{FOLDER}/{folder}/{digest}.parquet",
         rows=tuple({"run": digest, **row} for row in rows),
         ranking=ranking,
     )
@@ -166,17 +162,11 @@ def result_rows(ranking: Ranking) -> list[Row]:
 
 def dump_rows(rows: Iterable[Row]) -> bytes:
     """The rows as a parquet file, to be read with :func:`read_results`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    typed_rows = [{**row, "created_at": _parse_time(row["created_at"])} for row in rows]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(typed_rows, schema=schema()), sink, compression="zstd")
-    return sink.getvalue()
+    return dump_file(rows, schema(), _VERSION)
 
 
 def read_results(path: Path, name: str) -> list[Row]:
-    """Read the rows of one file of a results dataset.
+    """Read the rows of one file of scores.
 
     Args:
         path: The file.
@@ -185,57 +175,12 @@ def read_results(path: Path, name: str) -> list[Row]:
     Raises:
         PublishError: hf-sfda did not write the file, or a newer version did.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # ParquetFile reads this one file; read_table would turn folder names into columns.
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        reason = clean(redact(str(error)).split("\n", 1)[0])
-        raise PublishError(
-            f"{name} cannot be read as parquet ({reason}). "
-            "Remove it from the repository, or publish to another one."
-        ) from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"").decode(errors="replace")
-    if not (version.isascii() and version.isdigit()):
-        raise PublishError(
-            f"{name} was not written by hf-sfda, so this is not a results dataset. "
-            "Publish to a repository of its own: --to YOU/results"
-        )
-    if int(version) > SCHEMA_VERSION:
-        raise PublishError(
-            f"{name} has schema version {version}; this hf-sfda knows up to {SCHEMA_VERSION}. "
-            "Upgrade hf-sfda to read or extend this results dataset; nothing was changed."
-        )
-    try:
-        rows: list[Row] = table.cast(schema()).to_pylist()
-    except (ValueError, pa.ArrowException) as error:  # wrong column names raise ValueError
-        raise PublishError(
-            f"{name} does not have the columns of schema version {version}: somebody changed it. "
-            "Put it back as it was, or remove it from the repository; nothing was changed."
-        ) from error
-    rows = [clean_all(row) for row in rows]
-    _check_documents(rows, name)
+    rows = read_file(path, name, schema())
+    # Leaderboards are made from these JSON texts later.
+    texts = {row["config"] or "" for row in rows} | {row["versions"] or "{}" for row in rows}
+    if not all(map(is_json_object, texts)):
+        raise was_changed(name, "holds settings that are not a JSON object")
     return rows
-
-
-def _check_documents(rows: Iterable[Row], name: str) -> None:
-    """Check that the JSON columns hold JSON objects, which leaderboards are made from later.
-
-    Raises:
-        PublishError: A column holds something else.
-    """
-    for text in {row["config"] or "" for row in rows} | {row["versions"] or "{}" for row in rows}:
-        try:
-            valid = isinstance(read_json(text), dict)
-        except ForeignError:
-            valid = False
-        if not valid:
-            raise PublishError(
-                f"{name} holds settings that are not a JSON object: somebody changed it. "
-                "Put it back as it was, or remove it from the repository; nothing was changed."
-            )
 
 
 def scoring_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,7 +231,7 @@ def _candidate(row: ModelRow) -> Row:
         "warnings": publishable("; ".join(map(str, row.warnings))) or None,
         "params": row.params,
         "download_bytes": row.download_bytes,
-        "samples_per_second": _finite(row.samples_per_second),
+        "samples_per_second": finite(row.samples_per_second),
         "license": row.license,
         "downloads": row.downloads,
     }
@@ -298,25 +243,18 @@ def _measured(row: ModelRow, metric: str, ranked_by: str) -> Row:
     rank_low, rank_high = (row.rank_interval if sorts else None) or (None, None)
     return {
         "metric": metric,
-        "value": _finite(row.scores.get(metric)),
-        "low": _finite(low),
-        "high": _finite(high),
+        "value": finite(row.scores.get(metric)),
+        "low": finite(low),
+        "high": finite(high),
         "rank": row.rank if sorts else None,
         "rank_low": rank_low,
         "rank_high": rank_high,
         "tie_group": row.tie_group if sorts else None,
-        "p_best": _finite(row.p_best) if sorts else None,
-        "noise_floor": _finite(row.noise_floor) if sorts else None,
+        "p_best": finite(row.p_best) if sorts else None,
+        "noise_floor": finite(row.noise_floor) if sorts else None,
     }
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """The number, or ``None`` if it is not finite."""
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _parse_time(value: str | datetime | None) -> datetime | None:
-    """The time with a time zone; a time without one is UTC."""
-    if value is None:
-        return None
-    time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

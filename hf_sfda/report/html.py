@@ -42,7 +42,7 @@ def render_html(ranking: Ranking) -> str:
         summary=_summary(ranking),
         folder=folder,
         table=table_of(ranking),
-        measured=_measured(ranking),
+        measured=measured_of(ranking),
         row_warnings=[row for row in ranking.ranked if row.warnings],
         figures=specs,
         palette=PALETTE,
@@ -203,8 +203,8 @@ def _ranked_rows(ranking: Ranking) -> list[dict[str, Any]]:
     ]
 
 
-def _measured(ranking: Ranking) -> dict[str, Any] | None:
-    """The section on the fine-tuned models; ``None`` if none was fine-tuned."""
+def measured_of(ranking: Ranking) -> dict[str, Any] | None:
+    """The values of the template ``measured.html.j2``; ``None`` if no model was fine-tuned."""
     pairs = measured.measured_rows(ranking)
     rounds = measured.rounds(ranking)
     if ranking.finetuned is None or not (pairs or rounds):

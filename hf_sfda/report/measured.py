@@ -63,17 +63,20 @@ def best(ranking: Ranking) -> Best | None:
 
 def regret(ranking: Ranking) -> Regret | None:
     """What the first pick lost; ``None`` if it or no other model was fine-tuned."""
-    from hf_sfda.uncertainty import paired_difference
-
     winner = best(ranking)
     first = ranking.measurement(ranking.ranked[0]) if ranking.ranked else None
     if winner is None or first is None:
         return None
-    if winner.row is ranking.ranked[0]:
+    return regret_between(first, winner.measurement)
+
+
+def regret_between(pick: Measurement, winner: Measurement) -> Regret:
+    """What a pick lost to the best model, both measured on the same test samples."""
+    from hf_sfda.uncertainty import paired_difference
+
+    if winner is pick or winner.correct.count("1") == pick.correct.count("1"):
         return Regret(0.0, 0.0, 0.0)
-    return Regret(
-        *(100 * x for x in paired_difference(_correct(winner.measurement), _correct(first)))
-    )
+    return Regret(*(100 * x for x in paired_difference(_correct(winner), _correct(pick))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,14 +42,20 @@ def add_to(page: Page) -> None:
 
         Returns:
             The document of `hf-sfda rank --json`: dataset, config, and one row per candidate with
-            scores, intervals and tie group, or the reason why it has none; and `boards`, the names
-            of all leaderboards.
+            scores, intervals and tie group, or the reason why it has none; `finetuned`, the
+            measured accuracies, if models were fine-tuned; `boards`, the names of all leaderboards;
+            and `record`, how often their first pick was the best of the fine-tuned models.
         """
         with _visible_errors():
             _need(str, board=board, metric=metric)
             view = page.backend.require_view(board or None, metric or None)
-            names = [leaderboard_name(item) for item in page.backend.leaderboards()]
-            document = {"board": view.name, "boards": names, **to_document(view.ranking)}
+            snapshot = page.backend.results.snapshot()
+            document = {
+                "board": view.name,
+                "boards": [leaderboard_name(item) for item in snapshot.leaderboards],
+                "record": snapshot.record.to_dict() if snapshot.record else None,
+                **to_document(view.ranking),
+            }
         return _encode(request, document)
 
     def compare(  # noqa: D417

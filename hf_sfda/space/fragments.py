@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.hub import hub_url
+from hf_sfda.publish.row_files import split_of
+from hf_sfda.publish.track_record import of_dataset, summary
 from hf_sfda.report import sentences
-from hf_sfda.report.html import environment, table_of
+from hf_sfda.report.html import environment, measured_of, table_of
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.types import Ranking, Update
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 _PLOTTED = 40
 """Largest number of models in the plot of scores; the table has all of them."""
+
+_UPDATES = 10
+"""Largest number of updates in the table of first picks; the newest ones."""
 
 FIRST = 100
 """Number of table rows that are visible at first; the page's script shows more on scrolling. A
@@ -57,6 +62,8 @@ def leaderboard(view: View | None, snapshot: Snapshot) -> str:
         licences=_counted(row.license for row in ranking.ranked),
         libraries=_counted(row.library for row in ranking.ranked),
         leaderboard=view.leaderboard,
+        measured=measured_of(ranking),
+        record=_record(view, snapshot),
     )
 
 
@@ -183,6 +190,19 @@ def _summary(ranking: Ranking) -> dict[str, str]:
         "candidates": sentences.candidates(ranking),
         "ties": sentences.ties(ranking),
         "agreement": sentences.agreement(ranking),
+    }
+
+
+def _record(view: View, snapshot: Snapshot) -> dict[str, Any] | None:
+    """How good the first picks were; ``None`` if it is unknown, or for a visitor's own ranking."""
+    if view.leaderboard is None or snapshot.record is None:
+        return None
+    here = snapshot.record.of(split_of(view.leaderboard.about))
+    return {
+        "updates": [*reversed(here)][:_UPDATES],
+        "here": of_dataset(here),
+        "everywhere": summary(snapshot.record),
+        "over_time": snapshot.record.over_time,
     }
 
 

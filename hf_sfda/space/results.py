@@ -19,9 +19,12 @@ from hf_sfda.files import write_atomically
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, find_head
+from hf_sfda.publish.finetuning_rows import dump_finetuning, read_finetuning
 from hf_sfda.publish.leaderboards import Leaderboard, make_leaderboards
-from hf_sfda.publish.results_dataset import load_rows
-from hf_sfda.publish.rows import Row, dump_rows, read_results
+from hf_sfda.publish.results_dataset import load_finetuning, load_rows
+from hf_sfda.publish.row_files import Row
+from hf_sfda.publish.rows import dump_rows, read_results
+from hf_sfda.publish.track_record import TrackRecord, track_record
 
 MAX_AGE = 60.0
 """Seconds after which results are read again, so an update appears within about a minute."""
@@ -34,8 +37,10 @@ class Snapshot:
     Attributes:
         repo: The results dataset.
         sha: The commit that was read; ``None`` if it was never read.
-        rows: All rows.
+        rows: All scores.
+        finetuning: All rows about fine-tuning.
         leaderboards: The leaderboards made from the rows.
+        record: How good the first picks of the leaderboards were; ``None`` if it is unknown.
         read_at: Last time at which this commit was the newest; ``None`` if it was never read.
         problem: Why the last read failed; then the other attributes are older.
     """
@@ -43,7 +48,9 @@ class Snapshot:
     repo: Repo
     sha: str | None = None
     rows: tuple[Row, ...] = ()
+    finetuning: tuple[Row, ...] = ()
     leaderboards: tuple[Leaderboard, ...] = ()
+    record: TrackRecord | None = None
     read_at: datetime | None = None
     problem: str | None = None
 
@@ -145,7 +152,9 @@ class Results:
             )
         if sha == before.sha:
             return replace(before, read_at=now, problem=None)
-        snapshot = _snapshot(self.repo, sha, load_rows(self.api, self.repo, sha), now)
+        rows = load_rows(self.api, self.repo, sha)
+        finetuning = load_finetuning(self.api, self.repo, sha)
+        snapshot = _snapshot(self.repo, sha, rows, finetuning, now)
         self._to_disk(snapshot)
         return snapshot
 
@@ -155,9 +164,16 @@ class Results:
         try:
             about = read_json_file(self._file.with_suffix(".json"))
             rows = read_results(self._file, self._file.name)
-            return _snapshot(self.repo, about["sha"], rows, datetime.fromisoformat(about["at"]))
+            finetuning = read_finetuning(self._finetuning_file, self._finetuning_file.name)
+            read_at = datetime.fromisoformat(about["at"])
+            return _snapshot(self.repo, about["sha"], rows, finetuning, read_at)
         except (SfdaError, OSError, ValueError, KeyError, TypeError):
             return Snapshot(self.repo)  # ignore a damaged copy
+
+    @property
+    def _finetuning_file(self) -> Path:
+        assert self._file is not None
+        return self._file.with_suffix(".finetuning")
 
     def _to_disk(self, snapshot: Snapshot) -> None:
         if self._file is None or snapshot.read_at is None:
@@ -166,10 +182,21 @@ class Results:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._file, dump_rows(snapshot.rows))
+            write_atomically(self._finetuning_file, dump_finetuning(snapshot.finetuning))
             write_atomically(self._file.with_suffix(".json"), json.dumps(about).encode())
         except OSError:
             return  # the copy is only needed during outages, so a full disk is not an error
 
 
-def _snapshot(repo: Repo, sha: str, rows: list[Row], read_at: datetime) -> Snapshot:
-    return Snapshot(repo, sha, tuple(rows), tuple(make_leaderboards(rows)), read_at)
+def _snapshot(
+    repo: Repo, sha: str, rows: list[Row], finetuning: list[Row], read_at: datetime
+) -> Snapshot:
+    return Snapshot(
+        repo,
+        sha,
+        tuple(rows),
+        tuple(finetuning),
+        tuple(make_leaderboards(rows, finetuning)),
+        track_record(rows, finetuning),
+        read_at,
+    )

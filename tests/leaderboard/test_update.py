@@ -160,6 +160,25 @@ def test_a_regression_sorts_by_the_default_of_its_task(board, zoo, hub):
     assert board.update() == []
 
 
+def test_an_update_writes_what_is_predicted_of_fine_tuning(board, zoo, hub):
+    board.settings(metric="three_heads", metrics=["three_heads"])
+    hub.put("acme/vit", zoo["vit0"], downloads=50)
+    hub.put("acme/resnet", zoo["resnet"], downloads=40)
+    board.update()
+    files = hub.files(BOARD, "dataset")
+    (path,) = [path for path in files if path.startswith("finetuning/")]
+    rows = pq.read_table(io.BytesIO(files[path])).to_pylist()
+    scores = board.rows()
+    assert {row["model"] for row in rows} == board.ranked()
+    for row in rows:
+        assert (row["kind"], row["accuracy"]) == ("predicted", None)
+        assert row["expected_regret"] > 0
+        assert row["p_best"] == scores[row["model"]]["p_best"]
+        assert row["run"] == scores[row["model"]]["run"]
+    assert "| P(best) | behind |" in board.readme()
+    assert board.update() == []
+
+
 def test_ten_updates_while_models_appear_change_vanish_and_fail(board, zoo, hub, tmp_path):
     board.settings()
     hub.put("acme/vit", zoo["vit0"], downloads=50)

@@ -63,6 +63,8 @@ def render_all(run_dir: str) -> dict[str, str]:
             "results_section": {
                 "repo": results.id,
                 "leaderboards": make_leaderboards(run.rows),
+                "record": None,
+                "finetuning": "",
                 "hub": HUB,
             },
             "model_section": {"result": result},

@@ -43,6 +43,8 @@ NAMES = [
     "results_dataset", "results_section", "space_section",
 ]  # fmt: skip
 
+NOTHING_MEASURED = {"hub": HUB, "record": None, "finetuning": ""}
+
 TIED = make_ranking(
     {},
     extra_rows=(
@@ -112,7 +114,9 @@ def test_text_from_outside_stays_text(tmp_path):
         ),
     )
     leaderboards = make_leaderboards(make_run(ranking).rows)
-    text = render_card("results_section", repo="me/r", leaderboards=leaderboards, hub=HUB)
+    text = render_card(
+        "results_section", repo="me/r", leaderboards=leaderboards, **NOTHING_MEASURED
+    )
     assert "<!--" not in text
     assert "<script>" not in text
     table = [line for line in text.splitlines() if line.startswith("| 1 |")]
@@ -125,15 +129,17 @@ def test_no_secret_in_a_card():
     ranking = make_ranking({}, extra_rows=(ok_row("a/b", 1, 0.5, license=SECRET),))
     leaderboards = make_leaderboards(make_run(ranking).rows)
     assert SECRET not in render_card(
-        "results_section", repo="me/r", leaderboards=leaderboards, hub=HUB
+        "results_section", repo="me/r", leaderboards=leaderboards, **NOTHING_MEASURED
     )
 
 
 def test_nothing_measured_yet_and_nothing_ranked():
-    assert "No results yet." in render_card("results_section", repo="r", leaderboards=[], hub=HUB)
+    assert "No results yet." in render_card(
+        "results_section", repo="r", leaderboards=[], **NOTHING_MEASURED
+    )
     nobody = make_ranking({}, extra_rows=(ModelRow("a/b", None, "failed", "no"),))
     leaderboards = make_leaderboards(make_run(nobody).rows)
-    text = render_card("results_section", repo="r", leaderboards=leaderboards, hub=HUB)
+    text = render_card("results_section", repo="r", leaderboards=leaderboards, **NOTHING_MEASURED)
     assert "No candidate could be ranked." in text
     assert "1 candidate without a score" in text
 
@@ -142,7 +148,7 @@ def test_a_baseline_has_neither_interval_nor_floor():
     row = ok_row("a/b", 1, 0.5, scores={"params": 2.2e7}, intervals={}, p_best=None)
     run = make_run(make_ranking({}, extra_rows=(row,), metric="params"))
     text = render_card(
-        "results_section", repo="r", leaderboards=make_leaderboards(run.rows), hub=HUB
+        "results_section", repo="r", leaderboards=make_leaderboards(run.rows), **NOTHING_MEASURED
     )
     assert "| 22 M |  |  |" in text
     result = make_model_result(run, "a/b", Repo("me/r", "dataset"))
@@ -152,7 +158,9 @@ def test_a_baseline_has_neither_interval_nor_floor():
 def test_a_missing_value_is_an_error():
     with pytest.raises(UndefinedError, match="hub"):
         leaderboards = make_leaderboards(make_run(make_ranking()).rows)
-        render_card("results_section", repo="me/r", leaderboards=leaderboards)
+        render_card(
+            "results_section", repo="me/r", leaderboards=leaderboards, record=None, finetuning=""
+        )
 
 
 def test_the_wheel_carries_the_cards_and_renders_each_elsewhere(tmp_path):
@@ -209,5 +217,7 @@ def test_the_column_of_the_score_is_called_by_its_metric():
     ranking = make_ranking({}, extra_rows=(ok_row("acme/vit", 1, 0.584),))
     (board,) = make_leaderboards(make_run(ranking).rows)
     assert board.about["metric"] != board.about["ranked_by"], "else this test shows nothing"
-    text = render_card("results_section", repo="me/results", leaderboards=[board], hub=HUB)
+    text = render_card(
+        "results_section", repo="me/results", leaderboards=[board], **NOTHING_MEASURED
+    )
     assert "| # | model | sfda_cv | 95% interval" in text

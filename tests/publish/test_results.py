@@ -18,7 +18,8 @@ from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import execute
 from hf_sfda.publish import plan_publication
 from hf_sfda.publish.leaderboards import make_leaderboards
-from hf_sfda.publish.rows import SCHEMA_VERSION, make_run, read_results, schema
+from hf_sfda.publish.row_files import SCHEMA_VERSION
+from hf_sfda.publish.rows import make_run, read_results, schema
 from hf_sfda.types import ModelRow
 from tests.publishing import SECRET, make_ranking, ok_row, save_run, sha_of
 
@@ -333,7 +334,7 @@ def test_a_newer_schema_is_refused_and_nothing_written(hub, run, tmp_path):
     newer = other_table(**{"hf_sfda.schema_version": str(SCHEMA_VERSION + 1)})
     hub.put(REPO, {"data/me--plants/ffffffffffffffff.parquet": newer}, repo_type="dataset")
     head = hub.repo(REPO).head
-    with pytest.raises(PublishError, match=r"ffff\.parquet of me/results has schema version 2"):
+    with pytest.raises(PublishError, match=r"ffff\.parquet of me/results has schema version 3"):
         publish(save_run(tmp_path / "b", make_ranking(dataset="me/birds")))
     assert hub.repo(REPO).head is head
 

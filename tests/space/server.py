@@ -28,7 +28,7 @@ from hf_sfda.types import ModelRow, Ranking, RowWarning
 from tests import factories
 from tests.hub.server import HubServer, hub_variables
 from tests.processes import with_default_signals
-from tests.publishing import make_ranking
+from tests.publishing import finetuned, make_ranking, save_measured, save_run
 from tests.report_fixture import example_ranking
 from tests.space.https_front import HttpsFront
 from tests.waiting import until
@@ -176,6 +176,12 @@ class SpaceServer:
             repo_type="dataset",
         )
 
+    def publish_measured(self, ranking: Ranking, right: dict[str, int]) -> None:
+        """A run of which models were fine-tuned, and how many of 100 samples they get right."""
+        folder = save_run(self._root / "runs" / "measured", ranking)
+        save_measured(folder, finetuned(ranking, right), "2026-11-22T10:00:00+00:00")
+        self.run("publish", str(folder), "--to", RESULTS, "--yes")
+
     def seed_data(self) -> None:
         """A dataset of pictures, a private one, and four checkpoints."""
         data = self._root / "shapes"
@@ -202,6 +208,7 @@ class SpaceServer:
         self.run("publish", "runs/me--shapes", "--to", RESULTS, "--yes")
         invented = [*emoji_updates(), hostile_ranking(), long_ranking(), text_ranking()]
         self.publish([*invented, self._ranked_elsewhere()])
+        self.publish_measured(trained_ranking(), {"acme/vit": 80, "me/resnet": 86})
 
     def _ranked_elsewhere(self) -> Ranking:
         """The same data under another name, ranked by a machine that kept the features."""
@@ -286,3 +293,13 @@ def text_ranking() -> Ranking:
     """A board of another modality."""
     ranking = make_ranking({"acme/bert": 0.7, "acme/roberta": 0.6}, dataset="me/reviews")
     return replace(ranking, dataset={**ranking.dataset, "task": "text-classification"})
+
+
+def trained_ranking() -> Ranking:
+    """A board with expected regrets, of which models were fine-tuned."""
+    ranking = make_ranking(dataset="me/trained")
+    rows = (
+        replace(row, expected_regret=float(row.rank)) if row.rank is not None else row
+        for row in ranking.rows
+    )
+    return replace(ranking, rows=tuple(rows))

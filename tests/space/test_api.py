@@ -128,10 +128,27 @@ def test_a_board_is_the_ranking_that_was_published(ask):
         assert (row.scores, row.tie_group) == (original.scores, original.tie_group)
         assert row.intervals["sfda_cv"] == original.intervals["sfda_cv"]
     assert len(ranking.rows) == len(published.rows)
-    without = {key: document[key] for key in document if key not in ("board", "boards")}
+    beside = ("board", "boards", "record")
+    without = {key: document[key] for key in document if key not in beside}
     again = Ranking.from_dict(json.loads(json.dumps(without)))
     assert again.to_dict() == ranking.to_dict()
     assert set(without) == set(ranking.to_dict()), "nothing but a ranking stands beside them"
+
+
+def test_a_board_has_its_measured_accuracies_and_all_have_the_hit_rate(ask):
+    document = ask("/leaderboard", board="me/trained")
+    ranking = Ranking.from_dict(document)
+    assert [row.expected_regret for row in ranking.ranked] == [1.0, 2.0, 3.0]
+    measured = {m.model_id: m.accuracy for m in ranking.finetuned.measurements}
+    assert measured == {"acme/vit": 0.8, "me/resnet": 0.86}
+    record = document["record"]
+    assert (record["hit_rate"]["hits"], record["hit_rate"]["judged"]) == (0, 1)
+    assert record["hit_rate"]["regret"] == pytest.approx(6)
+    assert [point["date"] for point in record["over_time"]] == ["2026-11-22"]
+    assert "on 0 of 1 dataset (95% .000 to .793)" in record["summary"][0]
+    emoji = ask("/leaderboard", board="me/emoji")
+    assert "finetuned" not in emoji
+    assert emoji["record"] == record
 
 
 def test_a_board_is_sorted_by_another_metric(ask):

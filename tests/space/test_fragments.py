@@ -19,9 +19,11 @@ from hf_sfda.compare.result import SampleDifference
 from hf_sfda.foreign import clean
 from hf_sfda.hub import hub_url
 from hf_sfda.hub.access import Repo
+from hf_sfda.publish.finetuning_rows import finetuning_rows
 from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import history, make_leaderboards
 from hf_sfda.publish.rows import make_run
+from hf_sfda.publish.track_record import track_record
 from hf_sfda.report.palette import PALETTE
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import View, view_of
@@ -30,7 +32,7 @@ from hf_sfda.space.previews import Preview
 from hf_sfda.space.results import Snapshot, leaderboard_name
 from hf_sfda.space.state import CandidateState, JobState
 from hf_sfda.types import ModelRow, Ranking, RowWarning, Update
-from tests.publishing import make_ranking
+from tests.publishing import finetuned, make_ranking
 from tests.report_fixture import example_ranking
 
 INLINE = {"a", "abbr", "b", "code", "i"}
@@ -257,6 +259,19 @@ def updates_of(name: str) -> tuple[Update, ...]:
     )
 
 
+def measured_board(name: str) -> str:
+    """A leaderboard of which two models were fine-tuned; the second is better than the first."""
+    ranking = ranking_of(name)
+    first, second = (row.model_id for row in ranking.ranked[:2])
+    run = make_run(ranking)
+    finetuning = finetuning_rows(run, [finetuned(ranking, {first: 70, second: 90})])
+    (leaderboard,) = make_leaderboards(run.rows, finetuning)
+    return fragments.leaderboard(
+        view_of(to_ranking(leaderboard), name, leaderboard=leaderboard),
+        snapshot(record=track_record(run.rows, finetuning)),
+    )
+
+
 PIECES: dict[str, Callable[[str], str]] = {
     "status": lambda name: fragments.status(snapshot(problem=name)),
     "board": lambda name: fragments.leaderboard(view(ranking_of(name)), snapshot()),
@@ -266,6 +281,7 @@ PIECES: dict[str, Callable[[str], str]] = {
     "sorted board": lambda name: fragments.leaderboard(
         view(ranking_of(name), metric="knn"), snapshot()
     ),
+    "measured board": measured_board,
     "empty": lambda name: fragments.leaderboard(None, snapshot(problem=name)),
     "plots": lambda name: fragments.plots(view(ranking_of(name)), updates_of(name)),
     "comparison": lambda name: fragments.comparison(
@@ -280,6 +296,31 @@ PIECES: dict[str, Callable[[str], str]] = {
     "message": fragments.message,
 }
 PLAIN = "acme-model"
+
+
+# -- measured
+
+
+def test_the_measured_accuracy_the_cost_and_the_hit_rate_stand_on_the_board():
+    text = words(measured_board(PLAIN))
+    assert f"start with {PLAIN}2: the best of the 2 that were fine-tuned" in text
+    assert f"{PLAIN}2 is the best of the 2 fine-tuned models: .900 (.826 to .945)" in text
+    assert f"The first pick, {PLAIN}1, cost 20.0 points" in text
+    assert "The first pick was the best of the fine-tuned models in 0 of 1 update." in text
+    assert "on 0 of 1 dataset (95% .000 to .793)" in text
+    assert "2026-11-20 0 of 1 .000 to .793 20.0 points" in text
+
+
+def test_a_board_without_measurements_has_the_hit_rate_of_the_others():
+    run = make_run(make_ranking(dataset="me/other"))
+    rows = finetuning_rows(run, [finetuned(run.ranking, {"acme/vit": 90, "me/resnet": 80})])
+    record = track_record(run.rows, rows)
+    text = fragments.leaderboard(view(example_ranking()), snapshot(record=record))
+    said = words(text)
+    assert "On this dataset" not in said
+    assert "on 1 of 1 dataset (95% .207 to 1.000)" in said
+    own = fragments.leaderboard(view(example_ranking(), leaderboard=False), snapshot(record=record))
+    assert "Was the first pick right?" not in own
 
 
 # -- hostile words
