@@ -34,7 +34,7 @@ from hf_sfda.report import (
     save_ranking,
 )
 from hf_sfda.secrets import redact
-from hf_sfda.types import Candidate, ModelRow, Ranking, RowWarning
+from hf_sfda.types import Candidate, ModelRow, Ranking, RowWarning, Scan
 from tests.report_fixture import example_ranking
 
 HIDDEN = "\x1b]8;;http://evil.example\x1b\\\u202e\u2066\x9b31m\x07\ud800"
@@ -77,8 +77,8 @@ def test_tqdm_draws_names_as_they_are(capsys):
 
 
 def test_the_list_of_candidates_draws_names_as_they_are(terminal):
-    candidates = [Candidate(NAME, license=MARKUP, skip=NAME)]
-    terminal.print(_table(candidates))
+    found = Scan((Candidate(NAME, license=MARKUP, skip=NAME),), rejected={NAME: 3})
+    terminal.print(_table(found))
     shown = terminal.file.getvalue()
     assert "[red]a[/red]" in shown and "[/nothing]" in shown
     assert "\x1b]8" not in shown
