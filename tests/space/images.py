@@ -81,7 +81,7 @@ def prepare(page: Page, tab: str, names: list[str]) -> None:
         page.wait_for_selector("#ensemble .ensemble", timeout=120_000)
     if tab == "rank-my-dataset":
         page.fill("#dataset-id textarea, #dataset-id input", "me/emoji")
-        page.get_by_text("These models").click()
+        page.get_by_text("These models", exact=True).click()
         page.fill("#model-ids textarea", "\n".join(names[:3]))
         page.click("#plan-button")
         page.wait_for_selector("#plan .plan", timeout=120_000)

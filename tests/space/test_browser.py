@@ -443,7 +443,7 @@ def ask_for(page, dataset: str, *models: str) -> None:
     page.get_by_role("tab", name="Rank my dataset").click()
     page.fill("#dataset-id textarea, #dataset-id input", dataset)
     if models:
-        page.get_by_text("These models").click()
+        page.get_by_text("These models", exact=True).click()
         page.fill("#model-ids textarea", "\n".join(models))
     page.click("#plan-button")
 
@@ -492,7 +492,7 @@ def test_an_upload_is_ranked_and_leaves_nothing(visitor, space, tmp_path):
     page.get_by_label("Upload").check()
     page.set_input_files("#upload input[type=file]", archive)
     page.wait_for_selector("#upload >> text=my images")
-    page.get_by_text("These models").click()
+    page.get_by_text("These models", exact=True).click()
     page.fill("#model-ids textarea", "acme/vit-a\nacme/vit-b")
     page.click("#plan-button")
     page.wait_for_selector("#plan .plan")
