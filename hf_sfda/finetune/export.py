@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +113,17 @@ def export(trained: Trained, folder: Path) -> Exported:
         expected = torch.cat([classifier(batch) for batch in batches])
         pooling = backbone.forward(batches[0]).pooling
     collate: Any = backbone.collate
+    save_both: Callable[[Trained, Path], Predict] = partial(_save_body_and_head, pooling=pooling)
     if isinstance(collate, TextCollate):
         plain = Exported("body and head", pooling, "text", lower=collate.lower)
-        attempts = [(plain, _save_body_and_head)]
+        attempts = [(plain, save_both)]
     elif isinstance(collate, TimmCollate):
         attempts = [(Exported("timm", "", "image", collate.mode), _save_timm)]
     else:
         attempts = [(Exported("classifier", "", "image", collate.mode), _save_classifier)]
         if pooling in POOLINGS:
             plain = Exported("body and head", pooling, "image", collate.mode)
-            attempts.append((plain, _save_body_and_head))
+            attempts.append((plain, save_both))
     reasons = []
     for exported, save in attempts:
         _empty(folder)
@@ -238,7 +240,7 @@ def _save_classifier(trained: Trained, folder: Path) -> Predict:
     return lambda image: loaded(**prepare(image)).logits
 
 
-def _save_body_and_head(trained: Trained, folder: Path) -> Predict:
+def _save_body_and_head(trained: Trained, folder: Path, *, pooling: str) -> Predict:
     from safetensors.torch import load_file, save_file
     from transformers import AutoModel, PreTrainedModel
 
@@ -272,9 +274,6 @@ def _save_body_and_head(trained: Trained, folder: Path) -> Predict:
         _save_processor(trained, folder)
     loaded = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     head = load_file(folder / HEAD / "model.safetensors")
-    with torch.no_grad():
-        pooling = trained.backbone.forward(collate([trained.samples[0]])).pooling
-
     prepare = _tokens(folder, collate) if part is TEXT else _pixels(folder, collate)
 
     def predict(sample: Any) -> Tensor:
