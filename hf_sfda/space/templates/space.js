@@ -173,7 +173,7 @@ document.addEventListener("sorted", ({ target }) => {
 document.addEventListener("scroll", ({ target }) => {
   const board = target.closest?.(".sfda.board");
   const { shown, found } = board?.dataset || {};
-  if (!board || +shown >= +found || !target.matches(".scroll")) return;
+  if (!board || +shown >= +found || !target.matches(".scroll:has(> .ranking)")) return;
   if (target.scrollHeight - target.scrollTop - target.clientHeight < 2 * target.clientHeight) {
     filter(board, 2 * shown);
   }
