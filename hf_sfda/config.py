@@ -47,6 +47,7 @@ BatchNorms = Literal["both", "published"]
 _FORMER_NAMES = {"view": "layers"}
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)?(?::[^/]+)?", re.ASCII)
+_FEATURES = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:@[^\s@]+)?", re.ASCII)
 _UNFIT = re.compile(r"[/\\:]")  # in the name of a directory
 _LONGEST_NAME = 150  # bytes; file systems take 255
 
@@ -138,7 +139,7 @@ class CandidateOptions:
 
 
 NOT_IN_FINGERPRINT = (
-    "out", "batch_size", "workers", "work", "learning_curve", "ask_above",
+    "out", "batch_size", "workers", "work", "learning_curve", "ask_above", "features",
     *(field.name for field in fields(CandidateOptions)),
 )  # fmt: skip
 """Options that change how or where a run is done, or which models take part, but not the scores."""
@@ -191,6 +192,8 @@ class RankConfig(CandidateOptions):
             ``auto`` splits samples only when there are fewer models than processes.
         ask_above: Gigabytes to download above which the command asks first, or stops where nobody
             can be asked. Twenty checkpoints of usual size stay below the default.
+        features: A features dataset on the Hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``. What it
+            holds is not extracted; without ``models``, its models are the candidates.
         out: Run directory; ``None`` is ``runs/<dataset>``.
     """
 
@@ -218,6 +221,7 @@ class RankConfig(CandidateOptions):
     workers: int | None = None
     work: Work = "auto"
     ask_above: float = 20.0
+    features: str | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -233,6 +237,11 @@ class RankConfig(CandidateOptions):
         _at_least("seed", self.seed, 0)
         if self.workers is not None:
             _at_least("workers", self.workers, 0)
+        if self.features is not None and not _FEATURES.fullmatch(self.features):
+            raise ConfigError(
+                f"features is {shown(self.features)}; give a dataset of the Hub, such as "
+                "me/features or me/features@main."
+            )
         if not self.ask_above >= 0:
             raise ConfigError(f"ask_above is {self.ask_above}; it must be at least 0 gigabytes.")
         if not 0.5 <= self.confidence < 1:
@@ -260,7 +269,8 @@ class RankConfig(CandidateOptions):
         return {
             name: list(value) if isinstance(value := values[name], tuple) else value
             for name in option_types()
-            if name != "task" or self.task  # the documents of earlier versions do not have it
+            # The documents of earlier versions do not have these.
+            if name not in ("task", "features") or values[name]
         }
 
     @classmethod

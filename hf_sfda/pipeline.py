@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_sfda.config import RankConfig
-from hf_sfda.errors import ConfigError, MetricError, StoreError
+from hf_sfda.config import CandidateOptions, RankConfig
+from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError
 from hf_sfda.foreign import clean
 from hf_sfda.format import joined, megabytes
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from hf_sfda.cost import Device
     from hf_sfda.extract import Extraction
+    from hf_sfda.feature_dataset import FeatureDataset
     from hf_sfda.ranking import Scored
     from hf_sfda.run_plan import RunPlan, Speed
     from hf_sfda.store import FeatureStore
@@ -156,21 +157,28 @@ def run(
     config = config_for(config, target)
     journal.write("target", **target.describe())
 
+    shared, config = from_main(accelerator, lambda: _open_features(config, token))
     if candidates is None:
-        scan = from_main(accelerator, lambda: _scan(config, target, token))
+        scan = from_main(accelerator, lambda: _scan(config, target, token, shared))
     else:
         scan = Scan(tuple(candidates))
     log(describe_candidates(scan.candidates))
     journal.write("scan", candidates=len(scan.candidates))
 
     def check_plan() -> None:
-        plan = _plan(scan, target, config, store, accelerator)
+        plan = _plan(scan, target, config, store, accelerator, shared=shared)
         if plan.download_bytes or plan.n_unknown or scan.rejected:
             for line in plan.lines:
                 log(line)
         approve(plan)
 
     from_main(accelerator, check_plan)
+    if shared is not None:
+        here = shared
+        scan = from_main(
+            accelerator,
+            lambda: _copy_features(here, scan, target, config, store, token, progress),
+        )
 
     def extracted(extraction: Extraction) -> None:
         _write_to_journal(extraction, journal)
@@ -202,6 +210,7 @@ def run(
                 curve = _learning_curve(scored, extractions, target, config, store, progress)
             except MetricError as error:
                 warnings.append(f"There is no learning curve: {error}")
+        warnings += _features_from(shared, extractions)
         ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
         return replace(ranking, learning_curve=curve)
 
@@ -242,15 +251,78 @@ def plan(
     target = target_of(config, token=token, progress=progress or NoProgress())
     log(describe_target(target))
     config = config_for(config, target)
-    scan = _scan(config, target, token)
+    shared, config = _open_features(config, token)
+    scan = _scan(config, target, token, shared)
     log(describe_candidates(scan.candidates))
     speed = calibrate(usable(scan), target, config, store, accelerator)
-    return _plan(scan, target, config, store, accelerator, speed)
+    return _plan(scan, target, config, store, accelerator, speed, shared)
 
 
-def _scan(config: RankConfig, target: Target, token: str | None) -> Scan:
+def _open_features(
+    config: RankConfig, token: str | None
+) -> tuple[FeatureDataset | None, RankConfig]:
+    """The features dataset of the user, if any, and the configuration with its commit."""
+    from hf_sfda.feature_dataset import open_features
+
+    if config.features is None:
+        return None, config
+    shared = open_features(config.features, token)
+    return shared, config.replace(features=shared.name)
+
+
+def _copy_features(
+    shared: FeatureDataset,
+    scan: Scan,
+    target: Target,
+    config: RankConfig,
+    store: FeatureStore,
+    token: str | None,
+    progress: Progress,
+) -> Scan:
+    """Copy the features that the store lacks; a candidate whose features are damaged has failed."""
+    from hf_sfda.extract.run import feature_key
+
+    keys = {c: feature_key(c, target, config) for c in scan.candidates if c.skip is None}
+    rows = shared.find([key for key in keys.values() if not store.has(key)])
+    total = sum(row.bytes for row in rows.values())
+    candidates = []
+    with progress.task("download", "features", total=total, unit="B") as advance:
+        for candidate in scan.candidates:
+            row = rows.get(keys[candidate].digest) if candidate in keys else None
+            if row is not None:
+                try:
+                    shared.copy(keys[candidate], store, token)
+                except (PublishError, StoreError) as error:
+                    candidate = replace(candidate, skip=redact(str(error)), status="failed")
+                advance(row.bytes)
+            candidates.append(candidate)
+    return replace(scan, candidates=tuple(candidates))
+
+
+def _features_from(shared: FeatureDataset | None, extractions: Sequence[Extraction]) -> list[str]:
+    """A warning: what was computed elsewhere cannot be checked here."""
+    if shared is None:
+        return []
+    n = len(shared.find([extraction.key for extraction in extractions]))
+    return [
+        f"The features of {n} of {len(extractions)} models are those of {shared.name}. Whether "
+        "these models computed them cannot be checked without running them."
+    ]
+
+
+def _scan(
+    config: RankConfig, target: Target, token: str | None, shared: FeatureDataset | None
+) -> Scan:
     from hf_sfda.scan import scan_candidates
 
+    if shared is not None and not config.models:
+        used = [k for k, v in config.candidate_options.items() if v != getattr(CandidateOptions, k)]
+        if used:
+            raise ConfigError(
+                f"{joined(used)} chooses among models of the Hub, and --features without --models "
+                f"takes all that {shared.repo.id} has. Leave one of them out."
+            )
+        return Scan(tuple(shared.candidates(target, config)))
     about = (target.dataset_id, *target.class_names)
     return scan_candidates(
         config.models, config, modality=target.modality, token=token, about=about
@@ -264,12 +336,14 @@ def _plan(
     store: FeatureStore,
     accelerator: Accelerator,
     speed: Speed | None = None,
+    shared: FeatureDataset | None = None,
 ) -> RunPlan:
     from hf_sfda.run_plan import known_speed, plan_run
 
     device: Device = "cpu" if accelerator.device.type == "cpu" else "gpu"
     speed = speed or known_speed(store, target.modality, config.dtype)
-    return plan_run(scan, target, config, store, device, speed)
+    arriving = {row.feature_key: row.bytes for row in shared.rows} if shared else {}
+    return plan_run(scan, target, config, store, device, speed, arriving)
 
 
 def measure(

@@ -61,10 +61,11 @@ class PlannedRun:
         model_id: As in :class:`~hf_sfda.types.Candidate`.
         revision: As in :class:`~hf_sfda.types.Candidate`.
         params: Number of parameters; ``None`` if it is not known.
-        download_bytes: Bytes to download; 0 if the weights or the features are here, ``None`` if
-            the size is not known.
+        download_bytes: Bytes to download: of the weights, or of features in a features dataset; 0
+            if either are here, ``None`` if the size is not known.
         cached_bytes: Bytes of its weights that are here.
-        stored: Whether its features are stored, so that it is only scored.
+        stored: Whether its features are stored, here or in a features dataset, so that it is only
+            scored.
     """
 
     model_id: str
@@ -156,6 +157,7 @@ def plan_run(
     store: FeatureStore,
     device: Device,
     speed: Speed,
+    arriving: Mapping[str, int] | None = None,
 ) -> RunPlan:
     """Plan a run; nothing is downloaded and no request is made.
 
@@ -166,8 +168,10 @@ def plan_run(
         store: The feature store.
         device: Where the models will run.
         speed: The speed of this machine.
+        arriving: Name of an entry of a features dataset -> its bytes.
     """
-    models = tuple(_planned(candidate, target, config, store) for candidate in usable(scan))
+    arriving = arriving or {}
+    models = tuple(_planned(c, target, config, store, arriving) for c in usable(scan))
     loads = [ModelLoad(m.params or 0, m.download_bytes or 0, m.stored) for m in models]
     counted = Counter(_kind(c.skip) for c in scan.candidates if c.skip is not None)
     counted.update(scan.rejected)
@@ -197,12 +201,26 @@ def usable(scan: Scan) -> list[Candidate]:
 
 
 def _planned(
-    candidate: Candidate, target: Target, config: RankConfig, store: FeatureStore
+    candidate: Candidate,
+    target: Target,
+    config: RankConfig,
+    store: FeatureStore,
+    arriving: Mapping[str, int],
 ) -> PlannedRun:
     from hf_sfda.extract.run import feature_key
 
+    key = feature_key(candidate, target, config)
     here = candidate.path is not None or cached_model(candidate) is not None
-    stored = _has(store, feature_key(candidate, target, config))
+    stored = _has(store, key)
+    if not stored and key.digest in arriving:
+        return PlannedRun(
+            candidate.model_id,
+            candidate.revision,
+            candidate.params,
+            download_bytes=arriving[key.digest],
+            cached_bytes=0,
+            stored=True,
+        )
     return PlannedRun(
         model_id=candidate.model_id,
         revision=candidate.revision,

@@ -15,17 +15,19 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import StoreError
 from hf_sfda.files import remove_leftovers, write_atomically
-from hf_sfda.foreign import ForeignError, read_json_file
+from hf_sfda.foreign import ForeignError, read_json, read_json_file
 from hf_sfda.types import Features
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from filelock import FileLock
 
 STORE_SCHEMA = 1
@@ -137,9 +139,6 @@ class FeatureStore:
         Raises:
             StoreError: The file exists but cannot be read (permissions, input/output error).
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         marker = self._read_marker(digest)
         if marker is None:
             return None
@@ -153,22 +152,51 @@ class FeatureStore:
             self._drop(digest, "its checksum does not match")
             return None
         try:
-            arrays = load(content)
-        except SafetensorError as error:
+            return _features(marker, content)
+        except StoreError as error:
             self._drop(digest, str(error))
             return None
-        measured = {name: _MEASURED + name for name in marker.get("measured", [])}
-        if missing := [n for n in (*marker["stages"], *measured.values()) if n not in arrays]:
-            self._drop(digest, f"it lacks {missing[0]}")
+
+    def files_of(self, digest: str) -> tuple[Path, Path] | None:
+        """The marker and the safetensors file of an entry, to be copied as they are.
+
+        Returns:
+            The paths, or ``None`` if there is no entry. The checksum is not verified.
+        """
+        if self._read_marker(digest) is None:
             return None
-        return Features(
-            layers={name: arrays[name] for name in marker["stages"]},
-            source_logits=arrays.get(_LOGITS),
-            measured={name: arrays[stored] for name, stored in measured.items()},
-            params=marker["params"],
-            seconds=marker["seconds"],
-            meta=marker["meta"],
-        )
+        marker, data = self._path(digest, ".json"), self._path(digest, ".safetensors")
+        return (marker, data) if data.is_file() else None
+
+    def add(self, key: FeatureKey, marker: bytes, content: bytes) -> Features:
+        """Add an entry that another store holds, after checking that it is one of this key.
+
+        Its time is set to 0, since it was measured on another machine.
+
+        Args:
+            key: The key of the features that are wanted.
+            marker: The marker of the other store.
+            content: The safetensors file of the other store.
+
+        Raises:
+            StoreError: The files are not an entry of this key, they are damaged, or this store
+                cannot be written.
+        """
+        try:
+            facts = read_json(marker)
+        except ForeignError as error:
+            raise StoreError(f"the marker cannot be read: {error}") from error
+        if not _is_marker(facts) or facts["key"] != asdict(key):
+            raise StoreError("the marker is not one of these features")
+        if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+            raise StoreError("the checksum of the features does not match")
+        features = replace(_features(facts, content), seconds=0.0)
+        if not all(_is_finite(array) for array in features.layers.values()) or not all(
+            _is_finite(array) for array in features.measured.values()
+        ):
+            raise StoreError("the features hold NaN or infinite numbers")
+        self.put(key, features)
+        return features
 
     def put(self, key: FeatureKey, features: Features) -> None:
         """Write an entry; concurrent readers see the old entry, none, or the complete new one.
@@ -294,6 +322,44 @@ class FeatureStore:
         with suppress(OSError):  # the user may have no permission to write
             self._path(digest, ".json").unlink(missing_ok=True)
             self._path(digest, ".safetensors").unlink(missing_ok=True)
+
+
+def _features(marker: Mapping[str, Any], content: bytes) -> Features:
+    """The features of an entry.
+
+    Raises:
+        StoreError: The file is not safetensors, or its arrays are not those that the marker names:
+            matrices of float32 with one row a sample.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise StoreError(str(error)) from error
+    measured = {name: _MEASURED + name for name in marker.get("measured", [])}
+    for name in (*marker["stages"], *measured.values()):
+        if name not in arrays:
+            raise StoreError(f"it lacks {name}")
+    for name, array in arrays.items():
+        if array.ndim != 2 or len(array) != marker["n_samples"] or array.dtype != np.float32:
+            raise StoreError(f"{name} is no matrix of float32 with {marker['n_samples']} rows")
+    return Features(
+        layers={name: arrays[name] for name in marker["stages"]},
+        source_logits=arrays.get(_LOGITS),
+        measured={name: arrays[stored] for name, stored in measured.items()},
+        params=marker["params"],
+        seconds=marker["seconds"],
+        meta=marker["meta"],
+    )
+
+
+def _is_finite(array: npt.NDArray[np.float32]) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(array).all())
 
 
 def _changed(path: Path) -> float:

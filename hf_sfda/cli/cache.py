@@ -1,15 +1,27 @@
-"""``hf-sfda cache``: list, verify or remove the stored features."""
+"""``hf-sfda cache``: list, verify, remove or publish the stored features."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_sfda.cli._errors import NOTHING_RANKED
-from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import (
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    TokenFileOption,
+    TokenOption,
+    choose_format,
+    choose_token,
+)
 from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import megabytes
 
@@ -21,11 +33,14 @@ _SHORTEST = 4  # characters that name an entry
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    group = typer.Typer(help="Show, verify or remove the stored features.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Show, verify, remove or publish the stored features.", no_args_is_help=True
+    )
     group.command("ls")(list_entries)
     group.command("verify")(verify)
     group.command("rm")(remove)
     group.command("clear")(clear)
+    group.command("export")(export)
     app.add_typer(group, name="cache")
 
 
@@ -135,3 +150,38 @@ def clear(
     if not yes:
         typer.confirm(f"Remove everything in {store.root}?", abort=True)
     typer.echo(f"Freed {megabytes(store.clear())} MB.", err=True)
+
+
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/me--plants.")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="OWNER/NAME",
+            help="Features dataset on the Hub; created if it does not exist.",
+            show_default=False,
+        ),
+    ],
+    private: Annotated[
+        bool, typer.Option("--private", help="Create a new repository as private.")
+    ] = False,
+    yes: YesOption = False,
+    expect: ExpectOption = None,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: AddressesOption = False,
+) -> None:
+    """Publish the features and labels of a run: `rank --features` uses them. Plan first."""
+    token = choose_token(token, token_file)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from hf_sfda.publish.features import plan_features
+
+    output = Output(choose_format(format_, json_, quiet))
+    send_warnings_to(output.warn)
+    plan = plan_features(run, to=to, private=private, token=token)
+    show_or_execute(output, plan, yes=yes, expect=expect, token=token)

@@ -213,6 +213,15 @@ def rank(
     seed: Annotated[
         int, typer.Option(help="Random seed for sampling, folds, bootstrap and permutations.")
     ] = DEFAULTS.seed,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME[@REV]",
+            help="Features dataset on the Hub, made by `hf-sfda cache export`: what it holds needs "
+            "no weights. Without --models, its models are the candidates.",
+            show_default=False,
+        ),
+    ] = None,
     ask_above: Annotated[
         float, typer.Option(metavar="GB", help="Ask before more gigabytes are downloaded.")
     ] = DEFAULTS.ask_above,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -13,14 +15,16 @@ class FileChange:
     Attributes:
         path: Path in the repository.
         before: The content now; ``None`` if the file is new.
-        after: The content after the change; ``None`` if the file is deleted.
-        preview: Lines that the diff shows in place of ``after``, for a binary file.
+        after: The content after the change, or a local file that holds it, for content that is
+            large; ``None`` if the file is deleted.
+        preview: Lines that the diff shows in place of ``after``, for a binary file. A local file
+            needs them.
         preview_before: Lines that the diff shows in place of ``before``.
     """
 
     path: str
     before: bytes | None
-    after: bytes | None
+    after: bytes | Path | None
     preview: tuple[str, ...] | None = None
     preview_before: tuple[str, ...] | None = None
 
@@ -31,9 +35,23 @@ class FileChange:
             return "new"
         return "changed" if self.after is not None else "deleted"
 
+    @property
+    def content(self) -> bytes:
+        """The content after the change; empty if the file is deleted."""
+        return self.after.read_bytes() if isinstance(self.after, Path) else self.after or b""
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the content after the change; of nothing if the file is deleted."""
+        if isinstance(self.after, Path):
+            with self.after.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(self.after or b"").hexdigest()
+
     def diff(self) -> str:
         """The change as a unified diff; previews take the place of binary content."""
-        old, new = _lines(self.before), _lines(self.after)
+        old = _lines(self.before)
+        new = _lines(None if isinstance(self.after, Path) else self.after)
         if self.preview is not None:
             new = list(self.preview)
         if self.preview_before is not None:

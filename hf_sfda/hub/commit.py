@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable
@@ -125,7 +126,11 @@ class Commit:
 
     def applied_at(self, api: HfApi, sha: str) -> bool:
         """Whether all files at a commit have their planned content."""
-        return all(read_file(api, self.repo, file.path, sha) == file.after for file in self.files)
+        contents = (read_file(api, self.repo, file.path, sha) for file in self.files)
+        return all(
+            content is None if file.after is None else _has_sha256(content, file.sha256)
+            for content, file in zip(contents, self.files, strict=True)
+        )
 
     def _execute_once(self, api: HfApi) -> StepResult:
         commit = self if self.parent else replace(self, parent=self._first_commit(api))
@@ -188,6 +193,10 @@ def _operation(file: FileChange) -> CommitOperationAdd | CommitOperationDelete:
     if file.after is None:
         return CommitOperationDelete(file.path)
     return CommitOperationAdd(file.path, file.after)
+
+
+def _has_sha256(content: bytes | None, digest: str) -> bool:
+    return content is not None and hashlib.sha256(content).hexdigest() == digest
 
 
 def _may_have_arrived(error: BaseException | None) -> bool:

@@ -66,11 +66,7 @@ class Plan:
     def digest(self) -> str:
         """A hash of all changes: two plans with the same digest write the same bytes."""
         content = self.user + self._steps()
-        content += "".join(
-            hashlib.sha256(file.after or b"").hexdigest()
-            for step in self.steps
-            for file in step.files
-        )
+        content += "".join(file.sha256 for step in self.steps for file in step.files)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def render(self) -> str:

@@ -60,7 +60,7 @@ class WorkflowStep:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, self.file.after or b"")
+            write_atomically(self.path, self.file.content)
         except OSError as error:
             raise PublishError(f"Cannot write {self.path}: {error.strerror}.") from error
         return StepResult(f"wrote {self.path}; add the secret HF_TOKEN on GitHub", str(self.path))

@@ -17,6 +17,7 @@ def render_all(run_dir: str) -> dict[str, str]:
     from hf_sfda.finetune.export import Exported
     from hf_sfda.hub import access
     from hf_sfda.hub.access import Repo
+    from hf_sfda.publish import features
     from hf_sfda.publish.cards import card_names, render_card
     from hf_sfda.publish.finetuned_model import card_values
     from hf_sfda.publish.leaderboards import make_leaderboards
@@ -59,6 +60,7 @@ def render_all(run_dir: str) -> dict[str, str]:
                 measurement,
                 Exported("body and head", "class token", "image"),
             ),
+            "features_dataset": features.card_values(Repo("me/features", "dataset"), run.ranking),
             "results_dataset": {"repo": results.id, "configs": CONFIGS},
             "results_section": {
                 "repo": results.id,

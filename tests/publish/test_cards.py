@@ -39,6 +39,7 @@ print(json.dumps([str(space_directory()), digests]))
 """
 GOLDEN = Path(__file__).parent / "golden_cards"
 NAMES = [
+    "features_dataset",
     "finetuned_model", "github_workflow.yaml", "leaderboard.yaml", "model_section", "pull_request",
     "results_dataset", "results_section", "space_section",
 ]  # fmt: skip

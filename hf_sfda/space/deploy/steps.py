@@ -198,7 +198,7 @@ def upload(repo: Repo, files: tuple[FileChange, ...], parent: str | None) -> Com
     new = [f for f in files if f.before is None and f.path.startswith(f"{PACKAGE}/")]
     diff = diff_of(tuple(file for file in files if file not in new))
     if new:
-        digest = hashlib.sha256(b"".join(file.after or b"" for file in new)).hexdigest()[:12]
+        digest = hashlib.sha256(b"".join(file.content for file in new)).hexdigest()[:12]
         line = f"+ {len(new)} files of hf-sfda {__version__} as it is here, digest {digest}\n"
         diff = f"{diff}\n{line}" if diff else line
     message = f"Deploy hf-sfda {__version__}"
