@@ -140,9 +140,14 @@ class CandidateOptions:
 
 NOT_IN_FINGERPRINT = (
     "out", "batch_size", "workers", "work", "learning_curve", "ask_above", "features",
+    "shards", "shard",
     *(field.name for field in fields(CandidateOptions)),
 )  # fmt: skip
 """Options that change how or where a run is done, or which models take part, but not the scores."""
+
+
+_NEW_OPTIONS = ("task", "features", "shards", "shard")
+"""Options that the documents of earlier versions do not have; defaults are not written."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,9 @@ class RankConfig(CandidateOptions):
             can be asked. Twenty checkpoints of usual size stay below the default.
         features: A features dataset on the Hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``. What it
             holds is not extracted; without ``models``, its models are the candidates.
+        shards: Number of jobs that share the candidates; each takes every ``shards``-th one.
+            ``hf-sfda merge`` makes one ranking of theirs.
+        shard: Number of this job, from 0.
         out: Run directory; ``None`` is ``runs/<dataset>``.
     """
 
@@ -222,6 +230,8 @@ class RankConfig(CandidateOptions):
     work: Work = "auto"
     ask_above: float = 20.0
     features: str | None = None
+    shards: int = 1
+    shard: int = 0
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -237,6 +247,12 @@ class RankConfig(CandidateOptions):
         _at_least("seed", self.seed, 0)
         if self.workers is not None:
             _at_least("workers", self.workers, 0)
+        _at_least("shards", self.shards, 1)
+        _at_least("shard", self.shard, 0)
+        if self.shard >= self.shards:
+            raise ConfigError(
+                f"shard is {self.shard}; with {self.shards} shards they are 0 to {self.shards - 1}."
+            )
         if self.features is not None and not _FEATURES.fullmatch(self.features):
             raise ConfigError(
                 f"features is {shown(self.features)}; give a dataset of the Hub, such as "
@@ -261,7 +277,8 @@ class RankConfig(CandidateOptions):
         """
         if self.out is not None:
             return expanded(self.out)
-        return Path("runs") / _run_name(self.dataset)
+        shard = f"--shard-{self.shard}-of-{self.shards}" if self.shards > 1 else ""
+        return Path("runs") / f"{_run_name(self.dataset)}{shard}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON and YAML."""
@@ -270,7 +287,7 @@ class RankConfig(CandidateOptions):
             name: list(value) if isinstance(value := values[name], tuple) else value
             for name in option_types()
             # The documents of earlier versions do not have these.
-            if name not in ("task", "features") or values[name]
+            if name not in _NEW_OPTIONS or values[name] != getattr(RankConfig, name)
         }
 
     @classmethod

@@ -162,6 +162,7 @@ def run(
         scan = from_main(accelerator, lambda: _scan(config, target, token, shared))
     else:
         scan = Scan(tuple(candidates))
+    scan = _shard_of(scan, config)
     log(describe_candidates(scan.candidates))
     journal.write("scan", candidates=len(scan.candidates))
 
@@ -252,10 +253,15 @@ def plan(
     log(describe_target(target))
     config = config_for(config, target)
     shared, config = _open_features(config, token)
-    scan = _scan(config, target, token, shared)
+    scan = _shard_of(_scan(config, target, token, shared), config)
     log(describe_candidates(scan.candidates))
     speed = calibrate(usable(scan), target, config, store, accelerator)
     return _plan(scan, target, config, store, accelerator, speed, shared)
+
+
+def _shard_of(scan: Scan, config: RankConfig) -> Scan:
+    """The candidates of this job: those left out are divided, too, so that none is lost."""
+    return replace(scan, candidates=scan.candidates[config.shard :: config.shards])
 
 
 def _open_features(
@@ -300,14 +306,21 @@ def _copy_features(
 
 
 def _features_from(shared: FeatureDataset | None, extractions: Sequence[Extraction]) -> list[str]:
-    """A warning: what was computed elsewhere cannot be checked here."""
-    if shared is None:
+    if shared is None or not shared.find([extraction.key for extraction in extractions]):
         return []
-    n = len(shared.find([extraction.key for extraction in extractions]))
-    return [
-        f"The features of {n} of {len(extractions)} models are those of {shared.name}. Whether "
-        "these models computed them cannot be checked without running them."
-    ]
+    return [features_warning(shared.name)]
+
+
+def features_warning(source: str) -> str:
+    """A warning of a ranking: what others computed cannot be checked here.
+
+    Args:
+        source: The features dataset at its commit.
+    """
+    return (
+        f"Features come from {source}. Whether the models computed them cannot be checked without "
+        "running them."
+    )
 
 
 def _scan(

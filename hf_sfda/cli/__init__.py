@@ -14,6 +14,7 @@ from hf_sfda.cli import (
     env,
     finetune,
     leaderboard,
+    merge,
     metrics,
     publish,
     rank,
@@ -54,6 +55,7 @@ def _root(
 
 rank.add_to(app)
 scan.add_to(app)
+merge.add_to(app)
 compare.add_to(app)
 ensemble.add_to(app)
 finetune.add_to(app)

@@ -1,4 +1,4 @@
-"""Render small tables for a terminal and as tab-separated text."""
+"""Render tables for a terminal and as tab-separated text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from hf_sfda.format import score
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from hf_sfda.cli._output import Output
+    from hf_sfda.types import Ranking
 
 Cells = tuple[Sequence[str], Sequence[Sequence[Any]]]
 """The header of a table and its rows."""
@@ -69,3 +72,18 @@ def _full(value: Any) -> str:
 
 def _line(value: Any) -> str:
     return " ".join(_full(value).split())
+
+
+def show_ranking(ranking: Ranking, output: Output) -> None:
+    """Print a ranking in the format that the user wants."""
+    from hf_sfda.report import render_plain, render_quiet, render_table
+
+    output.document(
+        ranking.to_dict(),
+        human=lambda width: render_table(ranking, width=width),
+        agent=lambda: render_plain(ranking),
+        quiet=lambda: render_quiet(ranking),
+    )
+    if not output.human:
+        for warning in ranking.warnings:
+            output.warn(warning)

@@ -40,6 +40,7 @@ from hf_sfda.cli._options import (
     option_values,
 )
 from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._tables import show_ranking
 from hf_sfda.config import (
     DEFAULT_METRICS,
     DEFAULTS,
@@ -222,6 +223,10 @@ def rank(
             show_default=False,
         ),
     ] = None,
+    shards: Annotated[
+        int, typer.Option(help="Number of jobs that share the candidates; see `hf-sfda merge`.")
+    ] = DEFAULTS.shards,
+    shard: Annotated[int, typer.Option(help="Number of this job, from 0.")] = DEFAULTS.shard,
     ask_above: Annotated[
         float, typer.Option(metavar="GB", help="Ask before more gigabytes are downloaded.")
     ] = DEFAULTS.ask_above,
@@ -257,7 +262,7 @@ def rank(
     if is_main_process():
         ranking = with_measurements(ranking, settings.run_directory)
         output.log("")
-        _show(ranking, output)
+        show_ranking(ranking, output)
         # Check again: another run may have written to this directory in the meantime.
         refuse_other_dataset(settings.run_directory, settings.dataset)
         save_ranking(ranking, settings.run_directory)
@@ -321,20 +326,6 @@ def _run(settings: RankConfig, token: str | None, output: Output, *, yes: bool) 
             directory=settings.run_directory,
             approve=lambda plan: None if yes else _confirm(plan, settings, output),
         )
-
-
-def _show(ranking: Ranking, output: Output) -> None:
-    from hf_sfda.report import render_plain, render_quiet, render_table
-
-    output.document(
-        ranking.to_dict(),
-        human=lambda width: render_table(ranking, width=width),
-        agent=lambda: render_plain(ranking),
-        quiet=lambda: render_quiet(ranking),
-    )
-    if not output.human:
-        for warning in ranking.warnings:
-            output.warn(warning)
 
 
 def _settings(context: typer.Context, config: Path | None, values: dict[str, Any]) -> RankConfig:

@@ -1,0 +1,79 @@
+"""``hf-sfda merge``: one ranking out of several runs on the same samples."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import (
+    FormatOption,
+    JsonOption,
+    QuietOption,
+    TokenFileOption,
+    TokenOption,
+    choose_format,
+    choose_token,
+)
+from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._tables import show_ranking
+
+_EXAMPLES = """
+**Examples**
+
+- `hf-sfda merge runs/me--plants--shard-*` — the shards of a run
+
+- `hf-sfda merge runs/transformers runs/timm --out runs/both` — runs with other candidates
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("merge", epilog=_EXAMPLES)(merge)
+
+
+def merge(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories on the same samples and options."),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Run directory of the result. [default: runs/DATASET]",
+            show_default=False,
+        ),
+    ] = None,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    format_: FormatOption = Format.auto,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Rank the models of several runs together, from their stored features."""
+    token = choose_token(token, token_file)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.journal import Journal, prepare_directory
+    from hf_sfda.measurements import with_measurements
+    from hf_sfda.merge import merge_runs
+    from hf_sfda.report import save_ranking
+
+    output = Output(choose_format(format_, json_, quiet))
+    send_warnings_to(output.warn)
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
+        ranking, config = merge_runs(runs, token=token, progress=progress)
+    directory = config.replace(out=out).run_directory
+    prepare_directory(directory, config.dataset)
+    ranking = with_measurements(ranking, directory)
+    output.log("")
+    show_ranking(ranking, output)
+    save_ranking(ranking, directory)
+    order = [row.model_id for row in ranking.ranked]
+    Journal(directory).write("merged", runs=[str(run) for run in runs], order=order)
+    output.log(f"Report  {directory / 'report.html'}")
