@@ -3,26 +3,26 @@
 ``scan`` makes :class:`Candidate`, ``target`` makes :class:`Target`, ``extract`` makes
 :class:`Features`, metrics make :class:`Score`, and ``rank`` makes :class:`Ranking` out of
 :class:`ModelRow`. A leaderboard has an :class:`Update` for each run. Importing this module loads
-numpy and the standard library only.
+the standard library only.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from hf_sfda.foreign import clean, clean_all
 from hf_sfda.format import cut
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 _CLASSES_SHOWN = 4
@@ -35,9 +35,9 @@ LabelKind = Literal["single-label", "multi-label", "regression", "token"]
 Status = Literal["ok", "skipped", "failed"]
 Layers = Literal["last", "all"]
 
-FloatArray = npt.NDArray[np.floating[Any]]
-IntArray = npt.NDArray[np.int64]
-LabelArray = npt.NDArray[Any]
+FloatArray: TypeAlias = "npt.NDArray[np.floating[Any]]"
+IntArray: TypeAlias = "npt.NDArray[np.int64]"
+LabelArray: TypeAlias = "npt.NDArray[Any]"
 """Labels of any kind, see :attr:`Target.labels`."""
 
 
@@ -749,7 +749,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
+    # A number of numpy has come from a numpy that is imported; `--help` needs none.
+    if (numpy := sys.modules.get("numpy")) and isinstance(value, numpy.generic):
         return value.item()
     return value
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from hf_sfda.errors import MetricError
@@ -97,6 +96,8 @@ def _upper(M: Tensor) -> npt.NDArray[np.float64]:
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     # Distances that are equal must tie; rounding in the last digits would order them.
+    from scipy.stats import rankdata
+
     ranks: npt.NDArray[np.float64] = rankdata(np.round(values, 12))
     return ranks
 

@@ -12,7 +12,10 @@ import pytest
 from tests.command import run_command as run
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
-HEAVY = ("torch", "transformers", "gradio", "timm", "datasets", "accelerate", "plotly", "pandas")
+HEAVY = (
+    "torch", "transformers", "gradio", "timm", "datasets", "accelerate", "plotly", "pandas",
+    "numpy",
+)  # fmt: skip
 
 
 def python(code: str) -> str:
