@@ -16,6 +16,7 @@ from hf_sfda.publish.track_record import of_dataset, summary
 from hf_sfda.report import sentences
 from hf_sfda.report.html import environment, measured_of, table_of
 from hf_sfda.report.palette import PALETTE
+from hf_sfda.space.hit_rate_plot import plot_hit_rate
 from hf_sfda.types import Ranking, Update
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ def _record(view: View, snapshot: Snapshot) -> dict[str, Any] | None:
         "here": of_dataset(here),
         "everywhere": summary(snapshot.record),
         "over_time": snapshot.record.over_time,
+        "plot": plot_hit_rate(snapshot.record.over_time),
     }
 
 
