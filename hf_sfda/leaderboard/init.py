@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hf_sfda.errors import ConfigError
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, find_head, list_files, read_file, who_am_i
@@ -16,15 +14,11 @@ from hf_sfda.pipeline import check_metrics
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.results_dataset import (
     check_results_repo,
-    load_finetuning,
-    load_rows,
+    load_results,
     require_results_dataset,
     results_card,
 )
 from hf_sfda.versions import __version__
-
-if TYPE_CHECKING:
-    pass
 
 
 def plan_init(
@@ -62,8 +56,7 @@ def plan_init(
     if settings_text is None:
         _check(settings)
     copies = {path: read_file(api, repo, path, head) or b"" for path in copies_in(paths) if head}
-    scores = load_rows(api, repo, head) if head else []
-    finetuning = load_finetuning(api, repo, head) if head else []
+    scores, finetuning = load_results(api, repo, head, paths)
     card = results_card(repo, readme, scores, finetuning)
     texts = ((SETTINGS_FILE, before, settings), ("README.md", readme, card))
     files = tuple(FileChange(path, old, new) for path, old, new in texts if old != new)

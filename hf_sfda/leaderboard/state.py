@@ -11,7 +11,7 @@ from hf_sfda.hub.access import Repo, download_files, find_head, list_files, read
 from hf_sfda.leaderboard.decide import PublishedStatus
 from hf_sfda.leaderboard.record import Measurement, measurements_in
 from hf_sfda.leaderboard.settings import SETTINGS_FILE, Settings, parse_settings
-from hf_sfda.publish.results_dataset import load_finetuning, load_rows
+from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.row_files import Row
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def read_state(api: HfApi, repo: Repo) -> State:
     settings = parse_settings(
         read_file(api, repo, SETTINGS_FILE, head) or b"", f"{SETTINGS_FILE} of {repo.id}"
     )
+    rows, finetuning = load_results(api, repo, head, paths)
     return State(
         repo=repo,
         head=head,
@@ -97,8 +98,8 @@ def read_state(api: HfApi, repo: Repo) -> State:
         settings=settings,
         log=(read_file(api, repo, LOG_FILE, head) or b"") if LOG_FILE in paths else b"",
         readme=read_file(api, repo, "README.md", head) if "README.md" in paths else None,
-        rows=tuple(load_rows(api, repo, head)),
-        finetuning=tuple(load_finetuning(api, repo, head)),
+        rows=tuple(rows),
+        finetuning=tuple(finetuning),
     )
 
 

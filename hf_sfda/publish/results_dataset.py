@@ -96,8 +96,7 @@ def plan_results(
     paths = list_files(api, repo, head) if head else []
     readme = read_file(api, repo, "README.md", head) if head and "README.md" in paths else None
     require_results_dataset(repo, paths, readme)
-    scores = load_rows(api, repo, head) if head else []
-    there = load_finetuning(api, repo, head) if head else []
+    scores, there = load_results(api, repo, head, paths)
     if run.path not in paths:
         scores += run.rows
     new = missing(finetuning, there)
@@ -142,39 +141,39 @@ def missing(rows: Iterable[Row], there: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row["id"] not in known]
 
 
-def load_rows(api: HfApi, repo: Repo, sha: str) -> list[Row]:
-    """Load all scores of a results dataset at a commit.
+def load_results(
+    api: HfApi, repo: Repo, sha: str | None, paths: Sequence[str] | None = None
+) -> tuple[list[Row], list[Row]]:
+    """Load all rows of a results dataset at a commit.
+
+    Args:
+        api: The Hub client.
+        repo: The results dataset.
+        sha: The commit; ``None`` if there is none, and so no row.
+        paths: The paths of its files, if the caller has listed them.
+
+    Returns:
+        The rows of scores, and those about fine-tuning.
 
     Raises:
         PublishError: hf-sfda did not write one of the files, or a newer version did.
     """
-    return _load(api, repo, sha, rows.FOLDER, rows.read_results)
+    if sha is None:
+        return [], []
+    if paths is None:
+        paths = list_files(api, repo, sha)
+    ours = [path for path in paths if path.endswith(".parquet")]
+    scores = [path for path in ours if path.startswith(f"{rows.FOLDER}/")]
+    finetuning = [path for path in ours if path.startswith(f"{finetuning_rows.FOLDER}/")]
+    if not scores and not finetuning:
+        return [], []
+    folders = (rows.FOLDER, finetuning_rows.FOLDER)
+    local = download_files(api, repo, [f"{folder}/*.parquet" for folder in folders], sha)
 
+    def read(paths: Sequence[str], read_one: Callable[[Path, str], list[Row]]) -> list[Row]:
+        return [row for path in paths for row in read_one(local / path, f"{path} of {repo.id}")]
 
-def load_finetuning(api: HfApi, repo: Repo, sha: str) -> list[Row]:
-    """Load all rows about fine-tuning of a results dataset at a commit.
-
-    Raises:
-        PublishError: hf-sfda did not write one of the files, or a newer version did.
-    """
-    return _load(api, repo, sha, finetuning_rows.FOLDER, finetuning_rows.read_finetuning)
-
-
-def _load(
-    api: HfApi, repo: Repo, sha: str, folder: str, read: Callable[[Path, str], list[Row]]
-) -> list[Row]:
-    paths = [
-        path
-        for path in list_files(api, repo, sha)
-        if path.startswith(f"{folder}/") and path.endswith(".parquet")
-    ]
-    if not paths:
-        return []
-    local = download_files(api, repo, [f"{folder}/*.parquet"], sha)
-    found: list[Row] = []
-    for path in paths:
-        found += read(local / path, f"{path} of {repo.id}")
-    return found
+    return read(scores, rows.read_results), read(finetuning, finetuning_rows.read_finetuning)
 
 
 def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) -> None:

@@ -21,7 +21,7 @@ from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, find_head
 from hf_sfda.publish.finetuning_rows import dump_finetuning, read_finetuning
 from hf_sfda.publish.leaderboards import Leaderboard, make_leaderboards
-from hf_sfda.publish.results_dataset import load_finetuning, load_rows
+from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import dump_rows, read_results
 from hf_sfda.publish.track_record import TrackRecord, track_record
@@ -152,8 +152,7 @@ class Results:
             )
         if sha == before.sha:
             return replace(before, read_at=now, problem=None)
-        rows = load_rows(self.api, self.repo, sha)
-        finetuning = load_finetuning(self.api, self.repo, sha)
+        rows, finetuning = load_results(self.api, self.repo, sha)
         snapshot = _snapshot(self.repo, sha, rows, finetuning, now)
         self._to_disk(snapshot)
         return snapshot

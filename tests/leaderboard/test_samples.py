@@ -19,7 +19,7 @@ from hf_sfda.leaderboard.samples import compare_measured
 from hf_sfda.leaderboard.update import plan_update
 from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import make_leaderboards
-from hf_sfda.publish.results_dataset import load_rows
+from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.rows import make_run
 from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.store import FeatureStore
@@ -45,7 +45,7 @@ class World:
         execute(plan_init(REPO.id, json.dumps(SETTINGS | changes)))
         execute(plan_update(REPO.id, store=store))
         self.api, self.store = api, store
-        self.rows = load_rows(api, REPO, find_head(api, REPO))
+        self.rows, _ = load_results(api, REPO, find_head(api, REPO))
         (board,) = make_leaderboards(self.rows)
         self.ranking = to_ranking(board)
 

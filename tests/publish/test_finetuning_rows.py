@@ -24,7 +24,7 @@ from hf_sfda.publish.finetuning_rows import (
 )
 from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import make_leaderboards
-from hf_sfda.publish.results_dataset import load_finetuning, load_rows
+from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.measured import summary
 from tests.publishing import finetuned, make_ranking, ok_row, save_measured, save_run, sha_of
@@ -68,8 +68,7 @@ def parquet_files(hub, folder: str) -> dict[str, bytes]:
 
 def loaded(hub):
     api, repo = hub_api(hub.token), Repo(REPO, "dataset")
-    head = find_head(api, repo)
-    return load_rows(api, repo, head), load_finetuning(api, repo, head)
+    return load_results(api, repo, find_head(api, repo))
 
 
 # -- what is written

@@ -514,3 +514,11 @@ def test_writers_who_all_make_the_repository_lose_nothing(hub, tmp_path):
     for thread in threads:
         thread.join()
     assert {row["model"] for row in stored_rows(hub)} == {f"me/m{i}" for i in range(4)}
+
+
+def test_a_plan_lists_the_files_once(hub, run):
+    publish(run)
+    hub.requests.clear()
+    plan_publication(run, to=REPO)
+    listings = [r.path for r in hub.requests if f"datasets/{REPO}/tree/" in r.path]
+    assert len(listings) <= 2, "once by us, and once by the client that downloads"
