@@ -23,8 +23,10 @@ _OPEN = (0.5, 4.0)
 _SPEED: Mapping[tuple[Device, Modality], tuple[float, float]] = {
     ("cpu", "image"): (500e6, 100e6),
     ("cpu", "text"): (2200e6, 350e6),
+    ("cpu", "audio"): (107e6, 3e6),
     ("gpu", "image"): (60e9, 8e9),
     ("gpu", "text"): (200e9, 30e9),
+    ("gpu", "audio"): (12e9, 0.3e9),
 }
 """(Parameters x samples) per second, as (fast, slow); on a CPU for one core."""
 
@@ -65,9 +67,11 @@ def estimate(
     speeds were measured on one core with torch 2.13, in million (parameters x samples) per second:
     450 to 700 for the CNNs of ``benchmarks/extraction.md`` at 128 pixels; at 224 pixels 130
     (ViT-S), 170 (ViT-B) and 215 (ResNet-50); for texts 440 (BERT, 128 tokens) and 2,200 (24
-    tokens). Scoring with the default metrics took 2 s for 1,000 samples x 2,000 dimensions and 17 s
-    for 2,000 x 3,000. No GPU was measured; the GPU speeds are derived from its peak performance.
-    The range is wide, because the time depends more on pixels and tokens than on parameters.
+    tokens); for sounds 107 (wav2vec 2.0 base, 1 s), 10 (the same, 10 s), 5 (AST) and 3 (Whisper
+    tiny, which always takes 30 s). Scoring with the default metrics took 2 s for 1,000 samples x
+    2,000 dimensions and 17 s for 2,000 x 3,000. No GPU was measured; the GPU speeds are
+    derived from its peak performance. The range is wide, because the time depends more
+    on pixels, tokens and seconds of sound than on parameters.
 
     Args:
         loads: One per model that will be ranked.

@@ -62,7 +62,8 @@ def rank(
     """Rank checkpoints for a dataset, without fine-tuning.
 
     Args:
-        dataset: Hub id, ``id:config``, image folder, parquet/csv file or ``save_to_disk`` folder.
+        dataset: Hub id, ``id:config``, folder of images or sounds, parquet/csv file or
+            ``save_to_disk`` folder.
         models: Hub ids, folders, or text files with one of these per line; ``None`` queries the
             Hub.
         token: Hub token; ``None`` uses the current login.
@@ -201,7 +202,9 @@ def run(
         left_out = [
             ModelRow.of(c, c.status, reason=c.skip) for c in scan.candidates if c.skip is not None
         ]
-        rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
+        rows, agreement, warnings = assemble(
+            scored, target.labels, target.class_names, config, target.task
+        )
         journal.write("ranked", order=[row.model_id for row in rows])
         rows = [_naming_represented(row, scan) for row in rows]
         rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]

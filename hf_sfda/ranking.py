@@ -25,13 +25,19 @@ from hf_sfda.scoring import (
     score_problem,
     score_problem_by_all,
 )
-from hf_sfda.tasks import calibration_warning, kind_of_labels, scored_labels, strata_of
+from hf_sfda.tasks import (
+    calibration_warning,
+    has_benchmark,
+    kind_of_labels,
+    scored_labels,
+    strata_of,
+    task_name,
+)
 from hf_sfda.types import (
     Candidate,
     Features,
     IntArray,
     LabelArray,
-    LabelKind,
     ModelRow,
     RowWarning,
     Score,
@@ -189,7 +195,11 @@ def score_subsets(
 
 
 def assemble(
-    scored: Sequence[Scored], labels: LabelArray, class_names: Sequence[str], config: RankConfig
+    scored: Sequence[Scored],
+    labels: LabelArray,
+    class_names: Sequence[str],
+    config: RankConfig,
+    task: str | None = None,
 ) -> tuple[list[ModelRow], dict[str, float], list[str]]:
     """Order the candidates, with intervals, ties, agreement between metrics, and warnings.
 
@@ -198,6 +208,7 @@ def assemble(
         labels: (N,) of the target.
         class_names: (C,) of the target.
         config: Metric, resamples, confidence, seed.
+        task: Of the target; by default one on images with labels of this kind.
 
     Returns:
         The rows, best first; the weighted tau of every other metric with the chosen one; and
@@ -205,16 +216,17 @@ def assemble(
     """
     if not scored:
         return [], {}, []
+    kind = kind_of_labels(labels)
+    task = task or task_name("image", kind)
     scored = _rescaled(scored)
     names = sorted({name for model in scored for name in model.scores})
     table = {
         name: [model.scores[name].value if name in model.scores else math.nan for model in scored]
         for name in names
     }
-    uncertainty = _uncertainty(scored, np.array(table[config.metric]), labels, config)
+    uncertainty = _uncertainty(scored, np.array(table[config.metric]), labels, config, task)
     intervals = _intervals(scored, labels, config)
     order = sorted(range(len(scored)), key=lambda index: uncertainty[index].rank)
-    kind = kind_of_labels(labels)
     n_classes = 2 if kind == "multi-label" else len(class_names)  # each label against the rest
     rows = [_row(scored[i], uncertainty[i], intervals[i], config) for i in order]
     rows = [_with_hazards(row, config.metric, len(labels), n_classes) for row in rows]
@@ -227,7 +239,7 @@ def assemble(
         class_counts=_class_counts(labels, class_names),
         agreement=agreement,
     )
-    return rows, agreement, [*warnings, *_about_coverage(config, labels, kind)]
+    return rows, agreement, [*warnings, *_about_coverage(config, labels, task)]
 
 
 def _class_counts(labels: LabelArray, class_names: Sequence[str]) -> dict[str, int]:
@@ -349,7 +361,11 @@ def _options(config: RankConfig, *names: str) -> dict[str, int]:
 
 
 def _uncertainty(
-    scored: Sequence[Scored], values: FloatArray, labels: LabelArray, config: RankConfig
+    scored: Sequence[Scored],
+    values: FloatArray,
+    labels: LabelArray,
+    config: RankConfig,
+    task: str,
 ) -> list[Uncertainty]:
     contributions = [model.contributions for model in scored if model.contributions is not None]
     if len(contributions) < len(scored):  # a baseline has nothing to resample
@@ -364,15 +380,19 @@ def _uncertainty(
         resampled,
         config.confidence,
         degrees_of_freedom=degrees_of_freedom(strata),
-        predicted=_predicted(values, resampled, labels, config),
+        predicted=_predicted(values, resampled, labels, config, task),
     )
 
 
 def _predicted(
-    values: FloatArray, resampled: FloatArray, labels: LabelArray, config: RankConfig
+    values: FloatArray,
+    resampled: FloatArray,
+    labels: LabelArray,
+    config: RankConfig,
+    task: str,
 ) -> FloatArray | None:
     """(B, M) draws of fine-tuned accuracies; ``None`` if the score is not calibrated."""
-    calibration = find_calibration(config.to_dict(), kind_of_labels(labels))
+    calibration = find_calibration(config.to_dict(), task)
     if calibration is None:
         return None
     if calibration.not_covered(len(labels), len(np.unique(labels))):
@@ -437,10 +457,10 @@ def _row(
     )
 
 
-def _about_coverage(config: RankConfig, labels: LabelArray, kind: LabelKind) -> list[str]:
-    if kind != "single-label":
-        return calibration_warning(kind)
-    calibration = find_calibration(config.to_dict(), kind)
+def _about_coverage(config: RankConfig, labels: LabelArray, task: str) -> list[str]:
+    if not has_benchmark(task):
+        return calibration_warning(task)
+    calibration = find_calibration(config.to_dict(), task)
     if calibration is None:
         return []
     outside = calibration.not_covered(len(labels), len(np.unique(labels)))

@@ -128,12 +128,29 @@ _NOT_CALIBRATED: Mapping[LabelKind, str] = {
 }
 
 
-def calibration_warning(kind: LabelKind) -> list[str]:
-    """What to know about P(best) where no fine-tuned models of this kind were measured."""
-    if kind not in _NOT_CALIBRATED:
+def has_benchmark(task: str | None) -> bool:
+    """Whether fine-tuned models of this task were measured: images and texts of one class each.
+
+    Example:
+        >>> has_benchmark("image-classification"), has_benchmark("audio-classification")
+        (True, False)
+    """
+    return not _not_measured(task)
+
+
+def _not_measured(task: str | None) -> list[str]:
+    kind = kind_of_task(task)
+    reasons = [_NOT_CALIBRATED[kind]] if kind in _NOT_CALIBRATED else []
+    return [*reasons, "sounds"] if (task or "").startswith("audio-") else reasons
+
+
+def calibration_warning(task: str | None) -> list[str]:
+    """What to know about P(best) where no fine-tuned models of this task were measured."""
+    reasons = _not_measured(task)
+    if not reasons:
         return []
     return [
-        f"How well scores predict fine-tuning was not measured for {_NOT_CALIBRATED[kind]}. So "
+        f"How well scores predict fine-tuning was not measured for {' or for '.join(reasons)}. So "
         "P(best) and ties are about the score on other samples, not about fine-tuning."
     ]
 

@@ -30,7 +30,7 @@ _CLASSES_SHOWN = 4
 SCHEMA_VERSION = 1
 """Version of the JSON document that :meth:`Ranking.to_dict` returns."""
 
-Modality = Literal["image", "text"]
+Modality = Literal["image", "text", "audio"]
 LabelKind = Literal["single-label", "multi-label", "regression", "token"]
 Status = Literal["ok", "skipped", "failed"]
 Layers = Literal["last", "all"]
@@ -39,6 +39,19 @@ FloatArray: TypeAlias = "npt.NDArray[np.floating[Any]]"
 IntArray: TypeAlias = "npt.NDArray[np.int64]"
 LabelArray: TypeAlias = "npt.NDArray[Any]"
 """Labels of any kind, see :attr:`Target.labels`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """A decoded sound of one channel.
+
+    Attributes:
+        values: (T,) float32, usually from -1 to 1.
+        rate: Values per second.
+    """
+
+    values: npt.NDArray[np.float32]
+    rate: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +124,10 @@ class Target:
         modality: What a backbone will receive.
         task: Hub task name, e.g. ``"image-classification"``.
         label_kind: What the labels are.
-        input_column: Column with the image or the text.
+        input_column: Column with the image, the text or the sound.
         label_column: Column holding the label.
-        samples: The inputs: RGB ``PIL.Image.Image`` or ``str``. Indexing may decode lazily but
-            never fails: what cannot be read was left out before.
+        samples: The inputs: RGB ``PIL.Image.Image``, ``str`` or :class:`Sound`. Indexing may decode
+            lazily but never fails: what cannot be read was left out before.
         sample_ids: Stable id of each sample (``"<split>/<row>"`` or a relative path).
         labels: Single-label: (N,) int64 in ``0..C-1``, indexing ``class_names``. Regression: (N,)
             float64. Multi-label: (N, C) int64 zeros and ones.

@@ -1,4 +1,4 @@
-"""Open the folder of a checkpoint as a backbone, which computes features of images or texts."""
+"""Open the folder of a checkpoint as a backbone. It makes features of images, texts or sounds."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ LOADERS = (
     Loader("image", _timm_layout, "hf_sfda.backbones.timm_vision:open_timm"),
     Loader("image", _transformers_layout, "hf_sfda.backbones.vision:open_vision"),
     Loader("text", _transformers_layout, "hf_sfda.backbones.text:open_text"),
+    Loader("audio", _transformers_layout, "hf_sfda.backbones.audio:open_audio"),
 )
 
 _opening = threading.Lock()

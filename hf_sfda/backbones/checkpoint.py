@@ -34,7 +34,7 @@ _PACKED = ("qweight", "qzeros", "weight_packed", "SCB", "absmax", "quant_map")
 _SCALES = ("{name}_scale", "{name}_scale_inv", "{module}.scale_weight", "{module}.scale")
 
 # Parameters that are used only for training.
-_UNUSED = ("mask_token", "num_batches_tracked")
+_UNUSED = ("mask_token", "masked_spec_embed", "num_batches_tracked")
 
 
 _CROSS_ATTENTION = ("cross", "encoder_attn", "encdec", "EncDec", "enc_dec")

@@ -38,7 +38,7 @@ class Part:
     Attributes:
         heads: Attribute of ``transformers.models.auto.modeling_auto`` that maps a model type to its
             classifier classes.
-        bodies: The same for classes that hold less than ``AutoModel`` does.
+        bodies: The same for classes that hold less than ``AutoModel`` does, if there are any.
         backbones: The same for classes that give feature maps, not hidden states.
         sub_config: Field that only configurations of models with several towers have.
         towers: Names of the tower for this input in such a model.
@@ -46,7 +46,7 @@ class Part:
     """
 
     heads: str
-    bodies: str
+    bodies: str | None
     backbones: str | None
     sub_config: str
     towers: tuple[str, ...]
@@ -68,6 +68,14 @@ TEXT = Part(
     sub_config="text_config",
     towers=("text_model", "language_model"),
     arguments=("input_ids",),
+)
+AUDIO = Part(
+    heads="MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
+    bodies=None,
+    backbones=None,
+    sub_config="audio_config",
+    towers=("audio_model", "audio_encoder"),
+    arguments=("input_values", "input_features"),
 )
 
 # Video models that transformers lists among the image models.
@@ -263,7 +271,7 @@ def _choose_class(config: Any, part: Part) -> tuple[Any, bool]:
     for name in getattr(config, "architectures", None) or ():
         if name in _classes(part.heads, config) and not _encoder_decoder(config):
             return getattr(transformers, name), True
-        if name in _classes(part.bodies, config):
+        if part.bodies and name in _classes(part.bodies, config):
             return getattr(transformers, name), False
         if part.backbones and name in _classes(part.backbones, config):
             return getattr(transformers, name), False

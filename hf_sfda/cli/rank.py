@@ -87,7 +87,8 @@ def rank(
         typer.Option(
             "--dataset",
             "-d",
-            help="Hub id, `id:config`, image folder, parquet/csv file or save_to_disk folder.",
+            help="Hub id, `id:config`, folder of images or sounds, parquet/csv file or "
+            "save_to_disk folder.",
             show_default=False,
         ),
     ] = "",
@@ -117,7 +118,9 @@ def rank(
     ] = None,
     input_column: Annotated[
         str | None,
-        typer.Option(help="Column with the image or text. [default: inferred]", show_default=False),
+        typer.Option(
+            help="Column with the image, text or sound. [default: inferred]", show_default=False
+        ),
     ] = None,
     label_column: Annotated[
         str | None,

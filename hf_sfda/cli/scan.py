@@ -95,7 +95,7 @@ def scan(
 
     if not models and modality is None and not (pipeline_tag or collection):
         raise ConfigError(
-            "Name models, or choose what to query the Hub for: --modality image|text."
+            "Name models, or choose what to query the Hub for: --modality image|text|audio."
         )
     options = CandidateOptions(**option_values(context, DEFAULTS.candidate_options))
     output = Output(choose_format(format_, json_, quiet))

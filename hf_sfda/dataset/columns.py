@@ -52,6 +52,7 @@ def infer_columns(
     distinct: Callable[[str], tuple[int, int]],
     same_classes: Callable[[str, str], bool] = lambda first, second: False,
     holds_images: Callable[[str], bool] = lambda name: True,
+    holds_sounds: Callable[[str], bool] = lambda name: False,
 ) -> Columns:
     """Choose the input and the label column. Columns that the user named are only checked.
 
@@ -69,6 +70,7 @@ def infer_columns(
         distinct: Column -> (number of distinct values, number of values).
         same_classes: Whether two columns define the same classes, possibly under other names.
         holds_images: Whether the bytes in a column are images.
+        holds_sounds: Whether the bytes in a column are sound files.
 
     Raises:
         TargetError: A column does not exist or cannot be used, or the choice is ambiguous.
@@ -82,18 +84,19 @@ def infer_columns(
         raise TargetError(
             f"{input_column!r} is given both as --input-column and as --label-column."
         )
-    if input_column is not None and _modality(features[input_column]) is None:
+    modality = {name: _modality(name, feature, holds_sounds) for name, feature in features.items()}
+    if input_column is not None and modality[input_column] is None:
         raise TargetError(
             f"The input column {input_column!r} is of type {_type(features[input_column])}; it "
-            f"must hold images or texts. Columns: {_list(features)}. "
+            f"must hold images, texts or sounds. Columns: {_list(features)}. "
             "Pass another one with --input-column."
         )
     label = label_column or _find_label(features, input_column, task, distinct, same_classes)
     labels = label_columns(features, label)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
-    chosen = input_column or _find_input(features, labels, holds_images)
-    return Columns(chosen, label, "image" if is_image(features[chosen]) else "text")
+    chosen = input_column or _find_input(features, modality, labels, holds_images)
+    return Columns(chosen, label, modality[chosen] or "text")
 
 
 def label_columns(features: Mapping[str, Any], label: str | None) -> tuple[str, ...]:
@@ -126,24 +129,48 @@ def is_image(feature: Any) -> bool:
     return feature in binary
 
 
+def is_sound(feature: Any) -> bool:
+    """Whether a feature is an ``Audio``."""
+    from datasets import Audio
+
+    return isinstance(feature, Audio)
+
+
 def _is_bytes(feature: Any) -> bool:
     return _dtype(feature) in ("binary", "large_binary")
 
 
-def _modality(feature: Any) -> Modality | None:
+def _modality(name: str, feature: Any, holds_sounds: Callable[[str], bool]) -> Modality | None:
+    from datasets import Image
+
+    if is_sound(feature):
+        return "audio"
     if is_image(feature):
-        return "image"
+        return "audio" if not isinstance(feature, Image) and holds_sounds(name) else "image"
     return "text" if _dtype(feature) in ("string", "large_string") else None
 
 
 def _find_input(
-    features: Mapping[str, Any], labels: Sequence[str], holds_images: Callable[[str], bool]
+    features: Mapping[str, Any],
+    modality: Mapping[str, Modality | None],
+    labels: Sequence[str],
+    holds_images: Callable[[str], bool],
 ) -> str:
     rest = [name for name in features if name not in labels and not _PANDAS_INDEX.fullmatch(name)]
-    images = [name for name in rest if is_image(features[name])]
+    sounds = [name for name in rest if modality[name] == "audio"]
+    images = [name for name in rest if modality[name] == "image"]
     images = [name for name in images if not _is_bytes(features[name]) or holds_images(name)]
-    texts = [name for name in rest if _modality(features[name]) == "text"]
-    for candidates, preferred in ((images, ("image",)), (texts, TEXT_NAMES)):
+    texts = [name for name in rest if modality[name] == "text"]
+    if sounds and images:
+        raise TargetError(
+            f"Several columns could be the input: {_list([*sounds, *images])}. "
+            "Pass one of them with --input-column."
+        )
+    for candidates, preferred in (
+        (sounds, ("audio",)),
+        (images, ("image",)),
+        (texts, TEXT_NAMES),
+    ):
         if len(candidates) == 1:
             return candidates[0]
         if named := [name for name in preferred if name in candidates]:
@@ -154,9 +181,10 @@ def _find_input(
                 "Pass one of them with --input-column."
             )
     raise TargetError(
-        f"No column holds images or texts besides the label {', '.join(labels)!r}. Columns: "
+        f"No column holds images, texts or sounds besides the label {', '.join(labels)!r}. "
+        "Columns: "
         + _list(f"{name} ({_type(feature)})" for name, feature in features.items())
-        + ". Only tasks on images and on texts are supported."
+        + ". Only tasks on images, on texts and on sounds are supported."
     )
 
 
@@ -172,7 +200,9 @@ def _find_label(
     rest = [
         name
         for name, feature in features.items()
-        if name != input_column and not is_image(feature) and not _PANDAS_INDEX.fullmatch(name)
+        if name != input_column
+        and not (is_image(feature) or is_sound(feature))
+        and not _PANDAS_INDEX.fullmatch(name)
     ]
     named = sorted(
         (name for name in rest if _key(name) in LABEL_NAMES),
@@ -301,8 +331,8 @@ def _check_label(name: str, feature: Any, *, alone: bool) -> None:
         alone: Whether it is the only label column.
 
     Raises:
-        TargetError: The column holds images, structs, lists of lists or of structs, values of
-            several types, or lists beside other label columns.
+        TargetError: The column holds images, sounds, structs, lists of lists or of structs,
+            values of several types, or lists beside other label columns.
     """
     from datasets import Json
 
@@ -318,13 +348,16 @@ def _check_label(name: str, feature: Any, *, alone: bool) -> None:
             "Pass it alone as --label-column."
         )
     if item is not None and (
-        isinstance(item, (Mapping, Json)) or item_feature(item) is not None or is_image(item)
+        isinstance(item, (Mapping, Json))
+        or item_feature(item) is not None
+        or is_image(item)
+        or is_sound(item)
     ):
         raise TargetError(
             f"The lists in the label column {name!r} hold {_type(item)}; labels must be class "
             "names or numbers. Pass another one with --label-column."
         )
-    if isinstance(feature, Mapping) or is_image(feature):
+    if isinstance(feature, Mapping) or is_image(feature) or is_sound(feature):
         raise TargetError(
             f"The label column {name!r} is of type {_type(feature)}; labels must be class names "
             "or numbers. Pass another one with --label-column."

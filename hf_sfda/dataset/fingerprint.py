@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hf_sfda.types import LabelKind
+    from hf_sfda.types import LabelKind, Sound
 
 
 class InputsHash:
-    """sha256 over the inputs in order: decoded pixels or UTF-8 text.
+    """sha256 over the inputs in order: decoded pixels, decoded sound or UTF-8 text.
 
     The hash covers the pixels, not the file. So an image that another tool saved again without loss
     keeps its fingerprint.
@@ -29,6 +29,14 @@ class InputsHash:
         self._sha.update(head)
         self._sha.update(pixels)
         return hashlib.sha256(head + pixels).digest()
+
+    def add_sound(self, sound: Sound) -> bytes:
+        """Add a sound and return the digest of this sound alone."""
+        head = f"sound {sound.rate} {len(sound.values)}\n".encode()
+        values = sound.values.astype("<f4").tobytes()
+        self._sha.update(head)
+        self._sha.update(values)
+        return hashlib.sha256(head + values).digest()
 
     def add_text(self, text: str) -> None:
         """Add a text. Its length is hashed first: "ab", "c" and "a", "bc" get different hashes."""

@@ -1,4 +1,4 @@
-"""Assign the images of a folder to splits and classes.
+"""Assign the images or sounds of a folder to splits and classes.
 
 These layouts are recognised:
 
@@ -23,8 +23,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hf_sfda.dataset.walk import NO_READER, Files
+from hf_sfda.dataset.walk import NO_READER, NO_SOUND_READER, Files
 from hf_sfda.errors import TargetError
+from hf_sfda.types import Modality
 
 _SPLIT_WORDS: Mapping[str, str] = {
     word: split_name
@@ -55,7 +56,8 @@ beside class folders, an error asks the user to choose."""
 _FILLERS = frozenset(
     "set sets image images img imgs pic pics picture pictures photo photos data dataset datasets "
     "ds split splits folder folders dir directory file files full all raw final public private "
-    "jpg jpeg png rgb jpegs pngs part the new crop crops cropped".split()
+    "jpg jpeg png rgb jpegs pngs part the new crop crops cropped "
+    "audio audios sound sounds wav wavs mp3 flac ogg clip clips recording recordings".split()
 )
 """Words without meaning for the layout, beside the name of a split or as the name of a parent
 folder."""
@@ -88,6 +90,7 @@ _FOLD = re.compile(
 _WORDS = re.compile(r"[A-Z]?[a-zà-ÿ]+|[A-Z]+(?![a-zà-ÿ])|[^\W\d_a-zA-Zà-ÿ]+")
 _GLUED = re.compile(r"(train|training|val|valid|validation|test|testing|eval|dev)([a-z]+)")
 
+_NOUNS = {"image": "image", "audio": "sound file"}
 OUTSIDE = "image outside the class folders"
 
 
@@ -112,22 +115,26 @@ class Layout:
 class _Folder:
     """A folder with its images and with the sub-folders that hold images at any depth.
 
+    A folder of sounds has sounds instead of images.
+
     Attributes:
         name: Name of the folder.
-        images: Paths of the images directly in the folder.
+        noun: What the folder holds, for messages.
+        inputs: Paths of the images directly in the folder.
         others: Path -> reason why the file is no image. For files directly in the folder or in
             sub-folders without images.
         folders: Name -> sub-folder.
     """
 
     name: str
-    images: list[str] = field(default_factory=list)
+    noun: str = "image"
+    inputs: list[str] = field(default_factory=list)
     others: dict[str, str] = field(default_factory=dict)
     folders: dict[str, _Folder] = field(default_factory=dict)
 
-    def all_images(self) -> list[str]:
-        inner = [path for folder in self.folders.values() for path in folder.all_images()]
-        return sorted([*self.images, *inner])
+    def all_inputs(self) -> list[str]:
+        inner = [path for folder in self.folders.values() for path in folder.all_inputs()]
+        return sorted([*self.inputs, *inner])
 
     def all_others(self) -> Iterator[str]:
         """The reason of each file that is no image, in all sub-folders."""
@@ -136,13 +143,16 @@ class _Folder:
             yield from folder.all_others()
 
 
-def arrange(dataset: str, files: Files, split: str | None = None) -> Layout:
-    """Find the splits and classes in the paths of images.
+def arrange(
+    dataset: str, files: Files, split: str | None = None, modality: Modality = "image"
+) -> Layout:
+    """Find the splits and classes in the paths of images or sounds.
 
     Args:
         dataset: Name of the folder, for messages.
         files: The files of the folder.
         split: The split that the user asked for. It decides whether ambiguous folders are splits.
+        modality: ``image`` or ``audio``: which files are arranged.
 
     Returns:
         The layout. It has no split if there are no images.
@@ -150,8 +160,8 @@ def arrange(dataset: str, files: Files, split: str | None = None) -> Layout:
     Raises:
         TargetError: There are images but no class folders, or the layout is ambiguous.
     """
-    root = _tree(files, dataset.rstrip("/").rpartition("/")[2])
-    if not root.images and not root.folders:
+    root = _tree(files, dataset.rstrip("/").rpartition("/")[2], modality)
+    if not root.inputs and not root.folders:
         return Layout({}, ignored=files.ignored)
     base, notes = _unwrapped(dataset, root)
     layout = (
@@ -164,7 +174,7 @@ def arrange(dataset: str, files: Files, split: str | None = None) -> Layout:
     return Layout(layout.splits, layout.left_out, ignored, (*notes, *layout.notes))
 
 
-def has_class_folders(images: Sequence[str]) -> bool:
+def has_class_folders(paths: Sequence[str]) -> bool:
     """Whether the paths show two or more class folders, not counting names such as ``docs``.
 
     Example:
@@ -172,21 +182,22 @@ def has_class_folders(images: Sequence[str]) -> bool:
         (True, False)
     """
     try:
-        layout = arrange("the dataset", Files(images=list(images)))
+        layout = arrange("the dataset", Files(images=list(paths)))
     except TargetError:  # no class folders, or an ambiguous layout
         return False
     classes = {label for split in layout.splits.values() for label in split}
     return len([label for label in classes if not _is_stray(label)]) > 1
 
 
-def _tree(files: Files, name: str) -> _Folder:
-    root = _Folder(name)
-    for path in files.images:
+def _tree(files: Files, name: str, modality: Modality) -> _Folder:
+    noun = _NOUNS[modality]
+    root = _Folder(name, noun)
+    for path in files.inputs(modality):
         folder = root
         for name in path.split("/")[:-1]:
-            folder = folder.folders.setdefault(name, _Folder(name))
-        folder.images.append(path)
-    for path, reason in files.others.items():
+            folder = folder.folders.setdefault(name, _Folder(name, noun))
+        folder.inputs.append(path)
+    for path, reason in files.rest(modality).items():
         folder = root
         for name in path.split("/")[:-1]:
             if name not in folder.folders:
@@ -203,7 +214,7 @@ def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
         The folder, and a warning if the name of a skipped folder could be a class.
     """
     folder, notes = root, []
-    while len(folder.folders) == 1 and not folder.images:
+    while len(folder.folders) == 1 and not folder.inputs:
         inner = next(iter(folder.folders.values()))
         plain = _is_filler(inner.name, folder.name) or _leads_to_splits(inner)
         if _split_name(inner.name) is not None and not _leads_to_splits(inner):
@@ -212,7 +223,7 @@ def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
             break
         if not plain:
             notes.append(
-                f"{dataset} holds images in one folder only, {inner.name}; the folders in it "
+                f"{dataset} holds {root.noun}s in one folder only, {inner.name}; the folders in it "
                 f"({_names(sorted(inner.folders))}) were read as the classes."
             )
         folder = inner
@@ -220,7 +231,7 @@ def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
 
 
 def _leads_to_splits(folder: _Folder) -> bool:
-    while len(folder.folders) == 1 and not folder.images:
+    while len(folder.folders) == 1 and not folder.inputs:
         (folder,) = folder.folders.values()
     return len(set(_split_names(folder).values())) > 1 and any(
         f.folders for f in folder.folders.values()
@@ -328,7 +339,7 @@ def _split_layout(dataset: str, base: _Folder, requested: str | None) -> Layout 
     strays = all(set(_words(name)) & _STRAYS for name in beside)
     if not (several or strays or requested in split_names.values()):
         inner = list(folders[classed[0]].folders)
-        if len(inner) < 2 or len(folders[classed[0]].images) > len(inner):
+        if len(inner) < 2 or len(folders[classed[0]].inputs) > len(inner):
             return None  # a class that happens to hold a folder
         raise TargetError(
             f"{dataset} can be read in two ways: {classed[0]!r} has the name of a split and holds "
@@ -346,10 +357,12 @@ def _split_layout(dataset: str, base: _Folder, requested: str | None) -> Layout 
         left_out.setdefault(split_names[name], Counter()).update(unused + _unused(folders[name]))
     ignored: Counter[str] = Counter()
     for name in loose:
-        ignored[f"image of {name}, which has no class folders"] += len(folders[name].all_images())
+        ignored[f"{base.noun} of {name}, which has no class folders"] += len(
+            folders[name].all_inputs()
+        )
     for name in beside:
-        images = len(base.folders[name].all_images())
-        ignored[f"image of {name}, which lies beside the splits"] += images
+        images = len(base.folders[name].all_inputs())
+        ignored[f"{base.noun} of {name}, which lies beside the splits"] += images
     notes = [
         note
         for name in classed
@@ -362,7 +375,7 @@ def _split_layout(dataset: str, base: _Folder, requested: str | None) -> Layout 
 
 def _inner(folder: _Folder) -> _Folder:
     """Skip folders inside a split that repeat its name or have no meaning for the layout."""
-    while len(folder.folders) == 1 and not folder.images:
+    while len(folder.folders) == 1 and not folder.inputs:
         (inner,) = folder.folders.values()
         if not (_is_filler(inner.name, folder.name) or _split_name(inner.name) is not None):
             break
@@ -389,9 +402,9 @@ def _without_class_folders(
         if len(set(split_names.values())) < 2:
             return None  # a single class can have such a name
         raise TargetError(
-            f"{dataset} holds folders named after splits ({_names(list(split_names))}) with images "
-            "directly in them, so the class of an image is not known. Make one sub-folder per "
-            "class in each, or add a metadata.csv with file_name and label."
+            f"{dataset} holds folders named after splits ({_names(list(split_names))}) with "
+            f"{base.noun}s directly in them, so the class of each {base.noun} is not known. Make "
+            "one sub-folder per class in each, or add a metadata.csv with file_name and label."
         )
     doubtful = [name for name in split_names if set(_words(name)) & _NEVER_CLASSES]
     if not doubtful:
@@ -402,11 +415,15 @@ def _without_class_folders(
             f"class folders, and beside it is {_names(beside)}. If these are the classes, pass "
             f"--split train; if {doubtful[0]!r} is a class, rename it."
         )
-    rest = _Folder(base.name, [], base.others, {name: base.folders[name] for name in beside})
+    rest = _Folder(
+        base.name, base.noun, [], base.others, {name: base.folders[name] for name in beside}
+    )
     classes, unused = _classes(rest)
     ignored = Counter(
         {
-            f"image of {name}, which has no class folders": len(base.folders[name].all_images())
+            f"{base.noun} of {name}, which has no class folders": len(
+                base.folders[name].all_inputs()
+            )
             for name in split_names
         }
     )
@@ -445,11 +462,11 @@ def _class_first_layout(dataset: str, base: _Folder) -> Layout | None:
     left_out: dict[str, Counter[str]] = {}
     ignored: Counter[str] = Counter()
     for label, folder in base.folders.items():
-        ignored[f"image of {label} that lies beside its splits"] += len(folder.images)
+        ignored[f"{base.noun} of {label} that lies beside its splits"] += len(folder.inputs)
         for name, split_name in split_names[label].items():
             inner = folder.folders[name]
             classes = splits.setdefault(split_name, {})
-            classes[label] = sorted([*classes.get(label, []), *inner.all_images()])
+            classes[label] = sorted([*classes.get(label, []), *inner.all_inputs()])
             left_out.setdefault(split_name, Counter()).update(inner.all_others())
     return Layout(_sorted(splits), left_out, ignored)
 
@@ -467,7 +484,7 @@ def _fold_layout(dataset: str, base: _Folder) -> Layout | None:
     parts = {name: _labeled_classes(dataset, folders[name]) for name in numbered}
     ignored = Counter(
         {
-            f"image of {name}, which lies beside the splits": len(folders[name].all_images())
+            f"{base.noun} of {name}, which lies beside the splits": len(folders[name].all_inputs())
             for name in others
         }
     )
@@ -491,8 +508,8 @@ def _class_layout(dataset: str, base: _Folder) -> Layout:
     """
     if not base.folders:
         raise TargetError(
-            f"{dataset} holds {len(base.images)} images but no class folders. Make one sub-folder "
-            "per class, or add a metadata.csv with file_name and label."
+            f"{dataset} holds {len(base.inputs)} {base.noun}s but no class folders. Make one "
+            "sub-folder per class, or add a metadata.csv with file_name and label."
         )
     _refuse_targets(dataset, base)
     classes, unused = _classes(base)
@@ -515,7 +532,7 @@ def _refuse_targets(dataset: str, folder: _Folder) -> None:
     plain = all(each <= _IMAGES | _TARGETS | _FILLERS | _STRAYS for each in words.values())
     if targets and images and plain:
         raise TargetError(
-            f"{dataset} holds images ({_names(images)}) and expected outputs "
+            f"{dataset} holds {folder.noun}s ({_names(images)}) and expected outputs "
             f"({_names(targets)}), as a dataset for segmentation or restoration does. These "
             "folders are not classes. Make one sub-folder per class, or add a metadata.csv with "
             "file_name and label."
@@ -543,7 +560,7 @@ def _inner_note(dataset: str, base: _Folder) -> tuple[str, ...]:
     inner = [set(folder.folders) for folder in base.folders.values()]
     if len(inner) < 2 or max(map(len, inner)) < 2:
         return ()
-    if any(folder.images for folder in base.folders.values()):
+    if any(folder.inputs for folder in base.folders.values()):
         return ()
     if any(each != inner[0] for each in inner):
         first = next(name for name in sorted(base.folders) if len(base.folders[name].folders) > 1)
@@ -561,7 +578,7 @@ def _inner_note(dataset: str, base: _Folder) -> tuple[str, ...]:
 
 def _classes(folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
     """(class -> images, reason -> number of files that are not used)."""
-    classes = {name: folder.folders[name].all_images() for name in sorted(folder.folders)}
+    classes = {name: folder.folders[name].all_inputs() for name in sorted(folder.folders)}
     unused = Counter(reason for inner in folder.folders.values() for reason in inner.all_others())
     return classes, unused
 
@@ -576,14 +593,22 @@ def _labeled_classes(dataset: str, folder: _Folder) -> tuple[dict[str, list[str]
     classes, unused = _classes(folder)
     for name in [name for name in classes if _split_name(name) == "unlabeled"]:
         if len(classes) > 2:
-            unused[f"image of {name}, which is no class by its name"] += len(classes.pop(name))
+            unused[f"{folder.noun} of {name}, which is no class by its name"] += len(
+                classes.pop(name)
+            )
     return classes, unused
 
 
 def _unused(folder: _Folder) -> Counter[str]:
     """Count images beside the class folders, and files of folders without a readable image."""
-    unreadable = [reason for reason in folder.others.values() if reason.startswith(NO_READER)]
-    return +Counter({OUTSIDE: len(folder.images)}) + Counter(unreadable)
+    unreadable = [
+        reason
+        for reason in folder.others.values()
+        if reason.startswith((NO_READER, NO_SOUND_READER))
+    ]
+    return +Counter({OUTSIDE.replace("image", folder.noun): len(folder.inputs)}) + Counter(
+        unreadable
+    )
 
 
 def _sorted(splits: Mapping[str, Mapping[str, list[str]]]) -> dict[str, dict[str, list[str]]]:

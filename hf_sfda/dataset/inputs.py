@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.dataset import images
-from hf_sfda.dataset.columns import Columns, is_image
+from hf_sfda.dataset import images, sounds
+from hf_sfda.dataset.columns import Columns, is_image, is_sound
 from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
 from hf_sfda.format import cut
 from hf_sfda.progress import Advance
-from hf_sfda.types import IntArray
+from hf_sfda.types import IntArray, Sound
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +40,7 @@ class Inputs:
     """The inputs that could be read from the sampled rows.
 
     Attributes:
-        samples: RGB images or texts.
+        samples: RGB images, texts or sounds.
         fingerprint: sha256 over the samples.
         positions: Position of each sample in the list of sampled rows.
         notes: Warnings about the inputs.
@@ -61,7 +61,7 @@ def read_inputs(
     *,
     from_hub: bool = False,
 ) -> Inputs:
-    """Read the given rows, and decode them if they are images.
+    """Read the given rows, and decode them if they are images or sounds.
 
     Args:
         data: The split.
@@ -71,12 +71,15 @@ def read_inputs(
         advance: Called with 1 after each row.
         from_hub: Whether the dataset is from the Hub. Its rows are not trusted: an image that is
             given as a path must be in a download folder, so that a row cannot expose other images
-            of this machine.
+            of this machine. The same holds for sounds.
     """
     values = _undecoded(data, columns.input, rows)
     if columns.modality == "image":
         folders = _download_folders() if from_hub else None
         return _read_images([_bytes(value, folders) for value in values], left_out, advance)
+    if columns.modality == "audio":
+        folders = _download_folders() if from_hub else None
+        return _read_sounds((_bytes(value, folders) for value in values), left_out, advance)
     return _read_texts(values, left_out, advance)
 
 
@@ -84,6 +87,13 @@ def holds_images(data: Dataset, column: str) -> bool:
     """Whether one of the first values of a column of bytes is an image in a supported format."""
     first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
     return any(value is not None and images.is_image_head(bytes(value[:32])) for value in first)
+
+
+def holds_sounds(data: Dataset, column: str) -> bool:
+    """Whether one of the first values of a column of bytes is a sound file."""
+    first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
+    contents = [value["bytes"] if isinstance(value, Mapping) else value for value in first]
+    return any(data is not None and sounds.is_sound_head(bytes(data[:32])) for data in contents)
 
 
 def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
@@ -146,10 +156,12 @@ def _is_base64_image(text: str) -> bool:
 
 
 def _undecoded(data: Dataset, column: str, rows: IntArray) -> Iterator[Any]:
-    from datasets import Image
+    from datasets import Audio, Image
 
     chosen = data.select_columns([column]).with_format(None).select(rows)
-    if is_image(chosen.features[column]):
+    if is_sound(chosen.features[column]):
+        chosen = chosen.cast_column(column, Audio(decode=False))
+    elif is_image(chosen.features[column]):
         chosen = chosen.cast_column(column, Image(decode=False))
     for row in chosen:
         yield row[column]
@@ -227,6 +239,52 @@ def _read_images(
     return Inputs(samples, sha.hexdigest(), positions, notes)
 
 
+def _read_sounds(
+    encoded: Iterator[bytes | None], left_out: Counter[str], advance: Advance
+) -> Inputs:
+    """Decode all sounds to find broken ones and to compute the fingerprint.
+
+    The decoded sounds stay in memory if they fit into :data:`IN_MEMORY`.
+
+    Raises:
+        TargetError: The libraries that decode sounds are not installed.
+    """
+    sounds.require_libraries()
+    sha = InputsHash()
+    decoded: list[Sound] = []
+    files: list[bytes] = []
+    sizes: list[sounds.Size] = []
+    positions: list[int] = []
+    read: list[bytes] = []
+    stored: list[bytes] = []
+    memory = cut_ones = 0
+    for position, content in enumerate(encoded):
+        advance(1)
+        sound = sounds.decode_or_reason(content)
+        if isinstance(sound, str) or content is None:
+            left_out[str(sound)] += 1
+            continue
+        stored.append(hashlib.sha256(content).digest())
+        if sounds.is_too_long(sound):
+            sound = sounds.beginning(sound)
+            content = sounds.encode(sound)  # the rest of a long recording would fill the memory
+            cut_ones += 1
+        read.append(sha.add_sound(sound))
+        positions.append(position)
+        files.append(content)
+        sizes.append((sound.rate, len(sound.values)))
+        memory += sound.values.nbytes
+        if memory <= IN_MEMORY:
+            decoded.append(sound)
+        else:
+            decoded.clear()
+    notes = _duplicate_warnings(read, stored, "sounds")
+    if cut_ones:
+        notes = (sounds.cut_note(cut_ones, len(positions)), *notes)
+    samples = tuple(decoded) if memory <= IN_MEMORY else sounds.LazySounds(files, sizes)
+    return Inputs(samples, sha.hexdigest(), positions, notes)
+
+
 def _duplicate_warnings(
     read: Sequence[bytes], stored: Sequence[bytes], what: str
 ) -> tuple[str, ...]:
@@ -235,7 +293,7 @@ def _duplicate_warnings(
     Args:
         read: Digest of each input as the models receive it.
         stored: Digest of each input as it is stored.
-        what: ``"images"`` or ``"texts"``, for the message.
+        what: ``"images"``, ``"texts"`` or ``"sounds"``, for the message.
     """
     files_by_input: dict[bytes, set[bytes]] = {}
     for digest, file in zip(read, stored, strict=True):

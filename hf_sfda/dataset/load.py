@@ -12,7 +12,12 @@ import numpy as np
 from hf_sfda.config import RankConfig
 from hf_sfda.dataset.columns import infer_columns, label_columns
 from hf_sfda.dataset.fingerprint import target_fingerprint
-from hf_sfda.dataset.inputs import holds_images, read_inputs, refuse_disguised_images
+from hf_sfda.dataset.inputs import (
+    holds_images,
+    holds_sounds,
+    read_inputs,
+    refuse_disguised_images,
+)
 from hf_sfda.dataset.read_labels import read_labels
 from hf_sfda.dataset.sources import Source, open_source
 from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
@@ -64,7 +69,8 @@ def load_target(
             csv, tsv or json file, or ``save_to_disk`` folder.
         revision: Branch, tag or commit of a Hub dataset; resolved to a commit before reading.
         split: By default ``train``. A test split is used only if it is named here.
-        input_column: Column with the image or text; inferred by default.
+        input_column: Column with the image, text or sound; inferred by default. ``image`` or
+            ``audio`` chooses between the files of a folder.
         label_column: Column with the label; inferred by default. Several columns of 0 and 1 are
             separated by commas.
         task: What the labels are: ``single-label``, ``multi-label`` or ``regression``; inferred by
@@ -78,15 +84,17 @@ def load_target(
         The target. ``Target.left_out`` counts the rows that cannot be used, by reason.
         ``Target.warnings`` lists the assumptions that were made. The rules of reading are at the
         top of the modules :mod:`~hf_sfda.dataset.folder`, :mod:`~hf_sfda.dataset.images`,
-        :mod:`~hf_sfda.dataset.tables`, :mod:`~hf_sfda.dataset.columns` and
-        :mod:`~hf_sfda.dataset.read_labels`.
+        :mod:`~hf_sfda.dataset.sounds`, :mod:`~hf_sfda.dataset.tables`,
+        :mod:`~hf_sfda.dataset.columns` and :mod:`~hf_sfda.dataset.read_labels`.
 
     Raises:
         TargetError: The dataset cannot be opened or used; the message says what to do.
     """
     listener = progress or NoProgress()
     with listener.task("dataset", f"open {dataset}", total=None, unit="rows"):
-        source = open_source(dataset, revision=revision, split=split, token=token)
+        source = open_source(
+            dataset, revision=revision, split=split, input_column=input_column, token=token
+        )
     data = with_plain_strings(without_shard_columns(source.data))
     if len(data) == 0:
         raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
@@ -100,6 +108,7 @@ def load_target(
             distinct=lambda name: _distinct(data, name),
             same_classes=lambda first, second: _same_classes(data, first, second),
             holds_images=lambda name: holds_images(data, name),
+            holds_sounds=lambda name: holds_sounds(data, name),
         )
     except TargetError as error:  # the notes on how the data was read may explain it
         raise TargetError(" ".join([str(error), *notes])) from error

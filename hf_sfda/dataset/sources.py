@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda.dataset import sounds
 from hf_sfda.dataset.folder import Layout, arrange, has_class_folders
 from hf_sfda.dataset.images import SUFFIXES
 from hf_sfda.dataset.pointers import refuse_pointers
@@ -28,11 +29,18 @@ from hf_sfda.dataset.tables import (
     read_arrow_files,
     read_csv_files,
 )
-from hf_sfda.dataset.walk import NO_READER, Files, find_files, is_system_name
+from hf_sfda.dataset.walk import (
+    NO_READER,
+    NO_SOUND_READER,
+    Files,
+    find_files,
+    is_system_name,
+)
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import clean, listing
 from hf_sfda.format import cut
 from hf_sfda.hub import explain, hub_api, load_verified, retry_download, retry_read
+from hf_sfda.types import Modality
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,7 +64,10 @@ _METADATA = (
     "metadata.csv",
     "metadata.jsonl",
     "metadata.parquet",
-)  # metadata files that `imagefolder` reads
+)  # metadata files that `imagefolder` and `audiofolder` read
+_INPUTS = SUFFIXES | sounds.SUFFIXES
+_FEW = 0.1
+"""A folder with images and sounds is read as the one if the other are fewer than this share."""
 _ARCHIVES = frozenset(".zip .gz .h5 .hdf5 .7z .rar .tgz .bz2 .xz".split())
 _DATA_SUFFIXES = frozenset(".parquet .arrow .tar .lance".split()) | _ARCHIVES
 """Suffixes of data files. If a dataset holds such files, its images usually illustrate the README
@@ -71,8 +82,8 @@ _ADVICE = (
 )
 _MAX_MESSAGE = 400  # characters of a library's error message
 _ALLOWED = (
-    "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of images "
-    f"per class, a file ({', '.join(_FILES)}) or a save_to_disk folder."
+    "Allowed are a Hub id (org/name or org/name:config), a folder with one sub-folder of "
+    f"images or sounds per class, a file ({', '.join(_FILES)}) or a save_to_disk folder."
 )
 
 
@@ -100,9 +111,16 @@ class Source:
 
 
 def open_source(
-    dataset: str, *, revision: str | None, split: str | None, token: str | None
+    dataset: str,
+    *,
+    revision: str | None,
+    split: str | None,
+    token: str | None,
+    input_column: str | None = None,
 ) -> Source:
     """Open ``dataset``. A path that exists takes precedence over a Hub id with the same spelling.
+
+    ``input_column`` is ``image`` or ``audio`` where a folder holds files of both.
 
     No code of a dataset is executed: the ``datasets`` library does not support loading scripts.
 
@@ -123,8 +141,8 @@ def open_source(
         if path.is_file() and config is None:
             return _file(path, split)
         if path.is_dir():
-            return _folder(path, config, split)
-        return _hub(dataset, revision, split, token)
+            return _folder(path, config, split, input_column)
+        return _hub(dataset, revision, split, token, input_column)
 
 
 # -- local datasets
@@ -184,7 +202,7 @@ def _rows(loader: str, files: Sequence[Path], dataset: str) -> tuple[Dataset, tu
     return data, ()
 
 
-def _folder(path: Path, config: str | None, split: str | None) -> Source:
+def _folder(path: Path, config: str | None, split: str | None, input_column: str | None) -> Source:
     if config is None and (path / "dataset_dict.json").is_file():
         return _saved_splits(path, split)
     if config is None and (path / "state.json").is_file():
@@ -193,10 +211,11 @@ def _folder(path: Path, config: str | None, split: str | None) -> Source:
         for file in (path / "metadata.csv", *sorted(path.glob("*/metadata.csv"))):
             if file.is_file():
                 check_metadata(file)
-        return _built(str(path), split, "imagefolder", data_dir=str(path))
+        kind = _kind_of(str(path), find_files(path), input_column)
+        return _built(str(path), split, f"{kind}folder", data_dir=str(path))
     check_folder(str(path), path)
     if config is None and not names_data_files(path):
-        source = _image_folder(str(path), path, split)
+        source = _class_folders(str(path), path, split, input_column)
         if source is not None:
             return source
     return _built(str(path), split, str(path), name=config)
@@ -230,22 +249,45 @@ def _load_from_disk(path: Path) -> Any:
             raise TargetError(f"{path} is empty, or one of its splits is.") from error
 
 
-def _image_folder(dataset: str, path: Path, split: str | None) -> Source | None:
-    """Open a folder of class folders file by file; ``None`` if it holds no images.
+def _kind_of(dataset: str, files: Files, input_column: str | None) -> Modality:
+    """Whether a folder is read as images or as sounds: as those that it mostly holds.
 
-    ``imagefolder`` is not used, because it reads a class folder called ``train`` or a file called
-    ``test_1.png`` as a split, and gives no labels if folders differ in depth.
+    Covers lie beside songs, and a few sounds may lie beside images.
+
+    Raises:
+        TargetError: It holds many of both, and the user did not choose.
     """
-    from datasets import ClassLabel, Dataset, Features, Image
+    images, n_sounds = len(files.images), len(files.sounds)
+    if input_column in ("image", "audio"):
+        return "audio" if input_column == "audio" else "image"
+    if min(images, n_sounds) > _FEW * max(images, n_sounds):
+        raise TargetError(
+            f"{dataset} holds {images:,} images and {n_sounds:,} sound files. Pass --input-column "
+            "image or --input-column audio."
+        )
+    return "audio" if n_sounds > images else "image"
+
+
+def _class_folders(
+    dataset: str, path: Path, split: str | None, input_column: str | None
+) -> Source | None:
+    """Open a folder of class folders file by file; ``None`` if it holds no images and no sounds.
+
+    ``imagefolder`` and ``audiofolder`` are not used, because they read a class folder called
+    ``train`` or a file called ``test_1.png`` as a split, and give no labels if folders differ in
+    depth.
+    """
+    from datasets import Audio, ClassLabel, Dataset, Features, Image, Value
 
     files = find_files(path)
     suffixes = {PurePosixPath(name).suffix.lower() for name in files.others}
     if suffixes & (_DATA_SUFFIXES - _ARCHIVES):
         return None
-    if suffixes & _ARCHIVES and not has_class_folders(files.images):
+    kind = _kind_of(dataset, files, input_column)
+    if suffixes & _ARCHIVES and not has_class_folders(files.inputs(kind)):
         _refuse_archives(dataset, path, files)
         return None
-    layout = arrange(dataset, files, split)
+    layout = arrange(dataset, files, split, kind)
     if not layout.splits:
         _check_readable(dataset, files.others.values(), suffixes)
         return None
@@ -253,11 +295,13 @@ def _image_folder(dataset: str, path: Path, split: str | None) -> Source | None:
     classes = layout.splits[name]
     rows = [(file, c) for c, label in enumerate(classes) for file in classes[label]]
     _require_utf8(dataset, [file for file, _ in rows])
-    features = Features({"image": Image(), "label": ClassLabel(names=list(classes))})
+    features = Features({kind: Value("string"), "label": ClassLabel(names=list(classes))})
     data = Dataset.from_dict(
-        {"image": [str(path / file) for file, _ in rows], "label": [label for _, label in rows]},
+        {kind: [str(path / file) for file, _ in rows], "label": [label for _, label in rows]},
         features=features,
     )
+    # Cast, because `datasets` needs torchcodec to store even the path of a sound otherwise.
+    data = data.cast_column(kind, Image() if kind == "image" else Audio(decode=False))
     ids = [file for file, _ in rows]
     archives = [name for name in files.others if PurePosixPath(name).suffix.lower() in _ARCHIVES]
     notes = layout.notes
@@ -294,27 +338,28 @@ def _is_utf8(name: str) -> bool:
 
 
 def _refuse_archives(dataset: str, path: Path, files: Files) -> None:
-    """Refuse images in zip files. ``datasets`` reads them without their folders, or not at all.
+    """Refuse images and sounds in zip files: ``datasets`` loses their folders, or fails.
 
     Raises:
-        TargetError: A zip file holds images.
+        TargetError: A zip file holds images or sounds.
     """
     for name in files.others:
-        if name.lower().endswith(".zip") and _holds_images(path / name):
-            raise _packed_images(dataset, name)
+        if name.lower().endswith(".zip") and _holds_inputs(path / name):
+            raise _packed(dataset, name)
 
 
-def _packed_images(dataset: str, archive: str) -> TargetError:
+def _packed(dataset: str, archive: str) -> TargetError:
     return TargetError(
-        f"{dataset} holds images in an archive ({clean(archive)}). Folders in an archive are not "
-        "read as classes. Unpack it, and pass the folder that holds the class folders."
+        f"{dataset} holds images or sounds in an archive ({clean(archive)}). Folders in an "
+        "archive are not read as classes. Unpack it, and pass the folder that holds the class "
+        "folders."
     )
 
 
-def _holds_images(archive: Path) -> bool:
+def _holds_inputs(archive: Path) -> bool:
     try:
         with zipfile.ZipFile(archive) as opened:
-            return any(PurePosixPath(name).suffix.lower() in SUFFIXES for name in opened.namelist())
+            return any(PurePosixPath(name).suffix.lower() in _INPUTS for name in opened.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
 
@@ -324,7 +369,7 @@ def _left_out(layout: Layout, split: str) -> Counter[str]:
 
 
 def _check_readable(dataset: str, reasons: Collection[str], suffixes: set[str]) -> None:
-    """Refuse a folder that holds only text files, or only images in unsupported formats.
+    """Refuse a folder that holds only text files, or only images or sounds in unsupported formats.
 
     Raises:
         TargetError: It does.
@@ -335,19 +380,27 @@ def _check_readable(dataset: str, reasons: Collection[str], suffixes: set[str]) 
             f"{dataset} holds {texts:,} text files. Folders of texts are not supported. Write one "
             "csv or jsonl file with the columns text and label."
         )
-    unreadable = Counter(reason for reason in reasons if reason.startswith(NO_READER))
+    unreadable = Counter(
+        reason for reason in reasons if reason.startswith((NO_READER, NO_SOUND_READER))
+    )
     if unreadable and not suffixes & {*_FILES, ".txt"}:
         what = ", ".join(f"{reason}: {count:,}" for reason, count in unreadable.items())
         raise TargetError(
-            f"{dataset} holds no image in a supported format ({what}). Convert the files to "
-            "JPEG or PNG."
+            f"{dataset} holds no image or sound in a supported format ({what}). Convert images to "
+            "JPEG or PNG, and sounds to WAV, FLAC or MP3."
         )
 
 
 # -- on the Hub
 
 
-def _hub(dataset: str, revision: str | None, split: str | None, token: str | None) -> Source:
+def _hub(
+    dataset: str,
+    revision: str | None,
+    split: str | None,
+    token: str | None,
+    input_column: str | None,
+) -> Source:
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import utils
     from huggingface_hub.errors import HFValidationError
@@ -369,11 +422,11 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
         names = hub_files(api, repo, sha)
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
             check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
-        if not config and _is_image_folder(names):
+        if not config and _is_folder_of_inputs(names):
             ignored = [f"*{suffix}" for suffix in sorted(_ARCHIVES)]
             folder = _snapshot(api, repo, sha, ignore_patterns=ignored)
             named = names_data_files(folder)
-            source = None if named else _image_folder(repo, folder, split)
+            source = None if named else _class_folders(repo, folder, split, input_column)
             if source is not None:
                 return replace(source, revision=sha)
     try:
@@ -386,7 +439,7 @@ def _hub(dataset: str, revision: str | None, split: str | None, token: str | Non
                 retry_read(api.auth_check, repo, repo_type="dataset")
         zips = [name for name in names if name.lower().endswith(".zip")]
         if zips and "Invalid string class label" in str(error):
-            raise _packed_images(repo, zips[0]) from error
+            raise _packed(repo, zips[0]) from error
         raise
 
 
@@ -443,13 +496,13 @@ def _cached_commits(repo: str) -> list[str]:
     return [path.name for path in sorted(commits, key=lambda path: path.stat().st_mtime)]
 
 
-def _is_image_folder(names: Iterable[str]) -> bool:
-    """Whether a repository with these files is a folder of images and not of data files.
+def _is_folder_of_inputs(names: Iterable[str]) -> bool:
+    """Whether a repository with these files is a folder of images or sounds, not of data files.
 
     Example:
-        >>> _is_image_folder(["cat/1.png", "README.md"])
+        >>> _is_folder_of_inputs(["cat/1.png", "README.md"])
         True
-        >>> _is_image_folder(["1.parquet", "docs/1.png"])
+        >>> _is_folder_of_inputs(["1.parquet", "docs/1.png"])
         False
     """
     paths = [PurePosixPath(name) for name in names]
@@ -458,10 +511,10 @@ def _is_image_folder(names: Iterable[str]) -> bool:
     if any(path.name in _METADATA for path in paths) or suffixes & (_DATA_SUFFIXES - _ARCHIVES):
         return False
     if suffixes & _ARCHIVES:
-        return has_class_folders([str(path) for path in paths if path.suffix.lower() in SUFFIXES])
+        return has_class_folders([str(path) for path in paths if path.suffix.lower() in _INPUTS])
     inside = [path.suffix.lower() for path in paths if len(path.parts) > 1]
     nameless = not suffixes & set(_FILES) and "" in inside
-    return nameless or any(suffix in SUFFIXES for suffix in inside)
+    return nameless or any(suffix in _INPUTS for suffix in inside)
 
 
 def _read_files(
@@ -535,7 +588,7 @@ def _built(dataset: str, split: str | None, loader: str, **options: Any) -> Sour
         else:
             name, data, notes = load_verified(loader, load, lambda: _forget(builder))
     config = str(builder.config.name)
-    unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
+    unnamed = options.get("name") is None and (config == "default" or loader.endswith("folder"))
     return Source(data, options.get("revision"), None if unnamed else config, name, notes=notes)
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from hf_sfda.dataset import sounds
 from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_image
 from hf_sfda.errors import TargetError
+from hf_sfda.types import Modality
 
 _SYSTEM_NAMES = frozenset(
     [
@@ -33,11 +35,13 @@ _SYSTEM_ENDINGS = ("~", "@synoeastream", "@synoresource", ":zone.identifier", ".
 _COPY_ENDINGS = (
     ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".bak", ".swp",
 )  # fmt: skip
-"""Suffixes of backups and unfinished downloads, if they follow the suffix of an image."""
+"""Suffixes of backups and unfinished downloads, if they follow the suffix of an image or sound."""
+_READ = SUFFIXES | sounds.SUFFIXES
 
 SYSTEM = "left by a system or a tool"
 NO_IMAGE = "not an image"
 NO_READER = "image format that cannot be read"
+NO_SOUND_READER = "sound format that cannot be read"
 LOOP = "link to a folder that contains it"
 DEAD_LINK = "link that leads nowhere"
 NO_FILE = "pipe, socket or device"
@@ -49,13 +53,26 @@ class Files:
 
     Attributes:
         images: Files that are images by their suffix or by their first bytes.
-        others: Other files -> the reason why they are no images.
+        sounds: Files that are sounds by their suffix.
+        others: Other files -> the reason why they are neither.
         ignored: Reason -> number of files that are ignored in every folder.
     """
 
     images: list[str] = field(default_factory=list)
+    sounds: list[str] = field(default_factory=list)
     others: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
+
+    def inputs(self, modality: Modality) -> list[str]:
+        """The images, or the sounds."""
+        return self.sounds if modality == "audio" else self.images
+
+    def rest(self, modality: Modality) -> dict[str, str]:
+        """All other files -> the reason why they are no images, or no sounds."""
+        what, files = (
+            ("not a sound file", self.images) if modality == "audio" else (NO_IMAGE, self.sounds)
+        )
+        return self.others | {file: f"{what} ({PurePosixPath(file).suffix})" for file in files}
 
 
 def is_system_name(name: str) -> bool:
@@ -67,7 +84,7 @@ def is_system_name(name: str) -> bool:
     """
     lower = name.lower()
     stem, _, ending = lower.rpartition(".")
-    is_copy = f".{ending}" in _COPY_ENDINGS and PurePosixPath(stem).suffix in SUFFIXES
+    is_copy = f".{ending}" in _COPY_ENDINGS and PurePosixPath(stem).suffix in _READ
     return (
         lower.startswith((".", "~$"))
         or lower in _SYSTEM_NAMES
@@ -80,7 +97,7 @@ def find_files(root: Path) -> Files:
     """List all files below ``root``.
 
     Links to folders are followed, unless the folder contains the link. Of the files that systems
-    and tools create, only images are counted.
+    and tools create, only images and sounds are counted.
 
     Raises:
         TargetError: A folder cannot be listed.
@@ -97,13 +114,17 @@ def _sort(root: Path, files: Files) -> None:
         suffix = path.suffix.lower()
         if system:
             suffixes = {name.lower().rstrip("~") for name in path.suffixes}
-            files.ignored[SYSTEM] += bool(suffixes & SUFFIXES)
+            files.ignored[SYSTEM] += bool(suffixes & _READ)
         elif path.is_symlink() and not path.exists():
             files.ignored[DEAD_LINK] += 1
         elif not path.is_file():  # opening a pipe would block forever
             files.ignored[NO_FILE] += 1
+        elif suffix in sounds.SUFFIXES:
+            files.sounds.append(relative)
         elif suffix in SUFFIXES or is_readable_image(path):
             files.images.append(relative)
+        elif suffix in sounds.UNREADABLE_SUFFIXES:
+            files.others[relative] = f"{NO_SOUND_READER} ({suffix})"
         elif suffix in UNREADABLE_SUFFIXES:
             files.others[relative] = f"{NO_READER} ({suffix})"
         else:

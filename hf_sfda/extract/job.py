@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 # benchmarks/README.md.
 _CPU_BATCH = 16
 
-_UNITS = {"image": "img", "text": "texts"}
+_UNITS = {"image": "img", "text": "texts", "audio": "sounds"}
 
 # The first line with which a DataLoader reports the traceback of a worker.
 _FROM_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process")

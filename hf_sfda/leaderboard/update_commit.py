@@ -139,7 +139,9 @@ def _rank(
     records = {**fresh, **read_records(api, state, stored)}
     target, config = snapshot.target, snapshot.config
     scored = [load_scored(records[m.path], m.path) for m in decision.pool]
-    rows, agreement, warnings = assemble(scored, target.labels, target.class_names, config)
+    rows, agreement, warnings = assemble(
+        scored, target.labels, target.class_names, config, target.task
+    )
     rows += [load_failure(records[m.path], m.path) for m in decision.failed]
     rows += [ModelRow.of(c, c.status, reason=c.skip) for c in decision.excluded]
     ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)

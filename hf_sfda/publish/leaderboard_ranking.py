@@ -11,7 +11,7 @@ from typing import Any
 
 from hf_sfda.publish.leaderboards import Leaderboard, LeaderboardEntry
 from hf_sfda.publish.row_files import time_of
-from hf_sfda.tasks import calibration_warning, compared_classes, kind_of_task
+from hf_sfda.tasks import calibration_warning, compared_classes
 from hf_sfda.types import ModelRow, Ranking, RowWarning
 
 
@@ -89,7 +89,7 @@ def _agreement_and_warnings(
         n_classes=compared_classes(about["task"], about["n_classes"]),
         agreement=agreement,
     )
-    warnings += calibration_warning(kind_of_task(about["task"]))
+    warnings += calibration_warning(about["task"])
     return {"agreement": agreement, "warnings": tuple(warnings)}
 
 

@@ -11,7 +11,7 @@ from hf_sfda.metrics import BASELINES
 from hf_sfda.report.sentences import confidence, has_classes, hazards, heading
 from hf_sfda.types import ModelRow, Ranking
 
-_UNITS = {"image": "img/s", "text": "texts/s"}
+_UNITS = {"image": "img/s", "text": "texts/s", "audio": "sounds/s"}
 
 
 @dataclass(frozen=True, slots=True)

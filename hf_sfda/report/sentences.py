@@ -173,8 +173,7 @@ def reliability(ranking: Ranking) -> tuple[tuple[float, float, int], ...]:
 
 
 def _calibration(ranking: Ranking) -> Calibration | None:
-    kind = kind_of_task(ranking.dataset.get("task"))
-    return find_calibration(with_current_names(ranking.config), kind)
+    return find_calibration(with_current_names(ranking.config), ranking.dataset.get("task"))
 
 
 def shortlist(ranking: Ranking) -> tuple[list[ModelRow], float]:

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 PIPELINE_TAGS: dict[Modality, tuple[str, ...]] = {
     "image": ("image-classification", "image-feature-extraction"),
     "text": ("feature-extraction", "sentence-similarity", "fill-mask", "text-classification"),
+    "audio": ("audio-classification", "automatic-speech-recognition", "feature-extraction"),
 }
 """Tasks whose checkpoints are encoders that people fine-tune for classification: classifiers and
 self-supervised backbones for images; embedding models, masked language models and classifiers
-for text. Generators and two-tower models (zero-shot-image-classification) are not asked for; they
-can be named."""
+for text; classifiers, recognisers and self-supervised encoders for sounds. Generators and two-tower
+models (zero-shot-image-classification) are not asked for; they can be named."""
 
 EXPAND = [
     "config", "createdAt", "disabled", "downloads", "gated", "library_name", "pipeline_tag",
@@ -70,7 +71,7 @@ def query_hub(
                 unseen = False  # the next ones have fewer
                 break
             listed += 1
-            if reason := _rejection(info, options):
+            if reason := _rejection(info, options, modality):
                 rejected[reason] += 1
                 continue
             entries.append(_entry(info, options, modality))
@@ -143,8 +144,12 @@ def collection_models(slug: str, token: str | None) -> list[str]:
     return [item.item_id for item in collection.items if item.item_type == "model"]
 
 
-def _rejection(info: ModelInfo, options: CandidateOptions) -> str | None:
+def _rejection(info: ModelInfo, options: CandidateOptions, modality: Modality | None) -> str | None:
     try:
+        # The tasks of sounds are those of texts and other inputs, too.
+        kind = (info.config or {}).get("model_type", "none")
+        if rules.audio_type_reason(kind, modality):
+            return "no audio model that is read"
         return rejection(facts_of(info), options)
     except Exception:  # fields of another kind; describing it gives the reason
         return None
@@ -255,6 +260,7 @@ def describe(
             rules.weights_reason(names) if names is not None else None,
             None if names is None or "config.json" in names else "no config.json",
             rules.library_reason(library, info.library_name),
+            rules.audio_type_reason(config.get("model_type"), modality),
             rules.modality_reason(known.processor if known else None, modality),
             rules.size_reason(params, options.max_params),
             rejection(facts_of(info), options),

@@ -31,7 +31,14 @@ _NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "optimizer.pt", 
 _PROCESSORS: dict[Modality, dict[str, str]] = {
     "image": {"AutoTokenizer": "text"},
     "text": {"AutoImageProcessor": "pictures", "AutoFeatureExtractor": "audio or pictures"},
+    "audio": {"AutoTokenizer": "text", "AutoImageProcessor": "pictures"},
 }
+AUDIO_TYPES = (
+    "audio-spectrogram-transformer", "clap", "data2vec-audio", "hubert", "sew", "sew-d",
+    "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer", "wavlm", "whisper",
+)  # fmt: skip
+"""Model types of transformers that are read for sounds. Each takes its inputs in its own way, so a
+type that is not in the list is refused."""
 _DTYPE_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4,
     "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -123,6 +130,14 @@ def modality_reason(processor: str | None, modality: Modality | None) -> str | N
     return f"takes {takes}, the dataset holds {_plural(modality)}" if takes and modality else None
 
 
+def audio_type_reason(model_type: object, modality: Modality | None) -> str | None:
+    """Left out because its model type is not one of :data:`AUDIO_TYPES`."""
+    if modality != "audio" or model_type is None or model_type in AUDIO_TYPES:
+        return None
+    named = bounded(clean(str(model_type)), 60)
+    return f"model type {named} is not read for sounds; read are {', '.join(AUDIO_TYPES)}"
+
+
 def library_of(config: Mapping[str, Any], stated: str | None, tags: Collection[str]) -> str | None:
     """``"timm"``, ``"transformers"`` or ``None``: which library opens it.
 
@@ -164,4 +179,4 @@ def _some(names: list[str]) -> str:
 
 
 def _plural(modality: Modality) -> str:
-    return {"image": "pictures", "text": "texts"}[modality]
+    return {"image": "pictures", "text": "texts", "audio": "sounds"}[modality]

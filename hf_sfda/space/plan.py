@@ -42,7 +42,7 @@ class JobPlan:
         dataset: Name of the dataset, as the visitor gave it.
         revision: Commit of a Hub dataset.
         split: The split that the sample is drawn from.
-        modality: ``image`` or ``text``.
+        modality: ``image``, ``text`` or ``audio``.
         input_column: Column with the image or the text.
         label_column: Column with the label.
         n_samples: Size of the sample.
@@ -87,7 +87,7 @@ class JobPlan:
     def sentences(self) -> tuple[str, ...]:
         """The plan in sentences: data, models, downloads and time."""
         of = f" of {self.n_available:,}" if self.n_available > self.n_samples else ""
-        kind = {"image": "images", "text": "texts"}[self.modality]
+        kind = {"image": "images", "text": "texts", "audio": "sounds"}[self.modality]
         lost = "".join(f"; {count:,} left out: {why}" for why, count in self.left_out.items())
         skipped = len(self.models) - self.n_models
         without = f"; {skipped} left out, with the reason in the table" if skipped else ""

@@ -15,7 +15,7 @@ _TEXT = 280  # characters
 
 
 class Preview(TypedDict):
-    """The preview of a sample: a data URI of an image, or the start of a text."""
+    """The preview of a sample: data URI of an image, start of a text, or name of a sound."""
 
     image: str | None
     text: str | None
@@ -23,13 +23,16 @@ class Preview(TypedDict):
 
 def previews(target: Target, indices: Iterable[int]) -> dict[int, Preview]:
     """Make the previews of some samples: index -> preview."""
-    return {
-        index: Preview(image=_thumbnail(sample), text=None)
-        if target.modality == "image"
-        else Preview(image=None, text=_snippet(sample))
-        for index in indices
-        for sample in [target.samples[index]]
-    }
+    return {index: _preview(target, index) for index in indices}
+
+
+def _preview(target: Target, index: int) -> Preview:
+    if target.modality == "audio":
+        return Preview(image=None, text=_snippet(target.sample_ids[index]))
+    sample = target.samples[index]
+    if target.modality == "image":
+        return Preview(image=_thumbnail(sample), text=None)
+    return Preview(image=None, text=_snippet(sample))
 
 
 def _thumbnail(image: Any) -> str:

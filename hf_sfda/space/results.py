@@ -73,8 +73,9 @@ def leaderboard_name(leaderboard: Leaderboard) -> str:
 
 
 def modality_of(leaderboard: Leaderboard) -> str:
-    """The modality of a leaderboard, ``images`` or ``texts``, from its task."""
-    return "images" if "image" in str(leaderboard.about["task"]) else "texts"
+    """The modality of a leaderboard, ``images``, ``texts`` or ``sounds``, from its task."""
+    modality = str(leaderboard.about["task"]).partition("-")[0]
+    return {"image": "images", "audio": "sounds"}.get(modality, "texts")
 
 
 class Results:

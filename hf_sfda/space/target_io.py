@@ -1,7 +1,7 @@
 """Write a target to disk and read it in another process, as plain bytes and JSON.
 
 So the process on the GPU, whose time is limited, needs neither the Hub nor the time to decode
-images. Nothing is unpickled.
+images and sounds. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_sfda.dataset.images import LazyImages
-from hf_sfda.types import Target
+from hf_sfda.dataset.sounds import LazySounds, sizes_of
+from hf_sfda.types import Sound, Target
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +27,7 @@ _BYTES = "samples.bin"
 
 
 def write_target(target: Target, directory: Path) -> None:
-    """Write a target to ``directory/target``; decoded images are stored as raw pixels.
+    """Write a target to ``directory/target``; decoded images and sounds are stored as raw values.
 
     Args:
         target: The target.
@@ -43,6 +44,12 @@ def write_target(target: Target, directory: Path) -> None:
     facts["left_out"] = dict(target.left_out)
     if target.modality == "text":
         facts["texts"] = list(target.samples)
+    elif target.modality == "audio":
+        facts["sounds"] = sizes_of(target.samples)
+        if isinstance(target.samples, LazySounds):
+            facts["encoded"] = _pack(folder / _BYTES, target.samples.encoded)
+        else:
+            _pack(folder / _BYTES, (s.values.astype("<f4").tobytes() for s in target.samples))
     elif isinstance(target.samples, LazyImages):
         facts["encoded"] = _pack(folder / _BYTES, target.samples.encoded)
     else:
@@ -62,6 +69,8 @@ def read_target(directory: Path) -> Target:
     samples: Any
     if (texts := facts.pop("texts", None)) is not None:
         samples = tuple(texts)
+    elif (sizes := facts.pop("sounds", None)) is not None:
+        samples = _sounds(folder / _BYTES, sizes, facts.pop("encoded", None))
     elif (lengths := facts.pop("encoded", None)) is not None:
         samples = LazyImages(_unpack(folder / _BYTES, lengths))
     else:
@@ -93,6 +102,16 @@ def _pack(path: Path, parts: Iterable[bytes]) -> list[int]:
 def _unpack(path: Path, lengths: Iterable[int]) -> list[bytes]:
     with path.open("rb") as file:
         return [file.read(length) for length in lengths]
+
+
+def _sounds(
+    path: Path, sizes: list[list[int]], lengths: list[int] | None
+) -> LazySounds | tuple[Sound, ...]:
+    if lengths is not None:
+        return LazySounds(_unpack(path, lengths), [(rate, n) for rate, n in sizes])
+    parts = _unpack(path, [4 * n for _, n in sizes])
+    pairs = zip(parts, sizes, strict=True)
+    return tuple(Sound(np.frombuffer(part, "<f4").copy(), rate) for part, (rate, _) in pairs)
 
 
 def _images(path: Path, sizes: list[list[int]]) -> tuple[Image, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_sfda.types import LabelKind
+from hf_sfda.tasks import has_benchmark
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
 _EDGE = 0.002
@@ -80,20 +80,18 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def find_calibration(
-    config: Mapping[str, Any], kind: LabelKind = "single-label"
-) -> Calibration | None:
+def find_calibration(config: Mapping[str, Any], task: str | None = None) -> Calibration | None:
     """The calibration of the score that orders a run.
 
     Args:
         config: Settings of the run: ``metric``, ``layers`` and ``batch_norms``. Runs of earlier
             versions have no ``batch_norms``; they were not calibrated.
-        kind: What the labels are. All targets of the benchmark have one class a sample.
+        task: Task of the run, see :func:`hf_sfda.tasks.has_benchmark`.
 
     Returns:
         ``None`` if the benchmark has no such score.
     """
-    if kind != "single-label":
+    if not has_benchmark(task):
         return None
     names = [config.get(name) for name in ("metric", "layers", "batch_norms")]
     entry = _document()["scores"].get("/".join(map(str, names)))

@@ -391,7 +391,7 @@ def test_everything_is_read_at_one_commit(hub, sentences):
         ("me/shapes", {"split": "dev"}, "'dev' does not exist in me/shapes. Splits: train"),
         ("me/shapes", {"label_column": "lable"}, "Columns: image, label. Did you mean 'label'?"),
         ("me/shapes", {"input_column": "text"}, "--input-column 'text' does not exist"),
-        ("me/shapes", {"input_column": "label"}, "must hold images or texts"),
+        ("me/shapes", {"input_column": "label"}, "must hold images, texts or sounds"),
         ("me/shapes", {"samples": 5}, "pass --samples 6 or more"),
         ("me/gated", {}, "gated, and no token"),
         ("me/shapes", {"token": "hf_wrong"}, "token is valid"),
@@ -520,7 +520,7 @@ def test_ambiguous_columns_are_asked_for(tmp_path):
     assert load_target_of(table(text=texts, label=halves), tmp_path).input_column == "text"
     with pytest.raises(TargetError, match=r"No column looks like a label. Columns: row, text"):
         load_target_of(table(text=texts), tmp_path)
-    with pytest.raises(TargetError, match="No column holds images or texts"):
+    with pytest.raises(TargetError, match="No column holds images, texts or sounds"):
         load_target_of(table(label=halves).remove_columns("row"), tmp_path)
     with pytest.raises(TargetError, match="both as --input-column and as --label-column"):
         load_target_of(table(label=halves), tmp_path, input_column="row", label_column="row")

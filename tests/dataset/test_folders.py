@@ -142,8 +142,8 @@ def test_ordinary_names_stay_classes(tmp_path, classes):
     [
         (["train/cat", "train/dog", "bus"], r"two ways: 'train'.*--split train", "train", "cat"),
         (["cat", "dog", "test"], r"two ways: test.*--split train.*rename", "train", "cat"),
-        (["train", "test"], "the class of an image is not known", None, None),
-        (["trainA", "testA"], "the class of an image is not known", None, None),
+        (["train", "test"], "the class of each image is not known", None, None),
+        (["trainA", "testA"], "the class of each image is not known", None, None),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_asked_about(tmp_path, folders, words, split, expected):
@@ -214,10 +214,14 @@ def test_images_in_an_archive_are_refused_in_words(hub, tmp_path, place):
     zipped(tmp_path, tmp_path / "packed" / "train.zip", names)
     if place == "hub":
         hub.put("me/packed", _files(tmp_path / "packed"), repo_type="dataset")
-        with pytest.raises(TargetError, match=r"images in an archive \(train.zip\).*Unpack it"):
+        with pytest.raises(
+            TargetError, match=r"images or sounds in an archive \(train.zip\).*Unpack it"
+        ):
             load_target("me/packed")
         return
-    with pytest.raises(TargetError, match=r"images in an archive \(train.zip\).*Unpack it"):
+    with pytest.raises(
+        TargetError, match=r"images or sounds in an archive \(train.zip\).*Unpack it"
+    ):
         load_target(str(tmp_path / "packed"))
     with pytest.raises(TargetError, match=r"Unpack it and pass the folder"):
         load_target(str(tmp_path / "packed" / "train.zip"))
@@ -368,7 +372,9 @@ def test_what_is_no_image_is_counted_with_its_reason(tmp_path):
 def test_only_unreadable_images(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.heic").write_bytes(b"x")
-    with pytest.raises(TargetError, match=r"no image in a supported format.*\.heic.*JPEG or PNG"):
+    with pytest.raises(
+        TargetError, match=r"no image or sound in a supported format.*\.heic.*JPEG or PNG"
+    ):
         load_target(str(tmp_path))
 
 
