@@ -27,6 +27,7 @@ from hf_sfda.cli._candidates import (
     TrainedOnOption,
 )
 from hf_sfda.cli._errors import NOTHING_RANKED
+from hf_sfda.cli._jobs import JobOptions, run_on_jobs
 from hf_sfda.cli._logging import send_warnings_to
 from hf_sfda.cli._options import (
     FormatOption,
@@ -40,6 +41,7 @@ from hf_sfda.cli._options import (
     option_values,
 )
 from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._plans import ExpectOption
 from hf_sfda.cli._tables import show_ranking
 from hf_sfda.config import (
     DEFAULT_METRICS,
@@ -237,6 +239,33 @@ def rank(
         bool, typer.Option("--plan", help="Show what would be run and downloaded, and stop.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    on_jobs: Annotated[
+        str | None,
+        typer.Option(
+            "--on-jobs",
+            metavar="FLAVOR",
+            help="Run as a Job on the Hub with this hardware, such as t4-small. Plan first; `hf "
+            "jobs hardware` lists the hardware and its price.",
+            show_default=False,
+        ),
+    ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="With --on-jobs: wait for the Job and bring its run here."),
+    ] = False,
+    job_timeout: Annotated[
+        str, typer.Option(help="With --on-jobs: longest time of the Job.")
+    ] = "6h",
+    runs_repo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="With --on-jobs: dataset for the results. [default: hf-sfda-runs of yours, "
+            "private]",
+            show_default=False,
+        ),
+    ] = None,
+    expect: ExpectOption = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -258,6 +287,10 @@ def rank(
     settings = _settings(context, config, values)
     if plan:
         _show_plan(settings, token, output)
+        return
+    if on_jobs is not None:
+        job = JobOptions(on_jobs, job_timeout, runs_repo, follow, yes, expect)
+        run_on_jobs(settings, job, token, output)
         return
     from hf_sfda.report import save_ranking
 

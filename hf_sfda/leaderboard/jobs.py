@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub.access import Repo
-from hf_sfda.leaderboard.package import CLIENT, PackageCopy
+from hf_sfda.leaderboard.package import PackageCopy
 from hf_sfda.secrets import keep_secret
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class UpdateJob:
         if isinstance(self.install, str):
             return ["uv", "run", "--with", self.install, "hf-sfda", *self.arguments]
         script = (
-            f'cd "$(mktemp -d)" && uv run --with {shlex.quote(CLIENT)} {self.install.download} '
+            f'cd "$(mktemp -d)" && {self.install.command} '
             f'&& exec uv run --with "hf-sfda[timm] @ file://$PWD/{self.install.path}" '
             'hf-sfda "$@"'
         )

