@@ -64,7 +64,7 @@ _METADATA = (
     "metadata.csv",
     "metadata.jsonl",
     "metadata.parquet",
-)  # metadata files that `imagefolder` and `audiofolder` read
+)  # metadata files that `imagefolder` reads
 _INPUTS = SUFFIXES | sounds.SUFFIXES
 _FEW = 0.1
 """A folder with images and sounds is read as the one if the other are fewer than this share."""
@@ -211,8 +211,9 @@ def _folder(path: Path, config: str | None, split: str | None, input_column: str
         for file in (path / "metadata.csv", *sorted(path.glob("*/metadata.csv"))):
             if file.is_file():
                 check_metadata(file)
-        kind = _kind_of(str(path), find_files(path), input_column)
-        return _built(str(path), split, f"{kind}folder", data_dir=str(path))
+        if _kind_of(str(path), find_files(path), input_column) == "audio":
+            return _described_sounds(str(path), path, split)
+        return _built(str(path), split, "imagefolder", data_dir=str(path))
     check_folder(str(path), path)
     if config is None and not names_data_files(path):
         source = _class_folders(str(path), path, split, input_column)
@@ -308,6 +309,41 @@ def _class_folders(
     if archives:
         notes = (*notes, f"These archives in {dataset} were not read: {listing(archives, 3)}.")
     return Source(data, None, None, name, ids, _left_out(layout, name), notes)
+
+
+def _described_sounds(dataset: str, path: Path, split: str | None) -> Source:
+    """Open sounds that a metadata file names in its column ``file_name``; its others are kept.
+
+    The file lies in the folder, or in a sub-folder for each split. ``audiofolder`` is not used,
+    because it needs torchcodec.
+
+    Raises:
+        TargetError: The file has no such column, or names files elsewhere.
+    """
+    from datasets import Audio
+
+    found = [file for name in _METADATA for file in (path / name, *sorted(path.glob(f"*/{name}")))]
+    found = [file for file in found if file.is_file()]
+    by_split = {"train" if file.parent == path else file.parent.name: file for file in found}
+    chosen = choose_split(dataset, list(by_split), split)
+    file = by_split[chosen]
+    with as_target_error(dataset):
+        data, notes = _rows(_loader(file) or "csv", [file], dataset)
+    if "file_name" not in data.column_names:
+        raise TargetError(
+            f"{dataset}: {file.name} has no column file_name, which names the sound of each row. "
+            f"Columns: {listing(data.column_names, 10)}."
+        )
+    names = [str(name or "") for name in data["file_name"]]
+    if outside := [name for name in names if os.path.normpath(name).startswith(("..", "/"))]:
+        raise TargetError(
+            f"{dataset}: {file.name} names a file outside the folder, {clean(outside[0])!r:.200}. "
+            "Names are relative to the metadata file."
+        )
+    places = [str(file.parent / name) for name in names]
+    data = data.remove_columns("file_name").add_column("audio", places)
+    data = data.cast_column("audio", Audio(decode=False))
+    return Source(data, None, None, chosen, names, notes=notes)
 
 
 def _require_utf8(dataset: str, names: Sequence[str]) -> None:
@@ -422,6 +458,10 @@ def _hub(
         names = hub_files(api, repo, sha)
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
             check_metadata(_fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
+        if not config and _is_described_sounds(names):
+            folder = _snapshot(api, repo, sha)
+            if not names_data_files(folder):
+                return replace(_described_sounds(repo, folder, split), revision=sha)
         if not config and _is_folder_of_inputs(names):
             ignored = [f"*{suffix}" for suffix in sorted(_ARCHIVES)]
             folder = _snapshot(api, repo, sha, ignore_patterns=ignored)
@@ -494,6 +534,14 @@ def _cached_commits(repo: str) -> list[str]:
     folder = Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}" / "snapshots"
     commits = folder.iterdir() if folder.is_dir() else ()
     return [path.name for path in sorted(commits, key=lambda path: path.stat().st_mtime)]
+
+
+def _is_described_sounds(names: Sequence[str]) -> bool:
+    """Whether a repository with these files has a metadata file, and more sounds than images."""
+    suffixes = [PurePosixPath(name).suffix.lower() for name in names]
+    n_sounds = sum(suffix in sounds.SUFFIXES for suffix in suffixes)
+    described = any(PurePosixPath(name).name in _METADATA for name in names)
+    return described and n_sounds > sum(suffix in SUFFIXES for suffix in suffixes)
 
 
 def _is_folder_of_inputs(names: Iterable[str]) -> bool:
@@ -588,7 +636,7 @@ def _built(dataset: str, split: str | None, loader: str, **options: Any) -> Sour
         else:
             name, data, notes = load_verified(loader, load, lambda: _forget(builder))
     config = str(builder.config.name)
-    unnamed = options.get("name") is None and (config == "default" or loader.endswith("folder"))
+    unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
     return Source(data, options.get("revision"), None if unnamed else config, name, notes=notes)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from hf_sfda.backbones import Backbone, norms, open_backbone
 from hf_sfda.config import FinetuneConfig
+from hf_sfda.errors import TargetError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.finetune import prepare
 from hf_sfda.finetune.checkpoint import Checkpoint
@@ -76,10 +77,16 @@ def finetune(
 
     Raises:
         ExtractionError: The checkpoint cannot be opened or run.
-        TargetError: The target cannot be divided, or the parts do not share their classes.
+        TargetError: The target holds sounds, it cannot be divided, or the parts do not share their
+            classes.
         FinetuneError: A single sample does not fit in memory.
         StoppedError: ``should_stop`` said so; with ``directory``, the same call resumes.
     """
+    if target.modality == "audio":
+        raise TargetError(
+            "Fine-tuning on sounds is not supported, only on images and texts. Fine-tune with a "
+            "recipe of your own, for example with AutoModelForAudioClassification of transformers."
+        )
     started, started_cpu = time.perf_counter(), time.process_time()
     config = config or FinetuneConfig()
     accelerator = accelerator or make_accelerator()

@@ -72,7 +72,7 @@ class UpdateJob:
             return ["uv", "run", "--with", self.install, "hf-sfda", *self.arguments]
         script = (
             f'cd "$(mktemp -d)" && {self.install.command} '
-            f'&& exec uv run --with "hf-sfda[timm] @ file://$PWD/{self.install.path}" '
+            f'&& exec uv run --with "hf-sfda[timm,audio] @ file://$PWD/{self.install.path}" '
             'hf-sfda "$@"'
         )
         return ["bash", "-c", script, "hf-sfda", *self.arguments]

@@ -76,3 +76,13 @@ def test_a_target_of_sounds_travels_between_processes(work, tmp_path, monkeypatc
         for one, other in zip(target.samples, back.samples, strict=True):
             assert one.rate == other.rate and (one.values == other.values).all()
     assert previews(target, [0])[0] == {"image": None, "text": target.sample_ids[0]}
+
+
+def test_the_function_refuses_to_fine_tune_on_sounds(work):
+    from hf_sfda.errors import TargetError
+    from hf_sfda.finetune import finetune
+    from hf_sfda.scan import find_candidates
+
+    [candidate] = find_candidates([str(work / "one")])
+    with pytest.raises(TargetError, match="Fine-tuning on sounds is not supported"):
+        finetune(candidate, load_target(str(work / "tones")))

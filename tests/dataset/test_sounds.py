@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -60,6 +61,34 @@ def test_a_folder_of_sounds_on_the_hub(hub, tmp_path):
     hub.put("me/tones", files, repo_type="dataset")
     target = load_target("me/tones")
     assert (target.modality, len(target), target.class_names) == ("audio", 10, ("high", "low"))
+
+
+def test_metadata_with_file_names_and_labels(tmp_path):
+    factories.sound_folder(tmp_path / "sounds", 6, ["low", "high"])
+    files = sorted((tmp_path / "sounds").rglob("*.wav"))
+    lines = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in files]
+    (tmp_path / "metadata.csv").write_text("file_name,label\n" + "\n".join(lines) + "\n")
+    target = load_target(str(tmp_path))
+    assert (target.modality, len(target), target.class_names) == ("audio", 12, ("high", "low"))
+    assert target.sample_ids[0].startswith("sounds/")
+    (tmp_path / "metadata.csv").write_text("file_name,label\n../secret.wav,low\n")
+    with pytest.raises(TargetError, match="names a file outside the folder"):
+        load_target(str(tmp_path))
+    (tmp_path / "metadata.csv").write_text("name,label\nx.wav,low\n")
+    with pytest.raises(TargetError, match="has no column file_name"):
+        load_target(str(tmp_path))
+
+
+def test_metadata_of_sounds_on_the_hub(hub, tmp_path):
+    folder = factories.sound_folder(tmp_path, 5, ["low", "high"])
+    paths = sorted(folder.rglob("*.wav"))
+    files = {f"train/{path.parent.name}-{path.name}": path.read_bytes() for path in paths}
+    lines = [f"{PurePosixPath(name).name},{4 * name.count('low') + 0.5}" for name in files]
+    lines = [f"{line[:-1]}{i}" for i, line in enumerate(lines)]
+    files["train/metadata.csv"] = "\n".join(["file_name,score", *lines]).encode()
+    hub.put("me/tones", files, repo_type="dataset")
+    target = load_target("me/tones")
+    assert (target.task, len(target), target.split) == ("audio-regression", 10, "train")
 
 
 def test_bytes_of_sounds_without_a_feature_are_recognised(tmp_path):

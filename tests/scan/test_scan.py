@@ -14,8 +14,9 @@ import time
 import pytest
 
 from hf_sfda import find_candidates
+from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ScanError
-from hf_sfda.scan import rules
+from hf_sfda.scan import rules, scan_candidates
 from hf_sfda.scan.query import EXPAND, PIPELINE_TAGS
 from tests import factories
 
@@ -742,3 +743,30 @@ def hub_page(name: str) -> list[dict[str, object]]:
 
     parameters = [("expand", field) for field in EXPAND] + [("search", name)]
     return get_session().get(f"{constants.ENDPOINT}/api/models", params=parameters).json()
+
+
+def test_sounds_ask_for_models_that_hear(hub):
+    """A listing of a task that other inputs share brings only families that are read."""
+    files = factories.model_files()
+
+    def put(name: str, kind: str, tag: str) -> None:
+        config = {"model_type": kind}
+        card = f"---\npipeline_tag: {tag}\nlibrary_name: transformers\n---\n"
+        hub.put(name, {**files, "config.json": json.dumps(config), "README.md": card})
+
+    put("a/hubert", "hubert", "feature-extraction")
+    put("a/bert", "bert", "feature-extraction")
+    put("a/whisper", "whisper", "automatic-speech-recognition")
+    put("a/ast", "audio-spectrogram-transformer", "audio-classification")
+    put("a/vit", "vit", "image-classification")
+    scan = scan_candidates((), CandidateOptions(candidates="popular"), modality="audio")
+    assert {c.model_id for c in scan.candidates if c.skip is None} == {
+        "a/hubert", "a/whisper", "a/ast",
+    }  # fmt: skip
+    assert scan.rejected == {"no audio model that is read": 1}
+
+
+def test_a_named_model_of_another_family_is_left_out_by_name(hub):
+    hub.put("a/bert", {**factories.model_files(), "config.json": '{"model_type": "bert"}'})
+    [candidate] = find_candidates(["a/bert"], modality="audio")
+    assert "model type bert is not read for sounds; read are audio-spec" in (candidate.skip or "")
