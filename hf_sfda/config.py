@@ -48,6 +48,7 @@ _FORMER_NAMES = {"view": "layers"}
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)?(?::[^/]+)?", re.ASCII)
 _FEATURES = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(?:@[^\s@]+)?", re.ASCII)
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _UNFIT = re.compile(r"[/\\:]")  # in the name of a directory
 _LONGEST_NAME = 150  # bytes; file systems take 255
 
@@ -140,13 +141,13 @@ class CandidateOptions:
 
 NOT_IN_FINGERPRINT = (
     "out", "batch_size", "workers", "work", "learning_curve", "ask_above", "features",
-    "shards", "shard",
+    "shards", "shard", "race", "keep", "time_budget",
     *(field.name for field in fields(CandidateOptions)),
 )  # fmt: skip
 """Options that change how or where a run is done, or which models take part, but not the scores."""
 
 
-_NEW_OPTIONS = ("task", "features", "shards", "shard")
+_NEW_OPTIONS = ("task", "features", "race", "keep", "time_budget", "shards", "shard")
 """Options that the documents of earlier versions do not have; defaults are not written."""
 
 
@@ -199,6 +200,12 @@ class RankConfig(CandidateOptions):
             can be asked. Twenty checkpoints of usual size stay below the default.
         features: A features dataset on the Hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``. What it
             holds is not extracted; without ``models``, its models are the candidates.
+        race: Drop candidates on small samples that cannot be among the first ``keep``; see
+            :mod:`hf_sfda.race`.
+        keep: Number of first candidates that a race must not lose. Of ten targets of the zoo, the
+            best checkpoint was among the first three on nine.
+        time_budget: Time after which no candidate is started, such as ``30m`` or ``1h30m``. Small
+            and cached ones are first, so that a run that ends early has an answer.
         shards: Number of jobs that share the candidates; each takes every ``shards``-th one.
             ``hf-sfda merge`` makes one ranking of theirs.
         shard: Number of this job, from 0.
@@ -230,6 +237,9 @@ class RankConfig(CandidateOptions):
     work: Work = "auto"
     ask_above: float = 20.0
     features: str | None = None
+    race: bool = False
+    keep: int = 3
+    time_budget: str | None = None
     shards: int = 1
     shard: int = 0
     out: str | None = None
@@ -247,6 +257,8 @@ class RankConfig(CandidateOptions):
         _at_least("seed", self.seed, 0)
         if self.workers is not None:
             _at_least("workers", self.workers, 0)
+        _at_least("keep", self.keep, 1)
+        parse_duration(self.time_budget)
         _at_least("shards", self.shards, 1)
         _at_least("shard", self.shard, 0)
         if self.shard >= self.shards:
@@ -489,6 +501,21 @@ def rank_command(values: Mapping[str, Any], *, always: Collection[str] = ()) -> 
         elif plain is not True:
             words.append(",".join(plain) if isinstance(plain, tuple) else str(plain))
     return shlex.join(words)
+
+
+def parse_duration(text: str | None) -> float | None:
+    """Seconds of a duration such as ``30m``, ``2h``, ``1h30m`` or ``90s``.
+
+    Raises:
+        ConfigError: The text is no duration.
+    """
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None or not any(match.groups()):
+        raise ConfigError(f"time_budget is {text!r}; give a duration such as 30m, 2h or 1h30m.")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
 
 
 def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:

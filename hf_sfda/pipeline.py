@@ -7,14 +7,16 @@ main process queries the Hub, scores and logs.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_sfda.config import CandidateOptions, RankConfig
+from hf_sfda.config import CandidateOptions, RankConfig, parse_duration
 from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError
 from hf_sfda.foreign import clean
 from hf_sfda.format import joined, megabytes
@@ -33,6 +35,7 @@ from hf_sfda.types import (
     Ranking,
     RowWarning,
     Scan,
+    Status,
     Target,
 )
 from hf_sfda.versions import __version__, library_versions
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from hf_sfda.cost import Device
     from hf_sfda.extract import Extraction
     from hf_sfda.feature_dataset import FeatureDataset
+    from hf_sfda.race import Race, Round
     from hf_sfda.ranking import Scored
     from hf_sfda.run_plan import RunPlan, Speed
     from hf_sfda.store import FeatureStore
@@ -133,6 +137,7 @@ def run(
     """
     from hf_sfda.dataset import target_of
     from hf_sfda.extract import extract_all, make_accelerator
+    from hf_sfda.race import run_race
     from hf_sfda.ranking import assemble
     from hf_sfda.store import FeatureStore
 
@@ -186,8 +191,21 @@ def run(
         _write_to_journal(extraction, journal)
         on_extracted(extraction)
 
+    deadline = _deadline(config)
+    usable = _in_order([c for c in scan.candidates if c.skip is None], config)
+    race = run_race(
+        usable,
+        target,
+        config,
+        store=store,
+        accelerator=accelerator,
+        token=token,
+        progress=progress,
+        on_round=lambda round_: _tell(round_, log, journal),
+        deadline=deadline,
+    )
     extractions = extract_all(
-        [candidate for candidate in scan.candidates if candidate.skip is None],
+        race.survivors,
         target,
         config=config,
         store=store,
@@ -195,6 +213,7 @@ def run(
         token=token,
         progress=progress,
         on_done=extracted,
+        deadline=deadline,
     )
 
     def finalize() -> Ranking:
@@ -207,7 +226,9 @@ def run(
         )
         journal.write("ranked", order=[row.model_id for row in rows])
         rows = [_naming_represented(row, scan) for row in rows]
-        rows += [*failed, *sorted(left_out, key=lambda row: row.status != "failed")]
+        failed += race.rows
+        rows += sorted([*failed, *left_out], key=lambda row: row.status != "failed")
+        warnings += _about_limits(race, extractions, config)
         curve = None
         if config.learning_curve:
             try:
@@ -260,6 +281,47 @@ def plan(
     log(describe_candidates(scan.candidates))
     speed = calibrate(usable(scan), target, config, store, accelerator)
     return _plan(scan, target, config, store, accelerator, speed, shared)
+
+
+def _deadline(config: RankConfig) -> float | None:
+    """The time after which no candidate is started, as ``time.monotonic`` has it."""
+    seconds = parse_duration(config.time_budget)
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _in_order(candidates: Sequence[Candidate], config: RankConfig) -> list[Candidate]:
+    """With a time budget: cached candidates first, then small ones."""
+    from hf_sfda.hub import cached_model
+
+    if config.time_budget is None:
+        return list(candidates)
+
+    def cost(candidate: Candidate) -> tuple[bool, float]:
+        here = candidate.path is not None or cached_model(candidate) is not None
+        return not here, candidate.params or math.inf
+
+    return sorted(candidates, key=cost)
+
+
+def _tell(round_: Round, log: Callable[[str], None], journal: Journal) -> None:
+    log(
+        f"Race     {round_.samples:,} samples · {round_.models} models · "
+        f"{len(round_.dropped)} dropped"
+    )
+    journal.write("race", **asdict(round_))
+
+
+def _about_limits(race: Race, extractions: Sequence[Extraction], config: RankConfig) -> list[str]:
+    """Warnings: which models are missing because of the race or the time budget."""
+    late = sum(extraction.late for extraction in extractions)
+    late += race.late
+    warnings = [race.warning] if race.warning else []
+    if late:
+        warnings.append(
+            f"{late} models were not reached within {config.time_budget}. The same command goes "
+            "on with them: what was extracted is stored."
+        )
+    return warnings
 
 
 def _shard_of(scan: Scan, config: RankConfig) -> Scan:
@@ -449,6 +511,12 @@ def check_metrics(config: RankConfig) -> None:
         except MetricError as error:
             raise ConfigError(str(error)) from error
     chosen = get_metric(config.metric)
+    if config.race and not chosen.held_out:
+        able = [entry.name for entry in list_metrics() if entry.held_out]
+        raise ConfigError(
+            f"{chosen.name} does not score held-out samples one by one, so it cannot be raced. "
+            f"Sort by one of {joined(able)}, or leave out --race."
+        )
     if config.learning_curve and not chosen.scores_samples:
         raise ConfigError(
             f"{chosen.name} does not score each model on its own by the samples, so it has no "
@@ -507,7 +575,8 @@ def _score(
                 except (MetricError, StoreError) as error:
                     reason = str(error)
             if reason is not None:
-                failed.append(ModelRow.of(candidate, "failed", reason=reason))
+                status: Status = "skipped" if extraction.late else "failed"
+                failed.append(ModelRow.of(candidate, status, reason=reason))
             advance(1)
     return scored, failed
 

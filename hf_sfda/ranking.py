@@ -165,6 +165,41 @@ def rescore(
     return score, _contributions(get_metric(metric), score, X, labels, logits, config)
 
 
+def contributions_of(features: Features, labels: LabelArray, config: RankConfig) -> FloatArray:
+    """The contributions of single samples to the chosen metric, on a sample of any size.
+
+    Args:
+        features: Of N samples.
+        labels: Of the N samples.
+        config: Metric, layers, folds, seed.
+
+    Returns:
+        (N,) float64 whose mean is the score.
+
+    Raises:
+        MetricError: The metric cannot be computed, or has no such contributions.
+    """
+    X = layer_features(features, labels, config.layers)
+    problem = _problem_of(features, X, labels, config, min_class_size=1)
+    score = score_problem(problem, config.metric, **_options(config, config.metric))
+    if score.per_sample is None:
+        raise MetricError(f"{config.metric} has no score of single samples.")
+    return score.per_sample
+
+
+def joined_features(parts: Sequence[Features]) -> Features:
+    """The features of several samples of a target, one after the other."""
+    # A final layer that equals "last" is dropped, and on few samples it may look equal by chance.
+    names = [name for name in parts[0].layers if all(name in part.layers for part in parts)]
+    logits = [part.source_logits for part in parts if part.source_logits is not None]
+    return replace(
+        parts[0],
+        layers={name: np.concatenate([part.layers[name] for part in parts]) for name in names},
+        measured={},
+        source_logits=np.concatenate(logits) if len(logits) == len(parts) else None,
+    )
+
+
 def score_subsets(
     features: Features, labels: LabelArray, subsets: Sequence[IntArray], config: RankConfig
 ) -> FloatArray:
@@ -182,7 +217,7 @@ def score_subsets(
     options = _options(config, config.metric)
 
     def score(indices: IntArray) -> float:
-        part, own = _part(features, indices), _labels_of_part(labels, indices)
+        part, own = features_of(features, indices), _labels_of_part(labels, indices)
         X = layer_features(part, own, config.layers)
         try:
             # A small part may hold one sample of a class: min_class_size=1.
@@ -251,7 +286,7 @@ def _class_counts(labels: LabelArray, class_names: Sequence[str]) -> dict[str, i
     return dict(zip(class_names, counts.tolist(), strict=True))
 
 
-def _part(features: Features, indices: IntArray) -> Features:
+def features_of(features: Features, indices: IntArray) -> Features:
     """The features of some samples."""
     logits = features.source_logits
     return replace(

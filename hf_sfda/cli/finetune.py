@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +22,7 @@ from hf_sfda.cli._options import (
 )
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import ExpectOption, YesOption
-from hf_sfda.config import FinetuneConfig, ShortlistConfig
+from hf_sfda.config import FinetuneConfig, ShortlistConfig, parse_duration
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.foreign import clean_lines
 from hf_sfda.processes import is_main_process
@@ -55,8 +54,6 @@ _EXAMPLES = """
 
 - `accelerate launch -m hf_sfda finetune runs/me--plants --yes` — on all GPUs
 """
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -295,21 +292,6 @@ def _proposed(run: Path) -> tuple[str, ...]:
         return ()
     models, _ = sentences.shortlist(ranking)
     return tuple(row.model_id for row in models) if len(models) > 1 else ()
-
-
-def parse_duration(text: str | None) -> float | None:
-    """Seconds of a duration such as ``30m``, ``2h``, ``1h30m`` or ``90s``.
-
-    Raises:
-        ConfigError: The text is no duration.
-    """
-    if text is None:
-        return None
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None or not any(match.groups()):
-        raise ConfigError(f"time_budget is {text!r}; give a duration such as 30m, 2h or 1h30m.")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(3600 * hours + 60 * minutes + seconds)
 
 
 def _names(models: list[str]) -> list[str]:

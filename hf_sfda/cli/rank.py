@@ -228,6 +228,23 @@ def rank(
             show_default=False,
         ),
     ] = None,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Drop models early, on small samples, that cannot be among the first --keep.",
+        ),
+    ] = False,
+    keep: Annotated[
+        int, typer.Option(help="Number of first models that --race must not lose.")
+    ] = DEFAULTS.keep,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Start no model after this time: 30m, 2h, 1h30m. Cached and small ones are first.",
+            show_default=False,
+        ),
+    ] = None,
     shards: Annotated[
         int, typer.Option(help="Number of jobs that share the candidates; see `hf-sfda merge`.")
     ] = DEFAULTS.shards,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from hf_sfda.extract.claims import open_claims
 from hf_sfda.extract.features import merge_parts
 from hf_sfda.extract.job import (
+    NOT_REACHED,
     Job,
     Outcome,
     Task,
@@ -57,10 +58,7 @@ def run_by_models(
     for place, task in enumerate(order):
         if not claims.take(task.key.digest, task.index):
             continue
-        for following in order[place + 1 : place + 2]:
-            job.downloads.start(task.candidate)
-            job.downloads.start(following.candidate)
-        outcome = _run(job, task, wait=False)
+        outcome = _run_in_time(job, order[place : place + 2], first=not mine)
         if outcome is None:
             busy.append(task)
         else:
@@ -91,6 +89,16 @@ def _gather(job: Job, mine: dict[str, Outcome]) -> dict[str, Outcome]:
             if digest not in everyone or everyone[digest].error is not None:
                 everyone[digest] = outcome
     return everyone
+
+
+def _run_in_time(job: Job, tasks: Sequence[Task], *, first: bool) -> Outcome | None:
+    """Run the first of some tasks, while the next one is downloaded, unless the time is up."""
+    if job.is_late and not first:
+        return NOT_REACHED
+    if len(tasks) > 1:
+        for task in tasks:
+            job.downloads.start(task.candidate)
+    return _run(job, tasks[0], wait=False)
 
 
 def _run(job: Job, task: Task, *, wait: bool) -> Outcome | None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from hf_sfda.extract.features import Part, merge_parts
 from hf_sfda.extract.job import (
+    NOT_REACHED,
     Job,
     Outcome,
     Task,
@@ -48,13 +49,21 @@ def run_by_samples(
     """
     outcomes: dict[str, Outcome] = {}
     for place, task in enumerate(tasks):
-        job.downloads.start(task.candidate)
-        for following in tasks[place + 1 : place + 2]:
-            job.downloads.start(following.candidate)
-        outcome = _run(job, task)
+        if outcomes and _is_late(job):
+            outcome = NOT_REACHED
+        else:
+            job.downloads.start(task.candidate)
+            for following in tasks[place + 1 : place + 2]:
+                job.downloads.start(following.candidate)
+            outcome = _run(job, task)
         outcomes[task.key.digest] = outcome
         done(task, outcome)
     return outcomes
+
+
+def _is_late(job: Job) -> bool:
+    """Whether the time is up, by the clock of the main process."""
+    return from_main(job.accelerator, lambda: job.is_late)
 
 
 def _run(job: Job, task: Task) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -49,6 +50,12 @@ class Job:
     accelerator: Accelerator
     downloads: Downloads
     progress: Progress
+    deadline: float | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether no further model may be started."""
+        return self.deadline is not None and time.monotonic() > self.deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +75,17 @@ class Outcome:
         error: Why it failed, or ``None``.
         cached: Whether the features were stored already.
         features: The features, only where they could not be stored.
+        late: Whether it was not run because the time was up.
     """
 
     error: str | None = None
     cached: bool = False
     features: Features | None = None
+    late: bool = False
+
+
+LATE = "not reached within the time budget"
+NOT_REACHED = Outcome(error=LATE, late=True)
 
 
 def open_model(job: Job, candidate: Candidate) -> Backbone:

@@ -43,6 +43,7 @@ class Extraction:
         cached: Whether the features were in the store before this run.
         error: Why there are no features; ``None`` on success.
         features: The features themselves, only if they could not be stored.
+        late: Whether there are none because the time was up.
     """
 
     candidate: Candidate
@@ -50,6 +51,7 @@ class Extraction:
     cached: bool = False
     error: str | None = None
     features: Features | None = None
+    late: bool = False
 
 
 def make_accelerator(*, cpu: bool = False) -> Accelerator:
@@ -102,6 +104,7 @@ def extract_all(
     token: str | None = None,
     progress: Progress | None = None,
     on_done: Callable[[Extraction], None] | None = None,
+    deadline: float | None = None,
 ) -> list[Extraction]:
     """Extract the features of every candidate that the store does not hold.
 
@@ -117,6 +120,8 @@ def extract_all(
         token: Hub token.
         progress: Listens to downloads and forward passes.
         on_done: Called once for each candidate, in each process as soon as the result is known.
+        deadline: Time of ``time.monotonic`` after which no candidate is started; the first one of
+            each process is started in any case.
 
     Returns:
         One extraction a candidate, in their order, the same in every process. No failure of a
@@ -124,7 +129,8 @@ def extract_all(
     """
     accelerator = accelerator or make_accelerator()
     progress = progress or NoProgress()
-    job = Job(target, config, store, accelerator, Downloads(token, progress), progress)
+    downloads = Downloads(token, progress)
+    job = Job(target, config, store, accelerator, downloads, progress, deadline)
     keys = [feature_key(candidate, target, config) for candidate in candidates]
 
     def done(key: FeatureKey, outcome: Outcome) -> None:
@@ -160,4 +166,4 @@ def _schedule(config: RankConfig, models: int, processes: int) -> Literal["model
 
 
 def _extraction(candidate: Candidate, key: FeatureKey, outcome: Outcome) -> Extraction:
-    return Extraction(candidate, key, outcome.cached, outcome.error, outcome.features)
+    return Extraction(candidate, key, outcome.cached, outcome.error, outcome.features, outcome.late)

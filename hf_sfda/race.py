@@ -1,0 +1,331 @@
+"""Racing: candidates that cannot be among the first are dropped on small samples.
+
+All candidates run over a small stratified sample. Those that are significantly worse than ``keep``
+others are dropped; the sample doubles; the rest run over the whole sample. Samples are nested, and
+only what is new in a round is extracted.
+
+The test compares two candidates on the same samples, sample by sample: a one-sided t test of the
+mean difference of their contributions to the score. A candidate is dropped when ``keep`` others
+pass this test against it. If it belongs to the first ``keep``, at least one of these others is not
+better, so its test is wrong. Among all rounds, all of the first ``keep`` and all others, at most
+``rounds * keep * (candidates - 1)`` tests can be wrong in this way, and each gets that share of
+:data:`ALPHA` (Bonferroni). So the probability that any of the first ``keep`` is dropped is at most
+:data:`ALPHA`.
+
+"The first" are those by the expected score on samples of the size of the round. A candidate that
+needs many samples to show its worth, such as one with many dimensions, can be dropped although it
+would be among the first on the whole sample: the test does not control this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hf_sfda.config import RankConfig
+from hf_sfda.errors import MetricError, StoreError
+from hf_sfda.extract import Extraction, extract_all
+from hf_sfda.extract.job import LATE
+from hf_sfda.extract.run import feature_key
+from hf_sfda.finetune.parts import part_of
+from hf_sfda.format import score as show_score
+from hf_sfda.processes import from_main
+from hf_sfda.progress import Progress
+from hf_sfda.ranking import contributions_of, features_of, joined_features
+from hf_sfda.store import FeatureKey, FeatureStore
+from hf_sfda.tasks import strata_of
+from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Status, Target
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+ALPHA = 0.05
+"""Largest probability that one of the first candidates is dropped by the noise of the samples."""
+
+_FEWEST, _PER_CLASS, _PARTS = 64, 8, 16
+"""The first round has at least 64 samples, eight a class, and a sixteenth of the sample."""
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a race.
+
+    Attributes:
+        samples: Size of its sample.
+        models: Number of candidates that ran.
+        dropped: Ids of those that were dropped after it.
+    """
+
+    samples: int
+    models: int
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Race:
+    """The result of a race.
+
+    Attributes:
+        survivors: The candidates that are left, the best first.
+        rows: Rows of the others: dropped, failed, or not reached in time.
+        rounds: What happened.
+        sample_passes: Samples that ran through a network, summed over candidates.
+        late: Number of candidates that were not reached in time.
+    """
+
+    survivors: tuple[Candidate, ...]
+    rows: tuple[ModelRow, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    sample_passes: int = 0
+    late: int = 0
+
+    @property
+    def warning(self) -> str:
+        """One sentence for the ranking; empty if nothing was dropped."""
+        dropped = sum(len(round_.dropped) for round_ in self.rounds)
+        if not dropped:
+            return ""
+        sizes = ", ".join(f"{r.samples:,} samples: {len(r.dropped)}" for r in self.rounds)
+        return (
+            f"The race left out {dropped} models on small samples ({sizes}). One of the first of "
+            f"them is lost with probability {ALPHA:g} at most by the noise of these samples; a "
+            "model that needs more samples than others may be lost, too."
+        )
+
+
+def round_sizes(n_samples: int, n_strata: int) -> tuple[int, ...]:
+    """Sizes of the samples of the rounds, each twice the one before, up to half of all samples.
+
+    Args:
+        n_samples: Size of the whole sample.
+        n_strata: Number of classes, or of slices of a regression.
+
+    Returns:
+        The sizes; none if the sample is too small to save anything.
+
+    Example:
+        >>> round_sizes(2000, 10), round_sizes(200, 40)
+        ((125, 250, 500, 1000), ())
+    """
+    sizes = []
+    size = max(_FEWEST, _PER_CLASS * n_strata, math.ceil(n_samples / _PARTS))
+    while 2 * size <= n_samples:
+        sizes.append(size)
+        size *= 2
+    return tuple(sizes)
+
+
+def nested_order(strata: IntArray, seed: int) -> IntArray:
+    """An order of all samples in which each beginning is stratified.
+
+    The members of each stratum are shuffled and spread evenly over the order.
+
+    Args:
+        strata: (N,) class or stratum of each sample.
+        seed: Random seed.
+
+    Returns:
+        (N,) positions.
+    """
+    random = np.random.default_rng(seed)
+    place = np.empty(len(strata))
+    for stratum in np.unique(strata):
+        members = random.permutation(np.flatnonzero(strata == stratum))
+        place[members] = (np.arange(len(members)) + random.uniform()) / len(members)
+    order: IntArray = np.argsort(place, kind="stable")
+    return order
+
+
+def hopeless(contributions: FloatArray, keep: int, alpha: float) -> npt.NDArray[np.bool_]:
+    """Which candidates are significantly worse than ``keep`` others.
+
+    Args:
+        contributions: (M, N) contributions of N samples to the scores of M candidates.
+        keep: Number of candidates to keep.
+        alpha: Level of each one-sided paired t test.
+
+    Returns:
+        (M,) bool.
+    """
+    from scipy.special import stdtrit
+
+    n = contributions.shape[1]
+    if len(contributions) <= keep:
+        return np.zeros(len(contributions), dtype=bool)
+    means = contributions.mean(1)
+    covariance = np.cov(contributions)
+    spread = np.diag(covariance)
+    variance = spread[:, None] + spread[None, :] - 2 * covariance
+    # Few samples on which two candidates agree say little about how much they differ elsewhere.
+    scale = float(np.ptp(contributions)) or 1.0
+    variance = np.maximum(variance, scale**2 / n)
+    lead = means[:, None] - means[None, :]  # of the row over the column
+    better = lead > stdtrit(n - 1, 1 - alpha) * np.sqrt(variance / n)
+    worse: npt.NDArray[np.bool_] = better.sum(0) >= keep
+    return worse
+
+
+@dataclass
+class _Racer:
+    """A candidate that is still in the race.
+
+    Attributes:
+        candidate: The candidate.
+        whole: Key of its features of the whole sample, if they are stored.
+        parts: The extractions of the rounds so far, if not.
+    """
+
+    candidate: Candidate
+    whole: FeatureKey | None
+    parts: list[Extraction] = field(default_factory=list)
+
+    def features(self, rows: IntArray, store: FeatureStore) -> Features:
+        """Its features of the first samples of the race.
+
+        Args:
+            rows: Their positions in the whole sample.
+            store: The feature store.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        if self.whole is not None:
+            return replace(features_of(_stored(None, self.whole, store), rows), measured={})
+        parts = [_stored(part.features, part.key, store) for part in self.parts]
+        return joined_features(parts)
+
+
+def _stored(features: Features | None, key: FeatureKey, store: FeatureStore) -> Features:
+    features = features or store.get(key)
+    if features is None:
+        raise StoreError("its stored features vanished during the race; run the same command again")
+    return features
+
+
+def run_race(
+    candidates: Sequence[Candidate],
+    target: Target,
+    config: RankConfig,
+    *,
+    store: FeatureStore,
+    accelerator: Accelerator,
+    token: str | None,
+    progress: Progress,
+    on_round: Callable[[Round], None],
+    deadline: float | None = None,
+) -> Race:
+    """Run the rounds of a race, if one is wanted; called in every process of a launch.
+
+    Only published statistics of batch norms are used, so that the features of the rounds add up.
+
+    Args:
+        candidates: The candidates, in the order in which they are to run.
+        target: The samples.
+        config: ``race``, ``keep``, ``metric``, ``seed`` and the options of the extraction.
+        store: The feature store.
+        accelerator: The processes.
+        token: Hub token.
+        progress: Shows forward passes.
+        on_round: Called after each round.
+        deadline: Time of ``time.monotonic`` after which no candidate is started.
+
+    """
+    if not config.race:
+        return Race(tuple(candidates))
+    strata = strata_of(target.labels)
+    order, sizes = nested_order(strata, config.seed), round_sizes(len(target), len(set(strata)))
+    quick = config.replace(batch_norms="published", permutations=0)
+    racers = from_main(accelerator, lambda: _line_up(candidates, target, config, store))
+    rows: list[ModelRow] = []
+    rounds: list[Round] = []
+    passes, start = 0, 0
+    for size in sizes:
+        if len(racers) <= config.keep:
+            break
+        rows_of_round = order[start:size].tolist()
+        part = part_of(target, rows_of_round, f"race, samples {start} to {size}")
+        running = [racer for racer in racers if racer.whole is None]
+        extractions = extract_all(
+            [racer.candidate for racer in running],
+            part,
+            config=quick,
+            store=store,
+            accelerator=accelerator,
+            token=token,
+            progress=progress,
+            deadline=deadline,
+        )
+        passes += len(running) * len(part)
+        alpha = ALPHA / (len(sizes) * config.keep * max(len(candidates) - 1, 1))
+        for racer, extraction in zip(running, extractions, strict=True):
+            racer.parts.append(extraction)
+        judge = partial(_judge, racers, order[:size], target, quick, store, alpha)
+        kept, lost = from_main(accelerator, judge)
+        n_racers = len(racers)
+        racers = [racers[index] for index in kept]
+        rows += lost
+        dropped = tuple(r.model_id for r in lost if r.status == "skipped" and r.reason != LATE)
+        rounds.append(Round(size, n_racers, dropped))
+        on_round(rounds[-1])
+        start = size
+    survivors = tuple(racer.candidate for racer in racers)
+    late = sum(row.reason == LATE for row in rows)
+    return Race(survivors, tuple(rows), tuple(rounds), passes, late)
+
+
+def _line_up(
+    candidates: Sequence[Candidate], target: Target, config: RankConfig, store: FeatureStore
+) -> list[_Racer]:
+    keys = [feature_key(candidate, target, config) for candidate in candidates]
+    return [
+        _Racer(candidate, key if store.has(key) else None)
+        for candidate, key in zip(candidates, keys, strict=True)
+    ]
+
+
+def _judge(
+    racers: Sequence[_Racer],
+    samples: IntArray,
+    target: Target,
+    config: RankConfig,
+    store: FeatureStore,
+    alpha: float,
+) -> tuple[list[int], list[ModelRow]]:
+    """The indices of those that stay, best first, and the rows of those that do not."""
+    rows: list[ModelRow] = []
+    scored: list[tuple[int, FloatArray]] = []
+    labels, size = target.labels[samples], len(samples)
+    for index, racer in enumerate(racers):
+        last = racer.parts[-1] if racer.parts else None
+        reason = last.error if last else None
+        if reason is None:
+            try:
+                features = racer.features(samples, store)
+                scored.append((index, contributions_of(features, labels, config)))
+            except (MetricError, StoreError) as error:
+                reason = str(error)
+        if reason is not None:
+            status: Status = "skipped" if last and last.late else "failed"
+            rows.append(ModelRow.of(racer.candidate, status, reason=reason))
+    stacked = np.array([values for _, values in scored]).reshape(len(scored), size)
+    worse = hopeless(stacked, config.keep, alpha)
+    means = np.array([values.mean() for _, values in scored])
+    kept = [scored[i][0] for i in np.argsort(-means, kind="stable") if not worse[i]]
+    limit = np.sort(means)[-config.keep] if len(means) >= config.keep else math.nan
+    for (index, _), mean, is_worse in zip(scored, means, worse, strict=True):
+        if is_worse:
+            reason = (
+                f"dropped by the race after {size:,} samples: {config.metric} "
+                f"{show_score(float(mean))}, and {show_score(float(limit))} for number "
+                f"{config.keep}"
+            )
+            rows.append(ModelRow.of(racers[index].candidate, "skipped", reason=reason))
+    return kept, rows
