@@ -315,7 +315,7 @@ def _about_limits(race: Race, extractions: Sequence[Extraction], config: RankCon
     """Warnings: which models are missing because of the race or the time budget."""
     late = sum(extraction.late for extraction in extractions)
     late += race.late
-    warnings = [race.warning] if race.warning else []
+    warnings = [text] if (text := race.warning(config.keep)) else []
     if late:
         warnings.append(
             f"{late} models were not reached within {config.time_budget}. The same command goes "

@@ -87,17 +87,22 @@ class Race:
     sample_passes: int = 0
     late: int = 0
 
-    @property
-    def warning(self) -> str:
-        """One sentence for the ranking; empty if nothing was dropped."""
+    def warning(self, keep: int) -> str:
+        """What was dropped, for the ranking; empty if nothing was.
+
+        Args:
+            keep: Number of first candidates that the race must not lose.
+        """
         dropped = sum(len(round_.dropped) for round_ in self.rounds)
         if not dropped:
             return ""
-        sizes = ", ".join(f"{r.samples:,} samples: {len(r.dropped)}" for r in self.rounds)
+        models = "1 model" if dropped == 1 else f"{dropped} models"
+        sizes = ", ".join(f"{len(r.dropped)} on {r.samples:,} samples" for r in self.rounds)
+        first = "the first model" if keep == 1 else f"one of the first {keep} models"
         return (
-            f"The race left out {dropped} models on small samples ({sizes}). One of the first of "
-            f"them is lost with probability {ALPHA:g} at most by the noise of these samples; a "
-            "model that needs more samples than others may be lost, too."
+            f"The race dropped {models} ({sizes}). The noise of these samples drops {first} with a "
+            f"probability of at most {ALPHA:g}. A model that needs more samples than others may be "
+            "dropped, too."
         )
 
 
@@ -324,8 +329,8 @@ def _judge(
         if is_worse:
             reason = (
                 f"dropped by the race after {size:,} samples: {config.metric} "
-                f"{show_score(float(mean))}, and {show_score(float(limit))} for number "
-                f"{config.keep}"
+                f"{show_score(float(mean))}, where number {config.keep} had "
+                f"{show_score(float(limit))}"
             )
             rows.append(ModelRow.of(racers[index].candidate, "skipped", reason=reason))
     return kept, rows

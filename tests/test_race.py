@@ -145,7 +145,7 @@ def test_survivors_have_the_scores_of_a_full_run(work, monkeypatch):
     assert len(dropped) == sum(len(r["dropped"]) for r in rounds) > 0
     assert {row["status"] for row in dropped} == {"skipped"}
     assert "after 64 samples: three_heads ." in dropped[0]["reason"]
-    assert any("The race left out" in text for text in raced["warnings"])
+    assert any("The race dropped" in text for text in raced["warnings"])
     assert raced["config"]["fingerprint"] == ranking("full")["config"]["fingerprint"]
 
     # What a full run stored is not extracted again for a race.
