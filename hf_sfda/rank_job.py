@@ -125,7 +125,7 @@ class RankJob(UpdateJob):
         )
         script = (
             f'cd "$(mktemp -d)" && {self.install.command} '
-            f'&& WITH="hf-sfda[timm] @ file://$PWD/{self.install.path}" '
+            f'&& WITH="hf-sfda[timm,audio] @ file://$PWD/{self.install.path}" '
             '&& { uv run --with "$WITH" hf-sfda "$@"; CODE=$?; } '
             f'&& uv run --with "$WITH" {upload} && exit $CODE'
         )
