@@ -25,7 +25,7 @@ class CandidateState:
         state: Its current phase; ``scoring`` as soon as its features are stored.
         done: Amount that is done in this phase.
         total: Total amount of this phase; ``None`` if unknown.
-        unit: Unit of the amounts: ``B`` for downloads, ``img`` or ``texts`` for extraction.
+        unit: Unit of the amounts: ``B`` for downloads; ``img``, ``texts`` or ``sounds`` otherwise.
         reason: Why it failed or was skipped.
         params: Number of parameters, if known.
         download_bytes: Size of its weights, if known.

@@ -7,7 +7,12 @@ import json
 import pytest
 
 from hf_sfda.dataset import load_target, sounds
+from hf_sfda.publish.leaderboard_ranking import to_ranking
+from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.rows import dump_rows, make_run, read_results
+from hf_sfda.runs import read_ranking
 from hf_sfda.space.previews import previews
+from hf_sfda.space.results import modality_of
 from hf_sfda.space.target_io import read_target, write_target
 from tests import factories
 from tests.command import run_command
@@ -86,3 +91,13 @@ def test_the_function_refuses_to_fine_tune_on_sounds(work):
     [candidate] = find_candidates([str(work / "one")])
     with pytest.raises(TargetError, match="Fine-tuning on sounds is not supported"):
         finetune(candidate, load_target(str(work / "tones")))
+
+
+def test_a_run_on_sounds_becomes_a_leaderboard_of_sounds(work, ranked, tmp_path):
+    ranking = read_ranking(work / "run")
+    (tmp_path / "rows.parquet").write_bytes(dump_rows(make_run(ranking).rows))
+    (leaderboard,) = make_leaderboards(read_results(tmp_path / "rows.parquet", "rows.parquet"))
+    assert modality_of(leaderboard) == "sounds"
+    again = to_ranking(leaderboard)
+    assert [row.scores for row in again.ranked] == [row.scores for row in ranking.ranked]
+    assert any("not measured for sounds" in text for text in again.warnings)
