@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from hf_sfda.config import CandidateOptions
@@ -201,7 +202,9 @@ def _listings(
     """One listing for each task and author."""
     api = hub_api(token)
     tags = options.pipeline_tag or (
-        PIPELINE_TAGS[modality] if modality else sum(PIPELINE_TAGS.values(), ())
+        PIPELINE_TAGS[modality]
+        if modality
+        else tuple(dict.fromkeys(chain(*PIPELINE_TAGS.values())))
     )
     limit: int | None = max(_PAGE, _LOOK_AT * options.top) if is_complete(options) else _FARTHEST
     if options.candidates == "all":

@@ -31,7 +31,7 @@ _NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "optimizer.pt", 
 _PROCESSORS: dict[Modality, dict[str, str]] = {
     "image": {"AutoTokenizer": "text"},
     "text": {"AutoImageProcessor": "pictures", "AutoFeatureExtractor": "audio or pictures"},
-    "audio": {"AutoTokenizer": "text", "AutoImageProcessor": "pictures"},
+    "audio": {},  # :data:`AUDIO_TYPES` decides
 }
 AUDIO_TYPES = (
     "audio-spectrogram-transformer", "clap", "data2vec-audio", "hubert", "sew", "sew-d",

@@ -220,6 +220,27 @@ def test_a_sound_is_resampled_to_the_rate_of_the_checkpoint(tmp_path):
     assert torch.equal(unchanged[0], unchanged[1])
 
 
+@pytest.mark.parametrize("architecture", ["ForCTC", "ForPreTraining", "Model"])
+def test_checkpoints_of_speech_recognition_and_pre_training_give_their_body(architecture, tmp_path):
+    """Also with the names of weights that older versions of torch gave to a weight norm."""
+    from safetensors.torch import load_file, save_file
+
+    sizes = {"proj_codevector_dim": 8, "codevector_dim": 8, "num_codevectors_per_group": 4}
+    factories.tiny_wav2vec2(tmp_path, architecture=f"Wav2Vec2{architecture}", **sizes)
+    before = run(opened(tmp_path), SOUNDS[:1]).layers
+    file = tmp_path / "model.safetensors"
+    former = {"parametrizations.weight.original0": "weight_g"}
+    former["parametrizations.weight.original1"] = "weight_v"
+    weights = load_file(file)
+    for new, old in former.items():
+        weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
+    assert any(name.endswith("weight_g") for name in weights)
+    save_file(weights, file, metadata={"format": "pt"})
+    after = run(opened(tmp_path), SOUNDS[:1]).layers
+    for name, values in before.items():
+        torch.testing.assert_close(after[name], values)
+
+
 def test_families_that_are_not_known_are_refused_by_name(tmp_path):
     factories.tiny_wav2vec2(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

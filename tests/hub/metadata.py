@@ -39,7 +39,9 @@ _HEADS = {
     "Model": ("AutoModel", None, None),
 }
 _PROCESSORS = {"image": "AutoImageProcessor", "text": "AutoTokenizer"}
+_AUDIO = ("audio-spectrogram-transformer", "hubert", "wav2vec2", "wavlm")  # model types
 _TASKS = {head[1] for head in _HEADS.values() if head[1]} | {
+    "audio-classification",
     "feature-extraction",
     "image-feature-extraction",
     "sentence-similarity",
@@ -123,6 +125,13 @@ def _transformers_info(raw: dict[str, Any], commit: Commit) -> dict[str, Any] | 
     if auto_map := raw.get("auto_map"):
         auto_class, custom = next(iter(auto_map.items()))
         return {"auto_model": auto_class, "custom_class": custom}
+    if raw.get("model_type") in _AUDIO:
+        heard = architecture.endswith("Classification")
+        return {
+            "auto_model": "AutoModelForAudioClassification" if heard else "AutoModel",
+            "pipeline_tag": "audio-classification" if heard else "feature-extraction",
+            "processor": "AutoFeatureExtractor",
+        }
     head = next((h for suffix, h in _HEADS.items() if architecture.endswith(suffix)), None)
     if head is None:
         return {"auto_model": "AutoModel"}
