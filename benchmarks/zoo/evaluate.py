@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.zoo import network_scores
 from benchmarks.zoo.grid import TRUTH, read_truth
 from hf_sfda.uncertainty import weighted_tau
 from hf_sfda.validate import mean_over_targets, regret, static_list
@@ -165,6 +166,53 @@ def leave_one_out(targets: Sequence[Target]) -> list[tuple[tuple[str, ...], floa
     return rows
 
 
+NETWORK = {
+    "small fine-tuning, validation accuracy": ("small/accuracy",),
+    "small fine-tuning, log-likelihood": ("small/log_likelihood",),
+    "its start: logistic probe, 200 samples": ("small/start_accuracy",),
+    "three_heads + small fine-tuning": ("three_heads", "small/accuracy"),
+    "gradient features, logistic probe": ("gradients/logistic",),
+    "gradient features, Fisher probe": ("gradients/fisher",),
+    "gradients and layers, logistic probe": ("gradients_and_layers/logistic",),
+    "layers, logistic probe, same samples": ("same_layers/logistic",),
+    "three_heads + gradient features": ("three_heads", "gradients/logistic"),
+}
+"""Scores of :mod:`benchmarks.zoo.network_scores`, and sums of them with the default."""
+
+
+def network_report(targets: Sequence[Target]) -> str:
+    """The table of the scores that run the network again, on the targets that have them all."""
+    columns = network_scores.read()
+    lines = [
+        "| score | targets | weighted tau | three_heads there | three_heads is ahead by | "
+        "regret, points | three_heads there |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, parts in NETWORK.items():
+        rows = []
+        for target in targets:
+            values = [columns.get((c, target.name), {}) for c in target.checkpoints]
+            needed = [part for part in parts if part != "three_heads"]
+            if not all(part in row for row in values for part in needed):
+                continue
+            default = three_heads(target)
+            score = sum(
+                default if part == "three_heads" else np.array([row[part] for row in values])
+                for part in parts
+            )
+            taus = (target.tau(np.asarray(score)), target.tau(default))
+            rows.append((*taus, target.regret(np.asarray(score)), target.regret(default)))
+        if len(rows) < 3:
+            continue
+        tau, tau_default, lost, lost_default = np.transpose(rows)
+        lines.append(
+            f"| {name} | {len(rows)} | {_with_interval(tau, 2)} | {tau_default.mean():.2f} | "
+            f"{_with_interval(tau_default - tau, 2)} | {_with_interval(lost, 1)} | "
+            f"{lost_default.mean():.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def noise_of_runs() -> tuple[float, int]:
     """Standard deviation of a fine-tuned accuracy between seeds, and the pairs that have two."""
     seeds = read_seeds(TRUTH)
@@ -238,4 +286,4 @@ def _with_interval(values: npt.ArrayLike, digits: int) -> str:
 
 
 if __name__ == "__main__":
-    print(report(read()))
+    print(report(read()), network_report(read()), sep="\n\n")

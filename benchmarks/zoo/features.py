@@ -18,45 +18,59 @@ import typer
 from benchmarks.zoo import grid
 
 
-def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[str, Any]:
-    """Run one checkpoint on one target."""
-    import torch
-
-    from hf_sfda.backbones import norms, open_backbone
-    from hf_sfda.extract import make_accelerator
-    from hf_sfda.finetune.inputs import Inputs
-    from hf_sfda.finetune.parts import Part
-
-    about = grid.targets_in(zoo)[target]
+def labelled_samples(zoo: Path, target: str) -> tuple[list[Any], Any, int]:
+    """The samples of the training and the validation part, their labels, and how many of the
+    samples are of the training part.
+    """
     parts = [grid.load_part(zoo, target, part) for part in ("train", "validation")]
-    samples = [sample for part in parts for sample in part.samples]
     classes = parts[0].class_names
     labels = np.concatenate(
         [[classes.index(part.class_names[label]) for label in part.labels] for part in parts]
     )
-    candidate = grid.find_candidate(zoo, modality, checkpoint)
-    accelerator = make_accelerator(cpu=True)
+    return [sample for part in parts for sample in part.samples], labels, len(parts[0])
+
+
+def open_checkpoint(zoo: Path, modality: str, checkpoint: str, target: str) -> Any:
+    """A checkpoint on a CPU, ready to run on a target."""
+    import torch
+
+    from hf_sfda.backbones import open_backbone
+    from hf_sfda.extract import make_accelerator
+
     backbone = open_backbone(
         zoo / "checkpoints" / modality / checkpoint,
-        candidate,
-        device=accelerator.device,
+        grid.find_candidate(zoo, modality, checkpoint),
+        device=make_accelerator(cpu=True).device,
         dtype=torch.float32,
-        max_length=int(about.get("max_length", 128)),
-        modality=modality,
+        max_length=int(grid.targets_in(zoo)[target].get("max_length", 128)),
+        modality=modality,  # type: ignore[arg-type]
     )
     backbone.module.eval()
-    inputs = Inputs(backbone, Part(samples, labels), modality)
+    return backbone
+
+
+def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[str, Any]:
+    """Run one checkpoint on one target."""
+    import torch
+
+    from hf_sfda.backbones import norms
+    from hf_sfda.finetune.inputs import Inputs
+    from hf_sfda.finetune.parts import Part
+
+    samples, labels, n_train = labelled_samples(zoo, target)
+    backbone = open_checkpoint(zoo, modality, checkpoint, target)
+    inputs = Inputs(backbone, Part(samples, labels), modality)  # type: ignore[arg-type]
 
     def layers() -> dict[str, np.ndarray]:
-        parts: dict[str, list[Any]] = {}
+        found: dict[str, list[Any]] = {}
         order: list[int] = []
         with torch.no_grad():
             for rows, batch in inputs.batches(list(range(len(inputs))), 16):
                 order += rows
                 for name, values in backbone.forward(batch).layers.items():
-                    parts.setdefault(name, []).append(values.float().numpy())
+                    found.setdefault(name, []).append(values.float().numpy())
         back = np.argsort(order)
-        return {name: np.concatenate(values)[back] for name, values in parts.items()}
+        return {name: np.concatenate(values)[back] for name, values in found.items()}
 
     shuffled = np.random.default_rng(0).permutation(len(inputs)).tolist()
 
@@ -65,7 +79,7 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
             for _, batch in inputs.batches(shuffled, 64):
                 backbone.forward(batch)
 
-    arrays: dict[str, Any] = {"labels": labels, "n_train": len(parts[0])}
+    arrays: dict[str, Any] = {"labels": labels, "n_train": n_train}
     arrays |= {f"published/{name}": values for name, values in layers().items()}
     if norms.batch_norms(backbone.module):
         norms.restore_folded_norms(backbone.module, run)
