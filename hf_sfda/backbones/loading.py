@@ -208,7 +208,7 @@ def _require_fit(cls: Any, config: Any, weights: Weights) -> None:
     build = partial(getattr(cls, "from_config", cls), config)  # AutoModel has no constructor
     try:
         with (
-            _quiet(),
+            quiet(),
             initialization.no_init_weights(),
             initialization.meta_device_safe_creation_ops(),
         ):
@@ -290,7 +290,7 @@ def _from_pretrained(path: Path, cls: Any, config: Any, options: OpenOptions) ->
         # Masked autoencoders drop random patches in every forward pass unless told not to.
         config.mask_ratio = 0.0
     try:
-        with _quiet():
+        with quiet():
             return cls.from_pretrained(
                 path,
                 config=config,
@@ -371,7 +371,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Disable the load report and the progress bars of transformers."""
     from transformers.utils import logging
 

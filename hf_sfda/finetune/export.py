@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_sfda.backbones import Backbone
+from hf_sfda.backbones.loading import quiet
 from hf_sfda.errors import FinetuneError
 from hf_sfda.finetune.classifier import Classifier
 from hf_sfda.finetune.inputs import is_image
@@ -89,6 +90,7 @@ class Exported:
     lower: bool = False
 
 
+@quiet()
 def export(trained: Trained, folder: Path) -> Exported:
     """Save a network, load it again with its preprocessing, and compare the predictions.
 
