@@ -125,7 +125,8 @@ def test_requirements_are_what_is_tested_with():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
-    direct = [*project["dependencies"], *optional["space"], *optional["timm"], *optional["mcp"]]
+    extras = ("space", "timm", "audio", "mcp")
+    direct = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
     waiting, needed = [Requirement(line) for line in direct], {"spaces"}
     while waiting:
         one = waiting.pop()
