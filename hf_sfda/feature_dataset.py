@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hf_sfda.config import RankConfig
-from hf_sfda.errors import ConfigError, StoreError
+from hf_sfda.errors import ConfigError, PublishError, StoreError
 from hf_sfda.extract.run import feature_key
 from hf_sfda.foreign import ForeignError, clean, listing, read_json
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, download_files, find_head, read_file
+from hf_sfda.progress import Progress
+from hf_sfda.secrets import redact
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.typed import typed
-from hf_sfda.types import Candidate, Target
+from hf_sfda.types import Candidate, Scan, Target
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -138,14 +140,46 @@ class FeatureDataset:
         wanted = {key.digest for key in keys}
         return {row.feature_key: row for row in self.rows if row.feature_key in wanted}
 
-    def copy(self, key: FeatureKey, store: FeatureStore, token: str | None = None) -> None:
-        """Download an entry and add it to a store.
+    def copy_missing(
+        self,
+        scan: Scan,
+        target: Target,
+        config: RankConfig,
+        store: FeatureStore,
+        token: str | None,
+        progress: Progress,
+    ) -> Scan:
+        """Copy the features of candidates that a store lacks.
 
-        Raises:
-            StoreError: The entry is damaged or not the one of this key, or the store cannot be
-                written.
-            PublishError: The Hub refuses or fails.
+        Args:
+            scan: The candidates.
+            target: The samples.
+            config: The options that features depend on.
+            store: The feature store.
+            token: Hub token.
+            progress: Shows the bytes.
+
+        Returns:
+            The scan; a candidate whose features are damaged has failed, with the reason.
         """
+        keys = {c: feature_key(c, target, config) for c in scan.candidates if c.skip is None}
+        rows = self.find([key for key in keys.values() if not store.has(key)])
+        total = sum(row.bytes for row in rows.values())
+        candidates = []
+        with progress.task("download", "features", total=total, unit="B") as advance:
+            for candidate in scan.candidates:
+                row = rows.get(keys[candidate].digest) if candidate in keys else None
+                if row is not None:
+                    try:
+                        self._copy(keys[candidate], store, token)
+                    except (PublishError, StoreError) as error:
+                        reason = redact(str(error))
+                        candidate = replace(candidate, skip=reason, status="failed")
+                    advance(row.bytes)
+                candidates.append(candidate)
+        return replace(scan, candidates=tuple(candidates))
+
+    def _copy(self, key: FeatureKey, store: FeatureStore, token: str | None) -> None:
         paths = entry_paths(key.digest)
         folder = download_files(hub_api(token), self.repo, paths, self.sha)
         try:
@@ -155,6 +189,22 @@ class FeatureDataset:
             raise StoreError(f"{self.repo.id} lacks its features, {paths[1]}") from error
         except StoreError as error:
             raise StoreError(f"its features in {self.repo.id} cannot be used: {error}") from error
+
+    def warnings(self, keys: Sequence[FeatureKey]) -> list[str]:
+        """What a ranking with these features should warn of."""
+        return [features_warning(self.name)] if self.find(keys) else []
+
+
+def features_warning(source: str) -> str:
+    """A warning of a ranking: what others computed cannot be checked here.
+
+    Args:
+        source: The features dataset at its commit.
+    """
+    return (
+        f"Features come from {source}. Whether the models computed them cannot be checked without "
+        "running them."
+    )
 
 
 def entry_paths(digest: str) -> tuple[str, str]:

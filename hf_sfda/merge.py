@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError
+from hf_sfda.feature_dataset import features_warning
 from hf_sfda.foreign import listing
-from hf_sfda.pipeline import features_warning, make_ranking
+from hf_sfda.pipeline import make_ranking
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import Scored, assemble, score_candidate
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking

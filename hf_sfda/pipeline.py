@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_sfda.config import CandidateOptions, RankConfig, parse_duration
-from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError
+from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
 from hf_sfda.format import joined, megabytes
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
@@ -181,11 +182,8 @@ def run(
 
     from_main(accelerator, check_plan)
     if shared is not None:
-        here = shared
-        scan = from_main(
-            accelerator,
-            lambda: _copy_features(here, scan, target, config, store, token, progress),
-        )
+        copy = partial(shared.copy_missing, scan, target, config, store, token, progress)
+        scan = from_main(accelerator, copy)
 
     def extracted(extraction: Extraction) -> None:
         _write_to_journal(extraction, journal)
@@ -235,7 +233,7 @@ def run(
                 curve = _learning_curve(scored, extractions, target, config, store, progress)
             except MetricError as error:
                 warnings.append(f"There is no learning curve: {error}")
-        warnings += _features_from(shared, extractions)
+        warnings += shared.warnings([e.key for e in extractions]) if shared else []
         ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
         return replace(ranking, learning_curve=curve)
 
@@ -339,53 +337,6 @@ def _open_features(
         return None, config
     shared = open_features(config.features, token)
     return shared, config.replace(features=shared.name)
-
-
-def _copy_features(
-    shared: FeatureDataset,
-    scan: Scan,
-    target: Target,
-    config: RankConfig,
-    store: FeatureStore,
-    token: str | None,
-    progress: Progress,
-) -> Scan:
-    """Copy the features that the store lacks; a candidate whose features are damaged has failed."""
-    from hf_sfda.extract.run import feature_key
-
-    keys = {c: feature_key(c, target, config) for c in scan.candidates if c.skip is None}
-    rows = shared.find([key for key in keys.values() if not store.has(key)])
-    total = sum(row.bytes for row in rows.values())
-    candidates = []
-    with progress.task("download", "features", total=total, unit="B") as advance:
-        for candidate in scan.candidates:
-            row = rows.get(keys[candidate].digest) if candidate in keys else None
-            if row is not None:
-                try:
-                    shared.copy(keys[candidate], store, token)
-                except (PublishError, StoreError) as error:
-                    candidate = replace(candidate, skip=redact(str(error)), status="failed")
-                advance(row.bytes)
-            candidates.append(candidate)
-    return replace(scan, candidates=tuple(candidates))
-
-
-def _features_from(shared: FeatureDataset | None, extractions: Sequence[Extraction]) -> list[str]:
-    if shared is None or not shared.find([extraction.key for extraction in extractions]):
-        return []
-    return [features_warning(shared.name)]
-
-
-def features_warning(source: str) -> str:
-    """A warning of a ranking: what others computed cannot be checked here.
-
-    Args:
-        source: The features dataset at its commit.
-    """
-    return (
-        f"Features come from {source}. Whether the models computed them cannot be checked without "
-        "running them."
-    )
 
 
 def _scan(
@@ -496,7 +447,18 @@ def config_for(config: RankConfig, target: Target) -> RankConfig:
             f"{joined(unfit)} cannot score {target.label_kind} labels; these can: "
             f"{joined(allowed)}. Choose among them with --metric and --metrics."
         )
+    _check_race(config)
     return config
+
+
+def _check_race(config: RankConfig) -> None:
+    chosen = get_metric(config.metric)
+    if config.race and not chosen.held_out:
+        able = [entry.name for entry in list_metrics() if entry.held_out]
+        raise ConfigError(
+            f"{chosen.name} does not score held-out samples one by one, so it cannot be raced. "
+            f"Sort by one of {joined(able)} (--metric), or leave out --race."
+        )
 
 
 def check_metrics(config: RankConfig) -> None:
@@ -511,12 +473,7 @@ def check_metrics(config: RankConfig) -> None:
         except MetricError as error:
             raise ConfigError(str(error)) from error
     chosen = get_metric(config.metric)
-    if config.race and not chosen.held_out:
-        able = [entry.name for entry in list_metrics() if entry.held_out]
-        raise ConfigError(
-            f"{chosen.name} does not score held-out samples one by one, so it cannot be raced. "
-            f"Sort by one of {joined(able)}, or leave out --race."
-        )
+    _check_race(config)
     if config.learning_curve and not chosen.scores_samples:
         raise ConfigError(
             f"{chosen.name} does not score each model on its own by the samples, so it has no "

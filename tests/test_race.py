@@ -180,6 +180,11 @@ def test_what_cannot_be_raced_is_refused(hub, tmp_path, monkeypatch):
         "rank", "--dataset", "shapes", "--models", "x", "--race", "--metric", "logme", code=2
     )
     assert "logme does not score held-out samples one by one" in " ".join(err.split())
+    # Values are sorted by LogME unless the user says otherwise.
+    texts = "".join(f"a text {i},{i / 7}\n" for i in range(40))
+    (tmp_path / "values.csv").write_text(f"text,label\n{texts}")
+    _, err = run_command("rank", "--dataset", "values.csv", "--models", "x", "--race", code=2)
+    assert "logme does not score held-out samples one by one" in " ".join(err.split())
     with pytest.raises(ConfigError, match="keep"):
         RankConfig("d", keep=0)
     with pytest.raises(ConfigError, match="give a duration such as 30m"):
