@@ -4,6 +4,7 @@
   with ``>>>``: they become links, formulas and code.
 - Formulas become MathML, which browsers draw without a script.
 - The cards of ``metrics.md`` come from the registry and the docstrings of the metrics.
+- The lists of ``models.md`` come from the test that walks over all model types of transformers.
 - ``notebook.ipynb`` becomes a page.
 """
 
@@ -15,6 +16,7 @@ import inspect
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).parent
 CARDS, OVERVIEW = "*`make docs` puts the cards here.*", "<!-- overview -->"
+MODELS = "*`make docs` puts the lists here.*"
 DEFAULT_METRIC = "sfda_cv"
 
 # A warning of this logger fails a strict build.
@@ -56,7 +59,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Fill in the table of metrics and their cards."""
+    """Fill in the table of metrics and their cards, or the lists of models."""
+    if MODELS in markdown:
+        return markdown.replace(MODELS, models_tables())
     if CARDS not in markdown:
         return markdown
     metrics = ordered_metrics()
@@ -145,6 +150,51 @@ def _mathml(match: re.Match[str]) -> str:
     display = "block" if tag == "div" else "inline"
     spaced = _LOG.sub(r"\\log\\,", html.unescape(formula).strip())
     return convert(spaced, display=display)
+
+
+# -- supported models
+
+
+def models_tables() -> str:
+    """For texts, images and sounds: the model types that are tried, refused, and not tried."""
+    sys.path.insert(0, str(HERE.parent))
+    from hf_sfda.scan.rules import AUDIO_TYPES
+    from tests.backbones import architectures as known
+
+    parts = [
+        _types("Texts", known.TEXT_MAPPINGS, known.TEXT_REFUSED, known.TEXT_NOT_TRIED),
+        _types("Images", known.IMAGE_MAPPINGS, known.IMAGE_REFUSED, known.IMAGE_NOT_TRIED),
+        f"## Sounds\n\n{len(AUDIO_TYPES)} model types; all others are refused by name.\n\n"
+        + ", ".join(f"`{name}`" for name in AUDIO_TYPES),
+    ]
+    return "\n\n".join(parts)
+
+
+def _types(
+    title: str,
+    mappings: tuple[str, ...],
+    refused: dict[str, str],
+    not_tried: dict[str, str],
+) -> str:
+    from tests.backbones.architectures import types_of
+
+    names = sorted(types_of(mappings))
+    tried = [name for name in names if name not in refused and name not in not_tried]
+    lines = [
+        f"## {title}",
+        "",
+        f"{len(tried)} model types of transformers are tried with a tiny random network each:",
+        "",
+        ", ".join(f"`{name}`" for name in tried),
+        "",
+        "| not tried, or refused | why |",
+        "|---|---|",
+    ]
+    for kind, table in (("refused: ", refused), ("", not_tried)):
+        for reason in sorted(set(table.values())):
+            types = ", ".join(f"`{name}`" for name in sorted(table) if table[name] == reason)
+            lines.append(f"| {types} | {kind}{reason} |")
+    return "\n".join(lines)
 
 
 # -- metric cards

@@ -16,28 +16,10 @@ from hf_sfda.compat import ensure_torchvision
 
 ensure_torchvision()
 import transformers  # noqa: E402
-from transformers.models.auto import modeling_auto  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 
 POSITIONS = 64
 MOST_PARAMETERS = 3 * 10**7
-
-TEXT_MAPPINGS = (
-    "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
-    "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
-    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
-    "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
-    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
-    "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
-    "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
-    "MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES",
-)
-IMAGE_MAPPINGS = (
-    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
-    "MODEL_FOR_IMAGE_MAPPING_NAMES",
-    "MODEL_FOR_BACKBONE_MAPPING_NAMES",
-    "MODEL_FOR_MASK_GENERATION_MAPPING_NAMES",
-)
 
 _EXACT: dict[str, Any] = {
     "altup_active_idx": 0,
@@ -170,16 +152,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
 }
 """Model type -> fields of the configuration that have to be given."""
-
-
-def types_of(mappings: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Model type -> names of its classes in these auto mappings, in their order."""
-    types: dict[str, dict[str, None]] = {}
-    for mapping in mappings:
-        for model_type, names in getattr(modeling_auto, mapping).items():
-            for name in (names,) if isinstance(names, str) else names:
-                types.setdefault(model_type, {})[name] = None
-    return {model_type: tuple(names) for model_type, names in types.items()}
 
 
 def tiny_config(model_type: str, vocabulary: int) -> Any:
