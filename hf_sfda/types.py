@@ -34,6 +34,9 @@ Modality = Literal["image", "text", "audio"]
 LabelKind = Literal["single-label", "multi-label", "regression", "token"]
 Status = Literal["ok", "skipped", "failed"]
 Layers = Literal["last", "all"]
+Measure = Literal["accuracy", "F1", "R²"]
+MEASURE_IDS: Mapping[Measure, str] = {"accuracy": "accuracy", "F1": "f1", "R²": "r_squared"}
+"""Names of the measures as the library evaluate and model cards spell them."""
 
 FloatArray: TypeAlias = "npt.NDArray[np.floating[Any]]"
 IntArray: TypeAlias = "npt.NDArray[np.int64]"
@@ -375,53 +378,97 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The accuracy that one model reached when it was fine-tuned.
+    """What one model reached when it was fine-tuned.
 
     Attributes:
         model_id: As in :class:`ModelRow`.
         revision: As in :class:`ModelRow`.
-        accuracy: Share of test samples classified correctly, by the weights that the validation
-            part chose.
-        interval: (low, high) of ``accuracy`` at 95%. It covers the sampling of the test part, not
-            the seed of the training.
-        probe_accuracy: Test accuracy of a logistic regression on the frozen features.
+        value: The measure on the test part, by the weights that the validation part chose.
+        interval: (low, high) of ``value`` at 95%. It covers the sampling of the test part, not the
+            seed of the training.
+        probe_value: The measure of a linear model of the frozen features.
         learning_rate: Chosen on the validation part.
         epoch: Chosen on the validation part; 0 is the fitted head before any training.
         samples_trained: Training samples processed, over all epochs and learning rates: the cost.
         seconds: Wall time, without download and without earlier, interrupted attempts.
         device: Where it ran.
-        correct: One character a test sample, ``1`` where the class was right. The order is that
-            of the test part, the same for every model, so that models can be compared in pairs.
+        per_sample: The measure on each test sample; 0 or 1 for an accuracy. The mean is ``value``.
+            The order is that of the test part, the same for every model, so that models can be
+            compared in pairs.
+        measure: What the model is measured by; :mod:`hf_sfda.finetune.objectives` defines it.
         versions: Library versions.
     """
 
     model_id: str
     revision: str | None
-    accuracy: float
+    value: float
     interval: tuple[float, float]
-    probe_accuracy: float
+    probe_value: float
     learning_rate: float
     epoch: int
     samples_trained: int
     seconds: float
     device: str
-    correct: str
+    per_sample: tuple[float, ...]
+    measure: Measure = "accuracy"
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _clean_fields(self, ("model_id", "device", "versions"))
-        if set(self.correct) - {"0", "1"} or not 0 <= self.accuracy <= 1:
-            raise ValueError(f"the measurement of {self.model_id} is no accuracy")
+        numbers = (self.value, *self.per_sample)
+        lowest = -math.inf if self.measure == "R²" else 0
+        if (
+            self.measure not in get_args(Measure)
+            or not all(math.isfinite(n) and lowest <= n <= 1 for n in numbers)
+            or (self.measure == "accuracy" and set(self.per_sample) - {0, 1})
+        ):
+            raise ValueError(f"the measurement of {self.model_id} is no {self.measure:.20}")
 
     @property
     def n_test(self) -> int:
         """Number of test samples."""
-        return len(self.correct)
+        return len(self.per_sample)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON.
+
+        An accuracy has the keys ``accuracy``, ``probe_accuracy`` and ``correct`` (a text with ``1``
+        for each sample whose class was right, else ``0``). Other measures have ``measure``,
+        ``value``, ``probe_value`` and ``per_sample``.
+        """
+        plain: dict[str, Any] = _plain(asdict(self))
+        if self.measure != "accuracy":
+            return plain
+        del plain["measure"]
+        correct = "".join("01"[int(right)] for right in plain.pop("per_sample"))
+        renamed = {_OF_ACCURACY.get(key, key): value for key, value in plain.items()}
+        versions = renamed.pop("versions")
+        return {**renamed, "correct": correct, "versions": versions}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Measurement:
+        """Read back what :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: The values are none of the measure.
+            KeyError: A part is missing.
+            TypeError: A part is of the wrong kind.
+        """
+        plain = {**document, "interval": tuple(document["interval"])}
+        if "correct" in plain:
+            if set(plain["correct"]) - {"0", "1"}:
+                raise ValueError(f"the measurement of {plain['model_id']} is no accuracy")
+            plain |= {key: plain.pop(old) for key, old in _OF_ACCURACY.items()}
+            plain["per_sample"] = [int(right) for right in plain.pop("correct")]
+        return cls(**{**plain, "per_sample": tuple(plain["per_sample"])})
+
+
+_OF_ACCURACY = {"value": "accuracy", "probe_value": "probe_accuracy"}
 
 
 @dataclass(frozen=True, slots=True)
 class BriefMeasurement:
-    """The validation accuracy of one model in one round of successive halving.
+    """What one model reached on the validation part in one round of successive halving.
 
     It is no estimate of what the model reaches with the whole recipe, and is never shown as one.
 
@@ -430,7 +477,8 @@ class BriefMeasurement:
         revision: As in :class:`ModelRow`.
         n_train: Training samples.
         epochs: Most passes over them.
-        validation_accuracy: Of the best epoch at the best learning rate.
+        validation_value: The measure (accuracy, F1 or R²) of the best epoch at the best learning
+            rate. The key in documents is ``validation_accuracy``, as before there were others.
         learning_rate: The best one.
         samples_trained: Training samples processed, over all epochs and learning rates.
         seconds: Wall time.
@@ -440,13 +488,24 @@ class BriefMeasurement:
     revision: str | None
     n_train: int
     epochs: int
-    validation_accuracy: float
+    validation_value: float
     learning_rate: float
     samples_trained: int
     seconds: float
 
     def __post_init__(self) -> None:
         _clean_fields(self, ("model_id",))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        plain = asdict(self)
+        return {("validation_accuracy" if k == "validation_value" else k): plain[k] for k in plain}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> BriefMeasurement:
+        """Read back what :meth:`to_dict` wrote."""
+        plain = dict(document)
+        return cls(validation_value=plain.pop("validation_accuracy"), **plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -470,6 +529,11 @@ class Finetuned:
     measurements: tuple[Measurement, ...] = ()
     rounds: tuple[BriefMeasurement, ...] = ()
 
+    @property
+    def measure(self) -> Measure:
+        """What the models are measured by."""
+        return self.measurements[0].measure if self.measurements else "accuracy"
+
     def of(self, row: ModelRow) -> Measurement | None:
         """The measurement of a model at the revision that was ranked."""
         keys = (row.model_id, row.revision)
@@ -484,6 +548,8 @@ class Finetuned:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
         plain: dict[str, Any] = _plain(asdict(self))
+        for name in ("measurements", "rounds"):
+            plain[name] = [measured.to_dict() for measured in getattr(self, name)]
         return plain
 
     @classmethod
@@ -495,11 +561,8 @@ class Finetuned:
             KeyError: A part is missing.
             TypeError: A part is of the wrong kind.
         """
-        measurements = tuple(
-            Measurement(**{**plain, "interval": tuple(plain["interval"])})
-            for plain in document["measurements"]
-        )
-        rounds = tuple(BriefMeasurement(**plain) for plain in document.get("rounds", ()))
+        measurements = tuple(Measurement.from_dict(plain) for plain in document["measurements"])
+        rounds = tuple(map(BriefMeasurement.from_dict, document.get("rounds", ())))
         return cls(
             str(document["ranked"]),
             dict(document["data"]),
@@ -636,15 +699,16 @@ class Ranking:
         """One dictionary per candidate, without nesting.
 
         Scores and intervals become ``score.<metric>``, ``low.<metric>`` and ``high.<metric>``. If
-        models were fine-tuned, there are ``finetuned.accuracy``, ``finetuned.low`` and
-        ``finetuned.high`` too.
+        models were fine-tuned, there are ``finetuned.accuracy`` (or ``finetuned.f1``,
+        ``finetuned.r_squared``), ``finetuned.low`` and ``finetuned.high`` too.
         """
         rows = [flat_row(row) for row in self.rows]
         if self.finetuned and self.finetuned.measurements:
+            name = MEASURE_IDS[self.finetuned.measure]
             for flat, row in zip(rows, self.rows, strict=True):
                 measured = self.measurement(row)
                 low, high = measured.interval if measured else (None, None)
-                flat["finetuned.accuracy"] = measured.accuracy if measured else None
+                flat[f"finetuned.{name}"] = measured.value if measured else None
                 flat |= {"finetuned.low": low, "finetuned.high": high}
         return rows
 

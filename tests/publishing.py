@@ -126,15 +126,15 @@ def finetuned(
         Measurement(
             model_id=name,
             revision=rows[name].revision,
-            accuracy=count / n,
+            value=count / n,
             interval=wilson(count / n, n),
-            probe_accuracy=0.4,
+            probe_value=0.4,
             learning_rate=3e-4,
             epoch=3,
             samples_trained=900,
             seconds=90.0,
             device="cpu",
-            correct="1" * count + "0" * (n - count),
+            per_sample=(1,) * count + (0,) * (n - count),
             versions={"hf-sfda": "0.1.0", "torch": "2.13.0"},
         )
         for name, count in right.items()
@@ -148,5 +148,5 @@ def save_measured(directory: Path, settings: Finetuned, time: str) -> Path:
     with (directory / "journal.jsonl").open("a", encoding="utf-8") as journal:
         for m in settings.measurements:
             event = {"time": time, "event": "finetuned", "model": m.model_id}
-            journal.write(json.dumps({**event, "accuracy": m.accuracy}) + "\n")
+            journal.write(json.dumps({**event, "accuracy": m.value}) + "\n")
     return directory

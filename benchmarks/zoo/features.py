@@ -55,11 +55,13 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
 
     from hf_sfda.backbones import norms
     from hf_sfda.finetune.inputs import Inputs
+    from hf_sfda.finetune.objectives import single_label
     from hf_sfda.finetune.parts import Part
 
     samples, labels, n_train = labelled_samples(zoo, target)
     backbone = open_checkpoint(zoo, modality, checkpoint, target)
-    inputs = Inputs(backbone, Part(samples, labels), modality)  # type: ignore[arg-type]
+    objective = single_label(int(labels.max()) + 1)
+    inputs = Inputs(backbone, Part(samples, labels), modality, objective)  # type: ignore[arg-type]
 
     def layers() -> dict[str, np.ndarray]:
         found: dict[str, list[Any]] = {}

@@ -214,7 +214,7 @@ def _train(zoo: Path, target: Target, round_: Round, checkpoint: str) -> Brief:
         round_.n_train,
         round_.epochs,
         checkpoint,
-        round(chosen[measured.learning_rate].validation_accuracy, 4),
+        round(chosen[measured.learning_rate].validation_value, 4),
         measured.learning_rate,
         measured.samples_trained,
         round(measured.cpu_seconds, 1),

@@ -61,10 +61,10 @@ def small(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[str, f
     )
     curve = measured.trials[0].curve
     return {
-        "small/accuracy": max(epoch.validation_accuracy for epoch in curve),
-        "small/last_accuracy": curve[-1].validation_accuracy,
+        "small/accuracy": max(epoch.validation_value for epoch in curve),
+        "small/last_accuracy": curve[-1].validation_value,
         "small/log_likelihood": -min(epoch.validation_loss for epoch in curve),
-        "small/start_accuracy": curve[0].validation_accuracy,
+        "small/start_accuracy": curve[0].validation_value,
         "small/cpu_seconds": measured.cpu_seconds,
     }
 
@@ -114,6 +114,7 @@ def gradients(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[st
     import time
 
     from hf_sfda.finetune.inputs import Inputs
+    from hf_sfda.finetune.objectives import single_label
     from hf_sfda.finetune.parts import Part, draw_rows
 
     start = time.process_time()
@@ -123,7 +124,8 @@ def gradients(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[st
     backbone = open_checkpoint(zoo, modality, checkpoint, target)
     for parameter in backbone.module.parameters():
         parameter.requires_grad_(False)
-    inputs = Inputs(backbone, Part(samples, labels), modality)  # type: ignore[arg-type]
+    objective = single_label(int(labels.max()) + 1)
+    inputs = Inputs(backbone, Part(samples, labels), modality, objective)  # type: ignore[arg-type]
     layers, gradients_ = _layers_and_gradients(backbone, inputs)
     out = {"gradients/cpu_seconds": time.process_time() - start}
     for name, blocks in {

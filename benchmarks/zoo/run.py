@@ -57,13 +57,13 @@ def measure(zoo: Path, pair: Pair, done: dict[Pair, Row]) -> Row:
         "checkpoint": pair.checkpoint,
         "target": pair.target,
         "seed": pair.seed,
-        "accuracy": f"{measured.accuracy:.4f}",
+        "accuracy": f"{measured.value:.4f}",
         "low": f"{measured.interval[0]:.4f}",
         "high": f"{measured.interval[1]:.4f}",
-        "probe_accuracy": f"{measured.probe_accuracy:.4f}",
+        "probe_accuracy": f"{measured.probe_value:.4f}",
         "learning_rate": f"{measured.learning_rate:g}",
         "validation": " ".join(
-            f"{rate:g}:{epoch.validation_accuracy:.4f}" for rate, epoch in sorted(best.items())
+            f"{rate:g}:{epoch.validation_value:.4f}" for rate, epoch in sorted(best.items())
         ),
         "best_epoch": best[measured.learning_rate].number,
         "n_train": measured.n_train,

@@ -361,7 +361,7 @@ def _show(
         document |= {"kept": outcome.kept, "not_saved": dict(outcome.not_saved)}
     if pushed:
         document["push"] = pushed
-    best = sorted(outcome.finetuned.measurements, key=lambda m: -m.accuracy)
+    best = sorted(outcome.finetuned.measurements, key=lambda m: -m.value)
     output.document(
         document,
         human=lambda width: render_table(ranking, width=width),

@@ -30,7 +30,9 @@ from hf_sfda.backbones.loading import quiet
 from hf_sfda.errors import FinetuneError
 from hf_sfda.finetune.classifier import Classifier
 from hf_sfda.finetune.inputs import is_image
+from hf_sfda.finetune.objectives import Objective
 from hf_sfda.finetune.prepare import fold_input_scale
+from hf_sfda.types import Measure
 
 HEAD = "2_Dense"
 """Folder of the head in the format ``"body and head"``, named as by sentence-transformers."""
@@ -44,10 +46,17 @@ POOLINGS = {
 
 _COMPARED = 16
 _LARGEST_DIFFERENCE = 1e-3
-"""Of a log-probability, between the network that was measured and the one that was saved."""
+"""Of a log-probability or a standardised value, between the network that was measured and the one
+that was saved."""
+
+_PROBLEM_TYPES: Mapping[Measure, str] = {
+    "accuracy": "single_label_classification",
+    "F1": "multi_label_classification",
+    "R²": "regression",
+}
 
 Predict = Callable[[Any], Tensor]
-"""One raw sample -> (1, C) logits, by the plain library with the files of the folder."""
+"""One raw sample -> (1, K) outputs, by the plain library with the files of the folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +66,18 @@ class Trained:
     Attributes:
         backbone: Its network holds the weights.
         classifier: The same network with its head.
+        objective: What it was trained for.
         source: Folder of the checkpoint that it was trained from.
-        class_names: Name of each output.
+        output_names: Name of each output: the classes or labels, or the column of the values.
         input_scale: The inputs were divided by this number during training.
         samples: Raw samples to compare on.
     """
 
     backbone: Backbone
     classifier: Classifier
+    objective: Objective
     source: Path
-    class_names: tuple[str, ...]
+    output_names: tuple[str, ...]
     input_scale: float
     samples: tuple[Any, ...]
 
@@ -107,12 +118,12 @@ def export(trained: Trained, folder: Path) -> Exported:
     from hf_sfda.backbones.text import TextCollate
     from hf_sfda.backbones.timm_vision import TimmCollate
 
-    backbone, classifier = trained.backbone, trained.classifier
+    backbone, classifier, objective = trained.backbone, trained.classifier, trained.objective
     classifier.to("cpu").eval()
     batches = [_floats(backbone.collate([sample])) for sample in trained.samples[:_COMPARED]]
     _undo_input_scale(trained, batches[0])
     with torch.no_grad():
-        expected = torch.cat([classifier(batch) for batch in batches])
+        expected = objective.normalised(torch.cat([classifier(batch) for batch in batches]))
         pooling = backbone.forward(batches[0]).pooling
     collate: Any = backbone.collate
     save_both: Callable[[Trained, Path], Predict] = partial(_save_body_and_head, pooling=pooling)
@@ -132,12 +143,12 @@ def export(trained: Trained, folder: Path) -> Exported:
         try:
             predict = save(trained, folder)
             with torch.no_grad():
-                logits = torch.cat([predict(sample) for sample in trained.samples[:_COMPARED]])
+                outputs = torch.cat([predict(sample) for sample in trained.samples[:_COMPARED]])
         except (FinetuneError, ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reasons.append(f"{type(error).__name__}: {error}".splitlines()[0])
             continue
-        difference = (logits.log_softmax(1) - expected.log_softmax(1)).abs().max()
-        if float(difference) <= _LARGEST_DIFFERENCE:
+        predicted = objective.normalised(objective.as_trained(outputs))
+        if float((predicted - expected).abs().max()) <= _LARGEST_DIFFERENCE:
             return exported
         reasons.append(f"loaded again, it predicts otherwise (format {exported.format!r})")
     _empty(folder)
@@ -176,11 +187,13 @@ def _undo_input_scale(trained: Trained, batch: Mapping[str, Tensor]) -> None:
         raise FinetuneError("the scale of its inputs cannot be moved back into its preprocessing")
 
 
-def _linear(classifier: Classifier) -> tuple[Tensor, Tensor]:
-    """Weight (C, D) and bias (C,) of the head on features that are not standardised."""
-    head = classifier.head
+def _linear(trained: Trained) -> tuple[Tensor, Tensor]:
+    """Weight (K, D) and bias (K,) of the head on features that are not standardised. It gives
+    logits, or values in the unit of the labels.
+    """
+    head = trained.classifier.head
     weight = head.linear.weight.detach() / head.spread
-    return weight, head.linear.bias.detach() - weight @ head.mean
+    return trained.objective.unscale(weight, head.linear.bias.detach() - weight @ head.mean)
 
 
 # -- timm
@@ -191,10 +204,10 @@ def _save_timm(trained: Trained, folder: Path) -> Predict:
     from safetensors.torch import save_file
     from timm.data import create_transform, resolve_model_data_config
 
-    weight, bias = _linear(trained.classifier)
+    weight, bias = _linear(trained)
     config = json.loads((trained.source / "config.json").read_text(encoding="utf-8"))
-    classes = len(trained.class_names)
-    config |= {"num_classes": classes, "label_names": list(trained.class_names)}
+    classes = len(trained.output_names)
+    config |= {"num_classes": classes, "label_names": list(trained.output_names)}
     config.pop("label_descriptions", None)
     for part in ("pretrained_cfg", "model_args"):  # both can state the number once more
         if "num_classes" in (config.get(part) or {}):
@@ -218,12 +231,12 @@ def _save_classifier(trained: Trained, folder: Path) -> Predict:
 
     from hf_sfda.backbones.loading import IMAGE, find_tower
 
-    names = dict(enumerate(trained.class_names))
+    names = dict(enumerate(trained.output_names))
     config = AutoConfig.from_pretrained(
         trained.source, local_files_only=True, trust_remote_code=False
     )
     config.id2label, config.label2id = names, {name: i for i, name in names.items()}
-    config.problem_type = "single_label_classification"
+    config.problem_type = _PROBLEM_TYPES[trained.objective.measure]
     network = AutoModelForImageClassification.from_config(config)
     own = trained.backbone.module
     if type(own) is type(network):
@@ -232,7 +245,7 @@ def _save_classifier(trained: Trained, folder: Path) -> Predict:
         tower = find_tower(network, config, IMAGE)
         _copy(own.state_dict(), tower)
     linears = [m for m in network.modules() if isinstance(m, nn.Linear)]
-    _set_head(linears[-1], *_linear(trained.classifier))
+    _set_head(linears[-1], *_linear(trained))
     network.save_pretrained(folder)
     _save_processor(trained, folder)
     loaded = AutoModelForImageClassification.from_pretrained(
@@ -259,14 +272,14 @@ def _save_body_and_head(trained: Trained, folder: Path, *, pooling: str) -> Pred
         if config is not None and hasattr(config, "output_hidden_states"):
             config.output_hidden_states = False
     body.save_pretrained(folder)
-    weight, bias = _linear(trained.classifier)
+    weight, bias = _linear(trained)
     (folder / HEAD).mkdir()
     save_file(
         {"linear.weight": weight.contiguous(), "linear.bias": bias.contiguous()},
         folder / HEAD / "model.safetensors",
         metadata={"format": "pt"},
     )
-    (folder / "labels.json").write_text(json.dumps(list(trained.class_names), indent=1))
+    (folder / "labels.json").write_text(json.dumps(list(trained.output_names), indent=1))
     if isinstance(collate, TextCollate):
         tokenizer = collate.tokenizer
         tokenizer.model_max_length = collate.max_length

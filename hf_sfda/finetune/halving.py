@@ -19,6 +19,10 @@ SMALLEST_CLASS = 4
 """Training samples per class in the first round, at least: fewer say little about a checkpoint."""
 
 
+REGRESSION_STRATA = 10
+"""A regression has no classes; its values count as so many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """A round of the plan.
@@ -65,19 +69,19 @@ Round(models=6, n_train=400, epochs=4))
     return tuple(rounds)
 
 
-def best(models: Sequence[T], accuracies: Mapping[T, float], keep: int) -> list[T]:
+def best(models: Sequence[T], values: Mapping[T, float], keep: int) -> list[T]:
     """The models that go on, in the order in which they were given.
 
     Args:
-        models: The models of a round, best predicted first: of equal accuracies the first goes on.
-        accuracies: Model -> validation accuracy; a model without one does not go on.
+        models: The models of a round, best predicted first: of equal values the first goes on.
+        values: Model -> its value on the validation part; a model without one does not go on.
         keep: How many go on.
 
     >>> best(["a", "b", "c", "d"], {"a": 0.5, "b": 0.7, "c": 0.5}, 2)
     ['a', 'b']
     """
-    measured = [model for model in models if model in accuracies]
-    chosen = sorted(measured, key=lambda model: -accuracies[model])[:keep]
+    measured = [model for model in models if model in values]
+    chosen = sorted(measured, key=lambda model: -values[model])[:keep]
     return [model for model in measured if model in chosen]
 
 

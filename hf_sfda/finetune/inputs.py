@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hf_sfda.finetune.objectives import Objective
 from hf_sfda.finetune.parts import Part
 from hf_sfda.types import Modality
 
@@ -32,13 +33,20 @@ class Inputs:
     Args:
         backbone: Its own preprocessing is used.
         part: Samples and labels.
-        modality: Images are preprocessed one by one and cached; texts are tokenised batch by batch.
+        modality: Images are preprocessed one by one and cached; texts and sounds batch by batch.
+        objective: It encodes the labels.
     """
 
-    def __init__(self, backbone: Backbone, part: Part, modality: Modality) -> None:
+    def __init__(
+        self, backbone: Backbone, part: Part, modality: Modality, objective: Objective
+    ) -> None:
         self._backbone = backbone
         self._part = part
-        self._image = modality == "image"
+        self._labels = objective.encode(part.labels)
+        self.are_images = modality == "image"
+        self._groups: list[Hashable] | None = None
+        if not self.are_images:
+            self._groups = backbone.groups(part.samples)
         self._cache: dict[int, Batch] = {}
         self._room = CACHE_BYTES
         self.scale = 1.0
@@ -48,8 +56,8 @@ class Inputs:
         return len(self._part)
 
     def labels(self, rows: Sequence[int]) -> Tensor:
-        """(B,) int64 on the CPU."""
-        return torch.from_numpy(self._part.labels[np.asarray(rows, dtype=np.int64)])
+        """(B, ...) encoded labels, on the CPU."""
+        return self._labels[np.asarray(rows, dtype=np.int64)]
 
     def batches(self, rows: Sequence[int], limit: int) -> Iterator[tuple[list[int], Batch]]:
         """Divide rows into batches of at most ``limit`` samples that can be stacked.
@@ -57,10 +65,11 @@ class Inputs:
         Yields:
             Rows, and their tensors on the CPU.
         """
-        if not self._image:
-            for start in range(0, len(rows), limit):
-                some = list(rows[start : start + limit])
-                yield some, dict(self._backbone.collate([self._part.samples[r] for r in some]))
+        if not self.are_images:
+            for members in self._grouped(rows):
+                for start in range(0, len(members), limit):
+                    some = members[start : start + limit]
+                    yield some, dict(self._backbone.collate([self._part.samples[r] for r in some]))
             return
         groups: dict[Any, list[int]] = {}
         for row in rows:
@@ -71,6 +80,15 @@ class Inputs:
                 some = members[start : start + limit]
                 singles = [self._single(row) for row in some]
                 yield some, {name: torch.cat([s[name] for s in singles]) for name in singles[0]}
+
+    def _grouped(self, rows: Sequence[int]) -> list[list[int]]:
+        """The rows, apart where samples would change each other's features."""
+        if self._groups is None:
+            return [list(rows)]
+        groups: dict[Hashable, list[int]] = {}
+        for row in rows:
+            groups.setdefault(self._groups[row], []).append(row)
+        return list(groups.values())
 
     def _single(self, row: int) -> Batch:
         """One preprocessed image, with a batch axis of 1."""

@@ -64,9 +64,9 @@ def read_kept(directory: Path) -> Kept | None:
 
 
 def find_winner(ranking: Ranking, finetuned: Finetuned) -> ModelRow | None:
-    """The measured model with the highest accuracy, of equal ones the first of the ranking."""
+    """The measured model with the highest value, of equal ones the first of the ranking."""
     pairs = [(row, m) for row in ranking.ranked if (m := finetuned.of(row))]
-    return max(pairs, key=lambda pair: pair[1].accuracy)[0] if pairs else None
+    return max(pairs, key=lambda pair: pair[1].value)[0] if pairs else None
 
 
 def is_winner_kept(directory: Path, ranking: Ranking, finetuned: Finetuned) -> bool:
@@ -125,5 +125,5 @@ def require_ours(directory: Path) -> None:
 
 def _digest(finetuned: Finetuned, measurement: Measurement) -> str:
     settings = [finetuned.ranked, dict(finetuned.data), dict(finetuned.recipe)]
-    text = json.dumps([settings, asdict(measurement)], sort_keys=True, default=str)
+    text = json.dumps([settings, measurement.to_dict()], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

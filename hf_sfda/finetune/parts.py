@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 
 from hf_sfda.errors import TargetError
-from hf_sfda.types import IntArray, Target
+from hf_sfda.tasks import kind_of_labels, strata_of
+from hf_sfda.types import IntArray, LabelArray, Target
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some samples with their classes.
+    """Some samples with their labels.
 
     Attributes:
         samples: Inputs as :class:`~hf_sfda.types.Target` holds them.
-        labels: (n,) int64, indexing the class names of the training target.
+        labels: As :class:`~hf_sfda.types.Target` holds them; classes index the class names of the
+            training target.
     """
 
     samples: Sequence[Any]
-    labels: IntArray
+    labels: LabelArray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,7 +63,8 @@ def divide(
 ) -> Parts:
     """Divide a target, or take the parts that are given.
 
-    What is not given is drawn from ``target``, class by class, by the target's own seed: the
+    What is not given is drawn from ``target``, class by class (several labels: by the rarest label;
+    a regression: by slices of its values), by the target's own seed: the
     division is the same for every candidate and every fine-tuning seed.
 
     Args:
@@ -86,11 +89,19 @@ def divide(
     else:
         validation_part = _translate(validation, target, "validation")
     parts = Parts(_take(target, rows), validation_part, test_part)
+    is_regression = kind_of_labels(target.labels) == "regression"
     for name in ("train", "validation", "test"):
-        if len(getattr(parts, name)) == 0:
+        labels = getattr(parts, name).labels
+        if len(labels) == 0:
+            classes = "" if is_regression else f" in {target.n_classes:,} classes"
             raise TargetError(
-                f"The {name} part of {target.dataset_id} is empty: {len(target):,} samples in "
-                f"{target.n_classes:,} classes are too few to divide. Use more samples."
+                f"The {name} part of {target.dataset_id} is empty: {len(target):,} samples"
+                f"{classes} are too few to divide. Use more samples."
+            )
+        if is_regression and labels.min() == labels.max():
+            raise TargetError(
+                f"All values in the {name} part of {target.dataset_id} are {labels[0]:g}, so R² "
+                "has no meaning there. Use more samples."
             )
     return parts
 
@@ -114,23 +125,24 @@ def part_of(target: Target, rows: Sequence[int], name: str) -> Target:
     )
 
 
-def draw_rows(labels: IntArray, size: int, seed: int) -> IntArray:
+def draw_rows(labels: LabelArray, size: int, seed: int) -> IntArray:
     """(about ``size``,) positions: of each class about the same share, and at least one sample.
 
     Args:
-        labels: (N,) classes.
+        labels: Labels of any kind.
         size: Number of samples to draw.
         seed: Random seed.
     """
     return np.flatnonzero(~_draw(labels, 1 - min(size / len(labels), 1.0), seed))
 
 
-def _draw(labels: IntArray, share: float, seed: int) -> np.ndarray:
+def _draw(labels: LabelArray, share: float, seed: int) -> np.ndarray:
     """(N,) bool: of each class the given share, rounded; one sample of a class always stays."""
     order = np.random.default_rng(seed).permutation(len(labels))
+    strata = strata_of(labels)
     chosen = np.zeros(len(labels), dtype=bool)
-    for code in np.unique(labels):
-        members = order[labels[order] == code]
+    for code in np.unique(strata):
+        members = order[strata[order] == code]
         chosen[members[: min(round(share * len(members)), len(members) - 1)]] = True
     return chosen
 
@@ -141,6 +153,8 @@ def _take(target: Target, rows: IntArray) -> Part:
 
 def _translate(part: Target, target: Target, name: str) -> Part:
     """A given part, its labels as indices into the training target's class names."""
+    if kind_of_labels(target.labels) == "regression":
+        return Part(part.samples, part.labels)
     codes = {class_name: code for code, class_name in enumerate(target.class_names)}
     if unknown := [c for c in part.class_names if c not in codes]:
         raise TargetError(
@@ -148,4 +162,8 @@ def _translate(part: Target, target: Target, name: str) -> Part:
             f"(the first is {unknown[0]!r}). Train and {name} must share their classes."
         )
     translation = np.array([codes[c] for c in part.class_names], dtype=np.int64)
-    return Part(part.samples, translation[part.labels])
+    if part.labels.ndim == 1:
+        return Part(part.samples, translation[part.labels])
+    labels = np.zeros((len(part), target.n_classes), dtype=np.int64)
+    labels[:, translation] = part.labels
+    return Part(part.samples, labels)

@@ -11,7 +11,7 @@ from hf_sfda.config import FinetuneConfig, ShortlistConfig
 from hf_sfda.dataset import target_of
 from hf_sfda.errors import ConfigError
 from hf_sfda.finetune.cost import most_forward_passes
-from hf_sfda.finetune.halving import Round, plan_rounds, share_of_training
+from hf_sfda.finetune.halving import REGRESSION_STRATA, Round, plan_rounds, share_of_training
 from hf_sfda.finetune.parts import Sizes, divide
 from hf_sfda.measurements import read_measurements
 from hf_sfda.names import find_model
@@ -23,8 +23,6 @@ from hf_sfda.types import Candidate, Finetuned, ModelRow, Ranking, Target
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-_TASKS = ("image-classification", "text-classification")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +155,7 @@ def plan_finetuning(
         progress: Told what is read.
 
     Raises:
-        ConfigError: There is no finished run, it is no single-label classification, a model is not
-            ranked, or an option is wrong.
+        ConfigError: There is no finished run, a model is not ranked, or an option is wrong.
         TargetError: The dataset cannot be read, is not what was ranked, or is too small to divide.
     """
     from hf_sfda.extract import make_accelerator
@@ -167,7 +164,7 @@ def plan_finetuning(
     shortlist = shortlist or ShortlistConfig()
     directory = Path(directory)
     ranking = read_ranking(directory)
-    _check_task(ranking, shortlist)
+    _check_split(ranking, shortlist)
     config = FinetuneConfig(**{"max_length": config_of(ranking).max_length, **(recipe or {})})
     rows = _rows(ranking, shortlist)
     target, test = main_first(
@@ -202,19 +199,13 @@ def plan_finetuning(
         len(plan.available),
         shortlist.top,
         n_train=sizes.train,
-        n_classes=target.n_classes,
+        n_classes=target.n_classes or REGRESSION_STRATA,
         epochs=config.for_samples(sizes.train).epochs,
     )
     return replace(plan, rounds=rounds)
 
 
-def _check_task(ranking: Ranking, shortlist: ShortlistConfig) -> None:
-    task = ranking.dataset.get("task")
-    if task not in _TASKS:
-        raise ConfigError(
-            f"This run is about {task}. `hf-sfda finetune` trains classifiers of images or texts "
-            "with one class each; fine-tune these models with your own recipe."
-        )
+def _check_split(ranking: Ranking, shortlist: ShortlistConfig) -> None:
     if shortlist.test_split and ranking.dataset.get("split") == "test":
         raise ConfigError(
             "This run ranked the test split, so it cannot be the unseen test part. Leave out "

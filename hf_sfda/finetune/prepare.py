@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,18 @@ def fold_input_scale(module: nn.Module, images: Tensor, scale: float, run: Run) 
     assert isinstance(weight, Tensor)
     weight.mul_(scale)
     return True
+
+
+def switch_off_masking(module: nn.Module) -> None:
+    """Switch off the random masks of speech models (SpecAugment, arXiv:1904.08779) in training.
+
+    Their length is made for long recordings: a sound of a few tenths of a second is shorter than
+    one mask, and the model then fails. No other family augments inside the network either.
+    """
+    for part in module.modules():
+        config: Any = getattr(part, "config", None)
+        if getattr(config, "apply_spec_augment", False):
+            config.apply_spec_augment = False
 
 
 @contextmanager

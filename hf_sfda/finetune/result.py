@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hf_sfda.types import Measure
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
@@ -13,21 +15,20 @@ class Epoch:
 
     Attributes:
         number: 0 is the start: the checkpoint with its fitted head, before any step.
-        train_loss: Mean cross-entropy over the epoch's steps, with label smoothing; ``None`` for
-            epoch 0.
-        validation_accuracy: Share of validation samples classified correctly.
-        validation_loss: Mean cross-entropy over the validation part, without smoothing.
+        train_loss: Mean loss over the epoch's steps, with label smoothing; ``None`` for epoch 0.
+        validation_value: The measure (accuracy, F1 or R²) on the validation part.
+        validation_loss: Mean loss over the validation part, without smoothing.
     """
 
     number: int
     train_loss: float | None
-    validation_accuracy: float
+    validation_value: float
     validation_loss: float
 
     def better_than(self, other: Epoch) -> bool:
-        """Higher validation accuracy; at equal accuracy, lower validation loss."""
-        return (self.validation_accuracy, -self.validation_loss) > (
-            other.validation_accuracy,
+        """Higher value on the validation part; at equal values, lower loss."""
+        return (self.validation_value, -self.validation_loss) > (
+            other.validation_value,
             -other.validation_loss,
         )
 
@@ -57,23 +58,24 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The measured accuracy of a fine-tuned checkpoint.
+    """What a fine-tuned checkpoint reached on the test part.
 
     Attributes:
         model_id: The checkpoint.
-        accuracy: Share of test samples classified correctly after fine-tuning.
-        interval: (low, high) Wilson interval of ``accuracy`` at 95%. It covers the sampling of the
-            test part, not the seed.
-        probe_accuracy: Test accuracy of a logistic regression on the frozen features of the
-            checkpoint as it is published; its penalty is chosen on the validation part.
+        measure: What it is measured by, see :mod:`hf_sfda.finetune.objectives`.
+        value: The measure after fine-tuning.
+        interval: (low, high) of ``value`` at 95%: Wilson's for an accuracy, else a bootstrap. It
+            covers the sampling of the test part, not the seed.
+        probe_value: The measure of a linear model of the frozen features of the checkpoint as it
+            is published; its penalty is chosen on the validation part.
         learning_rate: The one chosen on the validation part.
         trials: Every learning rate that was tried, in order.
         n_train: Training samples.
         n_validation: Validation samples.
         n_test: Test samples.
         seed: Seed of batches, augmentation and dropout.
-        correct: (n_test,) whether each test sample was classified correctly, in the order of the
-            test part.
+        per_sample: (n_test,) the measure on each test sample, in the order of the test part; 0 or 1
+            for an accuracy. The mean is ``value``.
         seconds: Wall time, without download.
         cpu_seconds: Processor time of this process, which other work on the machine distorts less.
         device: Where it ran.
@@ -82,16 +84,17 @@ class Measured:
     """
 
     model_id: str
-    accuracy: float
+    measure: Measure
+    value: float
     interval: tuple[float, float]
-    probe_accuracy: float
+    probe_value: float
     learning_rate: float
     trials: tuple[Trial, ...]
     n_train: int
     n_validation: int
     n_test: int
     seed: int
-    correct: tuple[bool, ...]
+    per_sample: tuple[float, ...]
     seconds: float
     cpu_seconds: float
     device: str

@@ -1,4 +1,4 @@
-"""From a candidate and a target to a measured accuracy."""
+"""From a candidate and a target to a measured value."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ import torch
 
 from hf_sfda.backbones import Backbone, norms, open_backbone
 from hf_sfda.config import FinetuneConfig
-from hf_sfda.errors import TargetError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.finetune import prepare
 from hf_sfda.finetune.checkpoint import Checkpoint
 from hf_sfda.finetune.classifier import Classifier, Probe, fit_probe, last_features
 from hf_sfda.finetune.export import Trained
 from hf_sfda.finetune.inputs import Inputs, is_image
+from hf_sfda.finetune.objectives import Objective, objective_of
 from hf_sfda.finetune.parts import divide
 from hf_sfda.finetune.result import Measured, Trial
 from hf_sfda.finetune.runner import Runner
 from hf_sfda.finetune.search import best_trial, climb
 from hf_sfda.finetune.train import Progress as TrialProgress
-from hf_sfda.finetune.train import cpu_state, evaluate, log_probabilities, train
+from hf_sfda.finetune.train import cpu_state, evaluate, normalised_outputs, train
 from hf_sfda.hub import download_model
 from hf_sfda.processes import from_main, in_all, main_first
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.types import Candidate, Target
-from hf_sfda.uncertainty import wilson
 from hf_sfda.versions import library_versions
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def finetune(
     should_stop: Callable[[], bool] | None = None,
     on_trained: Callable[[Trained], None] | None = None,
 ) -> Measured:
-    """Fine-tune all weights of a checkpoint on a target and measure its test accuracy.
+    """Fine-tune all weights of a checkpoint on a target and measure it on the test part.
 
     The recipe is described in :mod:`hf_sfda.finetune`. Under ``accelerate launch`` the processes
     share every batch; the result is the same in each. The same seed on the same device and number
@@ -59,8 +58,8 @@ def finetune(
 
     Args:
         candidate: One that :func:`hf_sfda.scan.find_candidates` did not leave out.
-        target: Single-label images or texts to train on; parts that are not given are drawn from
-            it.
+        target: Images, texts or sounds to train on, with one class, several labels or a value
+            each; parts that are not given are drawn from it.
         config: The recipe; its defaults by default.
         validation: Samples that choose learning rate and epoch.
         test: Samples that measure the result. They are read once, after everything is chosen.
@@ -73,20 +72,15 @@ def finetune(
         on_trained: Called in the main process with the network that was measured, at the end.
 
     Returns:
-        Accuracy with its interval, the frozen probe's accuracy, and the learning curves.
+        The measure (:mod:`hf_sfda.finetune.objectives`) with its interval, what a linear model of
+        the frozen features reaches, and the learning curves.
 
     Raises:
         ExtractionError: The checkpoint cannot be opened or run.
-        TargetError: The target holds sounds, it cannot be divided, or the parts do not share their
-            classes.
+        TargetError: The target cannot be divided, or the parts do not share their classes.
         FinetuneError: A single sample does not fit in memory.
         StoppedError: ``should_stop`` said so; with ``directory``, the same call resumes.
     """
-    if target.modality == "audio":
-        raise TargetError(
-            "Fine-tuning on sounds is not supported, only on images and texts. Fine-tune with a "
-            "recipe of your own, for example with AutoModelForAudioClassification of transformers."
-        )
     started, started_cpu = time.perf_counter(), time.process_time()
     config = config or FinetuneConfig()
     accelerator = accelerator or make_accelerator()
@@ -116,15 +110,17 @@ def finetune(
             ),
         )
         runner = Runner(accelerator)
+        objective = objective_of(target, parts.train.labels, config.label_smoothing)
         data = _Data(
-            train=Inputs(backbone, parts.train, target.modality),
-            validation=Inputs(backbone, parts.validation, target.modality),
-            test=Inputs(backbone, parts.test, target.modality),
-            n_classes=target.n_classes,
+            train=Inputs(backbone, parts.train, target.modality, objective),
+            validation=Inputs(backbone, parts.validation, target.modality, objective),
+            test=Inputs(backbone, parts.test, target.modality, objective),
+            objective=objective,
         )
+        prepare.switch_off_masking(backbone.module)
         backbone.module.eval()
         published = _probe(runner, backbone, data)
-        probe_accuracy = _accuracy_of_probe(runner, backbone, data, published)
+        probe_value = _value_of_probe(runner, backbone, data, published)
         start, preparation = _prepare(runner, backbone, data, published)
         classifier = Classifier(backbone, start.head).to(accelerator.device)
         checkpoint = Checkpoint(
@@ -136,32 +132,34 @@ def finetune(
             runner, classifier, data, config, checkpoint, listener, candidate, should_stop
         )
         classifier.load_state_dict(winner)
-        predicted = log_probabilities(runner, classifier, data.test).argmax(1)
+        outputs = normalised_outputs(runner, classifier, data.test, objective)
+        labels = data.test.labels(range(len(data.test)))
+        per_sample = objective.per_sample(outputs, labels)
         trained = Trained(
             backbone=backbone,
             classifier=classifier,
+            objective=objective,
             source=path,
-            class_names=target.class_names,
+            output_names=target.class_names or (target.label_column,),
             input_scale=preparation["input_scale"],
             samples=tuple(parts.test.samples[row] for row in range(min(16, len(parts.test)))),
         )
         if on_trained is not None:
             from_main(accelerator, lambda: on_trained(trained))
     checkpoint.remove()
-    correct = tuple((predicted == data.test.labels(range(len(data.test)))).tolist())
-    accuracy = sum(correct) / len(correct)
     return Measured(
         model_id=candidate.model_id,
-        accuracy=accuracy,
-        interval=wilson(accuracy, len(correct)),
-        probe_accuracy=probe_accuracy,
+        measure=objective.measure,
+        value=float(per_sample.mean()),
+        interval=objective.interval(per_sample, labels),
+        probe_value=probe_value,
         learning_rate=best_trial(trials).learning_rate,
         trials=trials,
         n_train=len(parts.train),
         n_validation=len(parts.validation),
         n_test=len(parts.test),
         seed=config.seed,
-        correct=correct,
+        per_sample=tuple(per_sample.tolist()),
         seconds=time.perf_counter() - started,
         cpu_seconds=time.process_time() - started_cpu,
         device=_device_name(accelerator),
@@ -175,7 +173,7 @@ class _Data:
     train: Inputs
     validation: Inputs
     test: Inputs
-    n_classes: int
+    objective: Objective
 
     @property
     def parts(self) -> tuple[Inputs, Inputs, Inputs]:
@@ -192,19 +190,20 @@ def _probe(runner: Runner, backbone: Backbone, data: _Data) -> Probe:
         return inputs.labels(range(len(inputs)))
 
     return fit_probe(
+        data.objective,
         features(data.train),
         labels(data.train),
         features(data.validation),
         labels(data.validation),
-        data.n_classes,
     )
 
 
-def _accuracy_of_probe(runner: Runner, backbone: Backbone, data: _Data, probe: Probe) -> float:
+def _value_of_probe(runner: Runner, backbone: Backbone, data: _Data, probe: Probe) -> float:
     features = runner.outputs(data.test, lambda batch: last_features(backbone, batch))
     with torch.no_grad():
-        predicted = probe.head(features).argmax(1)
-    return float((predicted == data.test.labels(range(len(data.test)))).double().mean())
+        outputs = data.objective.normalised(probe.head(features))
+    labels = data.test.labels(range(len(data.test)))
+    return float(data.objective.per_sample(outputs, labels).mean())
 
 
 def _prepare(
@@ -228,7 +227,7 @@ def _prepare(
 
     _, first = next(data.train.batches(order, 16))
     scale = 1.0
-    images = [tensor for tensor in first.values() if is_image(tensor)]
+    images = [t for t in first.values() if is_image(t)] if data.train.are_images else []
     spread = float(images[0].std()) if images else 1.0
     if spread > prepare.LARGEST_INPUT:
         moved = runner.move({"image": images[0]})["image"]
@@ -241,7 +240,7 @@ def _prepare(
     before = norms.statistics(module)
     measured = runner.within_memory(lambda: norms.reestimate_norms(module, run))
     start = _probe(runner, backbone, data) if measured else published
-    if measured and start.validation_accuracy <= published.validation_accuracy:
+    if measured and start.validation_value <= published.validation_value:
         norms.set_back(module, before)
         start, measured = published, 0
     changes = {"input_scale": scale, "restored_norms": restored, "reestimated_norms": measured}
@@ -260,7 +259,7 @@ def _search(
 ) -> tuple[tuple[Trial, ...], dict[str, torch.Tensor]]:
     """Train at several learning rates; the trials and the weights of the best one."""
     start = cpu_state(classifier)
-    epoch_zero = evaluate(runner, classifier, data.validation, 0)
+    epoch_zero = evaluate(runner, classifier, data.validation, data.objective, 0)
 
     def stop() -> bool:
         return should_stop is not None and from_main(runner.accelerator, should_stop)
@@ -279,6 +278,7 @@ def _search(
                 classifier,
                 data.train,
                 data.validation,
+                data.objective,
                 config,
                 current,
                 on_epoch=checkpoint.save,

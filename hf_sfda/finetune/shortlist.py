@@ -170,7 +170,7 @@ class _Work:
         if exported and find_winner(plan.ranking, self.finetuned) == model.row:
             keep(plan.directory, folder, self.finetuned, measurement, exported[0])
         shutil.rmtree(folder, ignore_errors=True)
-        self._journal.write("finetuned", model=model.row.model_id, accuracy=measured.accuracy)
+        self._journal.write("finetuned", model=model.row.model_id, accuracy=measured.value)
         return True
 
     def train_winner_again(self) -> bool:
@@ -201,7 +201,7 @@ class _Work:
         """Train models briefly; those that go on, or none if the time is over."""
         train, validation = _parts_of_round(self._plan, round_)
         config = replace(self._plan.recipe, epochs=round_.epochs, min_steps=0)
-        accuracies: dict[PlannedModel, float] = {}
+        values: dict[PlannedModel, float] = {}
         for model in models:
             brief = self._brief(model, round_)
             if brief is None:
@@ -213,12 +213,12 @@ class _Work:
                 brief = _brief_measurement(model, round_, measured)
                 self.finetuned = replace(self.finetuned, rounds=(*self.finetuned.rounds, brief))
                 self.save()
-            accuracies[model] = brief.validation_accuracy
+            values[model] = brief.validation_value
         if self.out_of_time:
-            waiting = [m.row.model_id for m in models if m in accuracies]
+            waiting = [m.row.model_id for m in models if m in values]
             self.out_of_time = list(dict.fromkeys([*waiting, *self.out_of_time]))
             return []
-        return best(models, accuracies, keep)
+        return best(models, values, keep)
 
     def _brief(self, model: PlannedModel, round_: Round) -> BriefMeasurement | None:
         """What an earlier command measured in this round."""
@@ -296,7 +296,7 @@ def _brief_measurement(model: PlannedModel, round_: Round, measured: Measured) -
         revision=model.row.revision,
         n_train=round_.n_train,
         epochs=round_.epochs,
-        validation_accuracy=measured.best.validation_accuracy,
+        validation_value=measured.best.validation_value,
         learning_rate=measured.learning_rate,
         samples_trained=measured.samples_trained,
         seconds=round(measured.seconds, 1),
@@ -307,15 +307,16 @@ def _measurement(model: PlannedModel, measured: Measured) -> Measurement:
     return Measurement(
         model_id=model.row.model_id,
         revision=model.row.revision,
-        accuracy=measured.accuracy,
+        value=measured.value,
         interval=measured.interval,
-        probe_accuracy=measured.probe_accuracy,
+        probe_value=measured.probe_value,
         learning_rate=measured.learning_rate,
         epoch=measured.best.number,
         samples_trained=measured.samples_trained,
         seconds=round(measured.seconds, 1),
         device=measured.device,
-        correct="".join("01"[right] for right in measured.correct),
+        per_sample=measured.per_sample,
+        measure=measured.measure,
         versions=dict(measured.versions),
     )
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hf_sfda.config import FinetuneConfig
 from hf_sfda.errors import StoppedError
 from hf_sfda.finetune.classifier import Classifier
 from hf_sfda.finetune.depthwise import FastDepthwise
 from hf_sfda.finetune.inputs import Inputs, augment
+from hf_sfda.finetune.objectives import Objective
 from hf_sfda.finetune.prepare import training_mode
 from hf_sfda.finetune.result import Epoch, Trial
 from hf_sfda.finetune.runner import Runner
@@ -60,6 +60,7 @@ def train(
     classifier: Classifier,
     inputs: Inputs,
     validation: Inputs,
+    objective: Objective,
     config: FinetuneConfig,
     progress: Progress,
     *,
@@ -74,6 +75,7 @@ def train(
         classifier: On the device; its weights are overwritten.
         inputs: The training part.
         validation: The part that chooses the epoch.
+        objective: The loss and the measure.
         config: The recipe.
         progress: Where to begin; updated after every epoch.
         on_epoch: Called after every epoch.
@@ -101,11 +103,13 @@ def train(
                 share = ((epoch - 1) * steps + step) / (config.epochs * steps)
                 for group in optimizer.param_groups:
                     group["lr"] = progress.learning_rate * schedule(share, config.warmup)
-                losses.append(_step(runner, classifier, optimizer, inputs, rows, epoch, config))
+                losses.append(
+                    _step(runner, classifier, optimizer, inputs, objective, rows, epoch, config)
+                )
                 if not math.isfinite(losses[-1]):
                     break
         progress.curve.append(
-            evaluate(runner, classifier, validation, epoch, float(np.mean(losses)))
+            evaluate(runner, classifier, validation, objective, epoch, float(np.mean(losses)))
         )
         progress.weights = cpu_state(classifier)
         progress.optimizer = optimizer.state_dict()
@@ -119,22 +123,30 @@ def evaluate(
     runner: Runner,
     classifier: Classifier,
     inputs: Inputs,
+    objective: Objective,
     epoch: int,
     train_loss: float | None = None,
 ) -> Epoch:
-    """Accuracy and cross-entropy on the validation part."""
-    log_P = log_probabilities(runner, classifier, inputs)
+    """The measure and the loss on the validation part."""
+    normalised = normalised_outputs(runner, classifier, inputs, objective)
     labels = inputs.labels(range(len(inputs)))
-    accuracy = float((log_P.argmax(1) == labels).double().mean())
-    loss = float(functional.nll_loss(log_P, labels))
+    value = float(objective.per_sample(normalised, labels).mean())
+    loss = objective.validation_loss(normalised, labels)
     # A diverged network must compare as worse than any other, which NaN does not.
-    return Epoch(epoch, train_loss, accuracy, loss if math.isfinite(loss) else math.inf)
+    return Epoch(
+        epoch,
+        train_loss,
+        value if math.isfinite(value) else -math.inf,
+        loss if math.isfinite(loss) else math.inf,
+    )
 
 
-def log_probabilities(runner: Runner, classifier: Classifier, inputs: Inputs) -> Tensor:
-    """(N, C) float64 log-probabilities of a part, on the CPU."""
+def normalised_outputs(
+    runner: Runner, classifier: Classifier, inputs: Inputs, objective: Objective
+) -> Tensor:
+    """(N, K) float64 log-probabilities or standardised values of a part, on the CPU."""
     classifier.eval()
-    return torch.log_softmax(runner.outputs(inputs, classifier).double(), dim=1)
+    return objective.normalised(runner.outputs(inputs, classifier))
 
 
 def schedule(share: float, warmup: float) -> float:
@@ -180,6 +192,7 @@ def _step(
     classifier: Classifier,
     optimizer: torch.optim.Optimizer,
     inputs: Inputs,
+    objective: Objective,
     rows: np.ndarray,
     epoch: int,
     config: FinetuneConfig,
@@ -191,15 +204,13 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
         total = 0.0
         for some, batch in inputs.batches(own, runner.limit):
-            if config.augment:
+            if config.augment and inputs.are_images:
                 seeds = [(config.seed * 100_003 + epoch) * 10_000_019 + row for row in some]
                 batch = augment(batch, seeds, flip=config.flip)
             with runner.accelerator.autocast():
-                logits = classifier(runner.move(batch))
-            labels = inputs.labels(some).to(logits.device)
-            loss = functional.cross_entropy(
-                logits.float(), labels, label_smoothing=config.label_smoothing, reduction="sum"
-            ) / len(rows)
+                outputs = classifier(runner.move(batch))
+            labels = inputs.labels(some).to(outputs.device)
+            loss = objective.loss(outputs.float(), labels) / len(rows)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         return total

@@ -1,8 +1,9 @@
-"""Multinomial logistic regression: the solver behind the logistic probe and fine-tuning."""
+"""Logistic regression, of classes and of labels: the solver of the probe and of fine-tuning."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,15 +37,60 @@ def fit_logistic(
     Returns:
         Weights and intercepts in the layout of ``start``, and the number of steps taken.
     """
-    width = X.shape[1]
     hot = torch.nn.functional.one_hot(y, n_classes).to(X)
 
+    def log_loss(logits: Tensor) -> tuple[Tensor, Tensor]:
+        log_P = torch.log_softmax(logits, dim=1)
+        return -(log_P * hot).sum(), log_P.exp_().sub_(hot)
+
+    return _minimise(X, n_classes, penalty, length, start, log_loss)
+
+
+def fit_sigmoid(
+    X: Tensor, Y: Tensor, penalty: float, length: float, start: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    r"""Logistic regression of each of several labels, all at once.
+
+    .. math::
+        -\frac1n \sum_{ik} \left( Y_{ik} \log \sigma(z_{ik})
+        + (1 - Y_{ik}) \log (1 - \sigma(z_{ik})) \right) + \frac{\lambda}{2} \|W\|^2,
+        \quad z_i = x_i W / \ell + b
+
+    Args:
+        X: (N, D) float64.
+        Y: (N, K) float64 zeros and ones.
+        penalty: As in :func:`fit_logistic`.
+        length: As in :func:`fit_logistic`.
+        start: (D + 1) * K numbers to begin with.
+
+    Returns:
+        Weights and intercepts in the layout of ``start``.
+    """
+
+    def log_loss(logits: Tensor) -> tuple[Tensor, Tensor]:
+        loss = torch.nn.functional.softplus(logits) - Y * logits
+        return loss.sum(), torch.sigmoid(logits).sub_(Y)
+
+    return _minimise(X, Y.shape[1], penalty, length, start, log_loss)[0]
+
+
+def _minimise(
+    X: Tensor,
+    n_outputs: int,
+    penalty: float,
+    length: float,
+    start: npt.NDArray[np.float64],
+    log_loss: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> tuple[npt.NDArray[np.float64], int]:
+    """Minimise a penalised loss of logits; ``log_loss`` gives its sum and its slope (N, K)."""
+    width = X.shape[1]
+
     def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        theta = torch.from_numpy(parameters).to(X.device).view(width + 1, n_classes)
+        theta = torch.from_numpy(parameters).to(X.device).view(width + 1, n_outputs)
         W = theta[:width]
-        log_P = torch.log_softmax(torch.addmm(theta[width], X, W, alpha=1 / length), dim=1)
-        value = -(log_P * hot).sum() / len(X) + 0.5 * penalty * W.square().sum()
-        slope = log_P.exp_().sub_(hot).div_(len(X))
+        total, slope = log_loss(torch.addmm(theta[width], X, W, alpha=1 / length))
+        value = total / len(X) + 0.5 * penalty * W.square().sum()
+        slope = slope.div_(len(X))
         gradient = torch.cat(
             [(X.T @ slope).div_(length).add_(W, alpha=penalty), slope.sum(0)[None]]
         )

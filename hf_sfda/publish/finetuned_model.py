@@ -31,7 +31,7 @@ from hf_sfda.publish.front_matter import parse_card
 from hf_sfda.publish.names import is_local_model, public_dataset, public_model
 from hf_sfda.publish.privacy import is_private
 from hf_sfda.runs import read_ranking
-from hf_sfda.types import Finetuned, Measurement, ModelRow, Ranking
+from hf_sfda.types import MEASURE_IDS, Finetuned, Measure, Measurement, ModelRow, Ranking
 from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def plan_model(run_dir: str | Path, destination: Destination, *, token: str | No
         repo=repo,
         parent=destination.head,
         files=files,
-        message=f"{name} fine-tuned, accuracy {measurement.accuracy:.3f}",
+        message=f"{name} fine-tuned, {measurement.measure} {measurement.value:.3f}",
         description=f"Written by hf-sfda {__version__}.",
         private=destination.private,
     )
@@ -260,17 +260,19 @@ def card_values(
         "base_name": public_model(row),
         "revision": row.revision,
         "library": "timm" if exported.format == "timm" else "transformers",
-        "task": ranking.dataset["task"],
+        "task": f"{exported.modality}-classification",  # the tag of regressions, too
         "dataset_id": ranking.dataset["id"] if on_hub else None,
         "dataset_name": public_dataset(ranking.dataset),
         "dataset_revision": ranking.dataset.get("revision"),
         "split": "test" if own_test else ranking.dataset.get("split"),
         "tested_on": "the test split" if own_test else "held out of the training split",
         "classes": list(ranking.dataset.get("class_names") or ()),
-        "accuracy": measurement.accuracy,
+        "measure": measurement.measure,
+        "metric": MEASURE_IDS[measurement.measure],
+        "value": measurement.value,
         "low": low,
         "high": high,
-        "probe_accuracy": measurement.probe_accuracy,
+        "probe_value": measurement.probe_value,
         "among": len(finetuned.measurements),
         "place": row.rank,
         "ranked": len(ranking.ranked),
@@ -284,13 +286,14 @@ def card_values(
         "label_smoothing": recipe["label_smoothing"],
         "device": measurement.device,
         "versions": ", ".join(f"{k} {v}" for k, v in sorted(measurement.versions.items())),
-        "code": usage(repo.id, exported),
+        "label_column": ranking.dataset.get("label_column"),
+        "code": usage(repo.id, exported, measurement.measure),
         "own_head": exported.format == "body and head",
     }
 
 
-def usage(repo_id: str, exported: Exported) -> str:
-    """Python code that loads the model with its library and classifies one sample."""
+def usage(repo_id: str, exported: Exported, measure: Measure = "accuracy") -> str:
+    """Python code that loads the model with its library and predicts one sample."""
     lines = {
         "timm": _TIMM,
         "classifier": _CLASSIFIER,
@@ -304,7 +307,13 @@ def usage(repo_id: str, exported: Exported) -> str:
         lines = lines.replace('convert("RGB")', f'convert("{exported.mode}")')
     if exported.lower:
         lines = lines.replace('["a text"]', '["a text".lower()]')
-    return lines.replace("REPO", repo_id).replace("HEAD", HEAD).replace("FEATURES", features)
+    lines = lines.replace("REPO", repo_id).replace("HEAD", HEAD).replace("FEATURES", features)
+    if measure == "R²":
+        return lines.rsplit("print(", 1)[0].replace("logits", "values") + "print(float(values[0]))"
+    if measure == "F1":
+        first, name, last = re.split(r"print\((.+)\[int\(logits.argmax\(\)\)\]\)", lines)
+        return f"{first}print([{name}[i] for i, logit in enumerate(logits[0]) if logit > 0]){last}"
+    return lines
 
 
 _TIMM = """\

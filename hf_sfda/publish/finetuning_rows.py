@@ -7,8 +7,12 @@ There are two kinds of row:
     One per ranked model of a run whose score is calibrated: how many points of accuracy the model
     is expected to stay behind the best of the run.
 ``measured``
-    One per fine-tuned model of a run and setting: its accuracy, how it was measured, and what the
-    run had predicted.
+    One per fine-tuned model of a run and setting: what it reached, how it was measured, and what
+    the run had predicted.
+
+Models of several labels a sample or of values are measured by F1 or R². Their rows are in a folder
+of their own with four more columns, which older versions of hf-sfda do not see. In memory all rows
+have all columns; ``measure`` is null for an accuracy.
 
 Rows are written once and never changed. The id of a row is a hash of its content without
 ``measured_at``, which is null if the journal of the run is lost. So the same row is never added
@@ -34,10 +38,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FOLDER = "finetuning"
-"""The folder of these files in a results dataset, and the name of their configuration."""
+"""The folder of predictions and accuracies in a results dataset, and the name of their
+configuration."""
 
-_VERSION = 2
-"""The schema version that last changed these rows."""
+OTHER_FOLDER = "finetuning-other"
+"""The same for what is measured by F1 or R²."""
+
+_VERSIONS = {FOLDER: 2, OTHER_FOLDER: 3}
+"""The schema version that last changed the rows of a folder."""
 
 _DIGITS = 16
 _ROUNDING = 1e-6
@@ -69,26 +77,26 @@ _NEEDED = (
     "model",
     "dataset",
     "dataset_fingerprint",
-    "accuracy",
     "low",
     "high",
-    "probe_accuracy",
     "learning_rate",
     "epoch",
     "samples_trained",
     "seconds",
     "device",
-    "correct",
 )
+_OF_ACCURACY = ("accuracy", "probe_accuracy", "correct")
+_OF_OTHERS = ("measure", "value", "probe_value", "per_sample")
 
 
 @cache
-def schema() -> pa.Schema:
-    """The columns of these files."""
+def schema(folder: str = OTHER_FOLDER) -> pa.Schema:
+    """The columns of the files of a folder."""
     import pyarrow as pa
 
     text, number, integer = pa.string(), pa.float64(), pa.int64()
     moment = pa.timestamp("ms", tz="UTC")
+    others = {"measure": text, "value": number, "probe_value": number}
     return pa.schema(
         {
             "id": text,
@@ -134,6 +142,8 @@ def schema() -> pa.Schema:
             "recipe_version": text,
             "recipe": text,
             "parts": text,
+            # F1 or R² and its value on each test sample; only where it is no accuracy
+            **({} if folder == FOLDER else {**others, "per_sample": pa.list_(number)}),
         }
     )
 
@@ -161,33 +171,50 @@ def finetuning_rows(
         for one in mine:
             if (measurement := one.of(model)) is not None:
                 row = _row("measured", {**predicted, **_measured(measurement, one)})
-                time = (times or {}).get((measurement.model_id, measurement.accuracy))
+                time = (times or {}).get((measurement.model_id, measurement.value))
                 rows.append({**row, "measured_at": time})
     return rows
 
 
+def folder_of(row: Mapping[str, Any]) -> str:
+    """The folder of a row."""
+    return OTHER_FOLDER if row["measure"] else FOLDER
+
+
 def path_of(rows: Sequence[Row]) -> str:
-    """The path of a file with these rows of one run: rows that differ have another path."""
+    """The path of a file with these rows of one run and folder: rows that differ have another
+    path.
+    """
     digest = _hash([row["id"] for row in rows])
-    return f"{FOLDER}/{slug(rows[0]['dataset'], rows[0]['dataset_config'])}/{digest}.parquet"
+    name = slug(rows[0]["dataset"], rows[0]["dataset_config"])
+    return f"{folder_of(rows[0])}/{name}/{digest}.parquet"
 
 
-def dump_finetuning(rows: Iterable[Row]) -> bytes:
-    """The rows as a parquet file, to be read with :func:`read_finetuning`."""
-    return dump_file(rows, schema(), _VERSION)
+def dump_finetuning(rows: Iterable[Row], folder: str = OTHER_FOLDER) -> bytes:
+    """The rows as a parquet file, to be read with :func:`read_finetuning`.
+
+    Args:
+        rows: The rows; the columns of :data:`OTHER_FOLDER` hold rows of both folders.
+        folder: The folder, which decides the columns.
+    """
+    names = schema(folder).names
+    kept = ({name: row[name] for name in names} for row in rows)
+    return dump_file(kept, schema(folder), _VERSIONS[folder])
 
 
-def read_finetuning(path: Path, name: str) -> list[Row]:
+def read_finetuning(path: Path, name: str, folder: str = OTHER_FOLDER) -> list[Row]:
     """Read the rows of one file.
 
     Args:
         path: The file.
         name: The file's name in error messages.
+        folder: The folder that it was written for.
 
     Raises:
         PublishError: hf-sfda did not write the file, or a newer version did.
     """
-    rows = read_file(path, name, schema())
+    missing = dict.fromkeys(_OF_OTHERS)
+    rows = [{**missing, **row} for row in read_file(path, name, schema(folder))]
     if not all(map(_is_ours, rows)):
         raise was_changed(name, "holds a row that is no prediction and no measurement")
     return rows
@@ -195,19 +222,25 @@ def read_finetuning(path: Path, name: str) -> list[Row]:
 
 def measurement_of(row: Mapping[str, Any]) -> Measurement:
     """The measurement in a row of the kind ``measured``."""
+    if row["measure"]:
+        reached = {name: row[name] for name in _OF_OTHERS}
+    else:
+        reached = {
+            "value": row["accuracy"],
+            "probe_value": row["probe_accuracy"],
+            "per_sample": map(int, row["correct"]),
+        }
     return Measurement(
         model_id=row["model"],
         revision=row["model_revision"],
-        accuracy=row["accuracy"],
         interval=(row["low"], row["high"]),
-        probe_accuracy=row["probe_accuracy"],
         learning_rate=row["learning_rate"],
         epoch=row["epoch"],
         samples_trained=row["samples_trained"],
         seconds=row["seconds"],
         device=row["device"],
-        correct=row["correct"],
         versions=read_json(row["versions"]),
+        **{**reached, "per_sample": tuple(reached["per_sample"])},
     )
 
 
@@ -226,7 +259,7 @@ def finetuned_of(rows: Sequence[Row]) -> Finetuned | None:
 
 def _row(kind: str, values: Row) -> Row:
     row = {**dict.fromkeys(schema().names), "kind": kind, **values}
-    return {**row, "id": _hash(row)}
+    return {**row, "id": _hash({name: row[name] for name in schema(folder_of(row)).names})}
 
 
 def _predicted(run: Run, model: ModelRow) -> Row:
@@ -243,13 +276,13 @@ def _measured(measurement: Measurement, settings: Finetuned) -> Row:
     low, high = measurement.interval
     version = ".".join(str(measurement.versions.get("hf-sfda", "")).split(".")[:2])
     recipe, parts = _json(settings.recipe), _json(settings.data)
+    document = measurement.to_dict()
+    names = _OF_ACCURACY if measurement.measure == "accuracy" else _OF_OTHERS
     return {
-        "accuracy": measurement.accuracy,
+        **{name: document[name] for name in names},
         "low": low,
         "high": high,
         "n_test": measurement.n_test,
-        "correct": measurement.correct,
-        "probe_accuracy": measurement.probe_accuracy,
         "learning_rate": measurement.learning_rate,
         "epoch": measurement.epoch,
         "samples_trained": measurement.samples_trained,
@@ -275,21 +308,25 @@ def _is_ours(row: Row) -> bool:
     texts = [row[name] or "" for name in ("parts", "recipe", "versions")]
     if row["kind"] != "measured" or not all(map(is_json_object, texts)):
         return False
-    if any(row[name] is None for name in _NEEDED):
+    own = _OF_OTHERS if row["measure"] else _OF_ACCURACY
+    if any(row[name] is None for name in (*_NEEDED, *own)):
+        return False
+    try:
+        measurement = measurement_of(row)
+    except (TypeError, ValueError):
         return False
     parts, recipe = read_json(texts[0]), read_json(texts[1])
     fingerprint = _settings_fingerprint(
         row["dataset_fingerprint"], texts[0], texts[1], row["recipe_version"] or ""
     )
-    right, n = row["correct"].count("1"), len(row["correct"])
+    n = measurement.n_test
     return (
         row["settings_fingerprint"] == fingerprint
         and "seed" in recipe
         and "test" in parts
         and all(isinstance(parts.get(name), int) for name in _SIZES)
         and n == parts["n_test"] == row["n_test"] > 0
-        and n == right + row["correct"].count("0")
-        and abs(row["accuracy"] - right / n) < _ROUNDING
+        and abs(measurement.value - sum(measurement.per_sample) / n) < _ROUNDING
     )
 
 

@@ -19,8 +19,8 @@ These are pure functions of the rows of a results dataset. Definitions:
 - It is a *hit* if no other measured model is more accurate than the first pick. So an equally
   accurate model does not make it a miss. Models that nobody measured are unknown: the best of them
   may be better.
-- The *regret* is what the first pick lost to the best measured model, in points of accuracy. It is
-  0 for a hit and positive for a miss.
+- The *regret* is what the first pick lost to the best measured model, in points of accuracy
+  (several labels a sample: of F1; a regression: of R²). It is 0 for a hit and positive for a miss.
 - The *hit rate* counts each dataset (with its configuration and split) once, because the updates of
   one dataset rank nearly the same models. Of each dataset the newest judged prediction counts. The
   interval is Wilson's over datasets.
@@ -34,6 +34,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
+from math import fsum
 from typing import Any
 
 from hf_sfda.publish.finetuning_rows import measurement_of
@@ -174,8 +175,8 @@ def judge(prediction: Prediction, finetuning: Iterable[Row]) -> Verdict | None:
     if len(truth) < 2:
         return None
     measured = {model: measurement_of(row) for model, row in truth.items()}
-    right = {model: m.correct.count("1") for model, m in measured.items()}  # of equally many
-    best = [model for model, n in right.items() if n == max(right.values())]
+    values = {model: m.value for model, m in measured.items()}
+    best = [model for model, value in values.items() if value == max(values.values())]
     first = measured.get(prediction.order[0])
     regret = None if first is None else regret_between(first, measured[best[0]])
     return Verdict(prediction, best[0][0], len(truth), len(best), regret)
@@ -210,8 +211,9 @@ def hit_rate(found: Iterable[Verdict]) -> HitRate | None:
         low=low,
         high=high,
         within_noise=sum(loss.points > 0 and loss.is_noise for loss in losses),
-        regret=sum(loss.points for loss in losses) / len(judged),
-        by_chance=sum(verdict.n_best / verdict.among for verdict in judged),
+        # fsum: the sums do not depend on the order of the datasets, to the last digit
+        regret=fsum(loss.points for loss in losses) / len(judged),
+        by_chance=fsum(verdict.n_best / verdict.among for verdict in judged),
     )
 
 

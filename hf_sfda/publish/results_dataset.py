@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ from hf_sfda.versions import __version__
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_FOLDERS = rf"(?:{rows.FOLDER}|{finetuning_rows.FOLDER})"
+_FINETUNING_FOLDERS = (finetuning_rows.FOLDER, finetuning_rows.OTHER_FOLDER)
+_FOLDERS = rf"(?:{'|'.join((rows.FOLDER, *_FINETUNING_FOLDERS))})"
 _OURS = re.compile(rf"{_FOLDERS}/[^/]+/[0-9a-f]{{16}}\.parquet|leaderboard/.+")
 
 
@@ -52,7 +54,6 @@ def _config(name: str, folder: str) -> dict[str, Any]:
 
 
 CONFIGS = [_config("default", rows.FOLDER)]
-_FINETUNING = _config(finetuning_rows.FOLDER, finetuning_rows.FOLDER)
 _SECTION = "results"
 
 # Files that a repository may hold before the first results. Any other file is somebody's data.
@@ -128,10 +129,11 @@ def run_files(run: Run, paths: Collection[str], new: Sequence[Row]) -> list[File
     files = []
     if run.path not in paths:
         files.append(FileChange(run.path, None, run.parquet(), preview=preview_rows(run)))
-    if new:
-        content = finetuning_rows.dump_finetuning(new)
-        preview = _preview(new, _FINETUNING_PREVIEW)
-        files.append(FileChange(finetuning_rows.path_of(new), None, content, preview=preview))
+    for folder in _FINETUNING_FOLDERS:
+        if own := [row for row in new if finetuning_rows.folder_of(row) == folder]:
+            content = finetuning_rows.dump_finetuning(own, folder)
+            preview = _preview(own, _FINETUNING_PREVIEW)
+            files.append(FileChange(finetuning_rows.path_of(own), None, content, preview=preview))
     return files
 
 
@@ -163,17 +165,21 @@ def load_results(
     if paths is None:
         paths = list_files(api, repo, sha)
     ours = [path for path in paths if path.endswith(".parquet")]
-    scores = [path for path in ours if path.startswith(f"{rows.FOLDER}/")]
-    finetuning = [path for path in ours if path.startswith(f"{finetuning_rows.FOLDER}/")]
-    if not scores and not finetuning:
+    folders = (rows.FOLDER, *_FINETUNING_FOLDERS)
+    if not any(path.startswith(tuple(f"{folder}/" for folder in folders)) for path in ours):
         return [], []
-    folders = (rows.FOLDER, finetuning_rows.FOLDER)
     local = download_files(api, repo, [f"{folder}/*.parquet" for folder in folders], sha)
 
-    def read(paths: Sequence[str], read_one: Callable[[Path, str], list[Row]]) -> list[Row]:
+    def read(folder: str, read_one: Callable[[Path, str], list[Row]]) -> list[Row]:
+        paths = [path for path in ours if path.startswith(f"{folder}/")]
         return [row for path in paths for row in read_one(local / path, f"{path} of {repo.id}")]
 
-    return read(scores, rows.read_results), read(finetuning, finetuning_rows.read_finetuning)
+    finetuning = [
+        row
+        for folder in _FINETUNING_FOLDERS
+        for row in read(folder, partial(finetuning_rows.read_finetuning, folder=folder))
+    ]
+    return read(rows.FOLDER, rows.read_results), finetuning
 
 
 def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) -> None:
@@ -216,16 +222,17 @@ def results_card(
         finetuning: All rows about fine-tuning.
     """
     record = track_record(scores, finetuning)
+    used = {finetuning_rows.folder_of(row) for row in finetuning}
     section = render_card(
         "results_section",
         repo=repo.id,
         leaderboards=make_leaderboards(scores, finetuning),
         sentences=lambda leaderboard: measured.summary(to_ranking(leaderboard)),
         record=record and summary(record),
-        finetuning=finetuning_rows.FOLDER if finetuning else "",
+        finetuning=[folder for folder in _FINETUNING_FOLDERS if folder in used],
         hub=hub_url(),
     )
-    configs = [*CONFIGS, _FINETUNING] if finetuning else CONFIGS
+    configs = [*CONFIGS, *(_config(f, f) for f in _FINETUNING_FOLDERS if f in used)]
     if readme is None or not readme.strip():
         front = render_card("results_dataset", repo=repo.id, configs=configs)
         readme = front.encode()
@@ -236,7 +243,7 @@ def results_card(
         path = config["data_files"][0]["path"]
         if path in str(card.data["configs"]):
             continue
-        if config is not _FINETUNING:
+        if config in CONFIGS:
             raise PublishError(
                 f"README.md of {repo} sets `configs` to something else. It is left as it is; add "
                 f"`{path}` to it, or publish to a repository of its own."
@@ -252,7 +259,16 @@ def preview_rows(run: Run) -> tuple[str, ...]:
 
 
 _PREVIEW = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
-_FINETUNING_PREVIEW = ("model", "kind", "rank", "expected_regret", "accuracy", "low", "high")
+_FINETUNING_PREVIEW = (
+    "model",
+    "kind",
+    "rank",
+    "expected_regret",
+    "accuracy",
+    "value",
+    "low",
+    "high",
+)
 
 
 def _preview(rows: Iterable[Row], columns: Sequence[str]) -> tuple[str, ...]:
@@ -266,9 +282,11 @@ def _preview(rows: Iterable[Row], columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _message(run: Run, new: Sequence[Row], *, is_new: bool) -> str:
+    measures = {row["measure"] or "accuracy" for row in new if row["kind"] == "measured"}
     n, dataset = sum(row["kind"] == "measured" for row in new), run.rows[0]["dataset"]
     if is_new:
         return f"Add {len(run.ranking.rows)} candidates on {dataset}"
     if n:
-        return f"Add {n} measured accurac{'y' if n == 1 else 'ies'} on {dataset}"
+        one, many = ("accuracy", "accuracies") if measures == {"accuracy"} else ("value", "values")
+        return f"Add {n} measured {one if n == 1 else many} on {dataset}"
     return f"Add what was predicted on {dataset}"

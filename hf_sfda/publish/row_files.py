@@ -20,12 +20,13 @@ from hf_sfda.secrets import redact
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The newest version that this hf-sfda knows. Raise it when the meaning of a column changes, when a
 column is removed, or when a kind of row is added.
 
 1: scores (:mod:`hf_sfda.publish.rows`).
 2: also fine-tuning (:mod:`hf_sfda.publish.finetuning_rows`).
+3: also fine-tuning that is measured by F1 or R².
 """
 
 _VERSION_KEY = b"hf_sfda.schema_version"

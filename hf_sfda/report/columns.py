@@ -8,6 +8,7 @@ from typing import Literal
 
 from hf_sfda import format as text
 from hf_sfda.metrics import BASELINES
+from hf_sfda.report import measured
 from hf_sfda.report.sentences import confidence, has_classes, hazards, heading
 from hf_sfda.types import ModelRow, Ranking
 
@@ -40,7 +41,7 @@ def result_columns(ranking: Ranking) -> list[Column]:
     columns = [
         Column(heading(ranking, metric), lambda row: text.score(row.scores.get(metric)), 100),
         Column(confidence(ranking), lambda row: text.interval(row.intervals.get(metric)), 90),
-        Column("fine-tuned", _accuracy(ranking), 98),
+        Column(measured.heading(ranking), _measured(ranking), 98),
         Column("95%", _interval(ranking), 88),
         Column("P(best)", lambda row: text.share(row.p_best), 70),
         Column("behind", lambda row: text.points(row.expected_regret).split(" ")[0], 55),
@@ -55,8 +56,8 @@ def result_columns(ranking: Ranking) -> list[Column]:
     return [column for column in columns if any(column.cell(row) for row in ranking.ranked)]
 
 
-def _accuracy(ranking: Ranking) -> Callable[[ModelRow], str]:
-    return lambda row: text.score(m.accuracy) if (m := ranking.measurement(row)) else ""
+def _measured(ranking: Ranking) -> Callable[[ModelRow], str]:
+    return lambda row: text.score(m.value) if (m := ranking.measurement(row)) else ""
 
 
 def _interval(ranking: Ranking) -> Callable[[ModelRow], str]:

@@ -218,6 +218,7 @@ def measured_of(ranking: Ranking) -> dict[str, Any] | None:
 
     return {
         "summary": measured.summary(ranking),
+        "measure": ranking.finetuned.measure,
         "data": ranking.finetuned.data,
         "recipe": ranking.finetuned.recipe,
         "rounds": rounds,
@@ -227,7 +228,7 @@ def measured_of(ranking: Ranking) -> dict[str, Any] | None:
                 "measurement": m,
                 "is_best": best is not None and row is best.row,
                 "start": position(m.interval[0]),
-                "value": position(m.accuracy),
+                "value": position(m.value),
                 "end": position(m.interval[1]),
             }
             for row, m in pairs

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hf_sfda.format import interval, joined, score
 from hf_sfda.types import BriefMeasurement, Measurement, ModelRow, Ranking
@@ -13,11 +12,11 @@ from hf_sfda.types import BriefMeasurement, Measurement, ModelRow, Ranking
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The fine-tuned model with the highest test accuracy.
+    """The fine-tuned model with the highest value on the test part.
 
     Attributes:
-        row: Its row; of equally accurate ones the first of the ranking.
-        measurement: Its accuracy.
+        row: Its row; of equally good ones the first of the ranking.
+        measurement: What it reached.
         among: Number of models that were fine-tuned, at least 2.
     """
 
@@ -28,7 +27,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """What the first pick lost to the best fine-tuned model, in points of test accuracy.
+    """What the first pick lost to the best fine-tuned model, in points of accuracy, F1 or R².
 
     Attributes:
         points: The loss; 0 if the first pick is the best.
@@ -57,7 +56,7 @@ def best(ranking: Ranking) -> Best | None:
     pairs = measured_rows(ranking)
     if len(pairs) < 2:
         return None
-    row, measurement = max(pairs, key=lambda pair: pair[1].accuracy)
+    row, measurement = max(pairs, key=lambda pair: pair[1].value)
     return Best(row, measurement, len(pairs))
 
 
@@ -72,11 +71,15 @@ def regret(ranking: Ranking) -> Regret | None:
 
 def regret_between(pick: Measurement, winner: Measurement) -> Regret:
     """What a pick lost to the best model, both measured on the same test samples."""
-    from hf_sfda.uncertainty import paired_difference
+    from hf_sfda.uncertainty import bootstrap_mean, paired_difference
 
-    if winner is pick or winner.correct.count("1") == pick.correct.count("1"):
+    if winner is pick or winner.value == pick.value:
         return Regret(0.0, 0.0, 0.0)
-    return Regret(*(100 * x for x in paired_difference(_correct(winner), _correct(pick))))
+    best, first = np.array(winner.per_sample), np.array(pick.per_sample)
+    if winner.measure == "accuracy":
+        return Regret(*(100 * x for x in paired_difference(best == 1, first == 1)))
+    low, high = bootstrap_mean(best - first)
+    return Regret(100 * (winner.value - pick.value), 100 * low, 100 * high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class HalvingRound:
     Attributes:
         n_train: Training samples.
         epochs: Most passes over them.
-        measurements: Models with their validation accuracy, best first.
+        measurements: Models with their value on the validation part, best first.
     """
 
     n_train: int
@@ -100,7 +103,7 @@ def rounds(ranking: Ranking) -> list[HalvingRound]:
     for brief in ranking.finetuned.rounds if ranking.finetuned else ():
         grouped.setdefault((brief.n_train, brief.epochs), []).append(brief)
     return [
-        HalvingRound(*key, tuple(sorted(briefs, key=lambda m: -m.validation_accuracy)))
+        HalvingRound(*key, tuple(sorted(briefs, key=lambda m: -m.validation_value)))
         for key, briefs in sorted(grouped.items())
     ]
 
@@ -115,7 +118,7 @@ def _of_halving(ranking: Ranking) -> list[str]:
     if not (done := rounds(ranking)):
         return []
     steps = joined([f"{len(r.measurements)} models on {r.n_train:,} samples" for r in done])
-    return [f"Halving trained {steps}; their validation accuracies are in the report."]
+    return [f"Halving trained {steps}; their values on the validation part are in the report."]
 
 
 def _of_finetuned(ranking: Ranking) -> list[str]:
@@ -125,11 +128,11 @@ def _of_finetuned(ranking: Ranking) -> list[str]:
         return []
     if len(pairs) == 1:
         row, measurement = pairs[0]
-        return [f"Fine-tuned, {row.model_id} reaches {_accuracy(measurement)} test accuracy."]
+        return [f"Fine-tuned, {row.model_id} reaches {_value(measurement)}."]
     winner, loss, first = best(ranking), regret(ranking), ranking.ranked[0].model_id
     assert winner is not None
     name = f"{winner.row.model_id} is the best of the {winner.among} fine-tuned models"
-    begin = f"{name}: {_accuracy(winner.measurement)} test accuracy."
+    begin = f"{name}: {_value(winner.measurement)}."
     if loss is None:
         return [f"{begin} The first pick, {first}, was not fine-tuned."]
     if winner.row is ranking.ranked[0]:
@@ -140,12 +143,17 @@ def _of_finetuned(ranking: Ranking) -> list[str]:
         if loss.is_noise
         else "more than the noise of the test part"
     )
-    return [f"{begin} The first pick, {first}, cost {loss.points:.1f} points ({limits}), {end}."]
+    measure = winner.measurement.measure
+    points = f"{loss.points:.1f} points" + ("" if measure == "accuracy" else f" of {measure}")
+    return [f"{begin} The first pick, {first}, cost {points} ({limits}), {end}."]
 
 
-def _accuracy(measurement: Measurement) -> str:
-    return f"{score(measurement.accuracy)} ({interval(measurement.interval)})"
+def heading(ranking: Ranking) -> str:
+    """The heading of the column with the measured values."""
+    measure = ranking.finetuned.measure if ranking.finetuned else "accuracy"
+    return "fine-tuned" if measure == "accuracy" else f"fine-tuned {measure}"
 
 
-def _correct(measurement: Measurement) -> npt.NDArray[np.bool_]:
-    return np.array([character == "1" for character in measurement.correct])
+def _value(measurement: Measurement) -> str:
+    limits = interval(measurement.interval)
+    return f"{score(measurement.value)} ({limits}) test {measurement.measure}"

@@ -80,7 +80,7 @@ def _measured(ranking: Ranking, row: ModelRow) -> list[str]:
     measurement = ranking.measurement(row)
     if measurement is None:
         return [""] * len(_MEASURED)
-    return [_text(value) for value in (measurement.accuracy, *measurement.interval)]
+    return [_text(value) for value in (measurement.value, *measurement.interval)]
 
 
 def _reason(row: ModelRow) -> str:

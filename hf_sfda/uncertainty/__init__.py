@@ -18,7 +18,7 @@ from hf_sfda.uncertainty.diagnose import (
 )
 from hf_sfda.uncertainty.floor import at_floor, is_at_floor, noise_floor
 from hf_sfda.uncertainty.jackknife import group_jackknife, jackknife_groups, one_stratum
-from hf_sfda.uncertainty.proportions import paired_difference, wilson
+from hf_sfda.uncertainty.proportions import bootstrap_mean, bootstrap_r2, paired_difference, wilson
 from hf_sfda.uncertainty.summary import Uncertainty, percentile_intervals, summarise
 from hf_sfda.uncertainty.ties import significant_differences, tie_groups
 
@@ -28,6 +28,8 @@ __all__ = [
     "Uncertainty",
     "agreement_with",
     "at_floor",
+    "bootstrap_mean",
+    "bootstrap_r2",
     "consensus",
     "degrees_of_freedom",
     "diagnose",

@@ -1,8 +1,9 @@
-"""Intervals of accuracies: of one model, and of the difference of two on the same samples."""
+"""Intervals of measured values: of one model, and of the difference of two on the same samples."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,9 @@ def wilson(accuracy: float, n: int, z: float = Z95) -> tuple[float, float]:
     """
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and 1 the limits are exact; rounding must not put the proportion outside of them.
+    low = 0.0 if accuracy == 0 else max(0.0, centre - half)
+    return low, 1.0 if accuracy == 1 else min(1.0, centre + half)
 
 
 def paired_difference(
@@ -56,3 +59,65 @@ def paired_difference(
         max(-1.0, centre - half),
         min(1.0, centre + half),
     )
+
+
+def bootstrap_mean(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of a mean.
+
+    With the differences of two models on the same samples, it is the interval of their difference.
+
+    Args:
+        values: (n,) one value a sample.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    return _percentiles(len(values), lambda rows: values[rows].mean(1))
+
+
+def bootstrap_r2(
+    per_sample: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]
+) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of R².
+
+    The variance of the labels is resampled together with the errors: a sample with a far value
+    counts in both.
+
+    Args:
+        per_sample: (n,) 1 minus the squared error of each sample, relative to the variance of
+            ``labels``.
+        labels: (n,) true values, in any unit.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    errors = (1 - per_sample) * labels.var()
+
+    def r2(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        variances = labels[rows].var(1)
+        shares = np.divide(
+            errors[rows].mean(1), variances, out=np.zeros(len(rows)), where=variances > 0
+        )
+        return np.where(variances > 0, 1 - shares, np.nan)
+
+    return _percentiles(len(labels), r2)
+
+
+_RESAMPLES = 2000
+_AT_A_TIME = 1_000_000  # drawn rows that are held in memory
+
+
+def _percentiles(
+    n: int, statistic: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+) -> tuple[float, float]:
+    """Limits of a statistic of resampled rows (R, n) -> (R,); the same for the same arguments."""
+    if n == 0:
+        raise ValueError("there are no samples to draw from")
+    rng = np.random.default_rng(0)
+    size = max(1, _AT_A_TIME // n)
+    drawn = [
+        statistic(rng.integers(n, size=(min(size, _RESAMPLES - done), n)))
+        for done in range(0, _RESAMPLES, size)
+    ]
+    low, high = np.nanpercentile(np.concatenate(drawn), (2.5, 97.5))
+    return float(low), float(high)

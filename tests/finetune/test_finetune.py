@@ -23,6 +23,7 @@ from hf_sfda.errors import ConfigError, FinetuneError, TargetError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.finetune import Epoch, Trial, finetune, prepare
 from hf_sfda.finetune.classifier import Head, fit_probe
+from hf_sfda.finetune.objectives import single_label
 from hf_sfda.finetune.depthwise import FastDepthwise
 from hf_sfda.finetune.inputs import augment
 from hf_sfda.finetune.parts import divide
@@ -313,11 +314,11 @@ def test_the_probe_is_scikit_learns_logistic_regression(spread):
     X = spread * (rng.normal(size=(300, 12)) + np.eye(4, 12)[labels] * 1.5).astype(np.float32)
     train, validation = slice(200), slice(200, 300)
     probe = fit_probe(
+        single_label(4),
         torch.from_numpy(X[train]),
         torch.from_numpy(labels[train]),
         torch.from_numpy(X[validation]),
         torch.from_numpy(labels[validation]),
-        4,
     )
     Z = (X - X[train].mean(0)) / X[train].std(0)
     # The penalty has no unit: features are divided by their mean length.
@@ -327,13 +328,13 @@ def test_the_probe_is_scikit_learns_logistic_regression(spread):
     with torch.no_grad():
         P = torch.softmax(probe.head(torch.from_numpy(X)), 1)
     np.testing.assert_allclose(P, oracle.predict_proba(Z / length), atol=2e-3)
-    assert probe.validation_accuracy == oracle.score(Z[validation] / length, labels[validation])
+    assert probe.validation_value == oracle.score(Z[validation] / length, labels[validation])
 
 
 def test_features_that_do_not_vary_do_not_break_the_probe():
     X = torch.ones(20, 3)
     labels = torch.arange(20) % 2
-    probe = fit_probe(X, labels, X, labels, 2)
+    probe = fit_probe(single_label(2), X, labels, X, labels)
     assert torch.isfinite(probe.head(X)).all()
 
 
@@ -453,7 +454,7 @@ def test_the_recipe_against_a_plain_loop(tmp_path):
 
     network.eval()
     with torch.no_grad():
-        head = fit_probe(features(X), y, features(V), v, 3).head
+        head = fit_probe(single_label(3), features(X), y, features(V), v).head
     parameters = [*network.vit.parameters(), *head.parameters()]
     decayed = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
@@ -480,8 +481,8 @@ def test_the_recipe_against_a_plain_loop(tmp_path):
             states.append(float((head(features(T)).argmax(1) == t).float().mean()))
     np.testing.assert_allclose([e.validation_loss for e in measured.curve], losses, atol=1e-4)
     best = measured.trials[0].best.number
-    assert measured.accuracy == pytest.approx(states[best], abs=1e-6)
-    assert measured.probe_accuracy == pytest.approx(states[0], abs=1e-6)
+    assert measured.value == pytest.approx(states[best], abs=1e-6)
+    assert measured.probe_value == pytest.approx(states[0], abs=1e-6)
     assert measured.preparation["reestimated_norms"] == 0
 
 
@@ -504,14 +505,14 @@ def test_every_kind_of_checkpoint_learns_and_is_deterministic(make, modality, tm
     measured = finetune(local(path), train, config, test=test)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert measured.n_train + measured.n_validation == len(train)
-    assert measured.accuracy > 0.45  # a third is chance
+    assert measured.value > 0.45  # a third is chance
     low, high = measured.interval
-    assert low < measured.accuracy < high or measured.accuracy == 1
+    assert low < measured.value < high or measured.value == 1
     assert len(measured.trials) == 2
     assert measured.learning_rate == best_trial(measured.trials).learning_rate
     again = finetune(local(path), train, config, test=test)
     assert again.trials == measured.trials
-    assert again.accuracy == measured.accuracy
+    assert again.value == measured.value
     json.dumps(measured.to_dict())
 
 
@@ -556,7 +557,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path):
             )
     resumed = finetune(local(path), target, config, directory=tmp_path / "run")
     assert resumed.trials == undisturbed.trials
-    assert resumed.accuracy == undisturbed.accuracy
+    assert resumed.value == undisturbed.value
     assert not list((tmp_path / "run").iterdir())
 
 
@@ -621,7 +622,7 @@ def test_a_run_that_diverges_ends_and_the_start_is_kept(tmp_path):
     config = FinetuneConfig(learning_rates=(1e6,), epochs=4, min_steps=0, patience=1)
     measured = finetune(local(path), target_of("image", 16), config)
     assert len(measured.curve) < 5
-    assert np.isfinite(measured.accuracy)
+    assert np.isfinite(measured.value)
 
 
 def test_the_scale_of_raw_pixels_is_folded(tmp_path):
@@ -650,8 +651,8 @@ def test_statistics_that_make_the_features_worse_are_not_kept(tmp_path, monkeypa
     monkeypatch.setattr(norms, "reestimate_norms", ruin)
     kept = finetune(local(path), target, config)
     assert kept.preparation["reestimated_norms"] == 0
-    assert kept.probe_accuracy == plain.probe_accuracy
-    assert kept.curve[0].validation_accuracy > 0.5
+    assert kept.probe_value == plain.probe_value
+    assert kept.curve[0].validation_value > 0.5
 
 
 SCRIPT = """

@@ -105,7 +105,7 @@ def test_only_the_best_of_a_run_is_kept(work):
     assert read_kept(work / "run").model_id == second
     finetune("--yes", "--save", "--top", "3", *QUICK)
     [finetuned] = read_measurements(work / "run")
-    accuracies = {m.model_id: m.accuracy for m in finetuned.measurements}
+    accuracies = {m.model_id: m.value for m in finetuned.measurements}
     best = max(order(), key=lambda name: accuracies[name])
     found = read_kept(work / "run")
     assert found.model_id == best

@@ -34,15 +34,15 @@ def render_all(run_dir: str) -> dict[str, str]:
         measurement = Measurement(
             model_id=row.model_id,
             revision=row.revision,
-            accuracy=0.83,
+            value=0.83,
             interval=(0.745, 0.891),
-            probe_accuracy=0.78,
+            probe_value=0.78,
             learning_rate=3e-4,
             epoch=6,
             samples_trained=9000,
             seconds=50.0,
             device="cpu",
-            correct="1" * 83 + "0" * 17,
+            per_sample=(1,) * 83 + (0,) * 17,
             versions={"hf-sfda": "0.1.0"},
         )
         finetuned = Finetuned(

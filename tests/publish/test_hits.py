@@ -26,7 +26,7 @@ def rows_of(*runs):
     for ranking, measured, day in runs:
         run = make_run(ranking)
         times = {
-            (m.model_id, m.accuracy): DAY.format(day) for one in measured for m in one.measurements
+            (m.model_id, m.value): DAY.format(day) for one in measured for m in one.measurements
         }
         scores += run.rows
         finetuning += finetuning_rows(run, measured, times)

@@ -30,15 +30,15 @@ def with_measured(**right: str) -> Ranking:
         Measurement(
             model_id=ranking.ranked[rows[name]].model_id,
             revision=ranking.ranked[rows[name]].revision,
-            accuracy=correct.count("1") / len(correct),
+            value=correct.count("1") / len(correct),
             interval=wilson(correct.count("1") / len(correct), len(correct)),
-            probe_accuracy=0.4,
+            probe_value=0.4,
             learning_rate=3e-4,
             epoch=3,
             samples_trained=900,
             seconds=90.0,
             device="cpu",
-            correct=correct,
+            per_sample=tuple(map(int, correct)),
         )
         for name, correct in right.items()
     )
@@ -120,7 +120,7 @@ def test_every_file_holds_them():
     document = json.loads(to_json(ranking))
     again = Ranking.from_dict(document)
     assert again.to_dict() == ranking.to_dict()
-    assert again.measurement(again.ranked[1]).accuracy == 0.8
+    assert again.measurement(again.ranked[1]).value == 0.8
     table = to_arrow(ranking)
     column = table.column("finetuned.low").to_pylist()
     assert column[:2] == [pytest.approx(wilson(0.5, 100)[0]), pytest.approx(wilson(0.8, 100)[0])]

@@ -139,7 +139,7 @@ def test_a_board_has_its_measured_accuracies_and_all_have_the_hit_rate(ask):
     document = ask("/leaderboard", board="me/trained")
     ranking = Ranking.from_dict(document)
     assert [row.expected_regret for row in ranking.ranked] == [1.0, 2.0, 3.0]
-    measured = {m.model_id: m.accuracy for m in ranking.finetuned.measurements}
+    measured = {m.model_id: m.value for m in ranking.finetuned.measurements}
     assert measured == {"acme/vit": 0.8, "me/resnet": 0.86}
     record = document["record"]
     assert (record["hit_rate"]["hits"], record["hit_rate"]["judged"]) == (0, 1)
