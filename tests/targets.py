@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from hf_sfda.tasks import kind_of_labels
 from hf_sfda.types import Modality, Target
 
 
@@ -35,3 +37,10 @@ def make_target(
         fingerprint=f"{name}-{n}-labels",
         seed=0,
     )
+
+
+def target_with(labels: np.ndarray, n_classes: int) -> Target:
+    """A target of empty texts with labels of any kind."""
+    names = tuple(f"label {k}" for k in range(n_classes))
+    target = make_target([""] * len(labels), "text")
+    return replace(target, labels=labels, class_names=names, label_kind=kind_of_labels(labels))

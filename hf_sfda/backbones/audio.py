@@ -68,7 +68,7 @@ class AudioCollate:
 
     def __call__(self, samples: Sequence[Sound]) -> dict[str, Tensor]:
         """Sounds -> the inputs of the network, and ``lengths`` (B,): values of each at its rate."""
-        waves = [self._wave(sound) for sound in samples]
+        waves = [self.wave(sound) for sound in samples]
         fixed = {} if self.longest else {"padding": True}
         batch = self.extractor(waves, sampling_rate=self.rate, return_tensors="pt", **fixed)
         name = next(name for name in AUDIO.arguments if name in batch)
@@ -78,7 +78,8 @@ class AudioCollate:
             inputs["is_longer"] = torch.zeros_like(batch["is_longer"])
         return inputs
 
-    def _wave(self, sound: Sound) -> Any:
+    def wave(self, sound: Sound) -> Any:
+        """(T,) float32 values of a sound at the rate of the network, and no more than it takes."""
         values = sound.values
         if self.longest is not None:  # one second more, for the edge of the resampling
             values = values[: math.ceil((self.longest / self.rate + 1) * sound.rate)]

@@ -5,12 +5,14 @@ There are three formats; each is loaded again and compared with the network that
 ``"timm"``
     A timm model: ``timm.create_model("hf-hub:me/model", pretrained=True)``.
 ``"classifier"``
-    A classifier of transformers: ``AutoModelForImageClassification``.
+    A classifier of transformers: ``AutoModelForImageClassification`` or
+    ``AutoModelForAudioClassification``.
 ``"body and head"``
     A body of transformers (``AutoModel``) with its linear head in a file of its own, for networks
     whose classifier in transformers reads other features than the ones that were trained: all
-    texts (the mean over the tokens), and images where the pooler was trained. A text model also
-    loads with sentence-transformers, whose file layout it has.
+    texts (the mean over the tokens), images where the pooler was trained, and sounds (the mean over
+    the frames, or the pooler). A text model also loads with sentence-transformers, whose file
+    layout it has.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ HEAD = "2_Dense"
 """Folder of the head in the format ``"body and head"``, named as by sentence-transformers."""
 
 POOLINGS = {
-    "masked mean": "the mean of the last hidden state over all tokens but padding",
+    "masked mean": "the mean of the last hidden state over all tokens or frames but padding",
     "pooler": "the output of the pooler",
     "class token": "the class token of the last hidden state",
 }
@@ -89,9 +91,12 @@ class Exported:
     Attributes:
         format: ``"timm"``, ``"classifier"`` or ``"body and head"``.
         pooling: Features that the head reads, a key of :data:`POOLINGS`; empty for other formats.
-        modality: ``"image"`` or ``"text"``.
+        modality: ``"image"``, ``"text"`` or ``"audio"``.
         mode: ``"RGB"``, or ``"L"`` for networks that read one channel.
         lower: Whether texts are lower-cased before the tokenizer.
+        rate: Values per second that a model of sounds takes.
+        frame: Values of a sound in a frame, where the frames after its end do not count; else 0.
+        loader: Full name of the class that loads the body, where ``AutoModel`` loads another one.
     """
 
     format: str
@@ -99,6 +104,9 @@ class Exported:
     modality: str
     mode: str = "RGB"
     lower: bool = False
+    rate: int = 0
+    frame: int = 0
+    loader: str = ""
 
 
 @quiet()
@@ -115,6 +123,7 @@ def export(trained: Trained, folder: Path) -> Exported:
         FinetuneError: No format of its library gives the predictions that were measured.
         OSError: The folder cannot be written.
     """
+    from hf_sfda.backbones.audio import AudioCollate
     from hf_sfda.backbones.text import TextCollate
     from hf_sfda.backbones.timm_vision import TimmCollate
 
@@ -127,9 +136,14 @@ def export(trained: Trained, folder: Path) -> Exported:
         pooling = backbone.forward(batches[0]).pooling
     collate: Any = backbone.collate
     save_both: Callable[[Trained, Path], Predict] = partial(_save_body_and_head, pooling=pooling)
+    attempts: list[tuple[Exported, Callable[[Trained, Path], Predict]]]
     if isinstance(collate, TextCollate):
         plain = Exported("body and head", pooling, "text", lower=collate.lower)
         attempts = [(plain, save_both)]
+    elif isinstance(collate, AudioCollate):
+        attempts = [(Exported("classifier", "", "audio", rate=collate.rate), _save_classifier)]
+        if pooling in POOLINGS:
+            attempts = [_sound_body(trained, pooling)]
     elif isinstance(collate, TimmCollate):
         attempts = [(Exported("timm", "", "image", collate.mode), _save_timm)]
     else:
@@ -161,8 +175,14 @@ def _floats(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _save_processor(trained: Trained, folder: Path) -> None:
-    """Save the image processor. It must give floats, which networks take without our help."""
+    """Save the image processor or the feature extractor of sounds.
+
+    An image processor must give floats, which networks take without our help.
+    """
     collate: Any = trained.backbone.collate
+    if hasattr(collate, "extractor"):
+        collate.extractor.save_pretrained(folder)
+        return
     batch = collate([trained.samples[0]])
     if any(tensor.dtype == torch.uint8 for tensor in batch.values()):
         collate.processor.do_rescale, collate.processor.rescale_factor = True, 1.0
@@ -227,43 +247,77 @@ def _save_timm(trained: Trained, folder: Path) -> Predict:
 
 
 def _save_classifier(trained: Trained, folder: Path) -> Predict:
-    from transformers import AutoConfig, AutoModelForImageClassification
+    import transformers
+    from transformers import AutoConfig
 
-    from hf_sfda.backbones.loading import IMAGE, find_tower
+    from hf_sfda.backbones.audio import AudioCollate
+    from hf_sfda.backbones.loading import AUDIO, IMAGE, find_tower
 
+    is_sound = isinstance(trained.backbone.collate, AudioCollate)
+    auto: Any = getattr(
+        transformers, f"AutoModelFor{'Audio' if is_sound else 'Image'}Classification"
+    )
     names = dict(enumerate(trained.output_names))
     config = AutoConfig.from_pretrained(
         trained.source, local_files_only=True, trust_remote_code=False
     )
     config.id2label, config.label2id = names, {name: i for i, name in names.items()}
     config.problem_type = _PROBLEM_TYPES[trained.objective.measure]
-    network = AutoModelForImageClassification.from_config(config)
+    network = auto.from_config(config)
     own = trained.backbone.module
     if type(own) is type(network):
         _copy(own.state_dict(), network)
     else:
-        tower = find_tower(network, config, IMAGE)
+        tower = find_tower(network, config, AUDIO if is_sound else IMAGE)
         _copy(own.state_dict(), tower)
     linears = [m for m in network.modules() if isinstance(m, nn.Linear)]
     _set_head(linears[-1], *_linear(trained))
     network.save_pretrained(folder)
     _save_processor(trained, folder)
-    loaded = AutoModelForImageClassification.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True
-    ).eval()
-    prepare = _pixels(folder, trained.backbone.collate)
-    return lambda image: loaded(**prepare(image)).logits
+    loaded = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    prepare = (_waves if is_sound else _pixels)(folder, trained.backbone.collate)
+    return lambda sample: loaded(**prepare(sample)).logits
 
 
-def _save_body_and_head(trained: Trained, folder: Path, *, pooling: str) -> Predict:
+def _sound_body(
+    trained: Trained, pooling: str
+) -> tuple[Exported, Callable[[Trained, Path], Predict]]:
+    """The format ``"body and head"`` of a model of sounds, and the function that saves it."""
+    from transformers import AutoModel
+
+    from hf_sfda.backbones.loading import AUDIO, find_tower
+
+    backbone: Any = trained.backbone
+    body = find_tower(backbone.module, backbone.module.config, AUDIO)
+    frame = 0
+    if body.config.model_type == "whisper":
+        frame = backbone.collate.longest // body.config.max_source_positions
+    found = AutoModel._model_mapping.get(type(body.config), None)
+    name = f"{type(body).__module__}.{type(body).__name__}"
+    plain = Exported(
+        "body and head",
+        pooling,
+        "audio",
+        rate=backbone.collate.rate,
+        frame=frame,
+        loader="" if found is type(body) else name,
+    )
+    return plain, partial(_save_body_and_head, pooling=pooling, frame=frame, loader=type(body))
+
+
+def _save_body_and_head(
+    trained: Trained, folder: Path, *, pooling: str, frame: int = 0, loader: Any = None
+) -> Predict:
     from safetensors.torch import load_file, save_file
     from transformers import AutoModel, PreTrainedModel
 
-    from hf_sfda.backbones.loading import IMAGE, TEXT, find_tower
+    from hf_sfda.backbones.audio import AudioCollate
+    from hf_sfda.backbones.loading import AUDIO, IMAGE, TEXT, find_tower
     from hf_sfda.backbones.text import TextCollate
 
     own, collate = trained.backbone.module, trained.backbone.collate
-    part = TEXT if isinstance(collate, TextCollate) else IMAGE
+    is_text, is_sound = isinstance(collate, TextCollate), isinstance(collate, AudioCollate)
+    part = TEXT if is_text else AUDIO if is_sound else IMAGE
     body = find_tower(own, own.config, part)
     if not isinstance(body, PreTrainedModel):
         raise FinetuneError(f"{type(body).__name__} is no model of its own in transformers")
@@ -287,13 +341,16 @@ def _save_body_and_head(trained: Trained, folder: Path, *, pooling: str) -> Pred
         _describe_for_sentence_transformers(folder, collate, *weight.shape)
     else:
         _save_processor(trained, folder)
-    loaded = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    opened: Any = loader or AutoModel
+    loaded = opened.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     head = load_file(folder / HEAD / "model.safetensors")
-    prepare = _tokens(folder, collate) if part is TEXT else _pixels(folder, collate)
+    prepare = (_tokens if is_text else _waves if is_sound else _pixels)(folder, collate)
 
     def predict(sample: Any) -> Tensor:
         inputs = prepare(sample)
-        features = _pooled(loaded(**inputs), inputs, pooling)
+        mask = inputs["attention_mask"] if is_text else None
+        heard = -(-_length_at(sample, collate) // frame) if frame else None
+        features = _pooled(loaded(**inputs), pooling, mask, heard)
         return nn.functional.linear(features, head["linear.weight"], head["linear.bias"])
 
     return predict
@@ -321,15 +378,39 @@ def _pixels(folder: Path, collate: Any) -> Callable[[Any], Any]:
     return lambda image: processor(image.convert(collate.mode), return_tensors="pt")
 
 
-def _pooled(output: Any, batch: Mapping[str, Tensor], pooling: str) -> Tensor:
-    """(B, D) features by one of :data:`POOLINGS`, as the code in the card computes them."""
+def _waves(folder: Path, collate: Any) -> Callable[[Any], Any]:
+    """The saved feature extractor, as the code in the card calls it."""
+    from transformers import AutoFeatureExtractor
+
+    extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    return lambda sound: extractor(
+        collate.wave(sound), sampling_rate=collate.rate, return_tensors="pt"
+    )
+
+
+def _length_at(sound: Any, collate: Any) -> int:
+    """Values of a sound at the rate of the network."""
+    return len(collate.wave(sound))
+
+
+def _pooled(output: Any, pooling: str, mask: Tensor | None, heard: int | None) -> Tensor:
+    """(B, D) features by one of :data:`POOLINGS`, as the code in the card computes them.
+
+    Args:
+        output: Of the body, for one sample.
+        pooling: The rule.
+        mask: (1, T) which tokens of a text are no padding.
+        heard: Number of frames that hold sound; ``None`` if all do.
+    """
     if pooling == "pooler":
         return output.pooler_output.flatten(1)  # type: ignore[no-any-return]
     hidden: Tensor = output.last_hidden_state
     if pooling == "class token":
         return hidden[:, 0]
-    mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-    return (hidden * mask).sum(1) / mask.sum(1)
+    if mask is None:
+        return hidden[:, :heard].mean(1)
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1)
 
 
 def _describe_for_sentence_transformers(

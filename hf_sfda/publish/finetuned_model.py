@@ -288,28 +288,41 @@ def card_values(
         "versions": ", ".join(f"{k} {v}" for k, v in sorted(measurement.versions.items())),
         "label_column": ranking.dataset.get("label_column"),
         "code": usage(repo.id, exported, measurement.measure),
+        "modality": exported.modality,
         "own_head": exported.format == "body and head",
     }
 
 
 def usage(repo_id: str, exported: Exported, measure: Measure = "accuracy") -> str:
     """Python code that loads the model with its library and predicts one sample."""
+    is_sound = exported.modality == "audio"
+    bodies = {"image": _IMAGE_BODY, "text": _TEXT_BODY, "audio": _SOUND_BODY}
     lines = {
         "timm": _TIMM,
-        "classifier": _CLASSIFIER,
-        "body and head": _IMAGE_BODY if exported.modality == "image" else _TEXT_BODY,
+        "classifier": _SOUND_CLASSIFIER if is_sound else _CLASSIFIER,
+        "body and head": bodies[exported.modality],
     }[exported.format]
+    frames = f"[:, : -(-len(sound) // {exported.frame})]" if exported.frame else ""
     features = {
         "pooler": "outputs.pooler_output.flatten(1)",
         "class token": "outputs.last_hidden_state[:, 0]",
+        "masked mean": f"outputs.last_hidden_state{frames}.mean(1)",  # of one sound
     }.get(exported.pooling, "")
+    if exported.loader:
+        module, name = exported.loader.rsplit(".", 1)
+        lines = lines.replace(
+            "import AutoFeatureExtractor, AutoModel",
+            f"import AutoFeatureExtractor\nfrom {module} import {name}",
+        ).replace("model = AutoModel.", f"model = {name}.")
+    lines = lines.replace("RATE", f"{exported.rate:,}")
     if exported.mode != "RGB":
         lines = lines.replace('convert("RGB")', f'convert("{exported.mode}")')
     if exported.lower:
         lines = lines.replace('["a text"]', '["a text".lower()]')
     lines = lines.replace("REPO", repo_id).replace("HEAD", HEAD).replace("FEATURES", features)
     if measure == "R²":
-        return lines.rsplit("print(", 1)[0].replace("logits", "values") + "print(float(values[0]))"
+        lines = re.sub(r"(?<!\.)\blogits\b", "values", lines.rsplit("print(", 1)[0])
+        return f"{lines}print(float(values[0]))"
     if measure == "F1":
         first, name, last = re.split(r"print\((.+)\[int\(logits.argmax\(\)\)\]\)", lines)
         return f"{first}print([{name}[i] for i, logit in enumerate(logits[0]) if logit > 0]){last}"
@@ -355,6 +368,37 @@ processor = AutoImageProcessor.from_pretrained("REPO")
 model = AutoModel.from_pretrained("REPO").eval()
 {_HEAD}
 inputs = processor(Image.open("image.png").convert("RGB"), return_tensors="pt")
+with torch.no_grad():
+    outputs = model(**inputs)
+    features = FEATURES
+logits = features @ head["linear.weight"].T + head["linear.bias"]
+print(labels[int(logits.argmax())])"""
+
+_READ = """\
+sound, rate = soundfile.read("sound.wav")  # one channel, RATE values a second
+inputs = extractor(sound, sampling_rate=rate, return_tensors="pt")"""
+
+_SOUND_CLASSIFIER = f"""\
+import soundfile, torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+extractor = AutoFeatureExtractor.from_pretrained("REPO")
+model = AutoModelForAudioClassification.from_pretrained("REPO").eval()
+{_READ}
+with torch.no_grad():
+    logits = model(**inputs).logits
+print(model.config.id2label[int(logits.argmax())])"""
+
+_SOUND_BODY = f"""\
+import json, soundfile, torch
+from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
+from transformers import AutoFeatureExtractor, AutoModel
+
+extractor = AutoFeatureExtractor.from_pretrained("REPO")
+model = AutoModel.from_pretrained("REPO").eval()
+{_HEAD}
+{_READ}
 with torch.no_grad():
     outputs = model(**inputs)
     features = FEATURES

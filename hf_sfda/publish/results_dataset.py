@@ -132,7 +132,7 @@ def run_files(run: Run, paths: Collection[str], new: Sequence[Row]) -> list[File
     for folder in _FINETUNING_FOLDERS:
         if own := [row for row in new if finetuning_rows.folder_of(row) == folder]:
             content = finetuning_rows.dump_finetuning(own, folder)
-            preview = _preview(own, _FINETUNING_PREVIEW)
+            preview = _preview(own, _FINETUNING_PREVIEWS[folder])
             files.append(FileChange(finetuning_rows.path_of(own), None, content, preview=preview))
     return files
 
@@ -259,16 +259,10 @@ def preview_rows(run: Run) -> tuple[str, ...]:
 
 
 _PREVIEW = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
-_FINETUNING_PREVIEW = (
-    "model",
-    "kind",
-    "rank",
-    "expected_regret",
-    "accuracy",
-    "value",
-    "low",
-    "high",
-)
+_FINETUNING_PREVIEWS = {
+    finetuning_rows.FOLDER: ("model", "kind", "rank", "expected_regret", "accuracy", "low", "high"),
+    finetuning_rows.OTHER_FOLDER: ("model", "kind", "rank", "measure", "value", "low", "high"),
+}
 
 
 def _preview(rows: Iterable[Row], columns: Sequence[str]) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ from hf_sfda.errors import ConfigError, FinetuneError, TargetError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.finetune import Epoch, Trial, finetune, prepare
 from hf_sfda.finetune.classifier import Head, fit_probe
-from hf_sfda.finetune.objectives import single_label
 from hf_sfda.finetune.depthwise import FastDepthwise
 from hf_sfda.finetune.inputs import augment
+from hf_sfda.finetune.objectives import single_label
 from hf_sfda.finetune.parts import divide
 from hf_sfda.finetune.runner import Runner
 from hf_sfda.finetune.search import best_trial, climb

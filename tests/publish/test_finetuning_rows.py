@@ -17,6 +17,7 @@ from hf_sfda.hub.plan import execute
 from hf_sfda.measurements import measured_times
 from hf_sfda.publish import plan_publication
 from hf_sfda.publish.finetuning_rows import (
+    FOLDER,
     dump_finetuning,
     finetuning_rows,
     read_finetuning,
@@ -87,7 +88,7 @@ def test_a_measured_row_says_what_was_measured_how_and_what_was_predicted(hub, r
 
     publish(run)
     data = load_dataset(REPO, "finetuning", split="train")
-    assert data.column_names == schema().names
+    assert data.column_names == schema(FOLDER).names
     rows = {(row["model"], row["kind"]): row for row in data}
     assert set(rows) == {
         *((name, "predicted") for name in ("acme/vit", "me/resnet", "me/noise")),

@@ -334,7 +334,7 @@ def test_a_newer_schema_is_refused_and_nothing_written(hub, run, tmp_path):
     newer = other_table(**{"hf_sfda.schema_version": str(SCHEMA_VERSION + 1)})
     hub.put(REPO, {"data/me--plants/ffffffffffffffff.parquet": newer}, repo_type="dataset")
     head = hub.repo(REPO).head
-    with pytest.raises(PublishError, match=r"ffff\.parquet of me/results has schema version 3"):
+    with pytest.raises(PublishError, match=r"ffff\.parquet of me/results has schema version 4"):
         publish(save_run(tmp_path / "b", make_ranking(dataset="me/birds")))
     assert hub.repo(REPO).head is head
 
