@@ -162,7 +162,8 @@ class RankConfig(CandidateOptions):
         models: Hub ids, folders or text files with one of these a line; empty asks the Hub.
         revision: Revision of the dataset.
         split: Split to sample; ``None`` takes ``train`` and never ``test``.
-        input_column: Column with the image or text; ``None`` infers it.
+        input_column: Column with the image, text or sound; ``None`` infers it. Two text columns
+            separated by a comma are read as pairs of texts.
         label_column: Column with the label; ``None`` infers it. Several columns of 0 and 1 are
             separated by commas.
         task: What the labels are; ``None`` infers it.

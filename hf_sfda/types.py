@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from hf_sfda.foreign import clean, clean_all
 from hf_sfda.format import cut
@@ -55,6 +55,13 @@ class Sound:
 
     values: npt.NDArray[np.float32]
     rate: int
+
+
+class TextPair(NamedTuple):
+    """Two texts that are one sample, such as a premise and a hypothesis. Their order matters."""
+
+    first: str
+    second: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +134,11 @@ class Target:
         modality: What a backbone will receive.
         task: Hub task name, e.g. ``"image-classification"``.
         label_kind: What the labels are.
-        input_column: Column with the image, the text or the sound.
+        input_column: Column with the image, the text or the sound; two names separated by a comma
+            for pairs of texts.
         label_column: Column holding the label.
-        samples: The inputs: RGB ``PIL.Image.Image``, ``str`` or :class:`Sound`. Indexing may decode
-            lazily but never fails: what cannot be read was left out before.
+        samples: The inputs: RGB ``PIL.Image.Image``, ``str``, :class:`TextPair` or :class:`Sound`.
+            Indexing may decode lazily but never fails: what cannot be read was left out before.
         sample_ids: Stable id of each sample (``"<split>/<row>"`` or a relative path).
         labels: Single-label: (N,) int64 in ``0..C-1``, indexing ``class_names``. Regression: (N,)
             float64. Multi-label: (N, C) int64 zeros and ones.

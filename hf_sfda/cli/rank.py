@@ -121,7 +121,9 @@ def rank(
     input_column: Annotated[
         str | None,
         typer.Option(
-            help="Column with the image, text or sound. [default: inferred]", show_default=False
+            help="Column with the image, text or sound, or two text columns, separated by a comma, "
+            "for pairs of texts. [default: inferred]",
+            show_default=False,
         ),
     ] = None,
     label_column: Annotated[

@@ -26,6 +26,21 @@ _CERTAIN = ("label", "labels")
 TEXT_NAMES = ("text", "sentence", "content")
 """Names of the input column, the most reliable first, if there are several text columns."""
 
+PAIR_NAMES = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "context"),
+    ("query", "passage"),
+    ("text1", "text2"),
+    ("texta", "textb"),
+    ("sentencea", "sentenceb"),
+)
+"""Usual names of two text columns that are one input. Case, spaces, ``_`` and ``-`` do not matter.
+
+Two text columns with these names are read as pairs if they are the only ones besides the label."""
+
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 """Names under which pandas stores its index as a column. It is neither input nor label."""
 
@@ -36,11 +51,19 @@ _ROWS_PER_CLASS = 5
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns to read, and the modality of the input."""
+    """The columns to read.
 
-    input: str
+    Attributes:
+        inputs: The input column; two text columns for pairs of texts.
+        label: The label column, or several of them (:func:`label_columns`).
+        modality: What the input column holds.
+        notes: A warning if pairs were inferred.
+    """
+
+    inputs: tuple[str, ...]
     label: str
     modality: Modality
+    notes: tuple[str, ...] = ()
 
 
 def infer_columns(
@@ -62,9 +85,13 @@ def infer_columns(
     qualify equally and define different classes, an error asks the user to choose. For a regression
     the only column of numbers comes after the names; for several labels all columns of 0 and 1 do.
 
+    The input is a column of sounds, else of images, else of texts. If there are several, a usual
+    name decides; two text columns with names of :data:`PAIR_NAMES` are read as pairs.
+
     Args:
         features: The ``Features`` of the dataset.
-        input_column: The input column that the user named, if any.
+        input_column: The input column that the user named, if any; ``first,second`` for two text
+            columns that are read as pairs.
         label_column: The label column that the user named, if any; several for multi-label.
         task: What the labels are, if the user said so.
         distinct: Column -> (number of distinct values, number of values).
@@ -75,28 +102,51 @@ def infer_columns(
     Raises:
         TargetError: A column does not exist or cannot be used, or the choice is ambiguous.
     """
-    named = [("--input-column", input_column)] if input_column is not None else []
+    inputs = _given_inputs(features, input_column)
+    named = [("--input-column", name) for name in inputs]
     named += [("--label-column", name) for name in label_columns(features, label_column)]
     for option, name in named:
         if name not in features:
             raise TargetError(_unknown(option, name, list(features)))
-    if input_column is not None and input_column == label_column:
-        raise TargetError(
-            f"{input_column!r} is given both as --input-column and as --label-column."
-        )
+    for name in inputs:
+        if name in label_columns(features, label_column):
+            raise TargetError(f"{name!r} is given both as --input-column and as --label-column.")
     modality = {name: _modality(name, feature, holds_sounds) for name, feature in features.items()}
-    if input_column is not None and modality[input_column] is None:
-        raise TargetError(
-            f"The input column {input_column!r} is of type {_type(features[input_column])}; it "
-            f"must hold images, texts or sounds. Columns: {_list(features)}. "
-            "Pass another one with --input-column."
-        )
-    label = label_column or _find_label(features, input_column, task, distinct, same_classes)
+    for name in inputs:
+        _check_input(name, features, modality[name], alone=len(inputs) == 1)
+    label = label_column or _find_label(features, inputs, task, distinct, same_classes)
     labels = label_columns(features, label)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
-    chosen = input_column or _find_input(features, modality, labels, holds_images)
-    return Columns(chosen, label, modality[chosen] or "text")
+    found = inputs or _find_inputs(features, modality, labels, holds_images)
+    notes = () if inputs or len(found) == 1 else (_pair_note(found),)
+    return Columns(found, label, modality[found[0]] or "text", notes)
+
+
+def _given_inputs(features: Mapping[str, Any], given: str | None) -> tuple[str, ...]:
+    """The columns that ``--input-column`` names: one column, or two separated by a comma.
+
+    Raises:
+        TargetError: It names another number of columns, or the same column twice.
+    """
+    if given is None:
+        return ()
+    if given in features or "," not in given:
+        return (given,)
+    names = tuple(name.strip() for name in given.split(","))
+    if len(names) != 2 or "" in names or names[0] == names[1]:
+        raise TargetError(
+            f"--input-column {given!r} must name one column, or two different text columns that "
+            f"are read as pairs: --input-column first,second. Columns: {_list(features)}."
+        )
+    return names
+
+
+def _pair_note(names: Sequence[str]) -> str:
+    return (
+        f"The texts are read as pairs of {names[0]!r} and {names[1]!r}. To read one column "
+        "instead, pass it with --input-column."
+    )
 
 
 def label_columns(features: Mapping[str, Any], label: str | None) -> tuple[str, ...]:
@@ -150,12 +200,12 @@ def _modality(name: str, feature: Any, holds_sounds: Callable[[str], bool]) -> M
     return "text" if _dtype(feature) in ("string", "large_string") else None
 
 
-def _find_input(
+def _find_inputs(
     features: Mapping[str, Any],
     modality: Mapping[str, Modality | None],
     labels: Sequence[str],
     holds_images: Callable[[str], bool],
-) -> str:
+) -> tuple[str, ...]:
     rest = [name for name in features if name not in labels and not _PANDAS_INDEX.fullmatch(name)]
     sounds = [name for name in rest if modality[name] == "audio"]
     images = [name for name in rest if modality[name] == "image"]
@@ -166,19 +216,21 @@ def _find_input(
             f"Several columns could be the input: {_list([*sounds, *images])}. "
             "Pass one of them with --input-column."
         )
-    for candidates, preferred in (
-        (sounds, ("audio",)),
-        (images, ("image",)),
-        (texts, TEXT_NAMES),
+    if not sounds and not images and (pair := _usual_pair(texts)):
+        return pair
+    for candidates, preferred, more in (
+        (sounds, ("audio",), ""),
+        (images, ("image",), ""),
+        (texts, TEXT_NAMES, ", or two of them for pairs of texts: --input-column first,second"),
     ):
         if len(candidates) == 1:
-            return candidates[0]
+            return (candidates[0],)
         if named := [name for name in preferred if name in candidates]:
-            return named[0]
+            return (named[0],)
         if candidates:
             raise TargetError(
                 f"Several columns could be the input: {_list(candidates)}. "
-                "Pass one of them with --input-column."
+                f"Pass one of them with --input-column{more}."
             )
     raise TargetError(
         f"No column holds images, texts or sounds besides the label {', '.join(labels)!r}. "
@@ -188,9 +240,18 @@ def _find_input(
     )
 
 
+def _usual_pair(names: Sequence[str]) -> tuple[str, ...]:
+    """Two columns in the order of their pair, if :data:`PAIR_NAMES` has it; otherwise nothing."""
+    by_key = {_key(name): name for name in names}
+    for pair in PAIR_NAMES:
+        if len(names) == 2 and by_key.keys() == set(pair):
+            return tuple(by_key[key] for key in pair)
+    return ()
+
+
 def _find_label(
     features: Mapping[str, Any],
-    input_column: str | None,
+    inputs: Sequence[str],
     task: LabelKind | None,
     distinct: Callable[[str], tuple[int, int]],
     same_classes: Callable[[str, str], bool],
@@ -200,7 +261,7 @@ def _find_label(
     rest = [
         name
         for name, feature in features.items()
-        if name != input_column
+        if name not in inputs
         and not (is_image(feature) or is_sound(feature))
         and not _PANDAS_INDEX.fullmatch(name)
     ]
@@ -320,6 +381,23 @@ def _holds_floats(feature: Any) -> bool:
 def _has_few_values(counts: tuple[int, int]) -> bool:
     distinct, rows = counts
     return 2 <= distinct and distinct * _ROWS_PER_CLASS <= rows
+
+
+def _check_input(
+    name: str, features: Mapping[str, Any], modality: Modality | None, *, alone: bool
+) -> None:
+    """Refuse an input column that holds no images, texts or sounds, or no texts in a pair.
+
+    Raises:
+        TargetError: The column cannot be read.
+    """
+    if modality == "text" or (alone and modality is not None):
+        return
+    needed = "images, texts or sounds" if alone else "texts, because it is one of a pair"
+    raise TargetError(
+        f"The input column {name!r} is of type {_type(features[name])}; it must hold {needed}. "
+        f"Columns: {_list(features)}. Pass another one with --input-column."
+    )
 
 
 def _check_label(name: str, feature: Any, *, alone: bool) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hf_sfda.types import LabelKind, Sound
+    from hf_sfda.types import LabelKind, Sound, TextPair
 
 
 class InputsHash:
-    """sha256 over the inputs in order: decoded pixels, decoded sound or UTF-8 text.
+    """sha256 over the inputs in order: decoded pixels, decoded sound, or UTF-8 texts.
 
     The hash covers the pixels, not the file. So an image that another tool saved again without loss
     keeps its fingerprint.
@@ -43,6 +43,13 @@ class InputsHash:
         data = text.encode("utf-8", errors="surrogatepass")
         self._sha.update(f"text {len(data)}\n".encode())
         self._sha.update(data)
+
+    def add_pair(self, pair: TextPair) -> None:
+        """Add two texts that are one sample. Both lengths are hashed first, as in add_text."""
+        first, second = (text.encode("utf-8", errors="surrogatepass") for text in pair)
+        self._sha.update(f"pair {len(first)} {len(second)}\n".encode())
+        self._sha.update(first)
+        self._sha.update(second)
 
     def hexdigest(self) -> str:
         """The fingerprint of all inputs added so far."""

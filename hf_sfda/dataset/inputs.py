@@ -7,7 +7,7 @@ import hashlib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
 from hf_sfda.format import cut
 from hf_sfda.progress import Advance
-from hf_sfda.types import IntArray, Sound
+from hf_sfda.types import IntArray, Sound, TextPair
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +40,7 @@ class Inputs:
     """The inputs that could be read from the sampled rows.
 
     Attributes:
-        samples: RGB images, texts or sounds.
+        samples: RGB images, texts, pairs of texts or sounds.
         fingerprint: sha256 over the samples.
         positions: Position of each sample in the list of sampled rows.
         notes: Warnings about the inputs.
@@ -73,7 +73,9 @@ def read_inputs(
             given as a path must be in a download folder, so that a row cannot expose other images
             of this machine. The same holds for sounds.
     """
-    values = _undecoded(data, columns.input, rows)
+    if len(columns.inputs) > 1:
+        return _read_pairs(data, columns.inputs, rows, left_out, advance)
+    values = _undecoded(data, columns.inputs[0], rows)
     if columns.modality == "image":
         folders = _download_folders() if from_hub else None
         return _read_images([_bytes(value, folders) for value in values], left_out, advance)
@@ -202,9 +204,32 @@ def _read_texts(values: Iterator[str | None], left_out: Counter[str], advance: A
         sha.add_text(text)
         texts.append(text)
         positions.append(position)
-    digests = [text.encode("utf-8", errors="surrogatepass") for text in texts]
-    notes = _duplicate_warnings(digests, digests, "texts")
+    notes = _duplicate_warnings(texts, texts, "texts")
     return Inputs(tuple(texts), sha.hexdigest(), positions, notes)
+
+
+def _read_pairs(
+    data: Dataset,
+    names: Sequence[str],
+    rows: IntArray,
+    left_out: Counter[str],
+    advance: Advance,
+) -> Inputs:
+    """Read two text columns. A row is left out if one of its texts is empty."""
+    sha = InputsHash()
+    pairs, positions = [], []
+    first, second = (_undecoded(data, name, rows) for name in names)
+    for position, texts in enumerate(zip(first, second, strict=True)):
+        advance(1)
+        if any(text is None or not text.strip() for text in texts):
+            left_out[EMPTY] += 1
+            continue
+        pair = TextPair(*texts)
+        sha.add_pair(pair)
+        pairs.append(pair)
+        positions.append(position)
+    notes = _duplicate_warnings(pairs, pairs, "pairs of texts")
+    return Inputs(tuple(pairs), sha.hexdigest(), positions, notes)
 
 
 def _read_images(
@@ -286,16 +311,16 @@ def _read_sounds(
 
 
 def _duplicate_warnings(
-    read: Sequence[bytes], stored: Sequence[bytes], what: str
+    read: Sequence[Hashable], stored: Sequence[Hashable], what: str
 ) -> tuple[str, ...]:
     """Warn if different files give equal inputs, or if few inputs are distinct.
 
     Args:
-        read: Digest of each input as the models receive it.
-        stored: Digest of each input as it is stored.
-        what: ``"images"``, ``"texts"`` or ``"sounds"``, for the message.
+        read: Each input as the models receive it, or its digest.
+        stored: Each input as it is stored, or its digest.
+        what: ``"images"``, ``"texts"``, ``"pairs of texts"`` or ``"sounds"``, for the message.
     """
-    files_by_input: dict[bytes, set[bytes]] = {}
+    files_by_input: dict[Hashable, set[Hashable]] = {}
     for digest, file in zip(read, stored, strict=True):
         files_by_input.setdefault(digest, set()).add(file)
     equal = sum(len(files) for files in files_by_input.values() if len(files) > 1)

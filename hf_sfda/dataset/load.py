@@ -69,8 +69,9 @@ def load_target(
             csv, tsv or json file, or ``save_to_disk`` folder.
         revision: Branch, tag or commit of a Hub dataset; resolved to a commit before reading.
         split: By default ``train``. A test split is used only if it is named here.
-        input_column: Column with the image, text or sound; inferred by default. ``image`` or
-            ``audio`` chooses between the files of a folder.
+        input_column: Column with the image, text or sound; inferred by default. ``first,second``
+            reads two text columns as pairs. ``image`` or ``audio`` chooses between the files of a
+            folder.
         label_column: Column with the label; inferred by default. Several columns of 0 and 1 are
             separated by commas.
         task: What the labels are: ``single-label``, ``multi-label`` or ``regression``; inferred by
@@ -112,8 +113,10 @@ def load_target(
         )
     except TargetError as error:  # the notes on how the data was read may explain it
         raise TargetError(" ".join([str(error), *notes])) from error
+    notes += columns.notes
     if columns.modality == "text":
-        notes += refuse_disguised_images(data, columns.input)
+        for name in columns.inputs:
+            notes += refuse_disguised_images(data, name)
     left_out = Counter(source.left_out)
     place = f"{dataset}, label column {columns.label!r},"
     labels, reason = read_labels(data, columns.label, task, left_out)
@@ -139,7 +142,7 @@ def load_target(
         modality=columns.modality,
         task=task_name(columns.modality, final.kind),
         label_kind=final.kind,
-        input_column=columns.input,
+        input_column=", ".join(columns.inputs),
         label_column=", ".join(label_columns(data.features, columns.label)),
         samples=inputs.samples,
         sample_ids=ids,
