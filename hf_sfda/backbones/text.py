@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
 from hf_sfda.hub import SENTENCE_SETTINGS
+from hf_sfda.types import TextPair
 
 ensure_torchvision()  # see vision.py
 
@@ -50,36 +52,52 @@ batch. ``"alone"``: the texts of a batch compete for the capacity of experts, so
 batch."""
 
 # Without token_type_ids: for a single text they are all zero, which is the default of every model
-# except GPT-2, which would add a word embedding for them.
+# except GPT-2, which would add a word embedding for them. Pairs of texts get them, see TextCollate.
 _ARGUMENTS = ("input_ids", "attention_mask")
+_TYPES = "token_type_ids"
+_UNSTATED_TYPES = {"funnel": 3, "xlnet": 4}  # their configurations state no number of types
+
+_SEPARATOR = "\n"
+"""Between two texts if the tokenizer puts no separator there."""
 
 
 @dataclass(frozen=True)
 class TextCollate:
     """The tokenizer of the checkpoint. It truncates texts to the number of positions of the model.
 
+    Pairs of texts are encoded as the tokenizer encodes pairs, and the longer text of a pair is
+    truncated first. Where the tokenizer puts no separator between the texts, as those of decoders,
+    they are joined to one text with a line break between them.
+
     Attributes:
         tokenizer: A tokenizer of transformers.
-        max_length: Largest number of tokens of a text.
+        max_length: Largest number of tokens of a text, or of the two texts of a pair.
         lower: Whether texts are lower-cased first, as ``sentence_bert_config.json`` can require.
         rows: Rows of the embedding table of the network; ``None`` if it has no plain table.
+        types: Number of token types that the network knows. Pairs are passed with their
+            ``token_type_ids`` if the tokenizer gives them and they are below this number. Networks
+            without a table of types may take these ids for something else: GPT-2 and XLM would add
+            word embeddings.
     """
 
     tokenizer: Any
     max_length: int
     lower: bool = False
     rows: int | None = None
+    types: int = 0
 
     def __call__(self, samples: Sequence[Any]) -> dict[str, Tensor]:
-        """Texts -> ``input_ids`` and ``attention_mask`` (B, T), padded to the longest.
+        """Texts or pairs of texts -> ``input_ids`` and ``attention_mask`` (B, T), padded.
+
+        Pairs also get ``token_type_ids`` (B, T), see :attr:`types`.
 
         Raises:
-            ExtractionError: The embedding table has no row for a token.
+            ExtractionError: The embedding table has no row for a token, or the largest number of
+                tokens leaves none for one of two texts.
         """
         batch = self.tokenizer(
-            self._texts(samples),
+            **self._texts(samples),
             padding="longest",
-            truncation=True,
             max_length=self.max_length,
             return_attention_mask=True,
             return_tensors="pt",
@@ -90,15 +108,93 @@ class TextCollate:
                 f"its tokenizer gives token {highest}, but its table of embeddings has only "
                 f"{self.rows} rows: the tokenizer belongs to another model"
             )
-        return {name: batch[name] for name in _ARGUMENTS}
+        inputs = {name: batch[name] for name in _ARGUMENTS}
+        if _are_pairs(samples) and _TYPES in batch and int(batch[_TYPES].max()) < self.types:
+            inputs[_TYPES] = batch[_TYPES]
+        return inputs
 
     def lengths(self, samples: Sequence[Any]) -> list[int]:
-        """Number of tokens of each text."""
-        encoded = self.tokenizer(self._texts(samples), truncation=True, max_length=self.max_length)
+        """Number of tokens of each text, or of each pair of texts."""
+        encoded = self.tokenizer(**self._texts(samples), max_length=self.max_length)
         return [len(ids) for ids in encoded["input_ids"]]
 
-    def _texts(self, samples: Sequence[Any]) -> list[str]:
-        return [text.lower() for text in samples] if self.lower else list(samples)
+    def _texts(self, samples: Sequence[Any]) -> dict[str, Any]:
+        """The texts and their truncation, as arguments of the tokenizer."""
+        if not _are_pairs(samples):
+            return {"text": self._lowered(samples), "truncation": True}
+        first = self._lowered([pair.first for pair in samples])
+        second = self._lowered([pair.second for pair in samples])
+        if not self._separates:
+            return {"text": self._joined(first, second), "truncation": True}
+        self._room(self.tokenizer.num_special_tokens_to_add(pair=True))
+        return {"text": first, "text_pair": second, "truncation": "longest_first"}
+
+    def _room(self, added: int) -> int:
+        """Number of tokens that are left for the two texts of a pair.
+
+        Args:
+            added: Number of tokens besides those of the texts.
+
+        Raises:
+            ExtractionError: There is not one token for each text.
+        """
+        if self.max_length < added + 2:
+            raise ExtractionError(
+                f"{self.max_length} tokens are too few for a pair of texts, to which the tokenizer "
+                f"adds {added} tokens; raise --max-length"
+            )
+        return self.max_length - added
+
+    def _lowered(self, texts: Sequence[str]) -> list[str]:
+        return [text.lower() for text in texts] if self.lower else list(texts)
+
+    @cached_property
+    def _separates(self) -> bool:
+        """Whether the tokenizer puts a separator between two texts.
+
+        A token that also begins the first text is no separator: Llama begins both texts of a pair
+        with the token that begins a document.
+        """
+        first, second = (self._plain([text])[0] for text in "ab")
+        try:
+            both = self.tokenizer("a", "b")["input_ids"]
+        except ValueError:  # the tokenizers of mistral-common take no pairs
+            return False
+        start = _find(first, both)
+        rest = both[start + len(first) :]
+        return not set(rest[: _find(second, rest)]) <= set(both[:start])
+
+    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text without special tokens, at most as many as are ever used."""
+        ids: list[list[int]] = self.tokenizer(
+            list(texts), add_special_tokens=False, truncation=True, max_length=self.max_length
+        )["input_ids"]
+        return ids
+
+    def _joined(self, first: Sequence[str], second: Sequence[str]) -> list[str]:
+        """Join the texts of each pair to one. If it is too long, the longer of them is cut."""
+        separator = len(self._plain([_SEPARATOR])[0])
+        room = self._room(self.tokenizer.num_special_tokens_to_add() + separator)
+        rows = zip(first, second, self._plain(first), self._plain(second), strict=True)
+        joined = []
+        for text, other, ids, other_ids in rows:
+            kept = min(len(other_ids), max(room - len(ids), room // 2))
+            parts = (self._cut(text, ids, room - kept), self._cut(other, other_ids, kept))
+            joined.append(_SEPARATOR.join(parts))
+        return joined
+
+    def _cut(self, text: str, ids: list[int], limit: int) -> str:
+        return text if len(ids) <= limit else self.tokenizer.decode(ids[:limit])
+
+
+def _are_pairs(samples: Sequence[Any]) -> bool:
+    return len(samples) > 0 and isinstance(samples[0], TextPair)
+
+
+def _find(part: list[int], whole: list[int]) -> int:
+    """Where ``part`` begins in ``whole``; 0 if it is not there."""
+    places = range(len(whole) - len(part) + 1)
+    return next((i for i in places if whole[i : i + len(part)] == part), 0)
 
 
 class TextBackbone:
@@ -189,7 +285,9 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
     # Padding on the left would shift the positions of shorter texts.
     tokenizer.padding_side = "right"
     longest = _max_tokens(tokenizer, options.max_length, positions(loaded.tower, loaded.config))
-    return TextBackbone(loaded, TextCollate(tokenizer, longest, _lower_cases(path), rows))
+    types = getattr(loaded.config, "type_vocab_size", _UNSTATED_TYPES.get(loaded.types[1], 0))
+    collate = TextCollate(tokenizer, longest, _lower_cases(path), rows, types or 0)
+    return TextBackbone(loaded, collate)
 
 
 def _embedding_rows(tower: Any) -> int | None:
