@@ -43,7 +43,8 @@ class JobPlan:
         revision: Commit of a Hub dataset.
         split: The split that the sample is drawn from.
         modality: ``image``, ``text`` or ``audio``.
-        input_column: Column with the image or the text.
+        input_column: Column with the image, the text or the sound; two names separated by a comma
+            for pairs of texts.
         label_column: Column with the label.
         n_samples: Size of the sample.
         n_available: Number of usable rows of the split.

@@ -8,14 +8,17 @@ from collections.abc import Iterable
 from typing import Any, TypedDict
 
 from hf_sfda.format import cut
-from hf_sfda.types import Target
+from hf_sfda.types import Target, TextPair
 
 _EDGE = 112  # pixels; the page shows 96 pixels, so this is sharp on most screens
 _TEXT = 280  # characters
 
 
 class Preview(TypedDict):
-    """The preview of a sample: data URI of an image, start of a text, or name of a sound."""
+    """The preview of a sample: data URI of an image, start of a text, or name of a sound.
+
+    Of a pair of texts, the start of each: ``first | second``.
+    """
 
     image: str | None
     text: str | None
@@ -43,5 +46,7 @@ def _thumbnail(image: Any) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
-def _snippet(text: str) -> str:
+def _snippet(text: str | TextPair) -> str:
+    if isinstance(text, TextPair):
+        return " | ".join(cut(part, _TEXT // 2) for part in text)
     return cut(text, _TEXT)

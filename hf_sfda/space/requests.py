@@ -38,7 +38,8 @@ class RankRequest:
         metric: Metric to sort by.
         seed: Random seed for sampling, folds, bootstrap and permutations.
         split: The split to sample from; ``None`` for ``train``.
-        input_column: Column with the image, the text or the sound; ``None`` infers it.
+        input_column: Column with the image, the text or the sound; ``first,second`` for pairs of
+            texts; ``None`` infers it.
         label_column: Column with the class; ``None`` infers it.
         max_params: Models with more parameters are skipped; ``None`` for the server's limit.
     """

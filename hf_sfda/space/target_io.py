@@ -17,7 +17,7 @@ import numpy as np
 
 from hf_sfda.dataset.images import LazyImages
 from hf_sfda.dataset.sounds import LazySounds, sizes_of
-from hf_sfda.types import Sound, Target
+from hf_sfda.types import Sound, Target, TextPair
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +68,8 @@ def read_target(directory: Path) -> Target:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     samples: Any
     if (texts := facts.pop("texts", None)) is not None:
-        samples = tuple(texts)
+        # JSON stores a pair of texts as a list.
+        samples = tuple(t if isinstance(t, str) else TextPair(*t) for t in texts)
     elif (sizes := facts.pop("sounds", None)) is not None:
         samples = _sounds(folder / _BYTES, sizes, facts.pop("encoded", None))
     elif (lengths := facts.pop("encoded", None)) is not None:

@@ -119,7 +119,9 @@ def _settings_fields(limits: Limits) -> list[gr.components.Component]:
             label="Sort by",
         ),
         gr.Textbox(label="Split", placeholder="train"),
-        gr.Textbox(label="Column with the image, text or sound", placeholder="inferred"),
+        gr.Textbox(
+            label="Column with the image, text or sound", placeholder="inferred; A,B for text pairs"
+        ),
         gr.Textbox(label="Column with the label", placeholder="inferred"),
     ]
 
