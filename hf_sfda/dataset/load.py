@@ -30,6 +30,10 @@ from hf_sfda.types import IntArray, LabelKind, Target
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_PAIRS_NOT_MEASURED = (
+    "How well scores predict fine-tuning was measured for single texts, not for pairs of texts."
+)
+
 
 def target_of(
     config: RankConfig, *, token: str | None = None, progress: Progress | None = None
@@ -134,6 +138,8 @@ def load_target(
         inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub)
         final = final.take(usable)
     ids = _ids(source, rows)
+    # For other kinds of label, the ranking itself warns that nothing was measured.
+    is_unmeasured = len(columns.inputs) > 1 and final.kind == "single-label"
     return Target(
         dataset_id=dataset,
         revision=source.revision,
@@ -157,6 +163,7 @@ def load_target(
             *notes,
             *final.notes,
             *_similar_class_names_warning(final.names),
+            *([_PAIRS_NOT_MEASURED] if is_unmeasured else []),
             *inputs.notes,
         ),
         task_reason=reason,

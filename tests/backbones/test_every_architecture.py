@@ -14,7 +14,7 @@ import torch
 from hf_sfda.backbones import open_backbone
 from hf_sfda.errors import ExtractionError
 from hf_sfda.extract.loop import form_batches
-from hf_sfda.types import Candidate
+from hf_sfda.types import Candidate, TextPair
 from tests.backbones.architectures import (
     IMAGE_MAPPINGS,
     IMAGE_NOT_TRIED,
@@ -44,6 +44,11 @@ def sentences() -> list[str]:
     generator = np.random.default_rng(0)
     lengths = (3, 9, 3, 50, 17, 9, 48, 2)
     return [" ".join(generator.choice(FILLER, length)) for length in lengths]
+
+
+def pairs() -> list[TextPair]:
+    texts = sentences()
+    return [TextPair(*both) for both in zip(texts[:4], texts[4:], strict=True)]
 
 
 def opened(path, modality):
@@ -96,10 +101,10 @@ def check(model_type, refused, check_it):
 
 def try_texts(path):
     backbone = opened(path, "text")
-    samples = sentences()
-    batches = form_batches(backbone.costs(samples), 8, backbone.groups(samples))
-    alone = run(backbone, samples, [[i] for i in range(len(samples))])
-    compare(run(backbone, samples, batches), alone)
+    for samples in (sentences(), pairs()):
+        batches = form_batches(backbone.costs(samples), 8, backbone.groups(samples))
+        alone = run(backbone, samples, [[i] for i in range(len(samples))])
+        compare(run(backbone, samples, batches), alone)
     long = " ".join(["the"] * 3 * POSITIONS)
     assert run(backbone, [long], [[0]])["last"].isfinite().all()
 
@@ -113,7 +118,7 @@ def case(model_type, *more):
 
 @pytest.mark.parametrize("model_type", [case(model_type) for model_type in TEXT_TYPES])
 def test_a_text_gives_the_same_alone_and_in_a_batch(model_type, tokenizer, tmp_path):
-    """With its classifier, where it has one; also a text that is longer than its positions."""
+    """With its classifier, where it has one; also pairs, and a text longer than its positions."""
     if model_type in TEXT_NOT_TRIED:
         pytest.skip(f"{model_type}: {TEXT_NOT_TRIED[model_type]}")
     architecture = HEADS.get(model_type, (None,))[0]

@@ -14,6 +14,9 @@ from hf_sfda.types import TextPair
 
 N = 12
 HALVES = ["yes", "no"] * (N // 2)
+NOT_MEASURED = (
+    "How well scores predict fine-tuning was measured for single texts, not for pairs of texts."
+)
 
 
 def texts(word):
@@ -76,7 +79,7 @@ def test_two_named_columns(tmp_path):
     target = loaded(tmp_path, columns, input_column="right, left")
     assert target.samples[3] == TextPair("b number 3", "a number 3")
     assert all(isinstance(sample, TextPair) for sample in target.samples)
-    assert target.input_column == "right, left" and target.warnings == ()
+    assert target.input_column == "right, left" and target.warnings == (NOT_MEASURED,)
     assert (target.modality, target.task) == ("text", "text-classification")
     again = load_target(target.dataset_id, input_column=target.input_column)
     assert again.fingerprint == target.fingerprint
@@ -181,6 +184,6 @@ def test_every_kind_of_label(tmp_path, column, labels, task):
 def test_pairs_that_repeat_are_noticed(tmp_path):
     """Only the same text in both places is the same pair."""
     columns = {"a": ["same"] * N, "b": texts("b"), "label": HALVES}
-    assert loaded(tmp_path, columns, input_column="a,b").warnings == ()
+    assert loaded(tmp_path, columns, input_column="a,b").warnings == (NOT_MEASURED,)
     target = loaded(tmp_path, columns | {"b": ["same"] * N}, input_column="a,b")
     assert any("Only 1 of 12 pairs of texts are different" in text for text in target.warnings)

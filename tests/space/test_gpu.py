@@ -16,10 +16,11 @@ from hf_sfda.dataset import images, load_target
 from hf_sfda.errors import JobError
 from hf_sfda.extract.run import feature_key
 from hf_sfda.space import gpu
+from hf_sfda.space.previews import previews
 from hf_sfda.space.target_io import read_target, write_target
 from hf_sfda.space.worker import read_candidates, write_candidates
 from hf_sfda.store import FeatureStore
-from hf_sfda.types import Candidate
+from hf_sfda.types import Candidate, TextPair
 from tests import factories
 from tests.space.test_state import PLAN
 from tests.targets import make_target
@@ -72,6 +73,22 @@ def test_texts_are_handed_over(tmp_path):
     write_target(target, tmp_path)
     same(target, read_target(tmp_path))
     assert list(read_target(tmp_path).samples) == list(target.samples)
+
+
+def test_pairs_of_texts_are_handed_over(tmp_path):
+    target = make_target([TextPair("a", "naïve 😀 花"), TextPair("x\ny", "| b")], "text")
+    write_target(target, tmp_path)
+    again = read_target(tmp_path)
+    same(target, again)
+    assert list(again.samples) == target.samples
+    assert all(isinstance(sample, TextPair) for sample in again.samples)
+
+
+def test_both_texts_of_a_pair_are_shown():
+    target = make_target([TextPair("a premise", "it " * 500), "alone"], "text")
+    shown = previews(target, [0, 1])
+    assert shown[0]["text"].startswith("a premise | it it") and len(shown[0]["text"]) < 300
+    assert shown[1]["text"] == "alone"
 
 
 # -- the step itself, without a fork
