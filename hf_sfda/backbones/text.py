@@ -57,7 +57,7 @@ _ARGUMENTS = ("input_ids", "attention_mask")
 _TYPES = "token_type_ids"
 _UNSTATED_TYPES = {"funnel": 3, "xlnet": 4}  # their configurations state no number of types
 
-_SEPARATOR = "\n"
+SEPARATOR = "\n"
 """Between two texts if the tokenizer puts no separator there."""
 
 
@@ -124,7 +124,7 @@ class TextCollate:
             return {"text": self._lowered(samples), "truncation": True}
         first = self._lowered([pair.first for pair in samples])
         second = self._lowered([pair.second for pair in samples])
-        if not self._separates:
+        if not self.separates:
             return {"text": self._joined(first, second), "truncation": True}
         self._room(self.tokenizer.num_special_tokens_to_add(pair=True))
         return {"text": first, "text_pair": second, "truncation": "longest_first"}
@@ -149,7 +149,7 @@ class TextCollate:
         return [text.lower() for text in texts] if self.lower else list(texts)
 
     @cached_property
-    def _separates(self) -> bool:
+    def separates(self) -> bool:
         """Whether the tokenizer puts a separator between two texts.
 
         A token that also begins the first text is no separator: Llama begins both texts of a pair
@@ -173,14 +173,14 @@ class TextCollate:
 
     def _joined(self, first: Sequence[str], second: Sequence[str]) -> list[str]:
         """Join the texts of each pair to one. If it is too long, the longer of them is cut."""
-        separator = len(self._plain([_SEPARATOR])[0])
+        separator = len(self._plain([SEPARATOR])[0])
         room = self._room(self.tokenizer.num_special_tokens_to_add() + separator)
         rows = zip(first, second, self._plain(first), self._plain(second), strict=True)
         joined = []
         for text, other, ids, other_ids in rows:
             kept = min(len(other_ids), max(room - len(ids), room // 2))
             parts = (self._cut(text, ids, room - kept), self._cut(other, other_ids, kept))
-            joined.append(_SEPARATOR.join(parts))
+            joined.append(SEPARATOR.join(parts))
         return joined
 
     def _cut(self, text: str, ids: list[int], limit: int) -> str:

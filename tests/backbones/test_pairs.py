@@ -230,3 +230,23 @@ def test_collate_travels_to_a_worker(name, folders):
     first = collate(PAIRS)
     again = pickle.loads(pickle.dumps(collate))(PAIRS)
     assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_a_tokenizer_that_takes_no_pairs_gets_joined_texts(folders):
+    """As those of mistral-common, which raise ValueError."""
+
+    class NoPairs:
+        def __init__(self, tokenizer):
+            self.tokenizer = tokenizer
+
+        def __call__(self, text, text_pair=None, **options):
+            if text_pair is not None:
+                raise ValueError("`text_pair` is not supported")
+            return self.tokenizer(text, **options)
+
+        def num_special_tokens_to_add(self):
+            return self.tokenizer.num_special_tokens_to_add()
+
+    tokenizer = opened(folders["roberta"]).collate.tokenizer
+    ids = TextCollate(NoPairs(tokenizer), 32)([TextPair("sea", "ship")])["input_ids"][0]
+    assert tokenizer.decode(ids) == "<s>sea\nship</s>"

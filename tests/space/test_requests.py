@@ -157,6 +157,8 @@ def test_the_command_repeats_the_request(tmp_path):
         "hf-sfda rank --dataset me/data --samples 1000 --top 5 --max-params 10"
     )
     assert command(RankRequest(dataset="me/data"), LIMITS).endswith(" --max-params 1000000")
+    pairs = RankRequest(dataset="me/nli", input_column="premise,hypothesis")
+    assert " --input-column premise,hypothesis" in command(pairs)
     assert "--dataset ./flowers/ " in command(RankRequest(upload=tmp_path / "flowers.zip"))
     assert "--dataset ./topics.csv " in command(RankRequest(upload=tmp_path / "topics.csv"))
 
