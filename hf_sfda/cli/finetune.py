@@ -1,4 +1,4 @@
-"""``hf-sfda finetune``: fine-tune the first models of a run and show their measured accuracy."""
+"""``hf-sfda finetune``: fine-tune the first models of a run and show what they reach."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def finetune(
     json_: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Fine-tune the first models of a run and measure their test accuracy. Plan first."""
+    """Fine-tune the first models of a run and measure them on unseen samples. Plan first."""
     if push_to is None and (expect is not None or private):
         given = "--expect" if expect is not None else "--private"
         raise ConfigError(f"{given} is about a publication; give --push-to OWNER/NAME, too.")

@@ -11,8 +11,8 @@ There are three formats; each is loaded again and compared with the network that
     A body of transformers (``AutoModel``) with its linear head in a file of its own, for networks
     whose classifier in transformers reads other features than the ones that were trained: all
     texts (the mean over the tokens), images where the pooler was trained, and sounds (the mean over
-    the frames, or the pooler). A text model also loads with sentence-transformers, whose file
-    layout it has.
+    the frames, or the pooler). A model of single texts also loads with sentence-transformers, whose
+    file layout it has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from hf_sfda.finetune.classifier import Classifier
 from hf_sfda.finetune.inputs import is_image
 from hf_sfda.finetune.objectives import Objective
 from hf_sfda.finetune.prepare import fold_input_scale
-from hf_sfda.types import Measure
+from hf_sfda.types import Measure, TextPair
 
 HEAD = "2_Dense"
 """Folder of the head in the format ``"body and head"``, named as by sentence-transformers."""
@@ -96,6 +96,9 @@ class Exported:
         lower: Whether texts are lower-cased before the tokenizer.
         rate: Values per second that a model of sounds takes.
         frame: Values of a sound in a frame, where the frames after its end do not count; else 0.
+        pair: Empty for single texts. ``"separated"``: the tokenizer takes two texts.
+            ``"joined"``: two texts are one text with a line break between them.
+        types: Whether the model is given the token types of a pair.
         loader: Full name of the class that loads the body, where ``AutoModel`` loads another one.
     """
 
@@ -106,6 +109,8 @@ class Exported:
     lower: bool = False
     rate: int = 0
     frame: int = 0
+    pair: str = ""
+    types: bool = False
     loader: str = ""
 
 
@@ -129,7 +134,12 @@ def export(trained: Trained, folder: Path) -> Exported:
 
     backbone, classifier, objective = trained.backbone, trained.classifier, trained.objective
     classifier.to("cpu").eval()
-    batches = [_floats(backbone.collate([sample])) for sample in trained.samples[:_COMPARED]]
+    samples = [sample for sample in trained.samples[:_COMPARED] if _is_read_whole(trained, sample)]
+    if not samples:
+        raise FinetuneError(
+            "cannot be saved: all pairs are too long to compare; raise --max-length"
+        )
+    batches = [_floats(backbone.collate([sample])) for sample in samples]
     _undo_input_scale(trained, batches[0])
     with torch.no_grad():
         expected = objective.normalised(torch.cat([classifier(batch) for batch in batches]))
@@ -138,7 +148,14 @@ def export(trained: Trained, folder: Path) -> Exported:
     save_both: Callable[[Trained, Path], Predict] = partial(_save_body_and_head, pooling=pooling)
     attempts: list[tuple[Exported, Callable[[Trained, Path], Predict]]]
     if isinstance(collate, TextCollate):
-        plain = Exported("body and head", pooling, "text", lower=collate.lower)
+        plain = Exported(
+            "body and head",
+            pooling,
+            "text",
+            lower=collate.lower,
+            pair=_pair_of(trained),
+            types="token_type_ids" in batches[0],
+        )
         attempts = [(plain, save_both)]
     elif isinstance(collate, AudioCollate):
         attempts = [(Exported("classifier", "", "audio", rate=collate.rate), _save_classifier)]
@@ -157,7 +174,7 @@ def export(trained: Trained, folder: Path) -> Exported:
         try:
             predict = save(trained, folder)
             with torch.no_grad():
-                outputs = torch.cat([predict(sample) for sample in trained.samples[:_COMPARED]])
+                outputs = torch.cat([predict(sample) for sample in samples])
         except (FinetuneError, ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reasons.append(f"{type(error).__name__}: {error}".splitlines()[0])
             continue
@@ -167,6 +184,24 @@ def export(trained: Trained, folder: Path) -> Exported:
         reasons.append(f"loaded again, it predicts otherwise (format {exported.format!r})")
     _empty(folder)
     raise FinetuneError("cannot be saved for its library: " + "; ".join(reasons))
+
+
+def _pair_of(trained: Trained) -> str:
+    """How two texts go into the tokenizer; empty for single texts."""
+    if not isinstance(trained.samples[0], TextPair):
+        return ""
+    collate: Any = trained.backbone.collate
+    return "separated" if collate.separates else "joined"
+
+
+def _is_read_whole(trained: Trained, sample: Any) -> bool:
+    """Whether a sample is cut nowhere. Only for joined pairs: the tokenizer cuts their end, and
+    we cut the longer of the two texts.
+    """
+    if _pair_of(trained) != "joined":
+        return True
+    collate: Any = trained.backbone.collate
+    return bool(collate.lengths([sample])[0] < collate.max_length)
 
 
 def _floats(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -338,7 +373,8 @@ def _save_body_and_head(
         tokenizer = collate.tokenizer
         tokenizer.model_max_length = collate.max_length
         tokenizer.save_pretrained(folder)
-        _describe_for_sentence_transformers(folder, collate, *weight.shape)
+        if not _pair_of(trained):
+            _describe_for_sentence_transformers(folder, collate, *weight.shape)
     else:
         _save_processor(trained, folder)
     opened: Any = loader or AutoModel
@@ -360,12 +396,18 @@ def _tokens(folder: Path, collate: Any) -> Callable[[Any], Any]:
     """The saved tokenizer, as the code in the card calls it."""
     from transformers import AutoTokenizer
 
+    from hf_sfda.backbones.text import SEPARATOR
+
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
-    def prepare(text: str) -> dict[str, Tensor]:
-        text = text.lower() if collate.lower else text
-        tokens = tokenizer([text], truncation=True, padding=True, return_tensors="pt")
-        return {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    def prepare(sample: str | TextPair) -> dict[str, Tensor]:
+        texts = [sample] if isinstance(sample, str) else list(sample)
+        texts = [text.lower() if collate.lower else text for text in texts]
+        if len(texts) == 2 and not collate.separates:
+            texts = [SEPARATOR.join(texts)]
+        truncation = True if len(texts) == 1 else "longest_first"
+        tokens = tokenizer(*([text] for text in texts), truncation=truncation, return_tensors="pt")
+        return {name: tokens[name] for name in collate([sample])}
 
     return prepare
 

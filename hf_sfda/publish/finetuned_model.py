@@ -317,8 +317,14 @@ def usage(repo_id: str, exported: Exported, measure: Measure = "accuracy") -> st
     lines = lines.replace("RATE", f"{exported.rate:,}")
     if exported.mode != "RGB":
         lines = lines.replace('convert("RGB")', f'convert("{exported.mode}")')
+    if exported.pair == "separated":
+        lines = lines.replace('["a text"], truncation=True', f'{_PAIR}, truncation="longest_first"')
+    elif exported.pair == "joined":
+        lines = lines.replace('["a text"]', '["a text" + "\\n" + "another text"]')
+    if exported.types:
+        lines = lines.replace('"attention_mask")}', '"attention_mask", "token_type_ids")}')
     if exported.lower:
-        lines = lines.replace('["a text"]', '["a text".lower()]')
+        lines = re.sub(r'"(a|another) text"', r'"\1 text".lower()', lines)
     lines = lines.replace("REPO", repo_id).replace("HEAD", HEAD).replace("FEATURES", features)
     if measure == "R²":
         lines = re.sub(r"(?<!\.)\blogits\b", "values", lines.rsplit("print(", 1)[0])
@@ -404,6 +410,8 @@ with torch.no_grad():
     features = FEATURES
 logits = features @ head["linear.weight"].T + head["linear.bias"]
 print(labels[int(logits.argmax())])"""
+
+_PAIR = '["a text"], ["another text"]'
 
 _TEXT_BODY = f"""\
 import json, torch

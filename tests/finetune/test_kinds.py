@@ -19,7 +19,7 @@ from hf_sfda.finetune.parts import divide
 from hf_sfda.measurements import read_measurements
 from hf_sfda.publish.finetuned_model import usage
 from hf_sfda.runs import read_ranking
-from hf_sfda.types import Finetuned, Measurement, Sound, Target
+from hf_sfda.types import Finetuned, Measurement, Sound, Target, TextPair
 from tests import factories
 from tests.command import run_command
 from tests.finetune.test_finetune import local, target_of
@@ -204,6 +204,43 @@ def test_the_code_of_the_card_hears_what_was_measured(name, tmp_path, monkeypatc
         found = names["logits"].log_softmax(1)[0]
         torch.testing.assert_close(found, row, atol=1e-3, rtol=0)
         assert capsys.readouterr().out.split()[-1] in trained.output_names
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2"])
+def test_the_code_of_the_card_reads_pairs_as_they_were_trained(name, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    from tests.backbones import test_pairs
+
+    target = target_of("text", 12)
+    pairs = [TextPair(text[:20], text[:15:-1]) for text in target.samples]
+    target = replace(target, samples=pairs, input_column="text, other")
+    path = getattr(test_pairs, name)(tmp_path / "source")
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    kept: list[tuple[Trained, torch.Tensor, Exported]] = []
+
+    def keep(trained: Trained) -> None:
+        batches = [trained.backbone.collate([sample]) for sample in trained.samples]
+        with torch.no_grad():
+            outputs = torch.cat([trained.classifier(batch) for batch in batches])
+        kept.append((trained, outputs.log_softmax(1), export(trained, folder)))
+
+    finetune(local(path), target, replace(RECIPE, epochs=1, max_length=64), on_trained=keep)
+    [(trained, expected, exported)] = kept
+    assert exported.pair == ("joined" if name == "gpt2" else "separated")
+    assert exported.types == (name == "bert")
+    assert not (folder / "modules.json").exists(), "sentence-transformers takes single texts"
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda repo, path: str(Path(repo) / path)
+    )
+    code = usage(str(folder), exported)
+    for pair, row in zip(trained.samples[:4], expected, strict=False):
+        names: dict[str, Any] = {}
+        shown = code.replace('"a text"', repr(pair.first))
+        exec(shown.replace('"another text"', repr(pair.second)), names)
+        found = names["logits"].log_softmax(1)[0]
+        torch.testing.assert_close(found, row, atol=1e-3, rtol=0)
 
 
 # -- documents
