@@ -90,8 +90,12 @@ _FOLD = re.compile(
 _WORDS = re.compile(r"[A-Z]?[a-zà-ÿ]+|[A-Z]+(?![a-zà-ÿ])|[^\W\d_a-zA-Zà-ÿ]+")
 _GLUED = re.compile(r"(train|training|val|valid|validation|test|testing|eval|dev)([a-z]+)")
 
-_NOUNS = {"image": "image", "audio": "sound file"}
-OUTSIDE = "image outside the class folders"
+NOUNS = {"image": "image", "audio": "sound file"}
+
+
+def outside(noun: str) -> str:
+    """The reason of an image or a sound beside the class folders."""
+    return f"{noun} outside the class folders"
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def has_class_folders(paths: Sequence[str]) -> bool:
 
 
 def _tree(files: Files, name: str, modality: Modality) -> _Folder:
-    noun = _NOUNS[modality]
+    noun = NOUNS[modality]
     root = _Folder(name, noun)
     for path in files.inputs(modality):
         folder = root
@@ -606,9 +610,7 @@ def _unused(folder: _Folder) -> Counter[str]:
         for reason in folder.others.values()
         if reason.startswith((NO_READER, NO_SOUND_READER))
     ]
-    return +Counter({OUTSIDE.replace("image", folder.noun): len(folder.inputs)}) + Counter(
-        unreadable
-    )
+    return +Counter({outside(folder.noun): len(folder.inputs)}) + Counter(unreadable)
 
 
 def _sorted(splits: Mapping[str, Mapping[str, list[str]]]) -> dict[str, dict[str, list[str]]]:

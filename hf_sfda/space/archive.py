@@ -16,15 +16,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hf_sfda.dataset.folder import OUTSIDE, Layout, arrange
+from hf_sfda.dataset.folder import NOUNS, Layout, arrange, outside
 from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
+from hf_sfda.dataset.sounds import SUFFIXES as SOUNDS
+from hf_sfda.dataset.sounds import UNREADABLE_SUFFIXES as UNREADABLE_SOUNDS
+from hf_sfda.dataset.sounds import is_sound_head
 from hf_sfda.dataset.walk import Files, is_system_name
 from hf_sfda.errors import TargetError, UploadError
 from hf_sfda.foreign import clean
 from hf_sfda.format import show_bytes, show_count
 from hf_sfda.space.limits import Limits
+from hf_sfda.types import Modality
 
-SHAPE = "Zip one folder of images a class: daisy/1.jpg, rose/1.jpg and so on."
+SHAPE = "Zip one folder of images or sounds a class: daisy/1.jpg, rose/1.jpg and so on."
 
 _CHUNK = 1 << 20
 _SUSPICIOUS = 50_000_000
@@ -44,28 +48,28 @@ _LONGEST = 80  # characters of a class name; its bytes are limited, too, by the 
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """A file of the uploaded archive that may be an image.
+    """A file of the uploaded archive that may be an image or a sound.
 
     Attributes:
         info: The entry in the zip.
         parts: Its path in the archive.
         suffix: The suffix of the unpacked file.
-        image: Whether its first bytes are those of an image format.
+        readable: Whether its first bytes are those of a format that is read.
     """
 
     info: zipfile.ZipInfo
     parts: tuple[str, ...]
     suffix: str
-    image: bool
+    readable: bool
 
 
 def read_archive(file: Path, out: Path, limits: Limits) -> None:
     """Unpack a zip into ``out/CLASS/000001.jpg`` or ``out/SPLIT/CLASS/000001.jpg``.
 
-    Splits and classes are found as in a local folder (:mod:`hf_sfda.dataset.folder`). Files that
-    have an image suffix but other content are unpacked, too, and so are images outside the splits,
-    so that the loader can report their number. Other files and files that operating systems add are
-    skipped.
+    It is a zip of images, or of sounds if there are more of them. Splits and classes are found as
+    in a local folder (:mod:`hf_sfda.dataset.folder`). Files that have an image suffix but other
+    content are unpacked, too, and so are images outside the splits, so that the loader can report
+    their number. Other files and files that operating systems add are skipped.
 
     Args:
         file: The zip.
@@ -84,8 +88,8 @@ def read_archive(file: Path, out: Path, limits: Limits) -> None:
             files = [(info, _parts(info)) for info in infos]
             _check_unique_names(infos)
             wanted = [(i, parts) for i, parts in files if not i.is_dir() and not _is_junk(parts)]
-            entries = _find_images(archive, wanted)
-            folders = _folders(entries)
+            entries, modality = _find_inputs(archive, wanted)
+            folders = _folders(entries, modality)
             _write(archive, entries, folders, out, limits)
 
 
@@ -131,7 +135,7 @@ def _check_directory(file: Path, limits: Limits) -> None:
     if count > limits.files or directory > limits.files * _DIRECTORY:
         raise UploadError(
             f"The zip lists {count:,} files ({show_bytes(directory)} of names); at most "
-            f"{limits.files:,} files are taken here. Zip a sample of the images."
+            f"{limits.files:,} files are taken here. Zip a sample of the files."
         )
 
 
@@ -141,22 +145,22 @@ def _check_size(infos: Sequence[zipfile.ZipInfo], packed: int, limits: Limits) -
     if len(infos) > limits.files:
         raise UploadError(
             f"The zip holds {len(infos):,} files; at most {limits.files:,} are taken here. "
-            "Zip a sample of the images."
+            "Zip a sample of the files."
         )
     total = sum(info.file_size for info in infos)
     if total > limits.unpacked_bytes:
         raise _too_much(total, limits)
     if total > _SUSPICIOUS and total > _RATIO * packed:
         raise UploadError(
-            f"The zip of {show_bytes(packed)} would unpack to {show_bytes(total)}: images do "
-            "not shrink like that. Zip the images themselves."
+            f"The zip of {show_bytes(packed)} would unpack to {show_bytes(total)}: images and "
+            "sounds do not shrink like that. Zip the files themselves."
         )
 
 
 def _too_much(total: int, limits: Limits) -> UploadError:
     return UploadError(
         f"The zip unpacks to {show_bytes(total)}; at most {show_bytes(limits.unpacked_bytes)} are "
-        "taken here. Zip a sample of the images, or make them smaller."
+        "taken here. Zip a sample of the files, or make them smaller."
     )
 
 
@@ -200,38 +204,46 @@ def _is_junk(parts: tuple[str, ...]) -> bool:
     return not parts or any(map(is_system_name, parts))
 
 
-# -- the images
+# -- the images or sounds
 
 
-def _find_images(
+def _find_inputs(
     archive: zipfile.ZipFile, files: Sequence[tuple[zipfile.ZipInfo, tuple[str, ...]]]
-) -> list[ArchiveFile]:
-    entries = []
+) -> tuple[list[ArchiveFile], Modality]:
+    """The images of a zip, or the sounds if there are more of them.
+
+    Raises:
+        UploadError: There are neither.
+    """
+    images, sounds = [], []
     for info, parts in files:
         with archive.open(info) as opened:
             head = opened.read(32)
         kind, suffix = image_suffix(head), PurePosixPath(parts[-1]).suffix.lower()
         if kind is not None or suffix in SUFFIXES or suffix in UNREADABLE_SUFFIXES:
-            entries.append(ArchiveFile(info, parts, kind or suffix, kind is not None))
-    if not any(entry.image for entry in entries):
+            images.append(ArchiveFile(info, parts, kind or suffix, kind is not None))
+        elif suffix in SOUNDS or suffix in UNREADABLE_SOUNDS:
+            sounds.append(ArchiveFile(info, parts, suffix, is_sound_head(head)))
+    n_images, n_sounds = (sum(file.readable for file in kind) for kind in (images, sounds))
+    if not n_images and not n_sounds:
         tables = [parts[-1] for _, parts in files if parts[-1].lower().endswith((".csv", ".tsv"))]
         hint = f" Upload {_quoted(tables[0])} by itself." if tables else ""
         raise UploadError(
-            f"None of the {len(files):,} files in the zip is an image (by their first bytes)."
-            f"{hint} {SHAPE}"
+            f"None of the {len(files):,} files in the zip is an image or a sound (by their first "
+            f"bytes).{hint} {SHAPE}"
         )
-    return entries
+    return (sounds, "audio") if n_sounds > n_images else (images, "image")
 
 
-def _folders(entries: Sequence[ArchiveFile]) -> list[tuple[str, ...]]:
+def _folders(entries: Sequence[ArchiveFile], modality: Modality) -> list[tuple[str, ...]]:
     """The folder of each entry: (class,) or (split, class).
 
     Raises:
-        UploadError: There are images outside class folders, class names that are too similar,
+        UploadError: There are files outside class folders, class names that are too similar,
             fewer than two classes, or an ambiguous arrangement of folders.
     """
     paths = ["/".join(entry.parts) for entry in entries]
-    layout = _layout(paths)
+    layout = _layout(paths, modality)
     places = {
         path: (split, label)
         for split, classes in layout.splits.items()
@@ -252,30 +264,35 @@ def _folders(entries: Sequence[ArchiveFile]) -> list[tuple[str, ...]]:
     return [folders.get(path, (_BESIDE,)) for path in paths]
 
 
-def _layout(paths: Sequence[str]) -> Layout:
-    """Find the splits and classes in the paths of the images.
+def _layout(paths: Sequence[str], modality: Modality) -> Layout:
+    """Find the splits and classes in the paths of the images or sounds.
 
     Raises:
-        UploadError: The images are not in class folders, or the arrangement is ambiguous.
+        UploadError: They are not in class folders, or the arrangement is ambiguous.
     """
+    found = sorted(set(paths))
+    files = Files(sounds=found) if modality == "audio" else Files(images=found)
+    noun = NOUNS[modality]
     loose = [path for path in paths if "/" not in path]
     try:
-        layout = arrange("The zip", Files(images=sorted(set(paths))))
+        layout = arrange("The zip", files, modality=modality)
     except TargetError as error:
         if len(loose) < len(paths):
             raise UploadError(f"{error} {SHAPE}") from error
-        raise _outside(len(loose), len(paths), loose[0]) from error
+        raise _outside(len(loose), len(paths), loose[0], noun) from error
     inside = {path for c in layout.splits.values() for files in c.values() for path in files}
-    lost = layout.ignored[OUTSIDE] + sum(lost[OUTSIDE] for lost in layout.left_out.values())
+    reason = outside(noun)
+    lost = layout.ignored[reason] + sum(lost[reason] for lost in layout.left_out.values())
     if lost:
-        outside = [path for path in paths if path not in inside]
-        raise _outside(lost, len(paths), min(outside, key=lambda path: path.count("/")))
+        stray = [path for path in paths if path not in inside]
+        nearest = min(stray, key=lambda path: path.count("/"))
+        raise _outside(lost, len(paths), nearest, noun)
     return layout
 
 
-def _outside(count: int, total: int, example: str) -> UploadError:
+def _outside(count: int, total: int, example: str, noun: str) -> UploadError:
     return UploadError(
-        f"{count:,} of {total:,} images lie outside class folders, such as {_quoted(example)}. "
+        f"{count:,} of {total:,} {noun}s lie outside class folders, such as {_quoted(example)}. "
         f"{SHAPE}"
     )
 

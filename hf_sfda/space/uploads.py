@@ -21,8 +21,8 @@ from hf_sfda.space.archive import read_archive
 from hf_sfda.space.limits import Limits
 
 WANTED = (
-    "Upload a zip with one folder of images a class, or a csv or tsv with a header and a column "
-    "for the class."
+    "Upload a zip with one folder of images or sounds a class, or a csv or tsv with a header and a "
+    "column for the class."
 )
 
 _CHUNK = 1 << 20

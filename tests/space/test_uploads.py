@@ -80,6 +80,40 @@ def test_a_zip_of_class_folders(tmp_path, wrapped):
     assert not target.left_out
 
 
+def wav(seconds: float, pitch: int) -> bytes:
+    import numpy as np
+    import soundfile
+
+    out = io.BytesIO()
+    times = np.arange(int(8000 * seconds)) / 8000
+    soundfile.write(out, 0.5 * np.sin(times * pitch), 8000, format="WAV")
+    return out.getvalue()
+
+
+def sounds_of_two_classes(**more: bytes) -> dict[str, bytes]:
+    names = [f"{kind}/{i}.wav" for kind in ("low", "high") for i in range(3)]
+    return {name: wav(0.3, 1000 + 500 * i) for i, name in enumerate(names)} | more
+
+
+def test_a_zip_of_sounds(tmp_path):
+    files = sounds_of_two_classes(
+        **{"cover.jpg": PICTURE, "low/broken.wav": b"no sound", "high/3.m4a": b"\0\0\0\x20ftypM4A "}
+    )
+    place = unpack(make_zip(tmp_path / "tones.zip", files), tmp_path / "into", LIMITS)
+    target = load_target(str(place))
+    assert (target.modality, target.class_names) == ("audio", ("high", "low"))
+    assert len(target) == 6
+    assert sum(target.left_out.values()) == 2, "the broken one and the m4a; a cover is no sound"
+
+
+def test_sounds_outside_class_folders_are_refused(tmp_path):
+    said = refused(
+        make_zip(tmp_path / "x.zip", sounds_of_two_classes(**{"stray.wav": wav(0.3, 900)})),
+        tmp_path / "into",
+    )
+    assert "1 of 7 sound files lie outside class folders" in said
+
+
 def test_a_zip_with_splits(tmp_path):
     files = {
         f"data/{split}/{kind}/{i}.png": png(i)

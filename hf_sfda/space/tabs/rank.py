@@ -73,7 +73,7 @@ def _data_fields() -> list[gr.components.Component]:
         label="Dataset id", placeholder="org/name or org/name:config", elem_id="dataset-id"
     )
     upload = gr.File(
-        label="A zip with one folder of images a class, or a csv of texts and labels",
+        label="A zip with one folder of images or sounds a class, or a csv of texts and labels",
         file_types=[".zip", ".csv", ".tsv"],
         visible=False,
         elem_id="upload",
