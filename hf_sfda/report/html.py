@@ -70,7 +70,7 @@ class Table:
         banded: Whether ties are known.
         barred: Whether any row has an interval.
         floored: Whether any row has a noise floor to draw.
-        finetuned: Whether any model was fine-tuned.
+        finetuned: Heading of the column with the measured values; empty if no model was fine-tuned.
         hub: Address of the Hub, for links to the model pages; ``None`` for no links.
         folded: Whether the skipped and failed candidates are hidden until the reader opens them.
         visible: Number of rows that are visible at first; ``None`` for all.
@@ -90,7 +90,7 @@ class Table:
     banded: bool
     barred: bool
     floored: bool
-    finetuned: bool
+    finetuned: str
     hub: str | None = None
     folded: bool = False
     visible: int | None = None
@@ -126,7 +126,7 @@ def table_of(
         banded=sentences.ties_known(ranking),
         barred=any(row.intervals.get(ranking.metric) for row in ranking.ranked),
         floored=any("floor" in (item["bar"] or {}) for item in rows),
-        finetuned=any(item["measured"] for item in rows),
+        finetuned=measured.heading(ranking) if any(item["measured"] for item in rows) else "",
         hub=hub,
         folded=folded,
         visible=visible,

@@ -313,7 +313,7 @@ def test_the_page_explains_what_it_shows_and_nothing_else(metric):
         "The places that a tie spans",
         "P(best)",
         "rank range",
-        "mark the noise floor",
+        "marks the noise floor",
         "Noise floor What the same metric gives",
     ):
         assert (words in visible) == known, words
