@@ -30,8 +30,8 @@ TARGETS = {
     "films": "movieReviewSnippets",
 }
 SCORES = ("logme", "linear_probe", "knn", "sfda_cv", "params")
-SAMPLES = 1000
-RECIPE = ("--learning-rates", "3e-5,1e-4,3e-4", "--epochs", "5", "--top", "99")
+SAMPLES = 600
+RECIPE = ("--learning-rates", "1e-4,3e-4", "--epochs", "5", "--top", "99")
 
 _ARCHIVE = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
 

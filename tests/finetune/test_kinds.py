@@ -109,14 +109,10 @@ def test_a_part_with_one_value_has_no_r2():
 # -- saving
 
 
-@pytest.mark.parametrize("kind", ["multi-label", "regression"])
-@pytest.mark.parametrize("name", ["timm", "resnet", "bert"])
-def test_the_code_of_the_card_predicts_what_was_measured(name, kind, tmp_path, monkeypatch, capsys):
-    import huggingface_hub
-
-    make: Any = getattr(factories, f"tiny_{name}")
-    target = labelled("text" if name == "bert" else "image", kind, 12)
-    folder = tmp_path / "saved"
+def saved(
+    path: Path, target: Target, folder: Path, **recipe: Any
+) -> tuple[Trained, torch.Tensor, Exported]:
+    """Fine-tune for an epoch and save: the network, its outputs on its samples, and the format."""
     folder.mkdir()
     kept: list[tuple[Trained, torch.Tensor, Exported]] = []
 
@@ -126,8 +122,19 @@ def test_the_code_of_the_card_predicts_what_was_measured(name, kind, tmp_path, m
             outputs = torch.cat([trained.classifier(batch) for batch in batches])
         kept.append((trained, outputs, export(trained, folder)))
 
-    finetune(local(make(tmp_path / "source")), target, replace(RECIPE, epochs=1), on_trained=keep)
-    [(trained, expected, exported)] = kept
+    finetune(local(path), target, replace(RECIPE, epochs=1, **recipe), on_trained=keep)
+    return kept[0]
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+@pytest.mark.parametrize("name", ["timm", "resnet", "bert"])
+def test_the_code_of_the_card_predicts_what_was_measured(name, kind, tmp_path, monkeypatch, capsys):
+    import huggingface_hub
+
+    make: Any = getattr(factories, f"tiny_{name}")
+    target = labelled("text" if name == "bert" else "image", kind, 12)
+    folder = tmp_path / "saved"
+    trained, expected, exported = saved(make(tmp_path / "source"), target, folder)
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_download", lambda repo, path: str(Path(repo) / path)
     )
@@ -177,18 +184,8 @@ def test_the_code_of_the_card_hears_what_was_measured(name, tmp_path, monkeypatc
     architecture, variant, wanted, loader = SOUNDS[name]
     save(tmp_path / "source", architecture, variant)
     folder = tmp_path / "saved"
-    folder.mkdir()
-    kept: list[tuple[Trained, torch.Tensor, Exported]] = []
-
-    def keep(trained: Trained) -> None:
-        batches = [trained.backbone.collate([sample]) for sample in trained.samples]
-        with torch.no_grad():
-            outputs = torch.cat([trained.classifier(batch) for batch in batches])
-        kept.append((trained, outputs.log_softmax(1), export(trained, folder)))
-
-    recipe = replace(RECIPE, epochs=1)
-    finetune(local(tmp_path / "source"), sounds(6), recipe, on_trained=keep)
-    [(trained, expected, exported)] = kept
+    trained, outputs, exported = saved(tmp_path / "source", sounds(6), folder)
+    expected = outputs.log_softmax(1)
     assert (exported.format, exported.modality) == (wanted, "audio")
     assert exported.loader.rpartition(".")[2] == loader
     monkeypatch.setattr(
@@ -217,17 +214,8 @@ def test_the_code_of_the_card_reads_pairs_as_they_were_trained(name, tmp_path, m
     target = replace(target, samples=pairs, input_column="text, other")
     path = getattr(test_pairs, name)(tmp_path / "source")
     folder = tmp_path / "saved"
-    folder.mkdir()
-    kept: list[tuple[Trained, torch.Tensor, Exported]] = []
-
-    def keep(trained: Trained) -> None:
-        batches = [trained.backbone.collate([sample]) for sample in trained.samples]
-        with torch.no_grad():
-            outputs = torch.cat([trained.classifier(batch) for batch in batches])
-        kept.append((trained, outputs.log_softmax(1), export(trained, folder)))
-
-    finetune(local(path), target, replace(RECIPE, epochs=1, max_length=64), on_trained=keep)
-    [(trained, expected, exported)] = kept
+    trained, outputs, exported = saved(path, target, folder, max_length=64)
+    expected = outputs.log_softmax(1)
     assert exported.pair == ("joined" if name == "gpt2" else "separated")
     assert exported.types == (name == "bert")
     assert not (folder / "modules.json").exists(), "sentence-transformers takes single texts"

@@ -2,7 +2,8 @@
 
 The demo's real checkpoints and pictures go on a test Hub, are ranked and published by the
 installed command, and a browser photographs each tab. Takes about three minutes on two cores.
-`python -m tests.space.images sounds` makes only the picture of a ranking on sounds.
+`python -m tests.space.images sounds` makes only the picture of a ranking on sounds, and `labels`
+that of a ranking on pictures with several labels each.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ def main(what: str = "all") -> None:
     with tempfile.TemporaryDirectory() as folder:
         server = SpaceServer(Path(folder))
         try:
-            names = seed_sounds(server) if what == "sounds" else seed(server)
+            names = {"sounds": seed_sounds, "labels": seed_labels}.get(what, seed)(server)
             server.serve()
-            if what == "sounds":
-                photograph_sounds(server.url, names)
-            else:
+            if what == "all":
                 photograph(server.url, names)
+            else:
+                dataset = "me/tones" if what == "sounds" else "me/colours"
+                path = OUT / f"rank-{what}-desktop-light.png"
+                photograph_ranking(server.url, dataset, names, path)
         finally:
             server.stop()
 
@@ -72,8 +75,43 @@ def seed_sounds(server: SpaceServer) -> list[str]:
     return names
 
 
-def photograph_sounds(url: str, names: list[str]) -> None:
-    """The ranking of a dataset of sounds that a visitor asked for."""
+def seed_labels(server: SpaceServer) -> list[str]:
+    """Emoji on the Hub with the colours that cover much of each, and the demo's checkpoints."""
+    server.hub.put("me/colours", coloured_emoji(), repo_type="dataset")
+    names = []
+    for name in ("efficientnet-lite0", "lite0-random", "mobilenetv2-nsfw", "resnet10t-random"):
+        names.append(f"demo/{name}")
+        server.hub.put(names[-1], DEMO / "zoo" / "image" / name)
+    server.run("rank", "--dataset", "me/colours", "--models", names[0], "--quiet")
+    server.run("publish", "runs/me--colours", "--to", RESULTS, "--yes")
+    return names
+
+
+def coloured_emoji() -> dict[str, bytes]:
+    """A parquet file of emoji with a list of colours each."""
+    import numpy as np
+    from datasets import ClassLabel, Dataset, Features, List
+    from datasets import Image as ImageFeature
+
+    hues = {"red": (0.95, 1.05), "yellow": (0.1, 0.18), "green": (0.22, 0.45), "blue": (0.5, 0.72)}
+    rows = []
+    for path in sorted((DEMO / "data" / "emoji" / "train").rglob("*.png"))[::3]:
+        hsv = np.asarray(Image.open(path).convert("RGB").convert("HSV")).reshape(-1, 3) / 255
+        hue = hsv[hsv[:, 1] > 0.35, 0]
+        if not len(hue):  # black and white
+            continue
+        shares = [((hue >= a) & (hue < b) | (hue < b - 1)).mean() for a, b in hues.values()]
+        colours = [k for k, share in enumerate(shares) if share > 0.15]
+        if colours:
+            rows.append({"image": {"bytes": path.read_bytes(), "path": None}, "colours": colours})
+    features = Features({"image": ImageFeature(), "colours": List(ClassLabel(names=list(hues)))})
+    sink = io.BytesIO()
+    Dataset.from_list(rows, features=features).to_parquet(sink)
+    return {"data/train-00000-of-00001.parquet": sink.getvalue()}
+
+
+def photograph_ranking(url: str, dataset: str, names: list[str], path: Path) -> None:
+    """A ranking that a visitor asked for."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
@@ -82,7 +120,7 @@ def photograph_sounds(url: str, names: list[str]) -> None:
         page.goto(f"{url}?__theme=light&tab=rank-my-dataset")
         page.wait_for_selector("#tab-rank-my-dataset", state="visible")
         page.wait_for_selector("#board .sfda[data-ready]", state="attached")
-        page.fill("#dataset-id textarea, #dataset-id input", "me/tones")
+        page.fill("#dataset-id textarea, #dataset-id input", dataset)
         page.get_by_text("These models", exact=True).click()
         page.fill("#model-ids textarea", "\n".join(names))
         page.click("#plan-button")
@@ -90,8 +128,10 @@ def photograph_sounds(url: str, names: list[str]) -> None:
         page.click("#start-button")
         page.wait_for_selector("#progress [data-state=done]", timeout=300_000)
         page.wait_for_selector("#own-board .board")
-        page.wait_for_timeout(800)
-        save(page, "rank-my-dataset", OUT / "rank-sounds-desktop-light.png")
+        drawn = "document.querySelectorAll('#tab-rank-my-dataset .js-plotly-plot .main-svg').length"
+        page.wait_for_function(f"{drawn} >= 3", timeout=60_000)
+        page.wait_for_timeout(3000)
+        save(page, "rank-my-dataset", path)
         browser.close()
 
 
