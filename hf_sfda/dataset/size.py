@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hf_sfda.dataset.sources import as_target_error, hub_files, local_path, no_progress_bars
+from hf_sfda.dataset.sources import (
+    as_target_error,
+    files_to_read,
+    hub_files,
+    local_path,
+    no_progress_bars,
+)
 from hf_sfda.hub import hub_api, retry_download, retry_read
 
 _PATHS_PER_REQUEST = 500
 
 
 def download_size(
-    dataset: str, *, revision: str | None = None, token: str | None = None
+    dataset: str,
+    *,
+    revision: str | None = None,
+    split: str | None = None,
+    token: str | None = None,
 ) -> int | None:
-    """Bytes of the data files of all splits of a configuration of a Hub dataset.
+    """Bytes of the data files that a run reads: of one split of a configuration of a Hub dataset.
 
-    The ``datasets`` library downloads all of them, even for a small sample.
+    Where splits cannot be read one by one, the files of all splits count.
 
     Args:
         dataset: Hub id, ``org/name`` or ``org/name:config``.
         revision: Branch, tag or commit.
+        split: As in :func:`~hf_sfda.dataset.load.load_target`.
         token: User access token; ``None`` uses the saved login.
 
     Returns:
@@ -47,8 +58,7 @@ def download_size(
             {
                 # `zip://a.csv::hf://...` is a file inside a file
                 str(file).rpartition("::")[2].removeprefix(inside)
-                for split in (builder.config.data_files or {}).values()
-                for file in split
+                for file in files_to_read(builder, dataset, split)
             }
         )
         total = 0

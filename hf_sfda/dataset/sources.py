@@ -18,6 +18,15 @@ from typing import TYPE_CHECKING, Any
 from hf_sfda.dataset import sounds
 from hf_sfda.dataset.folder import Layout, arrange, has_class_folders
 from hf_sfda.dataset.images import SUFFIXES
+from hf_sfda.dataset.one_split import (
+    LOADERS,
+    OpenedDataset,
+    narrow_to_split,
+    open_prepared,
+    remember,
+    remembered,
+    stands_alone,
+)
 from hf_sfda.dataset.pointers import refuse_pointers
 from hf_sfda.dataset.readme import SETTINGS_FILES, check_folder, names_data_files
 from hf_sfda.dataset.tables import (
@@ -613,36 +622,97 @@ def _built(dataset: str, split: str | None, loader: str, **options: Any) -> Sour
     with as_target_error(dataset):
         try:
             builder = retry_download(load_dataset_builder, loader, **options)
-        except ValueError as error:
-            raise _config_error(dataset, loader, options) or error from error
+        except (OSError, ValueError) as error:  # without a network, both mean: not in the cache
+            if (source := _prepared(dataset, split, loader, **options)) is not None:
+                return source
+            if isinstance(error, ValueError):
+                raise _config_error(dataset, loader, options) or error from error
+            raise
+        if _is_packaged(builder, "cache"):  # there is no network
+            source = _prepared(dataset, split, loader, **options)
+            if source is not None:
+                return source
     _check_commit(dataset, builder.hash, options.get("revision"))
     with as_target_error(dataset):
-        names = _names(builder.info.splits or builder.config.data_files or ())
-        chosen = choose_split(dataset, names, split) if names else ""
+        name, data, notes = _read(builder, dataset, split, loader, options)
+    config = _shown_config(str(builder.config.name), loader, options)
+    return Source(data, options.get("revision"), config, name, notes=notes)
 
-        def load() -> tuple[str, Dataset, tuple[str, ...]]:
-            rows = _read_files(builder, chosen, dataset, options.get("token"))
-            if rows is not None:
-                return (chosen, *rows)
-            retry_download(builder.download_and_prepare)
-            name = choose_split(dataset, _names(builder.info.splits), split)
-            data = builder.as_dataset(split=name)
-            if _is_packaged(builder, "json"):
-                check_json_rows(data, dataset)
-            return name, data, ()
 
-        if options.get("revision") is None:  # a local dataset
-            name, data, notes = load()
-        else:
-            name, data, notes = load_verified(loader, load, lambda: _forget(builder))
-    config = str(builder.config.name)
+def _read(
+    builder: Any, dataset: str, split: str | None, loader: str, options: Mapping[str, Any]
+) -> tuple[str, Dataset, tuple[str, ...]]:
+    """The name of the split that is chosen, its rows, and warnings about them."""
+    names = _names(builder.info.splits or builder.config.data_files or ())
+    chosen = choose_split(dataset, names, split) if names else ""
+    from_hub = options.get("revision") is not None
+    folder = None
+    if from_hub and _stands_alone(builder, chosen):
+        folder = narrow_to_split(builder, chosen)
+    opened = OpenedDataset(builder.config.name, tuple(names), str(builder.config.version))
+
+    def load() -> tuple[str, Dataset, tuple[str, ...]]:
+        rows = _read_files(builder, chosen, dataset, options.get("token"))
+        if rows is not None:
+            return (chosen, *rows)
+        place = None if folder is None else str(folder)
+        retry_download(builder.download_and_prepare, output_dir=place)
+        if folder is not None:
+            remember(loader, folder.name, options.get("name"), opened)
+        name = choose_split(dataset, _names(builder.info.splits), split)
+        data = builder.as_dataset(split=name)
+        if _is_packaged(builder, "json"):
+            check_json_rows(data, dataset)
+        return name, data, ()
+
+    if not from_hub:
+        return load()
+    prepared = folder or Path(builder.cache_dir)
+    return load_verified(loader, load, partial(shutil.rmtree, prepared, ignore_errors=True))
+
+
+def files_to_read(builder: Any, dataset: str, split: str | None) -> list[str]:
+    """The data files that are downloaded for a split of a dataset on the Hub.
+
+    Args:
+        builder: A builder of the dataset.
+        dataset: Name of the dataset, for messages.
+        split: The split that the user asked for.
+
+    Raises:
+        TargetError: The split does not exist, or the choice is ambiguous.
+    """
+    files = builder.config.data_files or {}
+    names = _names(builder.info.splits or files)
+    chosen = choose_split(dataset, names, split) if names else ""
+    wanted = [chosen] if _stands_alone(builder, chosen) else list(files)
+    return [str(file) for name in wanted for file in files[name]]
+
+
+def _stands_alone(builder: Any, split: str) -> bool:
+    return any(_is_packaged(builder, loader) for loader in LOADERS) and stands_alone(builder, split)
+
+
+def _shown_config(config: str, loader: str, options: Mapping[str, Any]) -> str | None:
+    """The name of a configuration; ``None`` if there is only a default one."""
     unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
-    return Source(data, options.get("revision"), None if unnamed else config, name, notes=notes)
+    return None if unnamed else config
 
 
-def _forget(builder: Any) -> None:
-    """Remove the prepared data of a builder from the cache."""
-    shutil.rmtree(builder.cache_dir, ignore_errors=True)
+def _prepared(dataset: str, split: str | None, repo: str, **options: Any) -> Source | None:
+    """Open a split that an earlier run has prepared, without a network; ``None`` if it has not."""
+    commit, name = options.get("revision"), options.get("name")
+    opened = remembered(repo, commit, name) if commit is not None else None
+    if commit is None or opened is None:
+        return None
+    chosen = choose_split(dataset, opened.splits, split)
+    builder = open_prepared(repo, commit, opened, chosen)
+    if builder is None:
+        return None
+    data = builder.as_dataset(split=chosen)
+    if builder.info.builder_name == "json":
+        check_json_rows(data, dataset)
+    return Source(data, commit, _shown_config(opened.config, repo, options), chosen)
 
 
 def _is_packaged(builder: Any, loader: str) -> bool:

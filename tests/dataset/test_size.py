@@ -9,14 +9,14 @@ from hf_sfda.errors import TargetError
 from tests import factories
 
 
-def test_all_splits_of_a_configuration_count_and_nothing_is_fetched(hub):
+def test_the_split_of_a_configuration_counts_and_nothing_is_fetched(hub):
     data = factories.text_dataset(n_per_class=20)
     data.push_to_hub("me/topics", "a", split="train")
     data.select(range(10)).push_to_hub("me/topics", "a", split="test")
     data.push_to_hub("me/topics", "b", split="train")
     sizes = {path: len(content) for path, content in hub.files("me/topics").items()}
     hub.requests.clear()
-    wanted = sum(size for path, size in sizes.items() if path.startswith("a/"))
+    wanted = sum(size for path, size in sizes.items() if path.startswith("a/train"))
     assert download_size("me/topics:a") == wanted
     assert 0 < wanted < sum(size for path, size in sizes.items() if path.endswith(".parquet"))
     assert not [r for r in hub.requests if r.method == "GET" and r.path.endswith(".parquet")]

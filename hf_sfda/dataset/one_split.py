@@ -1,0 +1,135 @@
+"""Prepare only one split of a dataset on the Hub: the files of the others are not downloaded.
+
+The rows are stored beside those of ``datasets``, in a folder of their own. In its own folder,
+``datasets`` expects all splits.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_sfda.files import write_atomically
+from hf_sfda.foreign import ForeignError, read_json_file
+
+LOADERS = ("arrow", "csv", "json", "parquet", "text", "webdataset")
+"""The loaders of ``datasets`` that read each split by itself. ``imagefolder`` collects the class
+names of all splits."""
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """What is needed to open a prepared split again without a network.
+
+    Attributes:
+        config: Name of the configuration.
+        splits: The names of all splits.
+        version: Version of the configuration.
+    """
+
+    config: str
+    splits: tuple[str, ...]
+    version: str
+
+
+def stands_alone(builder: Any, split: str) -> bool:
+    """Whether a split can be read without the files of the others.
+
+    Args:
+        builder: A builder of a dataset on the Hub that uses one of :data:`LOADERS`.
+        split: The split that is wanted.
+    """
+    files = builder.config.data_files or {}
+    # Unless the README declares features, `datasets` takes those of the first split for all.
+    return split in files and (builder.info.features is not None or next(iter(files)) == split)
+
+
+def narrow_to_split(builder: Any, split: str) -> Path | None:
+    """Restrict a builder to one split that stands alone, and give the folder for its rows.
+
+    Args:
+        builder: As in :func:`stands_alone`. Its data files and the sizes of its splits are changed.
+        split: The split that is wanted.
+
+    Returns:
+        The folder; ``None`` if the builder is unchanged, because there is one split only or all
+        splits are in the cache.
+    """
+    from datasets import SplitDict
+    from datasets.data_files import DataFilesDict
+
+    files = builder.config.data_files
+    if len(files) < 2 or Path(builder.cache_dir).is_dir():
+        return None
+    folder = _folder(split).joinpath(*Path(builder.cache_dir).parts[-4:])
+    builder.config = copy.copy(builder.config)
+    builder.config.data_files = DataFilesDict({split: files[split]})
+    declared = builder.info.splits or {}
+    info = {split: declared[split]} if split in declared else None
+    builder.info.splits = info and SplitDict(info, dataset_name=builder.dataset_name)
+    builder.info.size_in_bytes = None  # of all splits; `datasets` checks that the disk can hold it
+    return folder
+
+
+def remember(repo: str, commit: str, name: str | None, opened: OpenedDataset) -> None:
+    """Store what :func:`open_prepared` needs.
+
+    Args:
+        repo: Id of the dataset.
+        commit: Commit sha.
+        name: The configuration that the user asked for; ``None`` for the default one.
+        opened: What was found.
+    """
+    place = _index(repo, commit, name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fields = {"config": opened.config, "splits": list(opened.splits), "version": opened.version}
+    write_atomically(place, json.dumps(fields).encode())
+
+
+def remembered(repo: str, commit: str, name: str | None) -> OpenedDataset | None:
+    """What an earlier run found; ``None`` if there was none."""
+    try:
+        fields = read_json_file(_index(repo, commit, name))
+    except (OSError, ForeignError):
+        return None
+    if not isinstance(fields, Mapping):
+        return None
+    config, splits, version = (fields.get(key) for key in ("config", "splits", "version"))
+    if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
+        return None
+    if not isinstance(config, str) or not isinstance(version, str):
+        return None
+    return OpenedDataset(config, tuple(splits), version)
+
+
+def open_prepared(repo: str, commit: str, opened: OpenedDataset, split: str) -> Any | None:
+    """The builder of a split that an earlier run has prepared; ``None`` if it has not."""
+    from datasets.packaged_modules.cache.cache import Cache
+
+    builder = Cache(
+        cache_dir=str(_folder(split)),
+        dataset_name=repo.rpartition("/")[2],
+        config_name=opened.config,
+        version=opened.version,
+        hash=commit,
+        repo_id=repo,
+    )
+    return builder if split in (builder.info.splits or ()) else None
+
+
+def _folder(split: str) -> Path:
+    """The folder of all prepared splits of this name."""
+    from datasets import config
+
+    return Path(config.HF_DATASETS_CACHE) / "hf-sfda" / split
+
+
+def _index(repo: str, commit: str, name: str | None) -> Path:
+    from datasets import config
+
+    folder = Path(config.HF_DATASETS_CACHE) / "hf-sfda" / "-index" / repo.replace("/", "___")
+    return folder / commit / f"{name or '-default'}.json"
