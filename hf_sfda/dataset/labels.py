@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from hf_sfda.dataset.row_groups import draw_by_class
 from hf_sfda.dataset.sample import FEWEST, allocate, choose
 from hf_sfda.errors import TargetError
 from hf_sfda.types import IntArray, LabelKind
@@ -119,6 +120,11 @@ class Encoded:
     def draw(self, samples: int, seed: int) -> IntArray:
         """Choose rows, stratified by class."""
         return choose(self.codes, allocate(self.counts(), samples), seed)
+
+    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
+        """Choose rows, stratified by class, from few row groups of these sizes."""
+        rows = np.flatnonzero(self.usable)
+        return draw_by_class(self.codes[rows], rows, sizes, samples, seed)
 
     def texts(self) -> list[list[str]]:
         """The class name of each row, for the fingerprint."""

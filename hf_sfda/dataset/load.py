@@ -18,7 +18,8 @@ from hf_sfda.dataset.inputs import (
     read_inputs,
     refuse_disguised_images,
 )
-from hf_sfda.dataset.read_labels import read_labels
+from hf_sfda.dataset.read_labels import Labels, read_labels
+from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.sources import Source, open_source
 from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
 from hf_sfda.errors import TargetError
@@ -126,7 +127,7 @@ def load_target(
     labels, reason = read_labels(data, columns.label, task, left_out)
     labels = labels.restricted(left_out, place)
     labels.check_size(samples)
-    rows = labels.draw(samples, seed)
+    rows = _draw(labels, source, samples, seed)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
         from_hub = source.revision is not None
         inputs = read_inputs(data, columns, rows, left_out, advance, from_hub=from_hub)
@@ -161,6 +162,7 @@ def load_target(
         seed=seed,
         warnings=(
             *notes,
+            *_parts_note(source),
             *final.notes,
             *_similar_class_names_warning(final.names),
             *([_PAIRS_NOT_MEASURED] if is_unmeasured else []),
@@ -168,6 +170,21 @@ def load_target(
         ),
         task_reason=reason,
     )
+
+
+# -- the sample
+
+
+def _draw(labels: Labels, source: Source, samples: int, seed: int) -> IntArray:
+    """Choose rows, of a very large split from few row groups."""
+    if isinstance(source.data, RemoteSplit):
+        return labels.draw_in_groups(samples, seed, source.data.group_sizes)
+    return labels.draw(samples, seed)
+
+
+def _parts_note(source: Source) -> list[str]:
+    """Which parts of a very large split were read."""
+    return [source.data.note()] if isinstance(source.data, RemoteSplit) else []
 
 
 # -- labels

@@ -57,6 +57,9 @@ class Labels(Protocol):
     def draw(self, samples: int, seed: int) -> IntArray:
         """Choose rows, stratified."""
 
+    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
+        """Choose rows, stratified, from few row groups of these sizes."""
+
     def texts(self) -> list[list[str]]:
         """The labels of each row in words, for the fingerprint; all rows must be usable."""
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from hf_sfda.dataset.sources import (
     as_target_error,
-    files_to_read,
     hub_files,
+    in_parts,
     local_path,
     no_progress_bars,
+    split_to_read,
 )
 from hf_sfda.hub import hub_api, retry_download, retry_read
 
@@ -21,16 +22,19 @@ def download_size(
     *,
     revision: str | None = None,
     split: str | None = None,
+    samples: int = 2000,
     token: str | None = None,
 ) -> int | None:
-    """Bytes of the data files that a run reads: of one split of a configuration of a Hub dataset.
+    """Bytes of a configuration of a Hub dataset that a run reads.
 
-    Where splits cannot be read one by one, the files of all splits count.
+    These are the files of one split, or of all splits where splits cannot be read one by one. Of a
+    very large split, only parts are read; their size is an estimate.
 
     Args:
         dataset: Hub id, ``org/name`` or ``org/name:config``.
         revision: Branch, tag or commit.
         split: As in :func:`~hf_sfda.dataset.load.load_target`.
+        samples: Size of the sample.
         token: User access token; ``None`` uses the saved login.
 
     Returns:
@@ -53,14 +57,13 @@ def download_size(
         builder = retry_download(
             load_dataset_builder, repo, name=config or None, revision=sha, token=token
         )
+        chosen, places = split_to_read(builder, dataset, split)
+        if (parts := in_parts(builder, dataset, repo, chosen, token)) is not None:
+            return parts.estimate(samples)
         inside = f"hf://datasets/{repo}@{sha}/"
-        files = sorted(
-            {
-                # `zip://a.csv::hf://...` is a file inside a file
-                str(file).rpartition("::")[2].removeprefix(inside)
-                for file in files_to_read(builder, dataset, split)
-            }
-        )
+        # `zip://a.csv::hf://...` is a file inside a file
+        names = (place.rpartition("::")[2] for place in places)
+        files = sorted({name.removeprefix(inside) for name in names})
         total = 0
         for paths in _chunks(files):
             infos = retry_read(api.get_paths_info, repo, paths, revision=sha, repo_type="dataset")

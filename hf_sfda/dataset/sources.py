@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.dataset import sounds
+from hf_sfda.dataset import remote, sounds
 from hf_sfda.dataset.folder import Layout, arrange, has_class_folders
 from hf_sfda.dataset.images import SUFFIXES
 from hf_sfda.dataset.one_split import (
@@ -29,6 +29,7 @@ from hf_sfda.dataset.one_split import (
 )
 from hf_sfda.dataset.pointers import refuse_pointers
 from hf_sfda.dataset.readme import SETTINGS_FILES, check_folder, names_data_files
+from hf_sfda.dataset.remote import RemoteSplit, SplitFiles
 from hf_sfda.dataset.tables import (
     JSON_ROWS,
     check_json_file,
@@ -101,7 +102,7 @@ class Source:
     """An open split of a dataset.
 
     Attributes:
-        data: The rows.
+        data: The rows; of a very large split on the Hub, only parts are read.
         revision: Commit sha, for a dataset on the Hub.
         config: Name of the configuration; ``None`` if there is only a default one.
         split: Name of the split.
@@ -110,7 +111,7 @@ class Source:
         notes: Warnings about how the data was read.
     """
 
-    data: Dataset
+    data: Dataset | RemoteSplit
     revision: str | None
     config: str | None
     split: str
@@ -641,15 +642,20 @@ def _built(dataset: str, split: str | None, loader: str, **options: Any) -> Sour
 
 def _read(
     builder: Any, dataset: str, split: str | None, loader: str, options: Mapping[str, Any]
-) -> tuple[str, Dataset, tuple[str, ...]]:
+) -> tuple[str, Dataset | RemoteSplit, tuple[str, ...]]:
     """The name of the split that is chosen, its rows, and warnings about them."""
     names = _names(builder.info.splits or builder.config.data_files or ())
     chosen = choose_split(dataset, names, split) if names else ""
+    opened = OpenedDataset(builder.config.name, tuple(names), str(builder.config.version))
     from_hub = options.get("revision") is not None
     folder = None
-    if from_hub and _stands_alone(builder, chosen):
-        folder = narrow_to_split(builder, chosen)
-    opened = OpenedDataset(builder.config.name, tuple(names), str(builder.config.version))
+    if from_hub:
+        parts = in_parts(builder, dataset, loader, chosen, options.get("token"))
+        if parts is not None:
+            remember(loader, builder.hash, options.get("name"), opened)
+            return chosen, parts, ()
+        if _stands_alone(builder, chosen):
+            folder = narrow_to_split(builder, chosen)
 
     def load() -> tuple[str, Dataset, tuple[str, ...]]:
         rows = _read_files(builder, chosen, dataset, options.get("token"))
@@ -671,8 +677,8 @@ def _read(
     return load_verified(loader, load, partial(shutil.rmtree, prepared, ignore_errors=True))
 
 
-def files_to_read(builder: Any, dataset: str, split: str | None) -> list[str]:
-    """The data files that are downloaded for a split of a dataset on the Hub.
+def split_to_read(builder: Any, dataset: str, split: str | None) -> tuple[str, list[str]]:
+    """The split of a dataset on the Hub that is chosen, and the data files that it needs.
 
     Args:
         builder: A builder of the dataset.
@@ -686,7 +692,54 @@ def files_to_read(builder: Any, dataset: str, split: str | None) -> list[str]:
     names = _names(builder.info.splits or files)
     chosen = choose_split(dataset, names, split) if names else ""
     wanted = [chosen] if _stands_alone(builder, chosen) else list(files)
-    return [str(file) for name in wanted for file in files[name]]
+    return chosen, [str(file) for name in wanted for file in files[name]]
+
+
+def in_parts(
+    builder: Any, dataset: str, repo: str, split: str, token: str | None
+) -> RemoteSplit | None:
+    """Open a split of a dataset on the Hub in parts, if it consists of very large parquet files.
+
+    This depends only on the dataset, not on what is in the cache: the sample is drawn otherwise.
+
+    Args:
+        builder: A builder of the dataset at a commit.
+        dataset: Name of the dataset, for messages.
+        repo: Id of the dataset.
+        split: The split that is wanted.
+        token: User access token; ``None`` uses the saved login.
+
+    Returns:
+        The split; ``None`` if it must be downloaded.
+    """
+    from huggingface_hub import get_cached_repo_tree
+
+    if not _is_packaged(builder, "parquet") or not _has_default_options(builder):
+        return None
+    places = [_ON_HUB.fullmatch(str(place)) for place in builder.config.data_files.get(split, ())]
+    paths = tuple(match["path"] for match in places if match is not None)
+    commit = builder.hash
+    tree = get_cached_repo_tree(repo, repo_type="dataset", revision=commit)
+    sizes = {file.path: file.size for file in tree}
+    if len(paths) < len(places) or not set(paths) <= set(sizes):
+        return None
+    files = SplitFiles(
+        dataset, repo, commit, builder.config.name, split, paths, tuple(sizes[p] for p in paths)
+    )
+    if files.weight <= remote.LARGE:
+        return None
+    declared = builder.info.features
+    first = next(iter(builder.config.data_files.values()))[0]
+    if declared is None and (match := _ON_HUB.fullmatch(str(first))) is not None:
+        # `datasets` takes the features of all splits from the first file
+        path = match["path"]
+        head = replace(files, paths=(path,), sizes=(sizes[path],))
+        declared = RemoteSplit(head, None, token).features
+    parts = RemoteSplit(files, declared, token)
+    if not parts.is_supported():
+        return None
+    remote.remember_files(files, declared)
+    return parts
 
 
 def _stands_alone(builder: Any, split: str) -> bool:
@@ -706,13 +759,18 @@ def _prepared(dataset: str, split: str | None, repo: str, **options: Any) -> Sou
     if commit is None or opened is None:
         return None
     chosen = choose_split(dataset, opened.splits, split)
+    shown = _shown_config(opened.config, repo, options)
+    token = options.get("token")
+    parts = remote.remembered_split(dataset, repo, commit, opened.config, chosen, token)
+    if parts is not None:
+        return Source(parts, commit, shown, chosen)
     builder = open_prepared(repo, commit, opened, chosen)
     if builder is None:
         return None
     data = builder.as_dataset(split=chosen)
     if builder.info.builder_name == "json":
         check_json_rows(data, dataset)
-    return Source(data, commit, _shown_config(opened.config, repo, options), chosen)
+    return Source(data, commit, shown, chosen)
 
 
 def _is_packaged(builder: Any, loader: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.dataset.labels import HIDDEN, NO_LABEL, hidden_number
+from hf_sfda.dataset.row_groups import draw_by_tags
 from hf_sfda.dataset.sample import FEWEST, choose_tagged
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
@@ -88,6 +89,11 @@ class Tags:
         """Choose rows, stratified by how many have each label."""
         rows = np.flatnonzero(self.usable)
         return rows[choose_tagged(self.array[rows], samples, seed)]
+
+    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
+        """Choose rows, stratified by how many have each label, from few row groups."""
+        rows = np.flatnonzero(self.usable)
+        return draw_by_tags(self.array[rows], rows, sizes, samples, seed)
 
     def texts(self) -> list[list[str]]:
         """The names of the labels of each row, for the fingerprint."""

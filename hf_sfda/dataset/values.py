@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from hf_sfda.dataset.row_groups import draw_by_class
 from hf_sfda.dataset.sample import allocate, choose
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
@@ -88,6 +89,11 @@ class Values:
         strata = strata_of(self.array[rows])
         quotas = allocate(np.bincount(strata), samples)
         return rows[choose(strata, quotas, seed)]
+
+    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
+        """Choose rows, stratified by quantiles of the values, from few row groups."""
+        rows = np.flatnonzero(self.usable)
+        return draw_by_class(strata_of(self.array[rows]), rows, sizes, samples, seed)
 
     def texts(self) -> list[list[str]]:
         """The value of each row, for the fingerprint."""

@@ -232,7 +232,14 @@ def _data_size(work: WorkerInput) -> int:
         return 0
     from hf_sfda.dataset import download_size
 
-    size = download_size(work.request.dataset, token=work.token) or 0
+    size = download_size(
+        work.request.dataset,
+        revision=work.config.revision,
+        split=work.config.split,
+        samples=work.config.samples,
+        token=work.token,
+    )
+    size = size or 0
     if size > work.limits.download_bytes:
         raise JobError(
             f"{work.request.dataset} has {show_bytes(size)} of data files; a job here may download "

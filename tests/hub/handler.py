@@ -23,7 +23,8 @@ __all__ = ["HttpServer", "LoggedRequest"]
 class LoggedRequest:
     """A request as the server saw it.
 
-    ``path`` is decoded, ``status`` is 0 where none was sent, ``account`` is whose token came along.
+    ``path`` is decoded, ``status`` is 0 where none was sent, ``account`` is whose token came along,
+    ``range`` is the header of that name, ``sent`` counts the bytes of the body.
     """
 
     method: str
@@ -33,6 +34,8 @@ class LoggedRequest:
     status: int
     user_agent: str = ""
     account: str | None = None
+    range: str | None = None
+    sent: int = 0
 
 
 class Application(Protocol):
@@ -146,6 +149,8 @@ class Handler(BaseHTTPRequestHandler):
             0 if silent else response.status,
             self.headers.get("User-Agent", ""),
             account,
+            self.headers.get("Range"),
+            0 if silent or self.command == "HEAD" else len(response.body),
         )
         hub.requests.append(logged)
         if silent:
