@@ -82,7 +82,9 @@ def load_target(
         task: What the labels are: ``single-label``, ``multi-label`` or ``regression``; inferred by
             default.
         samples: Size of the sample. Each class gets at least two samples.
-        seed: Random seed of the sample. The same seed draws the same rows on every machine.
+        seed: Random seed of the sample. The same seed draws the same rows on every machine. The
+            rows of a very large split on the Hub are drawn from few row groups, see
+            :mod:`~hf_sfda.dataset.row_groups`.
         token: User access token; ``None`` uses the saved login.
         progress: Listens to the rows that are read.
 

@@ -65,7 +65,7 @@ def narrow_to_split(builder: Any, split: str) -> Path | None:
     files = builder.config.data_files
     if len(files) < 2 or Path(builder.cache_dir).is_dir():
         return None
-    folder = _folder(split).joinpath(*Path(builder.cache_dir).parts[-4:])
+    folder = _folder(builder.repo_id, split).joinpath(*Path(builder.cache_dir).parts[-4:])
     builder.config = copy.copy(builder.config)
     builder.config.data_files = DataFilesDict({split: files[split]})
     declared = builder.info.splits or {}
@@ -111,7 +111,7 @@ def open_prepared(repo: str, commit: str, opened: OpenedDataset, split: str) -> 
     from datasets.packaged_modules.cache.cache import Cache
 
     builder = Cache(
-        cache_dir=str(_folder(split)),
+        cache_dir=str(_folder(repo, split)),
         dataset_name=repo.rpartition("/")[2],
         config_name=opened.config,
         version=opened.version,
@@ -121,15 +121,16 @@ def open_prepared(repo: str, commit: str, opened: OpenedDataset, split: str) -> 
     return builder if split in (builder.info.splits or ()) else None
 
 
-def _folder(split: str) -> Path:
-    """The folder of all prepared splits of this name."""
-    from datasets import config
-
-    return Path(config.HF_DATASETS_CACHE) / "hf-sfda" / split
+def _folder(repo: str, split: str) -> Path:
+    """The folder of all prepared splits of this name, for every commit of a dataset."""
+    return _root(repo) / split
 
 
 def _index(repo: str, commit: str, name: str | None) -> Path:
+    return _root(repo) / "-index" / commit / f"{name or '-default'}.json"
+
+
+def _root(repo: str) -> Path:
     from datasets import config
 
-    folder = Path(config.HF_DATASETS_CACHE) / "hf-sfda" / "-index" / repo.replace("/", "___")
-    return folder / commit / f"{name or '-default'}.json"
+    return Path(config.HF_DATASETS_CACHE) / f"hf-sfda--{repo.replace('/', '--')}"

@@ -42,6 +42,8 @@ LARGEST_COLUMN = 1_000_000_000
 
 _THREADS = 16  # requests at the same time; the Hub answers each in some 50 ms
 _GROUPS_AT_ONCE = 512  # row groups whose label columns are in memory before they are decoded
+_MAGIC = b"PAR1"
+_END = 8  # a parquet file ends with four bytes for the length of its footer, and the magic bytes
 _NOT_READ = frozenset({"Json", "Video", "Nifti", "Pdf", "Mesh", "BioSequence", "BioStructure"})
 
 
@@ -75,10 +77,7 @@ class SplitFiles:
     @property
     def folder(self) -> Path:
         """Where parts of the dataset at this commit are stored."""
-        from huggingface_hub import cached_assets_path
-
-        name = f"v1/{self.repo.replace('/', '--')}/{self.commit}"
-        return Path(cached_assets_path("hf-sfda", namespace="parts", subfolder=name))
+        return parts_root() / self.repo.replace("/", "--") / self.commit
 
 
 class RemoteSplit:
@@ -102,7 +101,8 @@ class RemoteSplit:
         self.files = files
         self._token = token
         with _target_errors(files.dataset):
-            files.folder.mkdir(parents=True, exist_ok=True)
+            self._folder = files.folder
+            self._folder.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(_THREADS) as pool:
                 self._footers = list(pool.map(self._footer, range(len(files.paths))))
             schema = self._footers[0].schema.to_arrow_schema()
@@ -316,16 +316,29 @@ class RemoteSplit:
         place = self._place("", "footer", self.files.paths[file])
         with suppress(OSError, pa.ArrowException):
             return pq.read_metadata(place)
-        footer = pq.read_metadata(_Ranges(self, file, {}))
+        footer = pq.read_metadata(io.BytesIO(_MAGIC + self._fetch_footer(file)))
         content = io.BytesIO()
         footer.write_metadata_file(content)
         write_atomically(place, content.getvalue())
         return footer
 
+    def _fetch_footer(self, file: int) -> bytes:
+        """The footer of a file, to its end. pyarrow would fetch 64 KB first, and then the rest.
+
+        Raises:
+            OSError: It is no parquet file.
+        """
+        size = self.files.sizes[file]
+        end = self._fetch(file, max(0, size - _END), size)
+        length = int.from_bytes(end[:4], "little") + _END
+        if end[4:] != _MAGIC or length + len(_MAGIC) > size:
+            raise OSError(f"{self.files.paths[file]} is no parquet file, or it is damaged")
+        return self._fetch(file, size - length, size)
+
     def _place(self, column: str, what: str, *paths: str) -> Path:
         """The file in which a part is stored."""
         text = json.dumps([what, column, *paths])
-        return self.files.folder / hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self._folder / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _fetch(self, file: int, start: int, end: int) -> bytes:
         """Bytes of a file on the Hub.
@@ -426,6 +439,13 @@ class _Ranges(io.RawIOBase):
 
 
 # -- what an earlier run found
+
+
+def parts_root() -> Path:
+    """The folder of all stored parts; it has a folder for each dataset."""
+    from huggingface_hub import cached_assets_path
+
+    return Path(cached_assets_path("hf-sfda", namespace="parts", subfolder="v1"))
 
 
 def remember_files(files: SplitFiles, declared: Features | None) -> None:

@@ -78,11 +78,13 @@ def _repositories() -> Iterator[Cached]:
 
 
 def _datasets() -> Iterator[Cached]:
-    """The folders of the datasets library, one per dataset."""
+    """The folders of the datasets library and of parts of very large splits, one per dataset."""
     from datasets import config
 
-    root = Path(config.HF_DATASETS_CACHE)
-    for folder in root.iterdir() if root.is_dir() else ():
+    from hf_sfda.dataset.remote import parts_root
+
+    roots = (Path(config.HF_DATASETS_CACHE), parts_root())
+    for folder in (folder for root in roots if root.is_dir() for folder in root.iterdir()):
         files = [file.stat() for file in folder.rglob("*") if file.is_file()]
         if folder.is_dir() and files:
             used = max(max(file.st_atime, file.st_mtime) for file in files)

@@ -71,3 +71,15 @@ def test_a_person_s_own_machine_is_no_space(monkeypatch):
     assert not on_a_space()
     monkeypatch.setenv("SPACE_ID", "me/leaderboard")
     assert on_a_space()
+
+
+def test_parts_of_very_large_splits_are_removed_by_dataset(hub):
+    from hf_sfda.dataset.remote import parts_root
+
+    for name in ("old", "new"):
+        part = parts_root() / f"me--{name}" / "commit" / "part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(bytes(50_000))
+    age(parts_root() / "me--old", 9000)
+    assert trim(60_000) == 50_000
+    assert [folder.name for folder in parts_root().iterdir()] == ["me--new"]
