@@ -60,11 +60,10 @@ def write(folder: Path, rows: int, classes: int, size: int) -> None:
     images = [picture(i, size) for i in range(1000)]
     for number in range(FILES):
         path = folder / f"train-{number:05d}-of-{FILES:05d}.parquet"
-        # The smallest and the largest image of a row group are left out, as pyarrow leaves out all
-        # values above 4 kB: those of photographs.
-        with pq.ParquetWriter(
-            path, schema, compression="snappy", write_statistics=["label"]
-        ) as writer:
+        # As with photographs: images do not compress, and as they have more than 4 kB, pyarrow does
+        # not store the smallest and the largest of a row group.
+        options = {"compression": "none", "write_statistics": ["label"]}
+        with pq.ParquetWriter(path, schema, **options) as writer:
             for start in range(number * rows // FILES, (number + 1) * rows // FILES, 100):
                 part = range(start, min(start + 100, (number + 1) * rows // FILES))
                 content = [

@@ -7,7 +7,9 @@ The rows are stored beside those of ``datasets``, in a folder of their own. In i
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ from hf_sfda.foreign import ForeignError, read_json_file
 LOADERS = ("arrow", "csv", "json", "parquet", "text", "webdataset")
 """The loaders of ``datasets`` that read each split by itself. ``imagefolder`` collects the class
 names of all splits."""
+
+_NAME = re.compile(r"\w+(\.\w+)*")
+"""The names of splits that ``datasets`` allows. It checks them late, and they become folders."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ def stands_alone(builder: Any, split: str) -> bool:
     """
     files = builder.config.data_files or {}
     # Unless the README declares features, `datasets` takes those of the first split for all.
-    return split in files and (builder.info.features is not None or next(iter(files)) == split)
+    if split not in files or not _NAME.fullmatch(split):
+        return False
+    return bool(builder.info.features is not None or next(iter(files)) == split)
 
 
 def narrow_to_split(builder: Any, split: str) -> Path | None:
@@ -127,7 +134,8 @@ def _folder(repo: str, split: str) -> Path:
 
 
 def _index(repo: str, commit: str, name: str | None) -> Path:
-    return _root(repo) / "-index" / commit / f"{name or '-default'}.json"
+    digest = hashlib.sha256((name or "").encode()).hexdigest()[:16]  # a name may hold any letter
+    return _root(repo) / "-index" / commit / f"{digest}.json"
 
 
 def _root(repo: str) -> Path:

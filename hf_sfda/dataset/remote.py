@@ -41,6 +41,7 @@ LARGEST_COLUMN = 1_000_000_000
 """Bytes of the largest column that is read for all rows, to find labels or to read them."""
 
 _THREADS = 16  # requests at the same time; the Hub answers each in some 50 ms
+_IN_FLIGHT = 256_000_000  # bytes of row groups that are in memory at the same time
 _GROUPS_AT_ONCE = 512  # row groups whose label columns are in memory before they are decoded
 _MAGIC = b"PAR1"
 _END = 8  # a parquet file ends with four bytes for the length of its footer, and the magic bytes
@@ -218,8 +219,10 @@ class RemoteSplit:
             np.searchsorted(self._ends, rows, side="right"), return_inverse=True
         )
         starts = self._ends[groups] - self.group_sizes[groups]
+        largest = max((int(self._weights[name][g]) for g in groups), default=0)
+        threads = min(_THREADS, max(1, _IN_FLIGHT // max(1, largest)))
         with _target_errors(self.files.dataset):
-            with ThreadPoolExecutor(_THREADS) as pool:
+            with ThreadPoolExecutor(threads) as pool:
                 parts = list(
                     pool.map(
                         lambda i: self._group(int(groups[i]), name).take(
@@ -230,10 +233,11 @@ class RemoteSplit:
                 )
             if not parts:
                 return self._cast(self._group(0, name).slice(0, 0))
+            table = pa.concat_tables(parts)
             by_group = np.argsort(position, kind="stable")
-            order = np.empty(len(rows), dtype=np.int64)
-            order[by_group] = np.arange(len(rows))
-            return self._cast(pa.concat_tables(parts).take(pa.array(order)))
+            if np.any(np.diff(by_group) < 0):  # not for a sample, which may have too many bytes
+                table = table.take(pa.array(np.argsort(by_group)))
+            return self._cast(table)
 
     def _group(self, group: int, name: str) -> pa.Table:
         """One column of one row group, as it is stored."""

@@ -716,7 +716,8 @@ def in_parts(
 
     if not _is_packaged(builder, "parquet") or not _has_default_options(builder):
         return None
-    places = [_ON_HUB.fullmatch(str(place)) for place in builder.config.data_files.get(split, ())]
+    data_files = builder.config.data_files or {}
+    places = [_ON_HUB.fullmatch(str(place)) for place in data_files.get(split, ())]
     paths = tuple(match["path"] for match in places if match is not None)
     commit = builder.hash
     tree = get_cached_repo_tree(repo, repo_type="dataset", revision=commit)
@@ -729,7 +730,7 @@ def in_parts(
     if files.weight <= remote.LARGE:
         return None
     declared = builder.info.features
-    first = next(iter(builder.config.data_files.values()))[0]
+    first = next(iter(data_files.values()))[0]
     if declared is None and (match := _ON_HUB.fullmatch(str(first))) is not None:
         # `datasets` takes the features of all splits from the first file
         path = match["path"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from datasets import DatasetDict, load_dataset
 
 from hf_sfda.dataset import download_size, load_target
+from hf_sfda.dataset.one_split import remembered
 from hf_sfda.dataset.sources import open_source
 from hf_sfda.errors import TargetError
 from tests import factories
@@ -83,6 +87,19 @@ def test_errors_name_all_splits(hub, words):
         _open("me/words")
     with pytest.raises(TargetError, match=r"'c' does not exist in me/words\. Splits: a, b"):
         _open("me/words", "c")
+
+
+def test_the_name_of_a_split_leads_nowhere_else(hub):
+    card = (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: ../../up\n"
+        "    path: a.csv\n  - split: test\n    path: b.csv\n---\n"
+    )
+    rows = "text;label\n" + "a;b\n" * 9
+    hub.put("me/up", {"README.md": card, "a.csv": rows, "b.csv": rows}, repo_type="dataset")
+    with suppress(TargetError):
+        _open("me/up", "../../up")
+    assert not list(Path(os.environ["HF_HOME"]).rglob("up*"))
+    assert remembered("me/up", "0" * 40, "../../../../x") is None
 
 
 def test_a_second_run_needs_no_network(hub, hub_env, words):

@@ -176,6 +176,16 @@ def test_every_kind_of_label(hub, column, task, kind):
     assert any("row groups were read" in text for text in target.warnings)
 
 
+def test_sounds(hub):
+    data = factories.audio_dataset(n_per_class=20)
+    _put(hub, "me/sounds", data)
+    target = load_target("me/sounds", samples=20)
+    assert isinstance(_open("me/sounds").data, remote.RemoteSplit)
+    assert target.modality == "audio"
+    assert target.labels.tolist() == [data.select_columns("label")[row]["label"]
+                                      for row in _row_numbers(target)]  # fmt: skip
+
+
 def test_the_sample_does_not_depend_on_what_is_in_the_cache(hub):
     _put(hub, "me/pictures", _pictures())
     first = load_target("me/pictures", samples=50)
