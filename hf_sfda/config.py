@@ -30,13 +30,15 @@ METRICS_OF: Mapping[LabelKind, tuple[str, ...]] = {
     "single-label": DEFAULT_METRICS,
     "multi-label": ("logme", "linear_probe", "knn"),
     "regression": ("logme", "linear_probe", "knn", "sfda_cv"),
+    "token": DEFAULT_METRICS,
 }
 """Metrics computed by default for each kind of label; the first one sorts. ``three_heads`` and its
-calibration are for one class a sample. For the others LogME, the ridge probe's R^2 and that of the
-nearest neighbours are native. SFDA scores slices of the values; each label against the rest is left
-to ``--metrics``: 40 labels take over a minute a model (1,000 samples, 768 dimensions)."""
+calibration are for one class a sample; tags of words are classes, too. For the others LogME, the
+ridge probe's R^2 and that of the nearest neighbours are native. SFDA scores slices of the values;
+each label against the rest is left to ``--metrics``: 40 labels take over a minute a model (1,000
+samples, 768 dimensions)."""
 
-Task = Literal["single-label", "multi-label", "regression"]
+Task = Literal["single-label", "multi-label", "regression", "token"]
 """Kinds of label that ``--task`` takes."""
 
 Work = Literal["auto", "models", "samples"]
@@ -163,7 +165,8 @@ class RankConfig(CandidateOptions):
         revision: Revision of the dataset.
         split: Split to sample; ``None`` takes ``train`` and never ``test``.
         input_column: Column with the image, text or sound; ``None`` infers it. Two text columns
-            separated by a comma are read as pairs of texts.
+            separated by a comma are read as pairs of texts. For tags of words: the column with the
+            words of each sentence.
         label_column: Column with the label; ``None`` infers it. Several columns of 0 and 1 are
             separated by commas.
         task: What the labels are; ``None`` infers it.

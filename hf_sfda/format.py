@@ -138,6 +138,22 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + ELLIPSIS
 
 
+def marked(words: Sequence[str], position: int, width: int) -> str:
+    """A sentence with one word in brackets. If it is too long, it is cut on both sides of the word.
+
+    Example:
+        >>> marked("the old ship came home".split(), 2, 40)
+        'the old [ship] came home'
+        >>> marked("the old ship came home".split(), 2, 16)
+        '…ld [ship] came…'
+    """
+    before, after = " ".join(words[:position]), " ".join(words[position + 1 :])
+    word = f"[{cut(words[position], width)}]"
+    side = max(0, (width - len(word)) // 2 - 1)
+    before = before if len(before) <= side else ELLIPSIS + before[len(before) - side + 1 :]
+    return " ".join(part for part in (before, word, cut(after, side)) if part)
+
+
 def joined(words: Sequence[str]) -> str:
     """Join words: ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

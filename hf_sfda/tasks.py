@@ -48,8 +48,16 @@ def kind_of_task(task: str | None) -> LabelKind:
     return next((kind for kind, known in TASK_NAMES.items() if known == name), "single-label")
 
 
+def has_classes(kind: LabelKind) -> bool:
+    """Whether each sample has one class: its own, or the tag of a word."""
+    return kind in ("single-label", "token")
+
+
 def kind_of_labels(labels: LabelArray) -> LabelKind:
-    """The kind of the labels of a target: (N,) ints, (N,) floats, or (N, T) zeros and ones."""
+    """The kind of the labels of a target: (N,) ints, (N,) floats, or (N, T) zeros and ones.
+
+    Tags of words are ints, too. They are scored, sampled and divided as classes are.
+    """
     if labels.ndim == 2:
         return "multi-label"
     return "regression" if labels.dtype.kind == "f" else "single-label"
@@ -124,7 +132,7 @@ def compared_classes(task: str | None, n_classes: int | None) -> int:
 _NOT_CALIBRATED: Mapping[LabelKind, str] = {
     "multi-label": "several labels a sample",
     "regression": "a regression",
-    "token": "labels of tokens",
+    "token": "tags of words",
 }
 
 
@@ -171,11 +179,15 @@ def label_facts(data: Mapping[str, Any]) -> list[str]:
     if kind == "multi-label":
         mean = data.get("labels_per_sample")
         return [task, f"{data['n_classes']:,} labels" + (f", {mean:.2g} a sample" if mean else "")]
+    if kind == "token":
+        return [task, f"{data['n_classes']:,} tags", "one word of each sentence"]
     return [task, f"{data['n_classes']:,} classes"]
 
 
 def columns_phrase(data: Mapping[str, Any]) -> str:
     """The columns and the first classes: ``image by label: cat, dog``; empty if not known.
+
+    Of tags of words: ``words of tokens by tags of ner_tags: O, B-PER``.
 
     Args:
         data: As in :func:`label_facts`.
@@ -187,6 +199,8 @@ def columns_phrase(data: Mapping[str, Any]) -> str:
         return ""
     names = [str(name) for name in names or ()]
     classes = first_classes(names)
+    if kind_of_task(data.get("task")) == "token":
+        return f"words of {column} by tags of {label}: {classes}"
     if label == ", ".join(names):  # the label columns are the labels
         return f"{column} by {classes}"
     return f"{column} by {label}" + (f": {classes}" if classes else "")

@@ -64,6 +64,17 @@ class TextPair(NamedTuple):
     second: str
 
 
+class Word(NamedTuple):
+    """One word of a sentence: the sample of a token classification.
+
+    The words of one sentence are not independent of each other, but folds and intervals take
+    samples as independent. So a target has one word of each sentence.
+    """
+
+    words: tuple[str, ...]
+    position: int
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A checkpoint that may be ranked, or the reason why it will not be.
@@ -135,13 +146,15 @@ class Target:
         task: Hub task name, e.g. ``"image-classification"``.
         label_kind: What the labels are.
         input_column: Column with the image, the text or the sound; two names separated by a comma
-            for pairs of texts.
+            for pairs of texts; the column with the words of each sentence for tags of words.
         label_column: Column holding the label.
-        samples: The inputs: RGB ``PIL.Image.Image``, ``str``, :class:`TextPair` or :class:`Sound`.
-            Indexing may decode lazily but never fails: what cannot be read was left out before.
-        sample_ids: Stable id of each sample (``"<split>/<row>"`` or a relative path).
-        labels: Single-label: (N,) int64 in ``0..C-1``, indexing ``class_names``. Regression: (N,)
-            float64. Multi-label: (N, C) int64 zeros and ones.
+        samples: The inputs: RGB ``PIL.Image.Image``, ``str``, :class:`TextPair`, :class:`Word` or
+            :class:`Sound`. Indexing may decode lazily but never fails: what cannot be read was left
+            out before.
+        sample_ids: Stable id of each sample: ``"<split>/<row>"``, a relative path, or
+            ``"<split>/<row>/<position>"`` for a word.
+        labels: Single-label and token: (N,) int64 in ``0..C-1``, indexing ``class_names``.
+            Regression: (N,) float64. Multi-label: (N, C) int64 zeros and ones.
         class_names: C names; none for regression.
         n_available: Rows in the split before sampling.
         left_out: reason -> number of rows or files left out, the same for every candidate.

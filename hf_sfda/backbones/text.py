@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
 from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
@@ -18,8 +20,9 @@ from hf_sfda.backbones.pooling import pool, pool_layers, tensors
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
+from hf_sfda.format import marked
 from hf_sfda.hub import SENTENCE_SETTINGS
-from hf_sfda.types import TextPair
+from hf_sfda.types import IntArray, TextPair, Word
 
 ensure_torchvision()  # see vision.py
 
@@ -57,6 +60,10 @@ _ARGUMENTS = ("input_ids", "attention_mask")
 _TYPES = "token_type_ids"
 _UNSTATED_TYPES = {"funnel": 3, "xlnet": 4}  # their configurations state no number of types
 
+POOLED = "pooled"
+"""Name of the mask (B, T) in a batch of words. It is 1 at the token whose state is the feature, and
+is not passed to the network."""
+
 SEPARATOR = "\n"
 """Between two texts if the tokenizer puts no separator there."""
 
@@ -69,9 +76,16 @@ class TextCollate:
     truncated first. Where the tokenizer puts no separator between the texts, as those of decoders,
     they are joined to one text with a line break between them.
 
+    The sentence of a word is encoded as a text, with a space between its words: the networks were
+    trained on such texts. Lists of words are not passed to the tokenizer, because most byte-level
+    tokenizers would leave out the spaces: GPT-2 and RoBERTa add them with the option
+    ``add_prefix_space``, Llama 3 has no such option. The tokens of the word are those at its place
+    in the text. If the sentence is too long, words at its left are left out until the word is among
+    the first ``max_length`` tokens.
+
     Attributes:
         tokenizer: A tokenizer of transformers.
-        max_length: Largest number of tokens of a text, or of the two texts of a pair.
+        max_length: Largest number of tokens of a text, a sentence, or the two texts of a pair.
         lower: Whether texts are lower-cased first, as ``sentence_bert_config.json`` can require.
         rows: Rows of the embedding table of the network; ``None`` if it has no plain table.
         types: Number of token types that the network knows. Pairs are passed with their
@@ -87,21 +101,32 @@ class TextCollate:
     types: int = 0
 
     def __call__(self, samples: Sequence[Any]) -> dict[str, Tensor]:
-        """Texts or pairs of texts -> ``input_ids`` and ``attention_mask`` (B, T), padded.
+        """Texts, pairs or words -> ``input_ids`` and ``attention_mask`` (B, T), padded.
 
-        Pairs also get ``token_type_ids`` (B, T), see :attr:`types`.
+        Pairs also get ``token_type_ids`` (B, T), see :attr:`types`; words get :data:`POOLED`.
 
         Raises:
-            ExtractionError: The embedding table has no row for a token, or the largest number of
-                tokens leaves none for one of two texts.
+            ExtractionError: The embedding table has no row for a token, the largest number of
+                tokens leaves none for one of two texts, or the tokens of a word cannot be found.
         """
-        batch = self.tokenizer(
-            **self._texts(samples),
-            padding="longest",
-            max_length=self.max_length,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
+        places: list[int] = []
+        if _are_words(samples):
+            sentences, places = self._around_words(samples)
+            ids = [torch.tensor(tokens) for tokens in sentences]
+            batch = {
+                "input_ids": pad_sequence(
+                    ids, batch_first=True, padding_value=self.tokenizer.pad_token_id
+                ),
+                "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], True),
+            }
+        else:
+            batch = self.tokenizer(
+                **self._texts(samples),
+                padding="longest",
+                max_length=self.max_length,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )
         # On a GPU an id outside the table would make CUDA unusable for all following models.
         if self.rows is not None and (highest := int(batch["input_ids"].max())) >= self.rows:
             raise ExtractionError(
@@ -111,10 +136,15 @@ class TextCollate:
         inputs = {name: batch[name] for name in _ARGUMENTS}
         if _are_pairs(samples) and _TYPES in batch and int(batch[_TYPES].max()) < self.types:
             inputs[_TYPES] = batch[_TYPES]
+        if places:
+            inputs[POOLED] = torch.zeros_like(inputs["attention_mask"])
+            inputs[POOLED][torch.arange(len(places)), places] = 1
         return inputs
 
     def lengths(self, samples: Sequence[Any]) -> list[int]:
-        """Number of tokens of each text, or of each pair of texts."""
+        """Number of tokens of each text, of each pair of texts, or of the sentence of each word."""
+        if _are_words(samples):
+            return [len(ids) for ids in self._around_words(samples)[0]]
         encoded = self.tokenizer(**self._texts(samples), max_length=self.max_length)
         return [len(ids) for ids in encoded["input_ids"]]
 
@@ -144,6 +174,70 @@ class TextCollate:
                 f"adds {added} tokens; raise --max-length"
             )
         return self.max_length - added
+
+    def _around_words(self, samples: Sequence[Word]) -> tuple[list[list[int]], list[int]]:
+        """The tokens of each sentence, or of a part of it, and the place of the word's first token.
+
+        Raises:
+            ExtractionError: The tokenizer does not tell where its tokens are in a text, or it gives
+                no token for a word.
+        """
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise ExtractionError(
+                f"its tokenizer ({type(self.tokenizer).__name__}) does not tell which tokens "
+                "belong to a word, so it cannot be ranked on tags of words"
+            )
+        head, tail = self._special
+        room = self.max_length - len(head) - len(tail)
+        sentences, places = [], []
+        for sample in samples:
+            ids, before, first, last = self._tokens_of_word(sample)
+            # Of the words at which the sentence can begin, the first that leaves room for the word.
+            begins = before[last - before <= room]
+            begin = int(begins[0]) if len(begins) else first
+            sentences.append([*head, *ids[begin : begin + room], *tail])
+            places.append(len(head) + first - begin)
+        return sentences, places
+
+    def _tokens_of_word(self, sample: Word) -> tuple[list[int], IntArray, int, int]:
+        """The tokens of a sentence, and which of them are those of the word.
+
+        Returns:
+            The tokens; the number of tokens before each word up to the word; the place of the
+            first token of the word; and the place after its last token.
+        """
+        # Words that are further away cannot be among the tokens that are used.
+        skipped = max(0, sample.position - self.max_length)
+        words = self._lowered(sample.words[skipped : sample.position + self.max_length])
+        position = sample.position - skipped
+        starts = np.cumsum([0, *(len(word) + 1 for word in words[:position])])
+        encoded = self.tokenizer(
+            " ".join(words), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        begins, ends = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
+        start, end = starts[-1], starts[-1] + len(words[position])
+        own = np.flatnonzero((begins < end) & (ends > start))
+        if len(own) == 0:
+            sentence = marked(sample.words, sample.position, 80)
+            raise ExtractionError(f"its tokenizer gives no token for the word in {sentence!r}")
+        first, last = int(own[0]), int(own[-1]) + 1
+        before = np.minimum(np.searchsorted(ends, starts, side="right"), first)
+        return encoded["input_ids"], before, first, last
+
+    @cached_property
+    def _special(self) -> tuple[list[int], list[int]]:
+        """The special tokens before a text and those after it.
+
+        Raises:
+            ExtractionError: The tokenizer changes the tokens of a text when it adds them.
+        """
+        text = self._plain(["a"])[0]
+        whole = self.tokenizer("a")["input_ids"]
+        start = _find(text, whole)
+        head, tail = whole[:start], whole[start + len(text) :]
+        if [*head, *text, *tail] != whole:
+            raise ExtractionError("its tokenizer adds special tokens inside a text")
+        return head, tail
 
     def _lowered(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self.lower else list(texts)
@@ -191,6 +285,10 @@ def _are_pairs(samples: Sequence[Any]) -> bool:
     return len(samples) > 0 and isinstance(samples[0], TextPair)
 
 
+def _are_words(samples: Sequence[Any]) -> bool:
+    return len(samples) > 0 and isinstance(samples[0], Word)
+
+
 def _find(part: list[int], whole: list[int]) -> int:
     """Where ``part`` begins in ``whole``; 0 if it is not there."""
     places = range(len(whole) - len(part) + 1)
@@ -200,8 +298,11 @@ def _find(part: list[int], whole: list[int]) -> int:
 class TextBackbone:
     """A text model of transformers. Every layer is a mean over the tokens that are not padding.
 
-    ``"last"`` is this mean of the last hidden state. Poolers are not used: most were trained for
-    next-sentence prediction or not at all.
+    For words of a sentence, every layer is the state at the first token of the word, as in
+    fine-tuning for token classification.
+
+    ``"last"`` is this mean or state of the last hidden state. Poolers are not used: most were
+    trained for next-sentence prediction or not at all.
 
     If a head computes logits for every token, those of the last token of each text are used. The
     code of the models finds this token by its id, and fails if a text ends with the padding id.
@@ -235,21 +336,34 @@ class TextBackbone:
         return list(self.costs(samples)) if self._mixing == "length" else None
 
     def forward(self, batch: Mapping[str, Tensor]) -> Outputs:
-        """Run ``input_ids`` and ``attention_mask`` (B, T)."""
-        output = self.module(**batch)
+        """Run ``input_ids`` and ``attention_mask`` (B, T).
+
+        Raises:
+            ExtractionError: There are no hidden states, or there is not one for each token, which
+                words need.
+        """
+        pooled = batch.get(POOLED)
+        output = self.module(**{name: batch[name] for name in batch if name != POOLED})
         tower, self._seen = self._seen, None
         mask = batch["attention_mask"]
         blocks = tensors(tower.get("hidden_states"))[1:]  # the first is the input embedding
         # Layers with a pooled, shorter sequence (Funnel) are skipped.
         blocks = [_one_stream(block) for block in blocks if block.shape[:2] == mask.shape]
-        layers = pool_layers(blocks, mask)
+        layers = pool_layers(blocks, mask if pooled is None else pooled)
         if tower.get("last_hidden_state") is None:
             raise ExtractionError(f"{self.model_class} gives no hidden states")
-        layers["last"] = pool(tower["last_hidden_state"], mask)
-        logits = self._logits(output, mask) if self._has_head else None
+        last = tower["last_hidden_state"]
+        if pooled is not None and last.shape[:2] != mask.shape:
+            raise ExtractionError(
+                f"{self.model_class} gives no state for each token, so it cannot be ranked on tags "
+                "of words"
+            )
+        layers["last"] = pool(last, mask if pooled is None else pooled)
+        # A head for texts says nothing about a single word.
+        logits = self._logits(output, mask) if self._has_head and pooled is None else None
         for head in self._heads:
             head.clear()
-        return Outputs(layers, logits, "masked mean")
+        return Outputs(layers, logits, "masked mean" if pooled is None else "first subword")
 
     def _logits(self, output: Any, mask: Tensor) -> Tensor:
         logits: Tensor = output.logits

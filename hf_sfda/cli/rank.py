@@ -136,7 +136,11 @@ def rank(
     ] = None,
     task: Annotated[
         Task | None,
-        typer.Option(help="What the labels are. [default: inferred]", show_default=False),
+        typer.Option(
+            help="What the labels are; token: a tag for each word of a sentence. [default: "
+            "inferred]",
+            show_default=False,
+        ),
     ] = None,
     samples: Annotated[
         int, typer.Option("--samples", "-n", help="Size of the stratified sample.")

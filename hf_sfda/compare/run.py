@@ -16,6 +16,7 @@ from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import FloatArray, rescore
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
+from hf_sfda.tasks import has_classes
 from hf_sfda.types import Features, ModelRow, Ranking, Score, Target
 
 _SAME = 1e-6
@@ -110,8 +111,9 @@ def compare_for_ranking(
             scores.append(score)
             contributions.append(model_contributions)
             advance(1)
-    has_classes = target.label_kind == "single-label"
-    by_sample = has_classes and all(score.per_sample is not None for score in scores)
+    by_sample = has_classes(target.label_kind) and all(
+        score.per_sample is not None for score in scores
+    )
     comparison = compare_samples(
         contributions[0],
         contributions[1],

@@ -41,6 +41,10 @@ PAIR_NAMES = (
 
 Two text columns with these names are read as pairs if they are the only ones besides the label."""
 
+WORD_NAMES = ("tokens", "words", "token", "word")
+"""Usual names of a column with the words of a sentence. They decide if words and tags are both
+strings. Case, spaces, ``_`` and ``-`` do not matter."""
+
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 """Names under which pandas stores its index as a column. It is neither input nor label."""
 
@@ -58,12 +62,15 @@ class Columns:
         label: The label column, or several of them (:func:`label_columns`).
         modality: What the input column holds.
         notes: A warning if pairs were inferred.
+        of_words: Whether the input column holds lists of words, and the label column a tag for each
+            word.
     """
 
     inputs: tuple[str, ...]
     label: str
     modality: Modality
     notes: tuple[str, ...] = ()
+    of_words: bool = False
 
 
 def infer_columns(
@@ -76,6 +83,7 @@ def infer_columns(
     same_classes: Callable[[str, str], bool] = lambda first, second: False,
     holds_images: Callable[[str], bool] = lambda name: True,
     holds_sounds: Callable[[str], bool] = lambda name: False,
+    has_tags: Callable[[str, str], bool] = lambda words, tags: False,
 ) -> Columns:
     """Choose the input and the label column. Columns that the user named are only checked.
 
@@ -88,6 +96,9 @@ def infer_columns(
     The input is a column of sounds, else of images, else of texts. If there are several, a usual
     name decides; two text columns with names of :data:`PAIR_NAMES` are read as pairs.
 
+    A column of lists of strings and a column with a tag for each of these strings are words and
+    their tags, unless the dataset has images, sounds or a class for each row.
+
     Args:
         features: The ``Features`` of the dataset.
         input_column: The input column that the user named, if any; ``first,second`` for two text
@@ -98,6 +109,7 @@ def infer_columns(
         same_classes: Whether two columns define the same classes, possibly under other names.
         holds_images: Whether the bytes in a column are images.
         holds_sounds: Whether the bytes in a column are sound files.
+        has_tags: (words, tags) -> whether the second column has a tag for each word of the first.
 
     Raises:
         TargetError: A column does not exist or cannot be used, or the choice is ambiguous.
@@ -111,6 +123,8 @@ def infer_columns(
     for name in inputs:
         if name in label_columns(features, label_column):
             raise TargetError(f"{name!r} is given both as --input-column and as --label-column.")
+    if words := _find_words(features, inputs, label_column, task, has_tags):
+        return words
     modality = {name: _modality(name, feature, holds_sounds) for name, feature in features.items()}
     for name in inputs:
         _check_input(name, features, modality[name], alone=len(inputs) == 1)
@@ -198,6 +212,96 @@ def _modality(name: str, feature: Any, holds_sounds: Callable[[str], bool]) -> M
     if is_image(feature):
         return "audio" if not isinstance(feature, Image) and holds_sounds(name) else "image"
     return "text" if _dtype(feature) in ("string", "large_string") else None
+
+
+def _find_words(
+    features: Mapping[str, Any],
+    inputs: Sequence[str],
+    label: str | None,
+    task: LabelKind | None,
+    has_tags: Callable[[str, str], bool],
+) -> Columns | None:
+    """A column of words and a column with a tag for each word; ``None`` for another task.
+
+    Raises:
+        TargetError: The task is ``token``, but there are no such columns; or there are several.
+    """
+    lists = [name for name, feature in features.items() if _holds_lists(feature)]
+    texts = [name for name in lists if _dtype(item_feature(features[name])) in _STRINGS]
+    if task == "token":
+        _check_words(features, inputs, texts, label, lists)
+    elif task is not None or (label is None and _has_row_class(features, inputs)):
+        return None
+    elif not inputs and any(is_image(f) or is_sound(f) for f in features.values()):
+        return None
+    pairs = [
+        (words, tags)
+        for words in texts
+        for tags in lists
+        if words != tags and inputs in ((), (words,)) and label in (None, tags)
+    ]
+    aligned = [pair for pair in pairs if has_tags(*pair)]
+    pairs = aligned or (pairs if task == "token" else [])
+    usual = [(words, tags) for words, tags in pairs if _key(words) in WORD_NAMES]
+    pairs = usual or pairs
+    if not pairs:
+        if task == "token":
+            raise TargetError(
+                "No column holds one tag for each word of another column, as --task token needs. "
+                f"Columns: {_list(features)}. Pass the column with the words as --input-column and "
+                "the column with their tags as --label-column."
+            )
+        return None
+    if len(found := dict.fromkeys(words for words, _ in pairs)) > 1:
+        raise TargetError(
+            f"Several columns could be the words: {_list(found)}. Pass one of them with "
+            "--input-column, and the column with their tags with --label-column."
+        )
+    if len(pairs) > 1:
+        raise TargetError(
+            f"Several columns have one tag for each word of {pairs[0][0]!r}: "
+            f"{_list(tags for _, tags in pairs)}. Pass one of them with --label-column."
+        )
+    ((words, tags),) = pairs
+    return Columns((words,), tags, "text", of_words=True)
+
+
+def _check_words(
+    features: Mapping[str, Any],
+    inputs: Sequence[str],
+    texts: Sequence[str],
+    label: str | None,
+    lists: Sequence[str],
+) -> None:
+    """Refuse named columns that hold no words or no tags.
+
+    Raises:
+        TargetError: A column cannot be read with ``--task token``.
+    """
+    for option, named, allowed, what in (
+        ("--input-column", inputs, texts, "the words of each sentence: lists of strings"),
+        ("--label-column", label_columns(features, label), lists, "lists with a tag for each word"),
+    ):
+        if len(named) > 1:
+            raise TargetError(f"{option} must name one column with --task token.")
+        if named and named[0] not in allowed:
+            kind = "lists of other values" if item_feature(features[named[0]]) else "no lists"
+            raise TargetError(
+                f"The column {named[0]!r} holds {kind}; with --task token, {option} must hold "
+                f"{what}. Columns of lists: {_list(allowed) or 'none'}."
+            )
+
+
+def _has_row_class(features: Mapping[str, Any], inputs: Sequence[str]) -> bool:
+    """Whether a column has a class for each row: by its usual name, or as a ``ClassLabel``."""
+    from datasets import ClassLabel
+
+    return any(
+        item_feature(feature) is None
+        and (_key(name) in LABEL_NAMES or isinstance(feature, ClassLabel))
+        for name, feature in features.items()
+        if name not in inputs
+    )
 
 
 def _find_inputs(
@@ -362,6 +466,7 @@ def _key(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter not in " _-")
 
 
+_STRINGS = ("string", "large_string")
 _INTEGERS = tuple(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))
 _FLOATS = ("float16", "float32", "float64")
 _NUMBERS = frozenset([*_INTEGERS, *_FLOATS])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hf_sfda.types import LabelKind, Sound, TextPair
+    from hf_sfda.types import LabelKind, Sound, TextPair, Word
 
 
 class InputsHash:
@@ -50,6 +50,12 @@ class InputsHash:
         self._sha.update(f"pair {len(first)} {len(second)}\n".encode())
         self._sha.update(first)
         self._sha.update(second)
+
+    def add_word(self, word: Word) -> None:
+        """Add a word with its sentence. Each length is hashed first, as in add_text."""
+        self._sha.update(f"word {word.position} of {len(word.words)}\n".encode())
+        for text in word.words:
+            self.add_text(text)
 
     def hexdigest(self) -> str:
         """The fingerprint of all inputs added so far."""

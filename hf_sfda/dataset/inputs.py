@@ -18,7 +18,7 @@ from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
 from hf_sfda.format import cut
 from hf_sfda.progress import Advance
-from hf_sfda.types import IntArray, Sound, TextPair
+from hf_sfda.types import IntArray, Sound, TextPair, Word
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +40,7 @@ class Inputs:
     """The inputs that could be read from the sampled rows.
 
     Attributes:
-        samples: RGB images, texts, pairs of texts or sounds.
+        samples: RGB images, texts, pairs of texts, words or sounds.
         fingerprint: sha256 over the samples.
         positions: Position of each sample in the list of sampled rows.
         notes: Warnings about the inputs.
@@ -60,6 +60,7 @@ def read_inputs(
     advance: Advance = lambda amount: None,
     *,
     from_hub: bool = False,
+    words: IntArray | None = None,
 ) -> Inputs:
     """Read the given rows, and decode them if they are images or sounds.
 
@@ -72,7 +73,10 @@ def read_inputs(
         from_hub: Whether the dataset is from the Hub. Its rows are not trusted: an image that is
             given as a path must be in a download folder, so that a row cannot expose other images
             of this machine. The same holds for sounds.
+        words: (N,) position of the word to read in each row, for tags of words.
     """
+    if words is not None:
+        return _read_words(_undecoded(data, columns.inputs[0], rows), words, advance)
     if len(columns.inputs) > 1:
         return _read_pairs(data, columns.inputs, rows, left_out, advance)
     values = _undecoded(data, columns.inputs[0], rows)
@@ -232,6 +236,19 @@ def _read_pairs(
     return Inputs(tuple(pairs), sha.hexdigest(), positions, notes)
 
 
+def _read_words(sentences: Iterator[list[str]], positions: IntArray, advance: Advance) -> Inputs:
+    """Read one word of each sentence. What cannot be read was left out with the tags."""
+    sha = InputsHash()
+    words = []
+    for sentence, position in zip(sentences, positions, strict=True):
+        advance(1)
+        word = Word(tuple(sentence), int(position))
+        sha.add_word(word)
+        words.append(word)
+    notes = _duplicate_warnings(words, words, "words in their sentences")
+    return Inputs(tuple(words), sha.hexdigest(), list(range(len(words))), notes)
+
+
 def _read_images(
     encoded: Sequence[bytes | None], left_out: Counter[str], advance: Advance
 ) -> Inputs:
@@ -318,7 +335,7 @@ def _duplicate_warnings(
     Args:
         read: Each input as the models receive it, or its digest.
         stored: Each input as it is stored, or its digest.
-        what: ``"images"``, ``"texts"``, ``"pairs of texts"`` or ``"sounds"``, for the message.
+        what: What the inputs are, such as ``"pairs of texts"``, for the message.
     """
     files_by_input: dict[Hashable, set[Hashable]] = {}
     for digest, file in zip(read, stored, strict=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_sfda.config import RankConfig
-from hf_sfda.dataset.columns import infer_columns, label_columns
+from hf_sfda.dataset.columns import Columns, infer_columns, label_columns
 from hf_sfda.dataset.fingerprint import target_fingerprint
 from hf_sfda.dataset.inputs import (
     holds_images,
@@ -22,6 +22,7 @@ from hf_sfda.dataset.read_labels import Labels, read_labels
 from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.sources import Source, open_source
 from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
+from hf_sfda.dataset.words import WordTags, has_tags_of_words, read_word_tags
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
@@ -75,12 +76,13 @@ def load_target(
         revision: Branch, tag or commit of a Hub dataset; resolved to a commit before reading.
         split: By default ``train``. A test split is used only if it is named here.
         input_column: Column with the image, text or sound; inferred by default. ``first,second``
-            reads two text columns as pairs. ``image`` or ``audio`` chooses between the files of a
+            reads two text columns as pairs. For ``token``: the column with the words of each
+            sentence. ``image`` or ``audio`` chooses between the files of a
             folder.
         label_column: Column with the label; inferred by default. Several columns of 0 and 1 are
             separated by commas.
-        task: What the labels are: ``single-label``, ``multi-label`` or ``regression``; inferred by
-            default.
+        task: What the labels are: ``single-label``, ``multi-label``, ``regression`` or ``token``
+            (tags of words); inferred by default.
         samples: Size of the sample. Each class gets at least two samples.
         seed: Random seed of the sample. The same seed draws the same rows on every machine. The
             rows of a very large split on the Hub are drawn from few row groups, see
@@ -93,7 +95,8 @@ def load_target(
         ``Target.warnings`` lists the assumptions that were made. The rules of reading are at the
         top of the modules :mod:`~hf_sfda.dataset.folder`, :mod:`~hf_sfda.dataset.images`,
         :mod:`~hf_sfda.dataset.sounds`, :mod:`~hf_sfda.dataset.tables`,
-        :mod:`~hf_sfda.dataset.columns` and :mod:`~hf_sfda.dataset.read_labels`.
+        :mod:`~hf_sfda.dataset.columns`, :mod:`~hf_sfda.dataset.words` and
+        :mod:`~hf_sfda.dataset.read_labels`.
 
     Raises:
         TargetError: The dataset cannot be opened or used; the message says what to do.
@@ -117,30 +120,33 @@ def load_target(
             same_classes=lambda first, second: _same_classes(data, first, second),
             holds_images=lambda name: holds_images(data, name),
             holds_sounds=lambda name: holds_sounds(data, name),
+            has_tags=lambda words, tags: has_tags_of_words(data, words, tags),
         )
     except TargetError as error:  # the notes on how the data was read may explain it
         raise TargetError(" ".join([str(error), *notes])) from error
     notes += columns.notes
-    if columns.modality == "text":
+    if columns.modality == "text" and not columns.of_words:
         for name in columns.inputs:
             notes += refuse_disguised_images(data, name)
     left_out = Counter(source.left_out)
     place = f"{dataset}, label column {columns.label!r},"
-    labels, reason = read_labels(data, columns.label, task, left_out)
+    labels, reason = _read_labels(data, columns, task, seed, left_out)
     labels = labels.restricted(left_out, place)
     labels.check_size(samples)
     rows = _draw(labels, source, samples, seed)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
         from_hub = source.revision is not None
-        inputs = read_inputs(data, columns, rows, left_out, advance, from_hub=from_hub)
+        words = _words(labels, rows)
+        inputs = read_inputs(data, columns, rows, left_out, advance, from_hub=from_hub, words=words)
     rows = rows[inputs.positions]
     final = labels.take(rows).restricted(left_out, place)
     usable = np.flatnonzero(final.usable)
     if len(usable) < len(rows):  # too few images of a class could be decoded
         rows = rows[usable]
-        inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub)
+        words = _words(labels, rows)
+        inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub, words=words)
         final = final.take(usable)
-    ids = _ids(source, rows)
+    ids = _ids(source, rows, _words(labels, rows))
     # For other kinds of label, the ranking itself warns that nothing was measured.
     is_unmeasured = len(columns.inputs) > 1 and final.kind == "single-label"
     return Target(
@@ -192,6 +198,22 @@ def _parts_note(source: Source) -> list[str]:
 # -- labels
 
 
+def _read_labels(
+    data: Dataset, columns: Columns, task: LabelKind | None, seed: int, left_out: Counter[str]
+) -> tuple[Labels, str]:
+    """The labels, and why they are of their kind; see :func:`read_labels`."""
+    if not columns.of_words:
+        return read_labels(data, columns.label, task, left_out)
+    (words,) = columns.inputs
+    reason = "" if task else f"{columns.label!r} has one tag for each word of {words!r}"
+    return read_word_tags(data, words, columns.label, seed, left_out), reason
+
+
+def _words(labels: Labels, rows: IntArray) -> IntArray | None:
+    """The position of the drawn word of each row; ``None`` for labels of another kind."""
+    return labels.positions[rows] if isinstance(labels, WordTags) else None
+
+
 def _distinct(data: Dataset, column: str) -> tuple[int, int]:
     """(number of distinct values, number of values), without missing values."""
     values = data.select_columns([column]).with_format("arrow")[:][column]
@@ -222,7 +244,9 @@ def _similar_class_names_warning(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _ids(source: Source, rows: IntArray) -> tuple[str, ...]:
-    if source.ids is not None:
-        return tuple(source.ids[row] for row in rows)
-    return tuple(f"{source.split}/{row}" for row in rows)
+def _ids(source: Source, rows: IntArray, words: IntArray | None) -> tuple[str, ...]:
+    ids = source.ids
+    names = [f"{source.split}/{row}" if ids is None else ids[row] for row in rows]
+    if words is not None:
+        names = [f"{name}/{word}" for name, word in zip(names, words, strict=True)]
+    return tuple(names)

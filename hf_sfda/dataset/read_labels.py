@@ -120,7 +120,8 @@ def read_labels(
 
 
 def _refuse_labels_of_words(data: Dataset, column: str, values: Sequence[Any]) -> None:
-    """Refuse lists that run beside the words of another column: one label a word.
+    """Refuse to guess about lists that run beside the words of another column, if the user named
+    a column of texts as the input.
 
     Raises:
         TargetError: There is such a column.
@@ -134,9 +135,9 @@ def _refuse_labels_of_words(data: Dataset, column: str, values: Sequence[Any]) -
             continue
         if [None if value is None else len(value) for value in _values(data, name)] == lengths:
             raise TargetError(
-                f"The label column {column!r} holds one label for each word of {name!r}. Labels "
-                "of words (token classification) are not supported; --task multi-label reads "
-                "which labels a text has, whatever the word."
+                f"The label column {column!r} holds one tag for each word of {name!r}. Pass --task "
+                f"token --input-column {name} to rank by the tags of single words, or --task "
+                "multi-label to read which tags a text has, whatever the word."
             )
 
 

@@ -17,7 +17,7 @@ from hf_sfda.names import distinct_names, find_model, identity
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
-from hf_sfda.tasks import kind_of_task
+from hf_sfda.tasks import has_classes, kind_of_task
 from hf_sfda.types import ModelRow, Ranking, Target
 
 
@@ -92,7 +92,7 @@ def select_for_ranking(
         MetricError: Fewer than two models were ranked.
     """
     config = config_of(ranking)
-    if kind_of_task(task := ranking.dataset.get("task")) != "single-label":
+    if not has_classes(kind_of_task(task := ranking.dataset.get("task"))):
         raise ConfigError(
             f"This run is about {task}. An ensemble is selected by class probabilities, so it "
             "needs one class a sample."

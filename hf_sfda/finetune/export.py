@@ -34,7 +34,7 @@ from hf_sfda.finetune.classifier import Classifier
 from hf_sfda.finetune.inputs import is_image
 from hf_sfda.finetune.objectives import Objective
 from hf_sfda.finetune.prepare import fold_input_scale
-from hf_sfda.types import Measure, TextPair
+from hf_sfda.types import Measure, TextPair, Word
 
 HEAD = "2_Dense"
 """Folder of the head in the format ``"body and head"``, named as by sentence-transformers."""
@@ -132,6 +132,11 @@ def export(trained: Trained, folder: Path) -> Exported:
     from hf_sfda.backbones.text import TextCollate
     from hf_sfda.backbones.timm_vision import TimmCollate
 
+    if isinstance(trained.samples[0], Word):
+        raise FinetuneError(
+            "a model for single words cannot be saved: its head reads one word of a sentence, and "
+            "no format of its library does"
+        )
     backbone, classifier, objective = trained.backbone, trained.classifier, trained.objective
     classifier.to("cpu").eval()
     samples = [sample for sample in trained.samples[:_COMPARED] if _is_read_whole(trained, sample)]

@@ -25,7 +25,7 @@ from hf_sfda.leaderboard.state import LOG_FILE, Event, parse_log
 from hf_sfda.publish.row_files import Row, time_of
 from hf_sfda.ranking import FloatArray, Scored
 from hf_sfda.runs import config_of, load_ranked_target
-from hf_sfda.tasks import kind_of_task
+from hf_sfda.tasks import has_classes, kind_of_task
 from hf_sfda.types import ModelRow, Ranking, Target
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def _compared(
             f"{n_samples:,} samples of this leaderboard. Remove them from the repository; the next "
             "update measures these models again."
         )
-    has_classes = kind_of_task(ranking.dataset.get("task")) == "single-label"
-    labelled = target if by_sample and has_classes else None
+    by_class = by_sample and has_classes(kind_of_task(ranking.dataset.get("task")))
+    labelled = target if by_class else None
     comparison = compare_samples(
         contributions[0],
         contributions[1],
@@ -135,7 +135,7 @@ def _compared(
         top=top,
     )
     warnings = comparison.warnings
-    if by_sample and has_classes and target is None:
+    if by_class and target is None:
         warnings = (
             f"The labels of {ranking.dataset['id']} could not be read here, so nothing is said of "
             "classes and samples, and the interval is that of a sample drawn without regard to "

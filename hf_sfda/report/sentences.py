@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from hf_sfda import tasks
 from hf_sfda.config import rank_command, with_current_names
 from hf_sfda.format import joined, known, label, points, score, share
 from hf_sfda.metrics import BASELINES
 from hf_sfda.report import measured
-from hf_sfda.tasks import columns_phrase, kind_of_task, label_facts
+from hf_sfda.tasks import columns_phrase, label_facts
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.uncertainty import Calibration, find_calibration
 from hf_sfda.uncertainty.diagnose import AGREEMENT, DISAGREEMENT, FEW_MODELS
@@ -32,7 +33,7 @@ def heading(ranking: Ranking, metric: str) -> str:
 
 def has_classes(ranking: Ranking) -> bool:
     """Whether each sample has one class."""
-    return kind_of_task(ranking.dataset.get("task")) == "single-label"
+    return tasks.has_classes(tasks.kind_of_task(ranking.dataset.get("task")))
 
 
 def tie_labels(ranked: Sequence[ModelRow]) -> list[str]:

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
-from hf_sfda.format import cut
-from hf_sfda.types import Target, TextPair
+from hf_sfda.format import cut, marked
+from hf_sfda.types import Target, TextPair, Word
 
 _EDGE = 112  # pixels; the page shows 96 pixels, so this is sharp on most screens
 _TEXT = 280  # characters
@@ -17,7 +17,8 @@ _TEXT = 280  # characters
 class Preview(TypedDict):
     """The preview of a sample: data URI of an image, start of a text, or name of a sound.
 
-    Of a pair of texts, the start of each: ``first | second``.
+    Of a pair of texts, the start of each: ``first | second``. Of a word, the sentence around it:
+    ``before [word] after``.
     """
 
     image: str | None
@@ -46,7 +47,9 @@ def _thumbnail(image: Any) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
-def _snippet(text: str | TextPair) -> str:
+def _snippet(text: str | TextPair | Word) -> str:
+    if isinstance(text, Word):
+        return marked(text.words, text.position, _TEXT)
     if isinstance(text, TextPair):
         return " | ".join(cut(part, _TEXT // 2) for part in text)
     return cut(text, _TEXT)

@@ -17,7 +17,7 @@ import numpy as np
 
 from hf_sfda.dataset.images import LazyImages
 from hf_sfda.dataset.sounds import LazySounds, sizes_of
-from hf_sfda.types import Sound, Target, TextPair
+from hf_sfda.types import Sound, Target, TextPair, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,8 +68,7 @@ def read_target(directory: Path) -> Target:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     samples: Any
     if (texts := facts.pop("texts", None)) is not None:
-        # JSON stores a pair of texts as a list.
-        samples = tuple(t if isinstance(t, str) else TextPair(*t) for t in texts)
+        samples = tuple(map(_text, texts))
     elif (sizes := facts.pop("sounds", None)) is not None:
         samples = _sounds(folder / _BYTES, sizes, facts.pop("encoded", None))
     elif (lengths := facts.pop("encoded", None)) is not None:
@@ -84,6 +83,14 @@ def read_target(directory: Path) -> Target:
             dtype=np.float64 if facts["label_kind"] == "regression" else np.int64,
         ),
     )
+
+
+def _text(stored: Any) -> str | TextPair | Word:
+    """A text, a pair of texts or a word; JSON stores the last two as lists."""
+    if isinstance(stored, str):
+        return stored
+    first, second = stored
+    return TextPair(first, second) if isinstance(first, str) else Word(tuple(first), second)
 
 
 def _tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
