@@ -121,8 +121,9 @@ def rank(
     input_column: Annotated[
         str | None,
         typer.Option(
-            help="Column with the image, text or sound, or two text columns, separated by a comma, "
-            "for pairs of texts. [default: inferred]",
+            help="Column with the image, text or sound, or with the words of each sentence for "
+            "--task token; two text columns, separated by a comma, for pairs of texts. [default: "
+            "inferred]",
             show_default=False,
         ),
     ] = None,

@@ -132,18 +132,9 @@ def export(trained: Trained, folder: Path) -> Exported:
     from hf_sfda.backbones.text import TextCollate
     from hf_sfda.backbones.timm_vision import TimmCollate
 
-    if isinstance(trained.samples[0], Word):
-        raise FinetuneError(
-            "a model for single words cannot be saved: its head reads one word of a sentence, and "
-            "no format of its library does"
-        )
     backbone, classifier, objective = trained.backbone, trained.classifier, trained.objective
     classifier.to("cpu").eval()
-    samples = [sample for sample in trained.samples[:_COMPARED] if _is_read_whole(trained, sample)]
-    if not samples:
-        raise FinetuneError(
-            "cannot be saved: all pairs are too long to compare; raise --max-length"
-        )
+    samples = _compared(trained)
     batches = [_floats(backbone.collate([sample])) for sample in samples]
     _undo_input_scale(trained, batches[0])
     with torch.no_grad():
@@ -189,6 +180,25 @@ def export(trained: Trained, folder: Path) -> Exported:
         reasons.append(f"loaded again, it predicts otherwise (format {exported.format!r})")
     _empty(folder)
     raise FinetuneError("cannot be saved for its library: " + "; ".join(reasons))
+
+
+def _compared(trained: Trained) -> list[Any]:
+    """The samples whose predictions are compared.
+
+    Raises:
+        FinetuneError: There are none, or they are words.
+    """
+    if isinstance(trained.samples[0], Word):
+        raise FinetuneError(
+            "a model for single words cannot be saved: it gives the tag of one word of a sentence, "
+            "and no format of its library does"
+        )
+    samples = [sample for sample in trained.samples[:_COMPARED] if _is_read_whole(trained, sample)]
+    if not samples:
+        raise FinetuneError(
+            "cannot be saved: all pairs are too long to compare; raise --max-length"
+        )
+    return samples
 
 
 def _pair_of(trained: Trained) -> str:

@@ -218,12 +218,13 @@ def test_what_cannot_be_several_labels(tmp_path, columns, options, words):
         load_target(saved(tmp_path, **columns), **options)
 
 
-def test_labels_of_words_are_no_labels_of_the_text(tmp_path):
+def test_tags_of_words_are_no_labels_of_the_text(tmp_path):
     words = [f"word number {i}".split()[: 2 + i % 2] for i in range(12)]
     tags = [[i % 3, 1, 2][: len(row)] for i, row in enumerate(words)]
     path = saved(tmp_path, words=words, tags=tags)
-    with pytest.raises(TargetError, match=r"one label for each word of 'words'.* not supported"):
-        load_target(path, label_column="tags")
+    assert load_target(path, label_column="tags").label_kind == "token"
+    with pytest.raises(TargetError, match=r"one tag for each word of 'words'.*--task token"):
+        load_target(path, label_column="tags", input_column="text")
     target = load_target(path, label_column="tags", task="multi-label")
     assert target.label_kind == "multi-label" and target.labels[0].tolist() == [1, 0]
 
