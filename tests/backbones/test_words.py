@@ -173,7 +173,9 @@ def test_a_tokenizer_without_places_is_refused(folders):
     class Slow:
         is_fast = False
 
-    with pytest.raises(ExtractionError, match=r"Slow.* does not tell which tokens belong to a word"):
+    with pytest.raises(
+        ExtractionError, match=r"Slow.* does not tell which tokens belong to a word"
+    ):
         TextCollate(Slow(), 32)(WORDS)
 
 

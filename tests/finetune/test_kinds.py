@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from hf_sfda.config import FinetuneConfig
-from hf_sfda.errors import TargetError
+from hf_sfda.errors import FinetuneError, TargetError
 from hf_sfda.finetune import finetune
 from hf_sfda.finetune.export import Exported, Trained, export
 from hf_sfda.finetune.parts import divide
 from hf_sfda.measurements import read_measurements
 from hf_sfda.publish.finetuned_model import usage
 from hf_sfda.runs import read_ranking
-from hf_sfda.types import Finetuned, Measurement, Sound, Target, TextPair
+from hf_sfda.types import Finetuned, Measurement, Sound, Target, TextPair, Word
 from tests import factories
 from tests.command import run_command
 from tests.finetune.test_finetune import local, target_of
@@ -81,6 +81,44 @@ def test_sounds_are_learnt(norm, tmp_path):
     measured = finetune(local(path), sounds(16), RECIPE, test=sounds(12, seed=1))
     assert measured.value > 0.5
     assert len(measured.curve) > 1 and np.isfinite(measured.curve[1].train_loss)
+
+
+def words(n: int, seed: int = 0) -> Target:
+    """Words whose tag depends on their neighbour: a topic word behind "of" has the tag 1 or 2."""
+    rng = np.random.default_rng(seed)
+    samples, labels = [], []
+    for i in range(n):
+        sentence = [str(word) for word in rng.choice(factories.FILLER[5:], 6)]
+        topics = [factories.TOPICS[("sea", "food")[k]] for k in (i // 2 % 2, rng.integers(2))]
+        sentence[2:6] = "of", str(rng.choice(topics[0])), "the", str(rng.choice(topics[1]))
+        samples.append(Word(tuple(sentence), 3 if i % 2 else 5))
+        labels.append(1 + i // 2 % 2 if i % 2 else 0)
+    target = target_of("text", 2, seed)
+    return replace(
+        target,
+        task="text-token-classification",
+        label_kind="token",
+        input_column="tokens",
+        samples=samples,
+        sample_ids=tuple(f"train/{i}" for i in range(n)),
+        labels=np.array(labels),
+        class_names=("O", "SEA", "FOOD"),
+        inputs_fingerprint=f"words {seed} {n}",
+    )
+
+
+def test_tags_of_words_are_learnt_and_not_saved(tmp_path):
+    reasons = []
+
+    def save(trained: Trained) -> None:
+        with pytest.raises(FinetuneError, match="a model for single words cannot be saved") as info:
+            export(trained, tmp_path / "saved")
+        reasons.append(info)
+
+    path = factories.tiny_bert(tmp_path / "model")
+    measured = finetune(local(path), words(80), RECIPE, test=words(40, 1), on_trained=save)
+    assert measured.measure == "accuracy" and measured.value > 0.6 and reasons
+    assert len(measured.curve) > 1
 
 
 def test_parts_of_other_labels_hold_all_of_them():

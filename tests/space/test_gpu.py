@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from hf_sfda.space.previews import previews
 from hf_sfda.space.target_io import read_target, write_target
 from hf_sfda.space.worker import read_candidates, write_candidates
 from hf_sfda.store import FeatureStore
-from hf_sfda.types import Candidate, TextPair
+from hf_sfda.types import Candidate, TextPair, Word
 from tests import factories
 from tests.space.test_state import PLAN
 from tests.targets import make_target
@@ -82,6 +83,24 @@ def test_pairs_of_texts_are_handed_over(tmp_path):
     same(target, again)
     assert list(again.samples) == target.samples
     assert all(isinstance(sample, TextPair) for sample in again.samples)
+
+
+def test_words_are_handed_over(tmp_path):
+    words = [Word(("a", "naïve 😀", ""), 1), Word(("alone",), 0), Word(("x", "y"), 1)]
+    target = replace(make_target(words, "text"), label_kind="token")
+    write_target(target, tmp_path)
+    again = read_target(tmp_path)
+    same(target, again)
+    assert list(again.samples) == words
+    assert all(isinstance(sample, Word) for sample in again.samples)
+    assert again.labels.dtype == np.int64
+
+
+def test_a_word_is_shown_in_its_sentence():
+    words = [Word(("the", "ship", "sails"), 1), Word(("far",) * 200 + ("ship",), 200)]
+    shown = previews(make_target(words, "text"), [0, 1])
+    assert shown[0]["text"] == "the [ship] sails"
+    assert shown[1]["text"].endswith("far far [ship]") and len(shown[1]["text"]) < 300
 
 
 def test_both_texts_of_a_pair_are_shown():
