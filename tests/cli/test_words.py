@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hf_sfda.config import DEFAULT_METRICS, RankConfig
+from hf_sfda.measurements import read_measurements
 from hf_sfda.pipeline import config_for
 from hf_sfda.publish.leaderboard_ranking import to_ranking
 from hf_sfda.publish.leaderboards import make_leaderboards
@@ -166,3 +167,12 @@ def test_a_race_and_a_learning_curve_of_words(work):
     assert read_ranking(work / "race").ranked
     rank(work, *MODELS, "--learning-curve", "--out", "curve", "--quiet")
     assert read_ranking(work / "curve").learning_curve is not None
+
+
+def test_finetuning_on_the_same_words(work, ranked):
+    quick = ("--learning-rates", "1e-3", "--epochs", "2", "--top", "1", "--yes", "--save")
+    _, err = run_command("finetune", "run", *quick, cwd=work)
+    assert "a model for single words cannot be saved" in " ".join(err.split())
+    [finetuned] = read_measurements(work / "run")
+    (measurement,) = finetuned.measurements
+    assert measurement.measure == "accuracy" and measurement.value > 0.6
