@@ -145,7 +145,7 @@ def marked(words: Sequence[str], position: int, width: int) -> str:
         >>> marked("the old ship came home".split(), 2, 40)
         'the old [ship] came home'
         >>> marked("the old ship came home".split(), 2, 16)
-        '…ld [ship] came…'
+        '…old [ship] cam…'
     """
     before, after = " ".join(words[:position]), " ".join(words[position + 1 :])
     word = f"[{cut(words[position], width)}]"
