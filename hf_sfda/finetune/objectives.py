@@ -2,7 +2,7 @@
 
 | labels | output of the network | loss | measure |
 |---|---|---|---|
-| single-label | one logit a class | cross-entropy, smoothed | accuracy |
+| single-label, token | one logit a class | cross-entropy, smoothed | accuracy |
 | multi-label | one logit a label | binary cross-entropy, mean over the labels | F1 |
 | regression | one value, standardised | squared error | R² |
 
