@@ -24,6 +24,7 @@ from hf_sfda.scoring import (
     rescaled_across_candidates,
     score_problem,
     score_problem_by_all,
+    scores_without_groups,
 )
 from hf_sfda.tasks import (
     calibration_warning,
@@ -129,7 +130,9 @@ def score_candidate(
     return Scored(
         candidate=candidate,
         scores=scores,
-        contributions=_contributions(metric, chosen, X, labels, features.source_logits, config),
+        contributions=_contributions(
+            metric, chosen, problem, X, labels, features.source_logits, config
+        ),
         floor=_floor(metric, problem, config),
         feature_dim=X.shape[1],
         params=candidate.params or features.params,
@@ -162,7 +165,7 @@ def rescore(
     X, logits = layer_features(features, labels, config.layers), features.source_logits
     problem = _problem_of(features, X, labels, config)
     score = score_problem(problem, metric, **_options(config, metric))
-    return score, _contributions(get_metric(metric), score, X, labels, logits, config)
+    return score, _contributions(get_metric(metric), score, problem, X, labels, logits, config)
 
 
 def contributions_of(features: Features, labels: LabelArray, config: RankConfig) -> FloatArray:
@@ -346,6 +349,7 @@ def _rescaled(scored: Sequence[Scored]) -> list[Scored]:
 def _contributions(
     metric: Metric,
     chosen: Score,
+    problem: Problem,
     X: AnyFloats,
     labels: LabelArray,
     source_logits: AnyFloats | None,
@@ -361,16 +365,30 @@ def _contributions(
     def score_part(indices: IntArray) -> float:
         logits = None if source_logits is None else source_logits[indices]
         # Leaving a group out may leave a class of two with one sample: min_class_size=1.
-        problem = make_problem(
+        part = make_problem(
             X[indices],
             scored_labels(_labels_of_part(labels, indices)),
             logits,
             seed=config.seed,
             min_class_size=1,
         )
-        return score_problem(problem, metric.name, **options).value
+        return score_problem(part, metric.name, **options).value
 
-    return group_jackknife(score_part, strata_of(labels), seed=config.seed)
+    def without_groups(groups: IntArray) -> FloatArray:
+        targets = None
+        if problem.kind == "regression":  # values are standardised over the samples of each part
+            targets = np.zeros((int(groups.max()) + 1, len(labels)))
+            for g, target in enumerate(targets):
+                target[groups != g] = scored_labels(labels[groups != g])
+        return scores_without_groups(problem, metric.name, groups, targets, **options)
+
+    return group_jackknife(
+        score_part,
+        strata_of(labels),
+        seed=config.seed,
+        everything=chosen.value,
+        without_groups=without_groups if metric.without_groups else None,
+    )
 
 
 def _labels_of_part(labels: LabelArray, indices: IntArray) -> LabelArray:

@@ -172,6 +172,50 @@ def permuted_scores(
     return scores
 
 
+def scores_without_groups(
+    problem: Problem,
+    metric: str,
+    groups: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.float64] | None = None,
+    **options: Any,
+) -> npt.NDArray[np.float64]:
+    """Scores without each group of samples, from what the groups share, as far as that is exact.
+
+    Args:
+        problem: Of :func:`make_problem`.
+        metric: Registered name.
+        groups: (N,) group of each sample, 0..G-1.
+        targets: For regression, (G, N) targets as they are without each group, if they differ.
+        options: Options of the metric.
+
+    Returns:
+        (G,) scores; NaN where the metric must be computed anew without the group.
+    """
+    import torch
+
+    entry, n_groups = get_metric(metric), int(groups.max()) + 1
+    unknown = np.full(n_groups, math.nan)
+    if entry.without_groups is None or options or problem.kind not in entry.tasks:
+        return unknown
+    device = problem.targets.device
+    group = torch.from_numpy(groups).to(device)
+    if problem.kind == "regression":
+        own = problem.targets.expand(n_groups, -1) if targets is None else targets
+        given = torch.as_tensor(own, dtype=torch.float64, device=device)
+    else:
+        given = None
+    parts = (problem.one_hot[group != g] for g in range(n_groups))
+    varied = torch.stack([(part.amax(0) > part.amin(0)).all() for part in parts])
+    if not varied.any():
+        return unknown
+    try:
+        scores = entry.without_groups(problem, group, given).cpu().numpy()
+    except (RuntimeError, ValueError):  # such as no convergence, or no memory for all groups
+        return unknown
+    usable = varied.cpu().numpy() & np.isfinite(scores)
+    return np.where(usable, scores if entry.higher_is_better else -scores, math.nan)
+
+
 def rescaled_across_candidates(metric: str, scores: Sequence[Score]) -> list[Score]:
     """Final scores of all candidates, for metrics that compare candidates with each other (NCTI).
 

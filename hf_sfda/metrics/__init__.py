@@ -23,14 +23,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_sfda.errors import MetricError
 from hf_sfda.types import LabelKind, Score
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Needs = Literal["features", "source_logits", "candidate"]
 Change = Literal["row order", "translation", "scale", "rotation"]
 """What may be done to the features without changing a score, where a metric claims so."""
+WithoutGroups = Callable[["Any", "Tensor", "Tensor | None"], "Tensor"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 BASELINES = ("logistic_probe", "linear_probe", "knn")
@@ -91,6 +95,12 @@ class Metric:
             :func:`hf_sfda.scoring.rescaled_across_candidates`.
         by_classes: Kinds of label that it scores only by a reduction to classes
             (:mod:`hf_sfda.metrics.reduction`); the others of ``tasks`` are native to it.
+        without_groups: For metrics that are no mean over samples: all scores without one of the
+            jackknife's groups, for less than a refit each. It takes a problem, the (N,) group of
+            each sample and, for regression, the (G, N) targets as they are without each group
+            (``None`` for other kinds of label; entries of the group itself are ignored). It
+            returns (G,) values of ``function`` with default options, NaN where only a refit is
+            exact. Every target has two values or more in every part.
     """
 
     name: str
@@ -110,6 +120,7 @@ class Metric:
     supervised: bool = True
     rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None
     by_classes: frozenset[LabelKind] = frozenset()
+    without_groups: WithoutGroups | None = None
 
     @property
     def scores_samples(self) -> bool:
@@ -145,6 +156,7 @@ def register_metric(
     supervised: bool = True,
     rescale_across_candidates: Callable[[Sequence[Score]], list[float]] | None = None,
     by_classes: set[LabelKind] | frozenset[LabelKind] = frozenset(),
+    without_groups: WithoutGroups | None = None,
 ) -> Callable[[Function], Function]:
     """Make a function available as ``--metric name``.
 
@@ -165,6 +177,7 @@ def register_metric(
         supervised: See :class:`Metric`.
         rescale_across_candidates: See :class:`Metric`.
         by_classes: See :class:`Metric`.
+        without_groups: See :class:`Metric`.
 
     Raises:
         MetricError: The name is taken.
@@ -196,6 +209,7 @@ def register_metric(
             supervised=supervised,
             rescale_across_candidates=rescale_across_candidates,
             by_classes=frozenset(by_classes),
+            without_groups=without_groups,
         )
         return function
 

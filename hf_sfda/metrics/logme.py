@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hf_sfda.metrics import register_metric
+from hf_sfda.metrics.by_class import stacks
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.types import Score
 
@@ -27,6 +30,77 @@ _GRID_LOSS = 0.01
 """The most that the evidence per sample can rise between two points of the grid. Its second
 derivative by the logarithm of the ratio is below 1, and 0.23^2 / 8 = 0.007."""
 
+_FIRST_STRIDE = 48
+"""Points of the grid between the first ones that are evaluated without a group of samples."""
+
+_REACH = 7
+"""Points on either side of a peak that a polynomial passes through. The evidence is analytic in the
+logarithm of the ratio up to imaginary parts of pi, so 15 points of the grid give it to 1e-11."""
+
+_NEWTON_STEPS = 8
+
+_PRECISE = 1e-9
+"""The largest error from rounding with which scores without a group are used."""
+
+_CHORD_STEPS = 64
+"""Steps in which an interval of the grid is searched for the highest possible evidence."""
+
+_EQUAL = 1e-12
+"""Evidences per sample that differ by less are equal."""
+
+
+def _without_groups(problem: Problem, groups: Tensor, targets: Tensor | None) -> Tensor:
+    r"""Scores without each group of samples, see :class:`hf_sfda.metrics.Metric`.
+
+    U are the left singular vectors of all samples, :math:`U_g` the rows of a group, r the residuals
+    of all samples' ridge regression at the same ratio, and
+
+    .. math::
+        M = I - U_g \,\mathrm{diag}\frac{\sigma_j^2}{\sigma_j^2 + \lambda}\, U_g^\top.
+
+    Leaving the group out subtracts :math:`r_g^\top M^{-1} r_g` from S and adds
+    :math:`\log \det M` to :math:`\sum_j \log(1 + \sigma_j^2 / \lambda)`. Both are exact.
+    """
+    geometry, n = problem.geometry, len(problem)
+    values, vectors = geometry.raw_spectrum
+    positive = _positive(values)
+    V = vectors[:, positive]
+    U = (geometry.centred @ V + geometry.mean @ V) / values[positive].sqrt()  # (N, k)
+    T = problem.one_hot[None] if targets is None else targets[..., None]  # (1 or G, N, T)
+    weights = U.T @ T  # (1 or G, k, T)
+    spans = U.shape[1] == n  # The features span the space of all targets.
+    residuals = torch.zeros_like(T) if spans else T - U @ weights
+    unexplained = residuals.square().sum(1)  # (1 or G, T)
+    eigenvalues = values[positive] / values[positive].mean()
+    sizes = torch.bincount(groups).double()
+    scores = torch.full_like(sizes, math.nan)
+    beside = residuals.movedim(0, 1).reshape(n, -1)
+    for stack in stacks(torch.cat([U, beside], 1), groups, sizes):
+        rows = stack.rows[..., : U.shape[1]].contiguous()
+        own = stack.rows[..., U.shape[1] :]
+        members = torch.arange(rows.shape[1], device=rows.device) < stack.counts[:, None]
+        # Padding has ones on the diagonal of M.
+        complement = torch.diag_embed(
+            (~members).double() if spans else torch.ones_like(rows[..., 0])
+        )
+        if not spans:
+            complement.baddbmm_(rows, rows.mT, alpha=-1)
+        chosen: slice | Tensor = slice(None)
+        if targets is not None:
+            chosen = stack.classes
+            own = own.gather(2, chosen[:, None, None].expand(-1, own.shape[1], 1))
+        parts = _Parts(
+            eigenvalues=eigenvalues,
+            rows=rows,
+            right=torch.cat([rows.mT, weights[chosen].expand(len(rows), -1, -1)], 2),
+            constant=torch.cat([complement, own], 2),
+            explained=weights[chosen].square(),
+            unexplained=unexplained[chosen],
+            n=n - stack.counts,
+        )
+        scores[stack.classes] = _max_evidence_of_parts(parts)
+    return scores
+
 
 @register_metric(
     "logme",
@@ -35,6 +109,7 @@ derivative by the logarithm of the ratio is below 1, and 0.23^2 / 8 = 0.007."""
     cost="min(N D^2, N^2 D) + 10 min(N, D)^3 + 300 min(N, D) C",
     reference="You et al., ICML 2021, arXiv:2102.11005",
     invariant_to=frozenset({"row order", "rotation"}),
+    without_groups=_without_groups,
 )
 def logme(problem: Problem, *, max_steps: int = 50, tolerance: float = 1e-10) -> Score:
     r"""Log maximum evidence of a Bayesian linear model (term for N < D included).
@@ -123,8 +198,7 @@ def _project(eigenvalues: Tensor, z2: Tensor, t2: Tensor, n: int) -> _Targets:
         t2: (T,) squared lengths of the targets.
         n: Number of samples.
     """
-    rounding = torch.finfo(eigenvalues.dtype).eps * len(eigenvalues)
-    positive = eigenvalues > rounding * eigenvalues[-1]
+    positive = _positive(eigenvalues)
     nonzero = eigenvalues[positive]
     explained = z2[positive] / nonzero[:, None]
     if len(nonzero) == n:  # The features span the space of all targets.
@@ -132,6 +206,23 @@ def _project(eigenvalues: Tensor, z2: Tensor, t2: Tensor, n: int) -> _Targets:
     else:
         residual = torch.maximum(t2 - explained.sum(0), _ROUNDING * t2)
     return _Targets(nonzero / nonzero.mean(), explained, residual, n)
+
+
+def _positive(eigenvalues: Tensor) -> Tensor:
+    """(r,) which of the eigenvalues, in ascending order, are more than rounding errors."""
+    rounding = torch.finfo(eigenvalues.dtype).eps * len(eigenvalues)
+    return eigenvalues > rounding * eigenvalues[-1]
+
+
+def _grid(like: Tensor) -> Tensor:
+    """(G,) logarithms of the ratio."""
+    return math.log(10) * torch.linspace(
+        -_DECADES,
+        _DECADES,
+        2 * _DECADES * _A_DECADE + 1,
+        dtype=like.dtype,
+        device=like.device,
+    )
 
 
 def _max_evidence(targets: _Targets, max_steps: int, tolerance: float) -> tuple[Tensor, int]:
@@ -142,13 +233,7 @@ def _max_evidence(targets: _Targets, max_steps: int, tolerance: float) -> tuple[
         max_steps: At most so many steps of Newton's method.
         tolerance: Rise of the evidence below which a column is finished.
     """
-    grid = math.log(10) * torch.linspace(
-        -_DECADES,
-        _DECADES,
-        2 * _DECADES * _A_DECADE + 1,
-        dtype=targets.residual.dtype,
-        device=targets.residual.device,
-    )
+    grid = _grid(targets.residual)
     ratios = grid.exp()[:, None]
     free = ratios / (ratios + targets.eigenvalues)  # (G, k)
     penalty = torch.log1p(targets.eigenvalues / ratios).sum(1, keepdim=True)
@@ -196,7 +281,7 @@ def _refine(
     return _evidence(unexplained, shrunk.log1p_().sum(0), targets.n), steps
 
 
-def _evidence(unexplained: Tensor, penalty: Tensor, n: int) -> Tensor:
+def _evidence(unexplained: Tensor, penalty: Tensor, n: int | Tensor) -> Tensor:
     """Evidence per sample at the best beta.
 
     Args:
@@ -219,3 +304,156 @@ def _derivatives(targets: _Targets, log: Tensor) -> tuple[Tensor, Tensor]:
     slope = 0.5 * ((1 - free).sum(0) / targets.n - first)
     curvature = 0.5 * (first.square() - second - (free * (1 - free)).sum(0) / targets.n)
     return slope, curvature
+
+
+class _Parts(NamedTuple):
+    """All samples except those of a group, for B groups.
+
+    Attributes:
+        eigenvalues: (k,) of X'X of all samples in units of their mean, the positive ones.
+        rows: (B, n, k) left singular vectors of all samples at the samples of each group.
+        right: (B, k, n + T) transposed ``rows`` and the projections of the targets of all samples.
+        constant: (B, n, n + T) identity less ``rows rows'``, and the part of the targets that no
+            weights explain.
+        explained: (1 or B, k, T) squared projections of the targets of all samples.
+        unexplained: (1 or B, T) squared length of the part that no weights explain.
+        n: (B,) number of samples that are left.
+    """
+
+    eigenvalues: Tensor
+    rows: Tensor
+    right: Tensor
+    constant: Tensor
+    explained: Tensor
+    unexplained: Tensor
+    n: Tensor
+
+    def evidence(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) evidence per sample and (B,) penalty at a ratio; -inf and 0 if M is singular."""
+        free = ratio / (ratio + self.eigenvalues)
+        both = torch.baddbmm(self.constant, self.rows * free, self.right)
+        n = self.rows.shape[1]
+        L, info = torch.linalg.cholesky_ex(both[..., :n])
+        lengths = torch.linalg.solve_triangular(L, both[..., n:], upper=False).square_().sum(1)
+        unexplained = self.unexplained + free @ self.explained - lengths
+        penalty = torch.log1p(self.eigenvalues / ratio).sum()
+        penalty = penalty + 2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
+        heights = _evidence(unexplained, penalty[:, None], self.n[:, None])
+        failed = (info > 0) | ~heights.isfinite().all(1)
+        return heights.masked_fill(failed[:, None], -math.inf), penalty.masked_fill(failed, 0.0)
+
+
+def _max_evidence_of_parts(parts: _Parts) -> Tensor:
+    """(B,) maximum of the evidence per sample, mean over targets; NaN where it takes a refit.
+
+    The same grid is searched as for all samples, but most of its points are ruled out. Intervals in
+    which the evidence can be higher than at all points so far are halved, down to the grid.
+    """
+    grid = _grid(parts.rows)
+    noise = torch.finfo(grid.dtype).eps * parts.eigenvalues.max() / grid.exp()
+    noise = noise[:, None, None]
+    heights = grid.new_full((len(grid), len(parts.n), parts.unexplained.shape[1]), -math.inf)
+    penalties = grid.new_zeros(len(grid), len(parts.n))
+    failed = torch.zeros(len(parts.n), dtype=torch.bool, device=grid.device)
+    seen: list[int] = []
+
+    def visit(points: Iterable[int]) -> None:
+        for point in set(points) - set(seen):
+            heights[point], penalties[point] = parts.evidence(grid[point].exp())
+            failed.logical_or_(heights[point, :, 0].isinf())
+            seen.append(point)
+        seen.sort()
+
+    visit(range(0, len(grid), _FIRST_STRIDE))
+    while True:
+        best = heights.amax(0).masked_fill(failed[:, None], math.inf)
+        middle = [
+            (low + high) // 2
+            for low, high in pairwise(seen)
+            if high - low > 1
+            and bool(
+                (
+                    _limit(grid, low, high, heights, penalties, parts) + noise[low] > best + _EQUAL
+                ).any()
+            )
+        ]
+        if not middle:
+            break
+        visit(middle)
+
+    peaks = heights.argmax(0)
+    inside = (peaks >= _REACH) & (peaks < len(grid) - _REACH)
+    offsets = torch.arange(-_REACH, _REACH + 1, device=grid.device)
+    windows = offsets[:, None, None] + peaks.clamp(_REACH, len(grid) - 1 - _REACH)
+    visit(windows[:, inside & ~failed[:, None]].flatten().tolist())
+    refined = _peak_heights(offsets, heights.gather(0, windows))
+    refined = torch.where(inside, refined.maximum(best), best)
+    # The other peaks: a parabola rises between points by an eighth of its second difference.
+    points = torch.tensor(seen, device=grid.device)[:, None, None]
+    tops = heights[seen]
+    beside = torch.cat([tops[:1], tops, tops[-1:]])
+    bend = 2 * tops - beside[:-2] - beside[2:]
+    is_peak = (tops >= beside[:-2]) & (tops >= beside[2:]) & (points != peaks)
+    rival = is_peak & (tops > best - _GRID_LOSS) & (tops + bend / 4 > refined + 10 * _EQUAL)
+    imprecise = (noise > _PRECISE) & (heights + noise > best)
+    failed |= rival.any(0).any(1) | imprecise.any(0).any(1)
+    return refined.mean(1).masked_fill(failed, math.nan)
+
+
+def _limit(
+    grid: Tensor, low: int, high: int, heights: Tensor, penalties: Tensor, parts: _Parts
+) -> Tensor:
+    """(B, T) evidence per sample that is not exceeded between two points of the grid.
+
+    S is concave in the ratio and lies above its chord, as do the penalty, concave in the inverse of
+    the ratio, and its sum with k times the logarithm of the ratio, concave in the ratio.
+
+    Args:
+        grid: (G,) logarithms of the ratio.
+        low: Index of a point.
+        high: Index of a higher point.
+        heights: (G, B, T) evidence per sample.
+        penalties: (G, B).
+        parts: The samples.
+    """
+    steps = torch.linspace(0, 1, _CHORD_STEPS + 1, dtype=grid.dtype, device=grid.device)
+    log = (grid[high] - grid[low]) * steps
+    up = (log.expm1() / log[-1].expm1())[:-1]
+    down = ((-log).expm1() / (-log[-1]).expm1())[1:]
+    shares = penalties / parts.n  # (G, B)
+    S_low, S_high = ((-2 * heights[i] - shares[i][:, None]).exp() for i in (low, high))
+    S = torch.lerp(S_low[..., None], S_high[..., None], up)  # in units of N / (2 pi e)
+    first, last = shares[low][:, None], shares[high][:, None]
+    rank = len(parts.eigenvalues) / parts.n[:, None]
+    share = torch.maximum(
+        torch.lerp(first, last, down),
+        torch.lerp(first, last + rank * log[-1], up) - rank * log[1:],
+    )
+    return (-0.5 * (S.log() + share[:, None])).amax(-1)
+
+
+def _peak_heights(offsets: Tensor, heights: Tensor) -> Tensor:
+    """(B, T) maximum, between the neighbours of the middle, of polynomials through points.
+
+    Args:
+        offsets: (P,) positions of the points.
+        heights: (P, B, T).
+    """
+    places = offsets.double() / offsets[-1]
+    powers = torch.arange(len(places), device=places.device).double()
+    c = torch.linalg.solve(places[:, None] ** powers, heights.flatten(1))  # coefficients
+    first = c[1:] * powers[1:, None]
+    second = first[1:] * powers[1:-1, None]
+    x = torch.zeros_like(c[0])
+    for _ in range(_NEWTON_STEPS):
+        slope, curvature = _horner(first, x), _horner(second, x)
+        step = torch.where(curvature < 0, -slope / curvature, 0.0)
+        x = (x + step).clamp(-places[_REACH + 1], places[_REACH + 1])
+    return _horner(c, x).reshape(heights.shape[1:])
+
+
+def _horner(coefficients: Tensor, x: Tensor) -> Tensor:
+    value = torch.zeros_like(x)
+    for c in coefficients.flip(0):
+        value = value * x + c
+    return value

@@ -49,6 +49,15 @@ def by_classes(problem: Problem, metric: Callable[[Problem], Score]) -> Score:
     )
 
 
+def indicators(problem: Problem) -> Tensor:
+    """(N, R, C) float64 classes of :func:`by_classes`: one-hot classes, R = 1; each tag against the
+    rest, C = 2.
+    """
+    if problem.kind == "multi-label":
+        return torch.stack([1 - problem.targets, problem.targets], 2)
+    return problem.one_hot[:, None]
+
+
 def slices(problem: Problem) -> Problem:
     """Slices of a regression target as classes, of equal size as far as equal values allow.
 

@@ -43,6 +43,8 @@ def group_jackknife(
     *,
     n_groups: int = DEFAULT_GROUPS,
     seed: int,
+    everything: float | None = None,
+    without_groups: Callable[[IntArray], FloatArray] | None = None,
 ) -> FloatArray:
     """Pseudo-values: what each group of samples contributed to a score.
 
@@ -64,6 +66,9 @@ def group_jackknife(
         labels: (N,) classes.
         n_groups: G, at most N. Costs G + 1 calls.
         seed: Of the groups.
+        everything: Score of all samples, if it is known.
+        without_groups: (N,) group of each sample -> (G,) scores without each group, NaN where
+            ``score_fn`` must be called.
 
     Returns:
         (G,) pseudo-values, mean equal to ``score_fn`` of everything.
@@ -78,8 +83,10 @@ def group_jackknife(
         )
     groups = jackknife_groups(labels, n_groups=n_groups, seed=seed)
     sizes = np.bincount(groups)
-    everything = float(score_fn(np.arange(n)))
-    without = np.array([score_fn(np.flatnonzero(groups != g)) for g in range(len(sizes))])
+    everything = float(score_fn(np.arange(n))) if everything is None else everything
+    without = np.full(len(sizes), np.nan) if without_groups is None else without_groups(groups)
+    for g in np.flatnonzero(np.isnan(without)):
+        without[g] = score_fn(np.flatnonzero(groups != g))
     h = n / sizes
     raw = h * everything - (h - 1) * without
     pseudo: FloatArray = raw - raw.mean() + everything
