@@ -4,6 +4,7 @@
     python benchmarks/scoring.py --threads 2
     python benchmarks/scoring.py --samples 2000 --width 8192 --no-textbook
     python benchmarks/scoring.py --memory                 # peak memory, one child process a metric
+    python benchmarks/scoring.py --intervals              # the jackknife, with refits and without
 
 All functions run in one process, in turns, and the best of the rounds counts, so that a noisy
 neighbour falls on all of them alike. The floor of SFDA is the arithmetic it cannot avoid: two Gram
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,13 +31,17 @@ import scipy.linalg
 import torch
 from scipy.special import softmax
 
-from hf_sfda.metrics import linalg, list_metrics
+from hf_sfda.config import RankConfig
+from hf_sfda.metrics import Metric, linalg, list_metrics
+from hf_sfda.ranking import _contributions as contributions_of_groups
 from hf_sfda.scoring import (
     make_problem,
     permuted_scores,
     score,
+    score_problem,
     score_problem_by_all,
 )
+from hf_sfda.tasks import scored_labels
 
 SLOW = ("nleep", "parc")
 DEFAULT = ("sfda_cv", "knn", "linear_probe", "logme")
@@ -161,6 +167,54 @@ def speed(args: argparse.Namespace) -> None:
         print(f"| {name} | {spent[0]:.2f} | {spent[1]:.2f} | {ratio:.2f} |")
 
 
+def intervals(args: argparse.Namespace) -> None:
+    """Time of the jackknife beside one score: refits of all groups, and what the metric shares.
+
+    Both start from the problem of a score, whose decomposition is there, as in a run. They must
+    agree.
+    """
+    X, y = make(args.samples, args.width, args.classes)
+    X = X.astype(np.float32)  # as features are stored
+    rng = np.random.default_rng(1)
+    value = X[:, :50].sum(1) + 5 * rng.normal(size=len(X))
+    tags = (X[:, :10] + rng.normal(size=(len(X), 10)) > 1).astype(np.float64)
+    print(f"N {args.samples}, D {args.width}, C {args.classes}, float32, {_machine()}")
+    print("\n| | score s | refits | shared | refits / shared | largest difference |")
+    print("|---|---|---|---|---|---|")
+    for metric in (entry for entry in list_metrics() if entry.without_groups):
+        for kind, labels in (("single-label", y), ("regression", value), ("multi-label", tags)):
+            if kind in metric.tasks:
+                _interval(metric, kind, X, labels, args)
+
+
+def _interval(
+    metric: Metric, kind: str, X: np.ndarray, y: np.ndarray, args: argparse.Namespace
+) -> None:
+    config = RankConfig("benchmark", metric=metric.name, metrics=(metric.name,), layers="last")
+    refitted = replace(metric, without_groups=None)
+    problem = make_problem(X, scored_labels(y))
+    score = score_problem(problem, metric.name)  # the decomposition is cached from here on
+    results: dict[str, np.ndarray] = {}
+
+    def jackknife(name: str, entry: Metric) -> None:
+        results[name] = contributions_of_groups(entry, score, problem, X, y, None, config)
+
+    functions: dict[str, Callable[[], object]] = {
+        "score": lambda: score_problem(make_problem(X, scored_labels(y)), metric.name),
+        "shared": lambda: jackknife("shared", metric),
+        "refits": lambda: jackknife("refits", refitted),
+    }
+    times = best(functions, args.rounds)
+    which = 1 if args.threads == 1 else 0
+    one, shared, refits = (times[name][which] for name in ("score", "shared", "refits"))
+    apart = np.abs(results["shared"] - results["refits"]).max()
+    print(
+        f"| `{metric.name}`, {kind} | {one:.3f} | {refits / one:.1f} | {shared / one:.2f} | "
+        f"{refits / shared:.1f} | {apart:.0e} |",
+        flush=True,
+    )
+
+
 def memory(args: argparse.Namespace) -> None:
     """Peak memory of each metric beyond the features, in multiples of the features."""
     print(f"N {args.samples}, D {args.width}, C {args.classes}; features = 1")
@@ -205,11 +259,14 @@ def main() -> None:
     parser.add_argument("--no-textbook", action="store_true")
     parser.add_argument("--no-others", action="store_true")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--intervals", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.child:
         child(args)
+    elif args.intervals:
+        intervals(args)
     elif args.memory:
         memory(args)
     else:

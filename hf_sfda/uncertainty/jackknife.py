@@ -11,7 +11,8 @@ from hf_sfda.types import IntArray
 from hf_sfda.uncertainty.bootstrap import FloatArray
 
 DEFAULT_GROUPS = 20
-"""Twenty re-computations a model. The relative error of the standard error is then about 1/6."""
+"""Twenty re-computations a model, unless the metric has a shorter way. The relative error of the
+standard error is then about 1/6."""
 
 
 def jackknife_groups(labels: IntArray, *, n_groups: int = DEFAULT_GROUPS, seed: int) -> IntArray:

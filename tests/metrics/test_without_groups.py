@@ -74,7 +74,7 @@ def problems(draw):
         X[:, 0] = 0
         X[rng.integers(n), 0] = 1  # of one group only
     kind = draw(st.sampled_from(["single-label", "multi-label", "regression"]))
-    y = labels_of(kind, X - X.mean(0), draw(st.sampled_from([0.01, 1.0, 100.0])), rng)
+    y = labels_of(kind, X - X.mean(0), draw(st.sampled_from([0.0, 0.01, 1.0, 100.0])), rng)
     X = X.astype(draw(st.sampled_from([np.float64, np.float32])))
     return kind, X * draw(st.sampled_from([1.0, 1e-4, 1e3])), y
 

@@ -142,6 +142,32 @@ def test_jackknife_finds_the_error_of_a_score_that_is_no_mean():
     assert np.mean(errors) == pytest.approx(np.sqrt(2 / 400), rel=0.08)
 
 
+def test_jackknife_calls_the_score_only_where_nothing_else_gives_it():
+    values = np.random.default_rng(2).normal(size=60)
+    labels = np.zeros(60, dtype=np.int64)
+    sizes = []
+
+    def mean(indices):
+        sizes.append(len(indices))
+        return values[indices].mean()
+
+    def without_groups(groups):
+        parts = [values[groups != g].mean() for g in range(6)]
+        return np.array([np.nan, *parts[1:]])
+
+    pseudo = group_jackknife(
+        mean,
+        labels,
+        n_groups=6,
+        seed=0,
+        everything=values.mean(),
+        without_groups=without_groups,
+    )
+    assert sizes == [50]
+    plain = group_jackknife(mean, labels, n_groups=6, seed=0)
+    np.testing.assert_allclose(pseudo, plain, rtol=1e-12)
+
+
 def test_jackknife_needs_two_groups():
     with pytest.raises(MetricError, match="two groups"):
         group_jackknife(lambda i: 0.0, np.zeros(1, dtype=np.int64), seed=0)
