@@ -39,7 +39,7 @@ logarithm of the ratio up to imaginary parts of pi, so 15 points of the grid giv
 
 _NEWTON_STEPS = 8
 
-_PRECISE = 1e-9
+_PRECISE = 1e-10
 """The largest error from rounding with which scores without a group are used."""
 
 _CHORD_STEPS = 64

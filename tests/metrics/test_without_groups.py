@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hf_sfda import metrics
 from hf_sfda.config import RankConfig
+from hf_sfda.errors import MetricError
 from hf_sfda.metrics import list_metrics
 from hf_sfda.ranking import score_candidate
 from hf_sfda.scoring import make_problem, score, scores_without_groups
@@ -54,7 +55,10 @@ def refit(metric, X, y, left):
     part = y[left]
     if part.ndim == 2:
         part = part[:, np.ptp(part, axis=0) > 0]
-    return score(X[left], scored_labels(part), metric.name, min_class_size=1).value
+    try:
+        return score(X[left], scored_labels(part), metric.name, min_class_size=1).value
+    except MetricError:  # such as one value in all samples of a part
+        return np.nan
 
 
 @st.composite
