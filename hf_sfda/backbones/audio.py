@@ -146,16 +146,21 @@ class AudioBackbone:
             places = torch.arange(inputs["input_values"].shape[1], device=lengths.device)
             heard = places < lengths[:, None]
             inputs["attention_mask"] = heard.long()
+        self._clear()  # what a pass that ran out of memory left behind
         output = self.module(**inputs)
-        tower, self._seen = self._seen, None
+        tower = self._seen
         blocks = tensors(tower.get("hidden_states"))[1:]  # the first is the input embedding
         frames = self._frames(blocks[0], lengths, heard) if blocks else None
         layers = pool_layers(blocks, frames)
         layers["last"], rule = self._last(tower, lengths, heard)
         logits = output["logits"].float() if self._has_head else None
+        self._clear()
+        return Outputs(layers, logits, rule)
+
+    def _clear(self) -> None:
+        self._seen = None
         for head in self._heads:
             head.clear()
-        return Outputs(layers, logits, rule)
 
     def _last(
         self, tower: Mapping[str, Any], lengths: Tensor, heard: Tensor | None

@@ -342,9 +342,10 @@ class TextBackbone:
             ExtractionError: There are no hidden states, or there is not one for each token, which
                 words need.
         """
+        self._clear()  # what a pass that ran out of memory left behind
         pooled = batch.get(POOLED)
         output = self.module(**{name: batch[name] for name in batch if name != POOLED})
-        tower, self._seen = self._seen, None
+        tower = self._seen
         mask = batch["attention_mask"]
         blocks = tensors(tower.get("hidden_states"))[1:]  # the first is the input embedding
         # Layers with a pooled, shorter sequence (Funnel) are skipped.
@@ -361,9 +362,13 @@ class TextBackbone:
         layers["last"] = pool(last, mask if pooled is None else pooled)
         # A head for texts says nothing about a single word.
         logits = self._logits(output, mask) if self._has_head and pooled is None else None
+        self._clear()
+        return Outputs(layers, logits, "masked mean" if pooled is None else "first subword")
+
+    def _clear(self) -> None:
+        self._seen = None
         for head in self._heads:
             head.clear()
-        return Outputs(layers, logits, "masked mean" if pooled is None else "first subword")
 
     def _logits(self, output: Any, mask: Tensor) -> Tensor:
         logits: Tensor = output.logits

@@ -13,6 +13,7 @@ from hf_sfda.backbones import Backbone, Outputs
 from hf_sfda.dataset.images import pieces
 from hf_sfda.errors import ExtractionError
 from hf_sfda.extract.features import Part
+from hf_sfda.memory import is_out_of_memory
 from hf_sfda.progress import Advance
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def run_batches(
     limit = max((len(batch) for batch in batches), default=1)
     start = time.perf_counter()
     loaded = load_batches(backbone, samples, batches, device=device, workers=workers)
-    with torch.inference_mode(), exact_convolutions():
+    with torch.inference_mode(), without_tf32():
         for positions, batch in loaded:
             outputs, limit = _run_within_memory(backbone, batch, limit, device)
             ids += positions
@@ -124,19 +125,22 @@ def load_batches(
 
 
 @contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """Disable TensorFloat-32, which torch allows in convolutions. With its mantissa of ten bits the
-    features of a GPU would differ from those of a CPU in the third digit. Other data types are not
-    affected.
+def without_tf32() -> Iterator[None]:
+    """Disable TensorFloat-32. With its mantissa of ten bits the features of a GPU would differ from
+    those of a CPU in the third digit. Other data types are not affected.
+
+    torch allows it in convolutions. In matrix products it is off, but the containers of NVIDIA
+    switch it on by an environment variable (``TORCH_ALLOW_TF32_CUBLAS_OVERRIDE``).
     """
     import torch
 
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def _run_within_memory(
@@ -149,21 +153,20 @@ def _run_within_memory(
     Returns:
         The outputs in order, on the CPU, and the limit that was found to fit.
     """
-    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+    from accelerate.utils.memory import clear_device_cache
 
     size = len(next(iter(batch.values())))
     done: list[Outputs] = []
     start = 0
     while start < size:
-        piece = {
-            name: tensor[start : start + limit].to(device, non_blocking=True)
-            for name, tensor in batch.items()
-        }
         taken = min(limit, size - start)
+        piece: dict[str, torch.Tensor] = {}
         try:
+            for name, tensor in batch.items():
+                piece[name] = tensor[start : start + taken].to(device, non_blocking=True)
             outputs = backbone.forward(piece)
         except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+            if not is_out_of_memory(error):
                 raise
             if taken == 1:
                 raise ExtractionError(f"a single sample does not fit in memory: {error}") from error

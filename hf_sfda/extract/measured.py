@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_sfda.backbones import Backbone
-from hf_sfda.extract.loop import exact_convolutions, form_batches, load_batches
+from hf_sfda.extract.loop import form_batches, load_batches, without_tf32
+from hf_sfda.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def measure_norms(
         shape.
     """
     import torch
-    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+    from accelerate.utils.memory import clear_device_cache
 
     from hf_sfda.backbones.norms import batch_norms, reestimate_norms, restore_folded_norms
 
@@ -66,7 +67,7 @@ def measure_norms(
             for _, batch in loaded:
                 backbone.forward({name: value.to(device) for name, value in batch.items()})
 
-        with torch.no_grad(), exact_convolutions():
+        with torch.no_grad(), without_tf32():
             restore_folded_norms(module, run)
             reestimate_norms(module, run)
 
@@ -76,7 +77,7 @@ def measure_norms(
             measure(size)
             return True
         except RuntimeError as error:
-            if size == _SMALLEST or not should_reduce_batch_size(error):
+            if size == _SMALLEST or not is_out_of_memory(error):
                 raise
         # Outside the handler: its traceback would keep the activations alive.
         size //= 2

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hf_sfda.errors import FinetuneError
 from hf_sfda.finetune.inputs import Batch, Inputs
+from hf_sfda.memory import is_out_of_memory
 from hf_sfda.processes import in_all
 
 if TYPE_CHECKING:
@@ -58,13 +59,13 @@ class Runner:
         return in_all(self.accelerator, lambda: self._within_own_memory(work))
 
     def _within_own_memory(self, work: Callable[[], T]) -> T:
-        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+        from accelerate.utils.memory import clear_device_cache
 
         while True:
             try:
                 return work()
             except RuntimeError as error:
-                if not should_reduce_batch_size(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.limit == 1:
                     raise FinetuneError(

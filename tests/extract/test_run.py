@@ -101,6 +101,62 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(memory, tri
     assert features.last[:, 0].tolist() == [2.0 * i for i in range(30)]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_libraries_that_run_out_of_memory_say_so_in_other_words(message):
+    backbone = Doubler(memory=2, message=message)
+    extract(backbone, [1, 2, 3, 4], batch_size=4)
+    assert backbone.tried == [4, 2, 2]
+
+
+class Batch:
+    """Stands for a tensor that is too large to be copied to the device as a whole."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, rows):
+        return Batch(self.values[rows])
+
+    def to(self, device, non_blocking):
+        if len(self) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return self.values
+
+
+def test_a_batch_that_cannot_be_copied_to_the_device_is_halved():
+    backbone = Doubler()
+    backbone.collate = lambda samples: {"x": Batch(torch.tensor(samples))}
+    extract(backbone, [1, 2, 3, 4, 5], batch_size=5)
+    assert backbone.tried == [2, 2, 1]
+
+
+def test_a_pass_that_fails_leaves_no_activations_for_the_next_one(tmp_path, monkeypatch):
+    """Else the smaller batch would have to fit beside the hidden states of the larger one."""
+    tiny_bert(tmp_path)
+    backbone = open_backbone(
+        tmp_path, Candidate("bert"), device=CPU, dtype=torch.float32, max_length=8, modality="text"
+    )
+    batch = backbone.collate(SENTENCES[:4])
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_sfda.backbones.text.pool_layers", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            backbone.forward(batch)
+    held = []
+    backbone.module.register_forward_pre_hook(lambda *_: held.append(backbone._seen))
+    backbone.forward(batch)
+    assert held == [None]
+
+
 def test_one_sample_that_does_not_fit_is_an_error():
     with pytest.raises(ExtractionError, match="a single sample does not fit in memory"):
         extract(Doubler(memory=0), [1, 2, 3], batch_size=2)
@@ -135,18 +191,22 @@ def test_a_real_network_gives_the_same_numbers_in_halves(tmp_path):
     np.testing.assert_allclose(halved.source_logits, whole.source_logits, atol=1e-6)
 
 
-def test_convolutions_are_exact_and_the_setting_is_put_back(monkeypatch):
-    seen = []
+@pytest.mark.parametrize("setting", [torch.backends.cudnn, torch.backends.cuda.matmul])
+def test_forward_passes_do_not_use_tf32_and_the_setting_is_put_back(setting):
+    seen, default = [], setting.allow_tf32
 
     class Watcher(Doubler):
         def forward(self, batch):
-            seen.append(torch.backends.cudnn.allow_tf32)
+            seen.append(setting.allow_tf32)
             return super().forward(batch)
 
-    for before in (True, False):
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
-        extract(Watcher(), [1, 2], batch_size=1)
-        assert torch.backends.cudnn.allow_tf32 is before
+    try:
+        for before in (True, False):
+            setting.allow_tf32 = before
+            extract(Watcher(), [1, 2], batch_size=1)
+            assert setting.allow_tf32 is before
+    finally:
+        setting.allow_tf32 = default
     assert seen == [False] * 4
 
 
