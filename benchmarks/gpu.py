@@ -101,7 +101,7 @@ SMALL = Sizes(
     full=False,
     samples=24,
     bare=16,
-    compared=6,
+    compared=9,
     batch=8,
     dtypes=("float32", "bfloat16"),
     problem=(300, 24, 4),
@@ -141,6 +141,7 @@ class Record:
         self._file = file
         self.figures: list[dict[str, Any]] = []
         self.failures: list[dict[str, str]] = []
+        self.seconds: dict[str, float] = {}
 
     def add(self, what: str, **values: Any) -> None:
         """Keep the values of one measurement."""
@@ -155,11 +156,15 @@ class Record:
     @contextlib.contextmanager
     def attempt(self, what: str) -> Iterator[None]:
         """Keep an exception as a failure and go on."""
+        begun = time.monotonic()
         try:
             yield
         except Exception as error:
             self.fail(what, f"{type(error).__name__}: {error}", traceback.format_exc())
-        free_memory()
+        self.seconds[what] = round(time.monotonic() - begun, 2)
+        self._write()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            free_memory()
 
     def check(self, what: str, is_right: bool, message: str) -> None:
         """Keep a failure where something is not as it must be."""
@@ -167,7 +172,11 @@ class Record:
             self.fail(what, message)
 
     def _write(self) -> None:
-        content = {"figures": self.figures, "failures": self.failures}
+        content = {
+            "figures": self.figures,
+            "failures": self.failures,
+            "seconds_of": self.seconds,
+        }
         unfinished = self._file.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
         unfinished.replace(self._file)
@@ -436,6 +445,8 @@ def compare_metrics(setting: Setting, record: Record) -> None:
         with record.attempt(metric.name):
             largest, is_same = 0.0, True
             for n, width in setting.sizes.shapes:
+                if metric.name == "nleep" and n > 500:
+                    continue  # its mixture is fitted on the CPU, and slow
                 X, y, logits = classes(n, width, 4)
                 for labels in _labels_for(metric.tasks, X, y):
                     on_device = torch.from_numpy(X).to(setting.device)
@@ -502,7 +513,6 @@ def _throughput(setting: Setting, record: Record, network: Network, dtype: str) 
     bare_rate = len(few) / seconds_of(partial(_forward, backbone, moved), device, rounds=2)
     del backbone, moved, batches, loaded
     free_memory()
-    extracted(setting, network, device, n=sizes.batch, dtype=dtype, name="warm-up")
     features = extracted(setting, network, device, n=sizes.samples, dtype=dtype)
     rate = sizes.samples / float(features.seconds or 0)
     figures = {
@@ -536,7 +546,7 @@ def _batch_size(setting: Setting) -> int:
 def compare_features(setting: Setting, record: Record) -> None:
     """Features on the CPU and on the device: networks of usual size, and every kind of backbone."""
     makers: list[tuple[str, str, float, Callable[[], Network]]] = [
-        (f"tiny {family}", "both", 1e-4, partial(tiny_network, setting, family))
+        (f"tiny {family}", "both", 1e-3, partial(tiny_network, setting, family))
         for family in TINY_FAMILIES
     ]
     makers += [
@@ -550,10 +560,17 @@ def compare_features(setting: Setting, record: Record) -> None:
                 extracted(setting, network, device, n=n, batch_norms=batch_norms)
                 for device in (CPU, setting.device)
             )
-            pairs = {key: (values, two.layers[key]) for key, values in one.layers.items()}
+            record.check(name, list(one.layers) == list(two.layers), "has other layers")
+            record.check(name, list(one.measured) == list(two.measured), "has other layers")
+            pairs = {
+                key: (values, two.layers[key])
+                for key, values in one.layers.items()
+                if key in two.layers
+            }
             pairs |= {
                 f"{key}, measured": (values, two.measured[key])
                 for key, values in one.measured.items()
+                if key in two.measured
             }
             if one.source_logits is not None and two.source_logits is not None:
                 pairs["logits"] = (one.source_logits, two.source_logits)
@@ -732,6 +749,7 @@ def _train_in_little_memory(setting: Setting, record: Record) -> None:
         )
         train(runner, classifier, inputs, inputs, config, progress)
         classifier.zero_grad(set_to_none=True)
+        progress.optimizer = None  # it would keep memory on the device
         return progress, runner.limit
 
     limited = Limited(setting, backbone, size)
@@ -811,7 +829,7 @@ def _finetune(setting: Setting, record: Record, family: str) -> None:
         largest_difference_of_losses=_loss_difference(on_cpu.curve, on_device.curve),
     )
     apart = abs(on_cpu.accuracy - on_device.accuracy)
-    record.check(name, apart <= 0.15, f"accuracies differ by {apart:.2f}")
+    record.check(name, apart <= 0.2, f"accuracies differ by {apart:.2f}")
     with record.attempt(f"{name}: resuming"):
         calls = iter(range(10**9))
         steps = -(-on_cpu.n_train // config.batch_size)
@@ -836,7 +854,7 @@ def _finetune(setting: Setting, record: Record, family: str) -> None:
             f"{name}: resuming", was_stopped=was_stopped, largest_difference_of_losses=difference
         )
         record.check(f"{name}: resuming", was_stopped, "it was not stopped: nothing was tested")
-        record.check(f"{name}: resuming", difference <= 0.05, f"losses differ by {difference:.1e}")
+        record.check(f"{name}: resuming", difference <= 0.1, f"losses differ by {difference:.1e}")
 
 
 def _loss_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
@@ -845,8 +863,8 @@ def _loss_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
 
 
 PARTS: dict[str, tuple[Callable[[Setting, Record], None], int]] = {
-    "metrics": (compare_metrics, 60),
-    "features": (compare_features, 90),
+    "metrics": (compare_metrics, 75),
+    "features": (compare_features, 100),
     "memory": (provoke_lack_of_memory, 70),
     "finetune": (finetune_tiny, 80),
     "scores": (time_scores, 70),
@@ -869,6 +887,8 @@ def machine(device: torch.device) -> dict[str, Any]:
         "versions": library_versions(),
         "cuda": torch.version.cuda,
     }
+    with contextlib.suppress(OSError):  # where preprocessing workers put their batches
+        about["shared_memory"] = shutil.disk_usage("/dev/shm").total
     if device.type != "cuda":
         return about
     properties = torch.cuda.get_device_properties(device)
@@ -896,7 +916,6 @@ def run_part(name: str, setting: Setting, file: Path) -> None:
     record = Record(file)
     with record.attempt(name):
         PARTS[name][0](setting, record)
-    record._write()
 
 
 def run_apart(name: str, arguments: Sequence[str], log: Path, limit: float) -> str | None:
