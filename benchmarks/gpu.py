@@ -497,6 +497,7 @@ def measure_throughput(setting: Setting, record: Record) -> None:
 
 
 def _throughput(setting: Setting, record: Record, network: Network, dtype: str) -> None:
+    from hf_sfda.extract.job import default_workers
     from hf_sfda.extract.loop import form_batches, load_batches
 
     device, sizes = setting.device, setting.sizes
@@ -504,7 +505,7 @@ def _throughput(setting: Setting, record: Record, network: Network, dtype: str) 
     costs = backbone.costs(network.samples)
     few = network.samples[: sizes.bare]
     groups = form_batches(costs[: sizes.bare], _batch_size(setting))
-    workers = min(8, os.cpu_count() or 1) if setting.on_gpu else 0
+    workers = default_workers(accelerator_on(device))
     start = time.perf_counter()
     loaded = load_batches(backbone, few, groups, device=device, workers=workers)
     batches = [batch for _, batch in loaded]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 # A CPU is 1.3 to 1.6 times as fast with batches whose activations stay in its cache; see
 # benchmarks/README.md.
 _CPU_BATCH = 16
+
+# Shared memory of a preprocessing worker. It prepares two batches ahead, and 64 images of 384
+# pixels are 113 MB. Containers often have 64 MB in all: a worker that exceeds it is killed.
+_ROOM_FOR_WORKER = 256 << 20
 
 _UNITS = {"image": "img", "text": "texts", "audio": "sounds"}
 
@@ -204,10 +209,26 @@ def free_memory() -> None:
 def _workers(job: Job) -> int:
     if job.config.workers is not None:
         return job.config.workers
-    if job.accelerator.device.type == "cpu":
+    return default_workers(job.accelerator)
+
+
+def default_workers(accelerator: Accelerator) -> int:
+    """Preprocessing workers of this process, where the settings do not state their number."""
+    if accelerator.device.type == "cpu":
         return 0
-    processes: int = job.accelerator.num_processes
-    return min(8, (os.cpu_count() or 1) // processes)
+    processes: int = accelerator.num_processes
+    workers = (os.cpu_count() or 1) // processes
+    if (room := _shared_memory()) is not None:
+        workers = min(workers, room // (processes * _ROOM_FOR_WORKER))
+    return min(8, workers)
+
+
+def _shared_memory() -> int | None:
+    """Free bytes of the memory through which workers return batches; ``None`` if not limited."""
+    try:
+        return shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return None
 
 
 def _name(task: Task) -> str:

@@ -6,12 +6,14 @@ import logging
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import hf_sfda.extract.downloads as downloads
+import hf_sfda.extract.job as extract_job
 from hf_sfda.backbones import EXTRACTOR_VERSION, Outputs, open_backbone
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ExtractionError, StoreError
@@ -304,6 +306,28 @@ def test_rows_belong_to_their_samples(zoo, tmp_path):
     forth, back = store.get(forth.key), store.get(back.key)
     np.testing.assert_allclose(back.last[::-1], forth.last, atol=2e-6)
     assert np.ptp(forth.last, axis=0).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "room", "workers"),
+    [
+        ("cuda", 1, 64 << 20, 0),  # a container as Docker starts it
+        ("cuda", 1, 1 << 30, 4),
+        ("cuda", 2, 1 << 30, 2),
+        ("cuda", 1, 1 << 40, 8),
+        ("cuda", 4, None, 4),
+        ("cpu", 1, 1 << 40, 0),
+    ],
+)
+def test_workers_fit_in_shared_memory(monkeypatch, device, processes, room, workers):
+    monkeypatch.setattr(extract_job.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(extract_job, "_shared_memory", lambda: room)
+    accelerator = SimpleNamespace(device=torch.device(device), num_processes=processes)
+    config = RankConfig("none")
+    job = SimpleNamespace(config=config, accelerator=accelerator)
+    assert extract_job._workers(job) == workers
+    job.config = config.replace(workers=3)
+    assert extract_job._workers(job) == 3
 
 
 def test_workers_change_nothing(zoo, tmp_path):
