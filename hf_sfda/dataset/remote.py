@@ -402,10 +402,12 @@ class View:
     def _dataset(self, tables: Sequence[pa.Table]) -> Dataset:
         import pyarrow as pa
         from datasets import Dataset, DatasetInfo
+        from datasets.fingerprint import generate_random_fingerprint
 
         columns = [table.column(0) for table in tables]
         table = pa.table(columns, schema=self.features.arrow_schema)
-        data = Dataset(table, info=DatasetInfo(features=self.features), fingerprint="parts")
+        info = DatasetInfo(features=self.features)
+        data = Dataset(table, info=info, fingerprint=generate_random_fingerprint())
         return data.with_format(self._kind)
 
 

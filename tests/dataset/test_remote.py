@@ -176,6 +176,31 @@ def test_every_kind_of_label(hub, column, task, kind):
     assert any("row groups were read" in text for text in target.warnings)
 
 
+def test_tables_of_pandas_and_pyarrow(hub, tmp_path):
+    """Categories, which differ in each row group, large strings and an index."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [f"class {i // 30}" for i in range(120)]
+    frame = pd.DataFrame(
+        {"text": [f"t {i}" for i in range(120)], "label": pd.Categorical(names)},
+        index=range(5, 125),
+    )
+    table = pa.Table.from_pandas(frame, preserve_index=True)
+    table = table.set_column(0, "text", table["text"].cast(pa.large_string()))
+    pq.write_table(table, tmp_path / "train.parquet", row_group_size=SIZE)
+    hub.put("me/frame", tmp_path, repo_type="dataset")
+    split = _open("me/frame").data
+    assert isinstance(split, remote.RemoteSplit)
+    whole = load_dataset("me/frame", split="train")
+    assert split.features == whole.features
+    for name in whole.column_names:
+        assert split.select_columns([name])[:][name] == whole[name][:]
+        assert split.select_columns([name])[:][name] == whole[name][:]  # as stored
+    assert len(load_target("me/frame", samples=20).class_names) == 4
+
+
 def test_sounds(hub):
     data = factories.audio_dataset(n_per_class=20)
     _put(hub, "me/sounds", data)
