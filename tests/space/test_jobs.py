@@ -149,6 +149,24 @@ def test_a_hub_dataset_is_planned_and_ranked(zoo, jobs):
     assert not job.directory.exists()
 
 
+@in_process
+def test_tags_of_words_are_ranked(hub, jobs, tmp_path):
+    from datasets import Dataset
+
+    sentences = [f"the {word} of old" for word in ("ship", "bread", "wave", "soup") * 8]
+    tags = [["O", "SEA" if i % 2 == 0 else "FOOD", "O", "O"] for i in range(len(sentences))]
+    data = Dataset.from_dict({"tokens": [text.split() for text in sentences], "ner_tags": tags})
+    data.push_to_hub("me/words", split="train")
+    for seed, name in enumerate(["one", "two"]):
+        hub.put(f"acme/{name}", factories.tiny_bert(tmp_path / name, seed=seed))
+    job = jobs.open(RankRequest(dataset="me/words", models=("acme/one", "acme/two")))
+    plan = job.plan()
+    assert plan.modality == "text" and "one word of each sentence" in plan.labels
+    *_, last = job.rank()
+    assert last.error is None and len(last.ranking.ranked) == 2
+    assert last.ranking.dataset["task"] == "text-token-classification"
+
+
 def stat_mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
