@@ -220,9 +220,12 @@ class TextCollate:
         if len(own) == 0:
             sentence = marked(sample.words, sample.position, 80)
             raise ExtractionError(f"its tokenizer gives no token for the word in {sentence!r}")
-        first, last = int(own[0]), int(own[-1]) + 1
+        ids = encoded["input_ids"]
+        # A token that is only the space before the word is not taken: a decoder has not read
+        # anything of the word there. T5 and Llama 2 have such tokens.
+        first = int(next((i for i in own if self.tokenizer.decode([ids[i]]).strip()), own[0]))
         before = np.minimum(np.searchsorted(ends, starts, side="right"), first)
-        return encoded["input_ids"], before, first, last
+        return ids, before, first, int(own[-1]) + 1
 
     @cached_property
     def _special(self) -> tuple[list[int], list[int]]:

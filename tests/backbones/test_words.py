@@ -122,6 +122,24 @@ def test_the_space_in_a_token_belongs_to_the_next_word():
     assert batch[POOLED].argmax(1).tolist() == [3, 0]
 
 
+def test_a_token_of_a_space_is_not_the_word():
+    """As in the vocabularies of T5 and Llama 2, at the beginning and inside of a sentence."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pieces = ["<unk>", "<pad>", "▁the", "▁ship", "▁", "wave", "s"]
+    core = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=0))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    core.decoder = decoders.Metaspace()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>"
+    )
+    sentence = ("wave", "the", "wave", "ships")
+    batch = TextCollate(tokenizer, 32)([Word(sentence, i) for i in range(4)])
+    tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
+    assert tokens == ["▁", "wave", "▁the", "▁", "wave", "▁ship", "s"]
+    assert batch[POOLED].argmax(1).tolist() == [1, 2, 4, 5]
+
+
 # -- long sentences
 
 
