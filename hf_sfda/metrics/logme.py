@@ -38,9 +38,13 @@ _REACH = 7
 logarithm of the ratio up to imaginary parts of pi, so 15 points of the grid give it to 1e-11."""
 
 _NEWTON_STEPS = 8
+"""Steps to the maximum of that polynomial."""
 
 _PRECISE = 1e-10
 """The largest error from rounding with which scores without a group are used."""
+
+_WELL_CONDITIONED = 1e-9
+"""Smallest eigenvalue, as a part of the largest, with which singular vectors are orthogonal."""
 
 _CHORD_STEPS = 64
 """Steps in which an interval of the grid is searched for the highest possible evidence."""
@@ -68,9 +72,13 @@ def _without_groups(problem: Problem, groups: Tensor, targets: Tensor | None) ->
     U = (geometry.centred @ V + geometry.mean @ V) / values[positive].sqrt()  # (N, k)
     T = problem.one_hot[None] if targets is None else targets[..., None]  # (1 or G, N, T)
     weights = U.T @ T  # (1 or G, k, T)
-    spans = U.shape[1] == n  # The features span the space of all targets.
+    # The features span the space of all targets, and U is orthogonal.
+    spans = U.shape[1] == n and bool(values[0] > _WELL_CONDITIONED * values[-1])
     residuals = torch.zeros_like(T) if spans else T - U @ weights
-    unexplained = residuals.square().sum(1)  # (1 or G, T)
+    # Not the squares of the residuals: U is orthogonal only up to rounding, and S must match M.
+    lengths = T.square().sum(1)  # (1 or G, T)
+    explained = weights.square()
+    unexplained = torch.zeros_like(lengths) if spans else lengths - explained.sum(1)
     eigenvalues = values[positive] / values[positive].mean()
     sizes = torch.bincount(groups).double()
     scores = torch.full_like(sizes, math.nan)
@@ -94,8 +102,9 @@ def _without_groups(problem: Problem, groups: Tensor, targets: Tensor | None) ->
             rows=rows,
             right=torch.cat([rows.mT, weights[chosen].expand(len(rows), -1, -1)], 2),
             constant=torch.cat([complement, own], 2),
-            explained=weights[chosen].square(),
+            explained=explained[chosen],
             unexplained=unexplained[chosen],
+            lengths=lengths[chosen],
             n=n - stack.counts,
         )
         scores[stack.classes] = _max_evidence_of_parts(parts)
@@ -317,6 +326,7 @@ class _Parts(NamedTuple):
             weights explain.
         explained: (1 or B, k, T) squared projections of the targets of all samples.
         unexplained: (1 or B, T) squared length of the part that no weights explain.
+        lengths: (1 or B, T) squared lengths of the targets of all samples.
         n: (B,) number of samples that are left.
     """
 
@@ -326,10 +336,16 @@ class _Parts(NamedTuple):
     constant: Tensor
     explained: Tensor
     unexplained: Tensor
+    lengths: Tensor
     n: Tensor
 
-    def evidence(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) evidence per sample and (B,) penalty at a ratio; -inf and 0 if M is singular."""
+    def evidence(self, ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evidence at a ratio, for all groups.
+
+        Returns:
+            (B, T) evidence per sample, -inf if M is singular; (B,) penalty; and (B, T) the
+            error of the evidence from rounding errors of the decomposition.
+        """
         free = ratio / (ratio + self.eigenvalues)
         both = torch.baddbmm(self.constant, self.rows * free, self.right)
         n = self.rows.shape[1]
@@ -340,7 +356,13 @@ class _Parts(NamedTuple):
         penalty = penalty + 2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
         heights = _evidence(unexplained, penalty[:, None], self.n[:, None])
         failed = (info > 0) | ~heights.isfinite().all(1)
-        return heights.masked_fill(failed[:, None], -math.inf), penalty.masked_fill(failed, 0.0)
+        eps = torch.finfo(ratio.dtype).eps
+        noise = eps * self.eigenvalues.max() / ratio * (self.lengths / unexplained).clamp(min=1)
+        return (
+            heights.masked_fill(failed[:, None], -math.inf),
+            penalty.masked_fill(failed, 0),
+            noise,
+        )
 
 
 def _max_evidence_of_parts(parts: _Parts) -> Tensor:
@@ -350,16 +372,15 @@ def _max_evidence_of_parts(parts: _Parts) -> Tensor:
     which the evidence can be higher than at all points so far are halved, down to the grid.
     """
     grid = _grid(parts.rows)
-    noise = torch.finfo(grid.dtype).eps * parts.eigenvalues.max() / grid.exp()
-    noise = noise[:, None, None]
     heights = grid.new_full((len(grid), len(parts.n), parts.unexplained.shape[1]), -math.inf)
+    noise = torch.zeros_like(heights)
     penalties = grid.new_zeros(len(grid), len(parts.n))
     failed = torch.zeros(len(parts.n), dtype=torch.bool, device=grid.device)
     seen: list[int] = []
 
     def visit(points: Iterable[int]) -> None:
         for point in set(points) - set(seen):
-            heights[point], penalties[point] = parts.evidence(grid[point].exp())
+            heights[point], penalties[point], noise[point] = parts.evidence(grid[point].exp())
             failed.logical_or_(heights[point, :, 0].isinf())
             seen.append(point)
         seen.sort()
