@@ -43,7 +43,7 @@ _NEWTON_STEPS = 8
 _PRECISE = 1e-10
 """The largest error from rounding with which scores without a group are used."""
 
-_WELL_CONDITIONED = 1e-9
+_WELL_CONDITIONED = 1e-11
 """Smallest eigenvalue, as a part of the largest, with which singular vectors are orthogonal."""
 
 _CHORD_STEPS = 64
@@ -104,7 +104,7 @@ def _without_groups(problem: Problem, groups: Tensor, targets: Tensor | None) ->
             constant=torch.cat([complement, own], 2),
             explained=explained[chosen],
             unexplained=unexplained[chosen],
-            lengths=lengths[chosen],
+            cancelled=torch.zeros_like(lengths[chosen]) if spans else lengths[chosen],
             n=n - stack.counts,
         )
         scores[stack.classes] = _max_evidence_of_parts(parts)
@@ -326,7 +326,7 @@ class _Parts(NamedTuple):
             weights explain.
         explained: (1 or B, k, T) squared projections of the targets of all samples.
         unexplained: (1 or B, T) squared length of the part that no weights explain.
-        lengths: (1 or B, T) squared lengths of the targets of all samples.
+        cancelled: (1 or B, T) squared lengths from which ``unexplained`` was subtracted, or zero.
         n: (B,) number of samples that are left.
     """
 
@@ -336,7 +336,7 @@ class _Parts(NamedTuple):
     constant: Tensor
     explained: Tensor
     unexplained: Tensor
-    lengths: Tensor
+    cancelled: Tensor
     n: Tensor
 
     def evidence(self, ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -357,7 +357,7 @@ class _Parts(NamedTuple):
         heights = _evidence(unexplained, penalty[:, None], self.n[:, None])
         failed = (info > 0) | ~heights.isfinite().all(1)
         eps = torch.finfo(ratio.dtype).eps
-        noise = eps * self.eigenvalues.max() / ratio * (self.lengths / unexplained).clamp(min=1)
+        noise = eps * self.eigenvalues.max() / ratio * (self.cancelled / unexplained).clamp(min=1)
         return (
             heights.masked_fill(failed[:, None], -math.inf),
             penalty.masked_fill(failed, 0),
