@@ -43,7 +43,7 @@ _NEWTON_STEPS = 8
 _PRECISE = 1e-10
 """The largest error from rounding with which scores without a group are used."""
 
-_WELL_CONDITIONED = 1e-11
+_WELL_CONDITIONED = 1e-9
 """Smallest eigenvalue, as a part of the largest, with which singular vectors are orthogonal."""
 
 _CHORD_STEPS = 64
