@@ -65,11 +65,6 @@ def test_the_report_counts_sounds(work, ranked):
     assert "one" in out and "two" in out
 
 
-def test_finetune_refuses_sounds_in_words(work, ranked):
-    _, err = run(work, "finetune", "run", code=2)
-    assert "This run is about audio-classification" in err
-
-
 def test_a_target_of_sounds_travels_between_processes(work, tmp_path, monkeypatch):
     target = load_target(str(work / "tones"))
     for memory in (2**30, 100):
@@ -81,16 +76,6 @@ def test_a_target_of_sounds_travels_between_processes(work, tmp_path, monkeypatc
         for one, other in zip(target.samples, back.samples, strict=True):
             assert one.rate == other.rate and (one.values == other.values).all()
     assert previews(target, [0])[0] == {"image": None, "text": target.sample_ids[0]}
-
-
-def test_the_function_refuses_to_fine_tune_on_sounds(work):
-    from hf_sfda.errors import TargetError
-    from hf_sfda.finetune import finetune
-    from hf_sfda.scan import find_candidates
-
-    [candidate] = find_candidates([str(work / "one")])
-    with pytest.raises(TargetError, match="Fine-tuning on sounds is not supported"):
-        finetune(candidate, load_target(str(work / "tones")))
 
 
 def test_a_run_on_sounds_becomes_a_leaderboard_of_sounds(work, ranked, tmp_path):
