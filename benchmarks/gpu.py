@@ -715,6 +715,7 @@ def _train_in_little_memory(setting: Setting, record: Record) -> None:
     from hf_sfda.config import FinetuneConfig
     from hf_sfda.finetune.classifier import Classifier, Head
     from hf_sfda.finetune.inputs import Inputs
+    from hf_sfda.finetune.objectives import single_label
     from hf_sfda.finetune.parts import Part
     from hf_sfda.finetune.runner import Runner
     from hf_sfda.finetune.train import Progress, cpu_state, evaluate, train
@@ -724,7 +725,8 @@ def _train_in_little_memory(setting: Setting, record: Record) -> None:
     backbone = opened(network, accelerator.device)
     size = setting.sizes.batch
     part = Part(network.samples[:size], np.arange(size, dtype=np.int64) % 3)
-    inputs = Inputs(backbone, part, "image")
+    objective = single_label(3, smoothing=0.1)
+    inputs = Inputs(backbone, part, "image", objective)
     with torch.no_grad():
         first = next(inputs.batches(range(1), 1))[1]
         first = {name: t.to(accelerator.device) for name, t in first.items()}
@@ -745,10 +747,9 @@ def _train_in_little_memory(setting: Setting, record: Record) -> None:
     def step() -> tuple[Progress, int]:
         runner = Runner(accelerator)
         classifier.load_state_dict(start)
-        progress = Progress(
-            1e-4, [evaluate(runner, classifier, inputs, 0)], best=start, weights=start
-        )
-        train(runner, classifier, inputs, inputs, config, progress)
+        before = evaluate(runner, classifier, inputs, objective, 0)
+        progress = Progress(1e-4, [before], best=start, weights=start)
+        train(runner, classifier, inputs, inputs, objective, config, progress)
         classifier.zero_grad(set_to_none=True)
         progress.optimizer = None  # it would keep memory on the device
         return progress, runner.limit
@@ -818,10 +819,10 @@ def _finetune(setting: Setting, record: Record, family: str) -> None:
     again = finetune(candidate, target, config, accelerator=accelerator, on_trained=save)
     record.add(
         name,
-        cpu_accuracy=on_cpu.accuracy,
-        device_accuracy=on_device.accuracy,
-        cpu_probe_accuracy=on_cpu.probe_accuracy,
-        device_probe_accuracy=on_device.probe_accuracy,
+        cpu_accuracy=on_cpu.value,
+        device_accuracy=on_device.value,
+        cpu_probe_accuracy=on_cpu.probe_value,
+        device_probe_accuracy=on_device.probe_value,
         cpu_seconds=on_cpu.seconds,
         device_seconds=again.seconds,
         test_samples=on_cpu.n_test,
@@ -829,7 +830,7 @@ def _finetune(setting: Setting, record: Record, family: str) -> None:
         repeats_to_the_bit=again.trials == on_device.trials,
         largest_difference_of_losses=_loss_difference(on_cpu.curve, on_device.curve),
     )
-    apart = abs(on_cpu.accuracy - on_device.accuracy)
+    apart = abs(on_cpu.value - on_device.value)
     record.check(name, apart <= 0.2, f"accuracies differ by {apart:.2f}")
     with record.attempt(f"{name}: resuming"):
         calls = iter(range(10**9))

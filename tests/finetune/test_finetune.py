@@ -733,7 +733,7 @@ def test_two_processes_train_what_one_trains(tmp_path):
     one = finetune(local(path), target_of("image", 11), PLAIN)
     losses = [epoch["validation_loss"] for epoch in two["trials"][0]["curve"]]
     np.testing.assert_allclose(losses, [e.validation_loss for e in one.curve], atol=1e-4)
-    assert two["accuracy"] == pytest.approx(one.accuracy, abs=1 / one.n_test + 1e-9)
+    assert two["value"] == pytest.approx(one.value, abs=1 / one.n_test + 1e-9)
 
 
 def test_gradients_flow_through_every_backbone(tmp_path):

@@ -116,7 +116,7 @@ def test_results_of_a_newer_version_are_left_alone_by_every_command(hub, board):
         ["webhook", BOARD, "--yes"],
     ):
         _, err = board(*asked, code=1)
-        assert "has schema version 99; this hf-sfda knows up to 2" in " ".join(err.split())
+        assert "has schema version 99; this hf-sfda knows up to 3" in " ".join(err.split())
     assert hub.repo(BOARD).head is head
     assert not hub.state.scheduled_jobs and not hub.state.webhooks
 
