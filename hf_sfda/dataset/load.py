@@ -77,8 +77,7 @@ def load_target(
         split: By default ``train``. A test split is used only if it is named here.
         input_column: Column with the image, text or sound; inferred by default. ``first,second``
             reads two text columns as pairs. For ``token``: the column with the words of each
-            sentence. ``image`` or ``audio`` chooses between the files of a
-            folder.
+            sentence. ``image`` or ``audio`` chooses between the files of a folder.
         label_column: Column with the label; inferred by default. Several columns of 0 and 1 are
             separated by commas.
         task: What the labels are: ``single-label``, ``multi-label``, ``regression`` or ``token``

@@ -20,9 +20,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +34,12 @@ from hf_sfda.finetune.inputs import is_image
 from hf_sfda.finetune.objectives import Objective
 from hf_sfda.finetune.prepare import fold_input_scale
 from hf_sfda.types import Measure, TextPair, Word
+
+if TYPE_CHECKING:
+    from hf_sfda.backbones.loading import Part
+
+BODY_AND_HEAD = "body and head"
+"""The format with a linear head in a file of its own."""
 
 HEAD = "2_Dense"
 """Folder of the head in the format ``"body and head"``, named as by sentence-transformers."""
@@ -128,10 +133,6 @@ def export(trained: Trained, folder: Path) -> Exported:
         FinetuneError: No format of its library gives the predictions that were measured.
         OSError: The folder cannot be written.
     """
-    from hf_sfda.backbones.audio import AudioCollate
-    from hf_sfda.backbones.text import TextCollate
-    from hf_sfda.backbones.timm_vision import TimmCollate
-
     backbone, classifier, objective = trained.backbone, trained.classifier, trained.objective
     classifier.to("cpu").eval()
     samples = _compared(trained)
@@ -140,35 +141,11 @@ def export(trained: Trained, folder: Path) -> Exported:
     with torch.no_grad():
         expected = objective.normalised(torch.cat([classifier(batch) for batch in batches]))
         pooling = backbone.forward(batches[0]).pooling
-    collate: Any = backbone.collate
-    save_both: Callable[[Trained, Path], Predict] = partial(_save_body_and_head, pooling=pooling)
-    attempts: list[tuple[Exported, Callable[[Trained, Path], Predict]]]
-    if isinstance(collate, TextCollate):
-        plain = Exported(
-            "body and head",
-            pooling,
-            "text",
-            lower=collate.lower,
-            pair=_pair_of(trained),
-            types="token_type_ids" in batches[0],
-        )
-        attempts = [(plain, save_both)]
-    elif isinstance(collate, AudioCollate):
-        attempts = [(Exported("classifier", "", "audio", rate=collate.rate), _save_classifier)]
-        if pooling in POOLINGS:
-            attempts = [_sound_body(trained, pooling)]
-    elif isinstance(collate, TimmCollate):
-        attempts = [(Exported("timm", "", "image", collate.mode), _save_timm)]
-    else:
-        attempts = [(Exported("classifier", "", "image", collate.mode), _save_classifier)]
-        if pooling in POOLINGS:
-            plain = Exported("body and head", pooling, "image", collate.mode)
-            attempts.append((plain, save_both))
     reasons = []
-    for exported, save in attempts:
+    for exported in _formats(trained, pooling, types="token_type_ids" in batches[0]):
         _empty(folder)
         try:
-            predict = save(trained, folder)
+            predict = _SAVE[exported.format](trained, folder, exported)
             with torch.no_grad():
                 outputs = torch.cat([predict(sample) for sample in samples])
         except (FinetuneError, ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -180,6 +157,51 @@ def export(trained: Trained, folder: Path) -> Exported:
         reasons.append(f"loaded again, it predicts otherwise (format {exported.format!r})")
     _empty(folder)
     raise FinetuneError("cannot be saved for its library: " + "; ".join(reasons))
+
+
+def _formats(trained: Trained, pooling: str, *, types: bool) -> list[Exported]:
+    """The formats to try, in this order.
+
+    Args:
+        trained: The network.
+        pooling: Rule by which its features are pooled.
+        types: Whether it is given token types.
+    """
+    from hf_sfda.backbones.audio import AudioCollate
+    from hf_sfda.backbones.text import TextCollate
+    from hf_sfda.backbones.timm_vision import TimmCollate
+
+    collate: Any = trained.backbone.collate
+    if isinstance(collate, TextCollate):
+        pair = _pair_of(trained)
+        text = Exported(BODY_AND_HEAD, pooling, "text", lower=collate.lower, pair=pair, types=types)
+        return [text]
+    if isinstance(collate, AudioCollate):
+        if pooling in POOLINGS:
+            return [_sound_body(trained, pooling)]
+        return [Exported("classifier", "", "audio", rate=collate.rate)]
+    if isinstance(collate, TimmCollate):
+        return [Exported("timm", "", "image", collate.mode)]
+    classifier = Exported("classifier", "", "image", collate.mode)
+    both = Exported(BODY_AND_HEAD, pooling, "image", collate.mode)
+    return [classifier, both] if pooling in POOLINGS else [classifier]
+
+
+def _sound_body(trained: Trained, pooling: str) -> Exported:
+    """A model of sounds, saved as body and head."""
+    from transformers import AutoModel
+
+    from hf_sfda.backbones.loading import AUDIO, find_tower
+
+    backbone: Any = trained.backbone
+    body = find_tower(backbone.module, backbone.module.config, AUDIO)
+    frame = 0
+    if body.config.model_type == "whisper":
+        frame = backbone.collate.longest // body.config.max_source_positions
+    is_found = AutoModel._model_mapping.get(type(body.config), None) is type(body)
+    loader = "" if is_found else f"{type(body).__module__}.{type(body).__name__}"
+    rate = backbone.collate.rate
+    return Exported(BODY_AND_HEAD, pooling, "audio", rate=rate, frame=frame, loader=loader)
 
 
 def _compared(trained: Trained) -> list[Any]:
@@ -269,7 +291,7 @@ def _linear(trained: Trained) -> tuple[Tensor, Tensor]:
 # -- timm
 
 
-def _save_timm(trained: Trained, folder: Path) -> Predict:
+def _save_timm(trained: Trained, folder: Path, exported: Exported) -> Predict:
     import timm
     from safetensors.torch import save_file
     from timm.data import create_transform, resolve_model_data_config
@@ -289,24 +311,23 @@ def _save_timm(trained: Trained, folder: Path) -> Predict:
     save_file(_contiguous(network), folder / "model.safetensors", metadata={"format": "pt"})
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     transform = create_transform(**resolve_model_data_config(loaded), is_training=False)
-    collate: Any = trained.backbone.collate
-    return lambda image: loaded(transform(image.convert(collate.mode)).unsqueeze(0))
+    return lambda image: loaded(transform(image.convert(exported.mode)).unsqueeze(0))
 
 
 # -- transformers
 
 
-def _save_classifier(trained: Trained, folder: Path) -> Predict:
-    import transformers
-    from transformers import AutoConfig
-
-    from hf_sfda.backbones.audio import AudioCollate
-    from hf_sfda.backbones.loading import AUDIO, IMAGE, find_tower
-
-    is_sound = isinstance(trained.backbone.collate, AudioCollate)
-    auto: Any = getattr(
-        transformers, f"AutoModelFor{'Audio' if is_sound else 'Image'}Classification"
+def _save_classifier(trained: Trained, folder: Path, exported: Exported) -> Predict:
+    from transformers import (
+        AutoConfig,
+        AutoModelForAudioClassification,
+        AutoModelForImageClassification,
     )
+
+    from hf_sfda.backbones.loading import find_tower
+
+    is_sound = exported.modality == "audio"
+    auto: Any = AutoModelForAudioClassification if is_sound else AutoModelForImageClassification
     names = dict(enumerate(trained.output_names))
     config = AutoConfig.from_pretrained(
         trained.source, local_files_only=True, trust_remote_code=False
@@ -318,57 +339,27 @@ def _save_classifier(trained: Trained, folder: Path) -> Predict:
     if type(own) is type(network):
         _copy(own.state_dict(), network)
     else:
-        tower = find_tower(network, config, AUDIO if is_sound else IMAGE)
+        tower = find_tower(network, config, _part(exported))
         _copy(own.state_dict(), tower)
     linears = [m for m in network.modules() if isinstance(m, nn.Linear)]
     _set_head(linears[-1], *_linear(trained))
     network.save_pretrained(folder)
     _save_processor(trained, folder)
     loaded = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-    prepare = (_waves if is_sound else _pixels)(folder, trained.backbone.collate)
+    prepare = _PREPARE[exported.modality](folder, trained.backbone.collate)
     return lambda sample: loaded(**prepare(sample)).logits
 
 
-def _sound_body(
-    trained: Trained, pooling: str
-) -> tuple[Exported, Callable[[Trained, Path], Predict]]:
-    """The format ``"body and head"`` of a model of sounds, and the function that saves it."""
-    from transformers import AutoModel
-
-    from hf_sfda.backbones.loading import AUDIO, find_tower
-
-    backbone: Any = trained.backbone
-    body = find_tower(backbone.module, backbone.module.config, AUDIO)
-    frame = 0
-    if body.config.model_type == "whisper":
-        frame = backbone.collate.longest // body.config.max_source_positions
-    found = AutoModel._model_mapping.get(type(body.config), None)
-    name = f"{type(body).__module__}.{type(body).__name__}"
-    plain = Exported(
-        "body and head",
-        pooling,
-        "audio",
-        rate=backbone.collate.rate,
-        frame=frame,
-        loader="" if found is type(body) else name,
-    )
-    return plain, partial(_save_body_and_head, pooling=pooling, frame=frame, loader=type(body))
-
-
-def _save_body_and_head(
-    trained: Trained, folder: Path, *, pooling: str, frame: int = 0, loader: Any = None
-) -> Predict:
+def _save_body_and_head(trained: Trained, folder: Path, exported: Exported) -> Predict:
     from safetensors.torch import load_file, save_file
     from transformers import AutoModel, PreTrainedModel
 
-    from hf_sfda.backbones.audio import AudioCollate
-    from hf_sfda.backbones.loading import AUDIO, IMAGE, TEXT, find_tower
-    from hf_sfda.backbones.text import TextCollate
+    from hf_sfda.backbones.loading import find_tower
 
-    own, collate = trained.backbone.module, trained.backbone.collate
-    is_text, is_sound = isinstance(collate, TextCollate), isinstance(collate, AudioCollate)
-    part = TEXT if is_text else AUDIO if is_sound else IMAGE
-    body = find_tower(own, own.config, part)
+    own = trained.backbone.module
+    collate: Any = trained.backbone.collate
+    is_text = exported.modality == "text"
+    body = find_tower(own, own.config, _part(exported))
     if not isinstance(body, PreTrainedModel):
         raise FinetuneError(f"{type(body).__name__} is no model of its own in transformers")
     for module in body.modules():  # the backbone asked for them; they cost memory
@@ -384,24 +375,26 @@ def _save_body_and_head(
         metadata={"format": "pt"},
     )
     (folder / "labels.json").write_text(json.dumps(list(trained.output_names), indent=1))
-    if isinstance(collate, TextCollate):
+    if is_text:
         tokenizer = collate.tokenizer
         tokenizer.model_max_length = collate.max_length
         tokenizer.save_pretrained(folder)
-        if not _pair_of(trained):
+        if not exported.pair:
             _describe_for_sentence_transformers(folder, collate, *weight.shape)
     else:
         _save_processor(trained, folder)
-    opened: Any = loader or AutoModel
-    loaded = opened.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    loader: Any = type(body) if exported.loader else AutoModel
+    loaded = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     head = load_file(folder / HEAD / "model.safetensors")
-    prepare = (_tokens if is_text else _waves if is_sound else _pixels)(folder, collate)
+    prepare = _PREPARE[exported.modality](folder, collate)
 
     def predict(sample: Any) -> Tensor:
         inputs = prepare(sample)
         mask = inputs["attention_mask"] if is_text else None
-        heard = -(-_length_at(sample, collate) // frame) if frame else None
-        features = _pooled(loaded(**inputs), pooling, mask, heard)
+        heard = None
+        if exported.frame:
+            heard = -(-len(collate.wave(sample)) // exported.frame)
+        features = _pooled(loaded(**inputs), exported.pooling, mask, heard)
         return nn.functional.linear(features, head["linear.weight"], head["linear.bias"])
 
     return predict
@@ -445,9 +438,14 @@ def _waves(folder: Path, collate: Any) -> Callable[[Any], Any]:
     )
 
 
-def _length_at(sound: Any, collate: Any) -> int:
-    """Values of a sound at the rate of the network."""
-    return len(collate.wave(sound))
+_PREPARE = {"image": _pixels, "text": _tokens, "audio": _waves}
+
+
+def _part(exported: Exported) -> Part:
+    """The part of a model of transformers that takes such inputs."""
+    from hf_sfda.backbones.loading import AUDIO, IMAGE, TEXT
+
+    return {"image": IMAGE, "text": TEXT, "audio": AUDIO}[exported.modality]
 
 
 def _pooled(output: Any, pooling: str, mask: Tensor | None, heard: int | None) -> Tensor:
@@ -509,7 +507,14 @@ def _describe_for_sentence_transformers(
         (folder / name).write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 
-# -- both
+_SAVE: Mapping[str, Callable[[Trained, Path, Exported], Predict]] = {
+    "timm": _save_timm,
+    "classifier": _save_classifier,
+    BODY_AND_HEAD: _save_body_and_head,
+}
+
+
+# -- all
 
 
 def _copy(weights: Mapping[str, Tensor], network: nn.Module) -> None:

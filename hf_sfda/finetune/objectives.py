@@ -111,8 +111,18 @@ class Objective(Protocol):
         ...
 
 
+class _Logits:
+    """What the kinds of label share whose outputs are logits."""
+
+    def unscale(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return weight, bias
+
+    def as_trained(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+
 @dataclass(frozen=True)
-class _SingleLabel:
+class _SingleLabel(_Logits):
     """One class a sample; labels are encoded as (N,) int64."""
 
     n_outputs: int
@@ -149,15 +159,9 @@ class _SingleLabel:
             found.append(Fit(penalty, theta[:-1].T / length, theta[-1], log_P))
         return found
 
-    def unscale(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        return weight, bias
-
-    def as_trained(self, outputs: Tensor) -> Tensor:
-        return outputs
-
 
 @dataclass(frozen=True)
-class _MultiLabel:
+class _MultiLabel(_Logits):
     """Any number of labels a sample; labels are encoded as (N, K) float64 zeros and ones.
 
     ``normalised`` are the log-probabilities that a sample has each label.
@@ -199,12 +203,6 @@ class _MultiLabel:
             weight, bias = theta[:-1].T / length, theta[-1]
             found.append(Fit(penalty, weight, bias, functional.linear(Z, weight, bias)))
         return found
-
-    def unscale(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        return weight, bias
-
-    def as_trained(self, outputs: Tensor) -> Tensor:
-        return outputs
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ def divide(
 ) -> Parts:
     """Divide a target, or take the parts that are given.
 
-    What is not given is drawn from ``target``, class by class (several labels: by the rarest label;
-    a regression: by slices of its values), by the target's own seed: the
-    division is the same for every candidate and every fine-tuning seed.
+    What is not given is drawn from ``target`` by the target's own seed, so the division is the same
+    for every candidate and every fine-tuning seed. Each stratum gives its share: a class, the
+    rarest label of a sample, or a slice of the values of a regression.
 
     Args:
         target: Training samples, and those of any part that is not given.

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import linalg
+from hf_sfda.tasks import has_classes
 from hf_sfda.types import LabelKind
 
 Result = TypeVar("Result")
@@ -193,7 +194,7 @@ class Problem:
         Raises:
             MetricError: The targets are no classes.
         """
-        if self.kind not in ("single-label", "token"):
+        if not has_classes(self.kind):
             raise MetricError(f"A {self.kind} problem has targets, no classes.")
         return self.targets
 
@@ -216,7 +217,7 @@ class Problem:
     @cached_property
     def one_hot(self) -> Tensor:
         """(N, T) float64 targets in columns: one-hot classes, labels, or the single value."""
-        if self.kind in ("single-label", "token"):
+        if has_classes(self.kind):
             eye = torch.eye(self.n_classes, dtype=torch.float64, device=self.targets.device)
             return eye[self.targets]
         return self.targets.reshape(len(self), -1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_sfda.metrics.problem import Problem
+from hf_sfda.tasks import has_classes
 from hf_sfda.types import Score
 
 _SLICES = 10
@@ -28,7 +29,7 @@ def by_classes(problem: Problem, metric: Callable[[Problem], Score]) -> Score:
     Classes (also of tokens) are scored directly, a regression target by its slices, and each tag
     against the rest. The value and ``per_sample`` of several tags are the means over tags.
     """
-    if problem.kind in ("single-label", "token"):
+    if has_classes(problem.kind):
         return metric(problem)
     if problem.kind == "regression":
         sliced = slices(problem)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.finetune.export import HEAD, Exported
+from hf_sfda.finetune.export import BODY_AND_HEAD, HEAD, Exported
 from hf_sfda.finetune.kept import NOTE, Kept, kept_folder, read_kept
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import (
@@ -289,7 +289,7 @@ def card_values(
         "label_column": ranking.dataset.get("label_column"),
         "code": usage(repo.id, exported, measurement.measure),
         "modality": exported.modality,
-        "own_head": exported.format == "body and head",
+        "own_head": exported.format == BODY_AND_HEAD,
     }
 
 
@@ -300,7 +300,7 @@ def usage(repo_id: str, exported: Exported, measure: Measure = "accuracy") -> st
     lines = {
         "timm": _TIMM,
         "classifier": _SOUND_CLASSIFIER if is_sound else _CLASSIFIER,
-        "body and head": bodies[exported.modality],
+        BODY_AND_HEAD: bodies[exported.modality],
     }[exported.format]
     frames = f"[:, : -(-len(sound) // {exported.frame})]" if exported.frame else ""
     features = {
