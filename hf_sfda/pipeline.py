@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_sfda.ahead import import_ahead
 from hf_sfda.config import CandidateOptions, RankConfig, parse_duration
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
 from hf_sfda.format import joined, megabytes
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
 from hf_sfda.measurements import with_measurements
-from hf_sfda.metrics import get_metric, list_metrics
-from hf_sfda.processes import from_main, is_main_process, main_first
+from hf_sfda.metrics import get_metric, list_metrics, require_name
+from hf_sfda.processes import from_main, is_launched, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress, default_progress
 from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.tasks import columns_phrase, label_facts, strata_of
@@ -144,23 +145,28 @@ def run(
 
     keep_secret(token)
     check_metrics(config)
-    accelerator = accelerator or make_accelerator()
-    main = accelerator.is_main_process
+    import_ahead()
+    accelerator = accelerator or _launched_processes()
+    main = accelerator is None or accelerator.is_main_process
     store = store or FeatureStore()
     progress = (progress if main else None) or NoProgress()
     log = log if main else (lambda line: None)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     from_main(accelerator, lambda: prepare_directory(directory, config.dataset))
     journal = Journal(directory if main else None)
+
+    target = main_first(accelerator, lambda: target_of(config, token=token, progress=progress))
+    log(describe_target(target))
+    # Only now, because it waits for torch. So a run whose dataset fails leaves no event.
+    accelerator = accelerator or make_accelerator()
     journal.write(
         "started",
+        time=started,
         config=config.to_dict(),
         versions=library_versions(),
         processes=accelerator.num_processes,
         device=str(accelerator.device),
     )
-
-    target = main_first(accelerator, lambda: target_of(config, token=token, progress=progress))
-    log(describe_target(target))
     config = config_for(config, target)
     journal.write("target", **target.describe())
 
@@ -269,16 +275,24 @@ def plan(
 
     keep_secret(token)
     check_metrics(config)
-    accelerator = make_accelerator()
+    import_ahead()
     store = store or FeatureStore()
     target = target_of(config, token=token, progress=progress or NoProgress())
     log(describe_target(target))
+    accelerator = make_accelerator()
     config = config_for(config, target)
     shared, config = _open_features(config, token)
     scan = _shard_of(_scan(config, target, token, shared), config)
     log(describe_candidates(scan.candidates))
     speed = calibrate(usable(scan), target, config, store, accelerator)
     return _plan(scan, target, config, store, accelerator, speed, shared)
+
+
+def _launched_processes() -> Accelerator | None:
+    """The processes of a launcher; ``None`` without one: then torch need not be imported yet."""
+    from hf_sfda.extract import make_accelerator
+
+    return make_accelerator() if is_launched() else None
 
 
 def _deadline(config: RankConfig) -> float | None:
@@ -452,11 +466,11 @@ def config_for(config: RankConfig, target: Target) -> RankConfig:
 
 
 def _check_race(config: RankConfig) -> None:
-    chosen = get_metric(config.metric)
-    if config.race and not chosen.held_out:
+    # Only what is asked for: a metric imports torch.
+    if config.race and not get_metric(config.metric).held_out:
         able = [entry.name for entry in list_metrics() if entry.held_out]
         raise ConfigError(
-            f"{chosen.name} does not score held-out samples one by one, so it cannot be raced. "
+            f"{config.metric} does not score held-out samples one by one, so it cannot be raced. "
             f"Sort by one of {joined(able)} (--metric), or leave out --race."
         )
 
@@ -469,14 +483,13 @@ def check_metrics(config: RankConfig) -> None:
     """
     for name in config.metrics:
         try:
-            get_metric(name)
+            require_name(name)
         except MetricError as error:
             raise ConfigError(str(error)) from error
-    chosen = get_metric(config.metric)
     _check_race(config)
-    if config.learning_curve and not chosen.scores_samples:
+    if config.learning_curve and not get_metric(config.metric).scores_samples:
         raise ConfigError(
-            f"{chosen.name} does not score each model on its own by the samples, so it has no "
+            f"{config.metric} does not score each model on its own by the samples, so it has no "
             "learning curve. Sort by another metric, or leave out --learning-curve."
         )
 

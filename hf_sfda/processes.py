@@ -13,20 +13,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SET_BY_LAUNCHERS = (
+    "LOCAL_RANK", "RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE",
+)  # fmt: skip
+"""Environment variables from which accelerate learns that a process may not be alone."""
+
 
 def is_main_process() -> bool:
     """Whether this process may log and write files; works before the process group is set up."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def from_main(accelerator: Accelerator, make: Callable[[], T]) -> T:
+def is_launched() -> bool:
+    """Whether a launcher, such as ``accelerate launch``, started this process, alone or as one of
+    several. Without one, there is one process, and nothing need be imported to know that.
+    """
+    return any(os.environ.get(name) for name in _SET_BY_LAUNCHERS)
+
+
+def from_main(accelerator: Accelerator | None, make: Callable[[], T]) -> T:
     """Call ``make`` in the main process; every process returns its result or raises its exception.
 
     Args:
-        accelerator: The processes.
+        accelerator: The processes; ``None`` for one that no launcher started.
         make: The function. Its result and its exceptions must be picklable.
     """
-    if accelerator.num_processes == 1:
+    if accelerator is None or accelerator.num_processes == 1:
         return make()
     from accelerate.utils import broadcast_object_list
 
@@ -43,12 +55,16 @@ def from_main(accelerator: Accelerator, make: Callable[[], T]) -> T:
     return value  # type: ignore[return-value]
 
 
-def main_first(accelerator: Accelerator, make: Callable[[], T]) -> T:
+def main_first(accelerator: Accelerator | None, make: Callable[[], T]) -> T:
     """Call ``make`` in the main process first and then in the others, which can use its caches.
 
     If it fails in the main process, all processes raise the error and the others do not call it.
+
+    Args:
+        accelerator: As for :func:`from_main`.
+        make: The function.
     """
-    if accelerator.num_processes == 1:
+    if accelerator is None or accelerator.num_processes == 1:
         return make()
     results: list[T] = []
 

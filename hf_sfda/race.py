@@ -29,11 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.config import RankConfig
+from hf_sfda.dataset.sample import part_of
 from hf_sfda.errors import MetricError, StoreError
 from hf_sfda.extract import Extraction, extract_all
 from hf_sfda.extract.job import LATE
 from hf_sfda.extract.run import feature_key
-from hf_sfda.finetune.parts import part_of
 from hf_sfda.format import score as show_score
 from hf_sfda.processes import from_main
 from hf_sfda.progress import Progress

@@ -292,9 +292,9 @@ def calibrate(
     Returns:
         ``None`` if no candidate to run is here, or if it cannot be run.
     """
+    from hf_sfda.dataset.sample import part_of
     from hf_sfda.extract import extract_all
     from hf_sfda.extract.run import feature_key
-    from hf_sfda.finetune.parts import part_of
 
     here = [
         candidate

@@ -159,6 +159,24 @@ def test_lower_is_better_is_turned_round(lent):
     np.testing.assert_array_equal(result.per_sample, [0, -0.5])
 
 
+def test_each_metric_is_where_its_name_is_looked_up():
+    found = {entry.name: entry.function.__module__ for entry in list_metrics()}
+    assert (
+        registry._BUILTIN.items()
+        <= {name: module.removeprefix("hf_sfda.metrics.") for name, module in found.items()}.items()
+    )
+
+
+def test_a_name_of_ours_is_taken_before_its_metric_is_imported(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTRY", {})
+    with pytest.raises(MetricError, match=r"'knn' is registered already, by hf_sfda.metrics.knn"):
+        register_metric("knn")(lambda problem: 0.0)
+    with pytest.raises(MetricError, match=r"Unknown metric 'nearest'\. Allowed: downloads, energy"):
+        registry.require_name("nearest")
+    registry.require_name("knn")
+    assert not registry._REGISTRY
+
+
 def test_name_can_be_taken_once(lent):
     def elsewhere(problem):
         return 0.0

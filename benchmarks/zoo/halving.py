@@ -194,8 +194,9 @@ def train(zoo: Path, target: Target) -> None:
 
 
 def _train(zoo: Path, target: Target, round_: Round, checkpoint: str) -> Brief:
+    from hf_sfda.dataset.sample import part_of
     from hf_sfda.finetune import finetune
-    from hf_sfda.finetune.parts import draw_rows, part_of
+    from hf_sfda.finetune.parts import draw_rows
 
     about = grid.targets_in(zoo)[target.name]
     whole, validation = (grid.load_part(zoo, target.name, p) for p in ("train", "validation"))

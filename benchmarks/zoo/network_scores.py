@@ -42,8 +42,9 @@ Kind = Literal["small", "gradients"]
 def small(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[str, float]:
     """A small fine-tuning: validation accuracy and log-likelihood at its best, and at its start."""
     from hf_sfda.config import FinetuneConfig
+    from hf_sfda.dataset.sample import part_of
     from hf_sfda.finetune import finetune
-    from hf_sfda.finetune.parts import draw_rows, part_of
+    from hf_sfda.finetune.parts import draw_rows
 
     about = grid.targets_in(zoo)[target]
     whole, validation = (grid.load_part(zoo, target, part) for part in ("train", "validation"))

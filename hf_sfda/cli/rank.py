@@ -316,10 +316,10 @@ def rank(
         job = JobOptions(on_jobs, job_timeout, runs_repo, follow, yes, expect)
         run_on_jobs(settings, job, token, output)
         return
-    from hf_sfda.report import save_ranking
-
     ranking = _run(settings, token, output, yes=yes)
     if is_main_process():
+        from hf_sfda.report import save_ranking
+
         ranking = with_measurements(ranking, settings.run_directory)
         output.log("")
         show_ranking(ranking, output)
@@ -333,6 +333,7 @@ def rank(
 
 def _show_plan(settings: RankConfig, token: str | None, output: Output) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _say_what_is_read(settings, output)
     from rich.text import Text
 
     from hf_sfda.cli._progress import ConsoleProgress
@@ -371,8 +372,15 @@ def _confirm(plan: RunPlan, settings: RankConfig, output: Output) -> None:
     typer.confirm(f"{size}, {limit}. Go on?", abort=True, err=True)
 
 
+def _say_what_is_read(settings: RankConfig, output: Output) -> None:
+    """The first line of a run, before anything is imported that takes seconds."""
+    if is_main_process():
+        output.log(f"Reading  {settings.dataset}")
+
+
 def _run(settings: RankConfig, token: str | None, output: Output, *, yes: bool) -> Ranking:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _say_what_is_read(settings, output)
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.pipeline import run
 

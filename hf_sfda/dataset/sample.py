@@ -1,10 +1,13 @@
-"""The seeded stratified sample. Pure functions of labels and numbers."""
+"""The seeded stratified sample, and parts of it. Pure functions of labels and numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
-from hf_sfda.types import IntArray
+from hf_sfda.types import IntArray, Target
 
 FEWEST = 2
 """Fewest samples of a class: one for the fit and one for the held-out score."""
@@ -92,3 +95,22 @@ def choose_tagged(tags: IntArray, size: int, seed: int) -> IntArray:
                 chosen[np.flatnonzero(sides[:, side] & ~chosen)[:room]] = True
     chosen[np.flatnonzero(~chosen)[: size - int(chosen.sum())]] = True
     return np.sort(order[chosen])
+
+
+def part_of(target: Target, rows: Sequence[int], name: str) -> Target:
+    """Some samples of a target as a target of their own.
+
+    Args:
+        target: The target.
+        rows: Positions of the samples.
+        name: What tells this part from others of the same target.
+    """
+    positions = np.asarray(rows, dtype=np.int64)
+    return replace(
+        target,
+        samples=[target.samples[row] for row in positions],
+        sample_ids=tuple(target.sample_ids[row] for row in positions),
+        labels=target.labels[positions],
+        fingerprint=f"{target.fingerprint} {name}",
+        inputs_fingerprint=f"{target.inputs_fingerprint} {name}",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -104,25 +104,6 @@ def divide(
                 "has no meaning there. Use more samples."
             )
     return parts
-
-
-def part_of(target: Target, rows: Sequence[int], name: str) -> Target:
-    """Some samples of a target as a target of their own.
-
-    Args:
-        target: The target.
-        rows: Positions of the samples.
-        name: What tells this part from others of the same target.
-    """
-    positions = np.asarray(rows, dtype=np.int64)
-    return replace(
-        target,
-        samples=[target.samples[row] for row in positions],
-        sample_ids=tuple(target.sample_ids[row] for row in positions),
-        labels=target.labels[positions],
-        fingerprint=f"{target.fingerprint} {name}",
-        inputs_fingerprint=f"{target.inputs_fingerprint} {name}",
-    )
 
 
 def draw_rows(labels: LabelArray, size: int, seed: int) -> IntArray:

@@ -14,8 +14,8 @@ them. It needs mean and variance of the features on the data a checkpoint was *t
 takes those of ImageNet's validation set. A checkpoint from the Hub does not carry them, and those
 of the target or of another data set would be another method under PED's name.
 
-Importing this package imports no metric and no torch: the modules named in ``_BUILTIN`` are
-imported when a metric is first asked for.
+Importing this package imports no metric and no torch: a module named in ``_BUILTIN`` is imported
+when one of its metrics is first asked for. Names are checked without an import.
 """
 
 from __future__ import annotations
@@ -41,27 +41,31 @@ BASELINES = ("logistic_probe", "linear_probe", "knn")
 """Metrics that most users compute themselves. Every table has a column for each of them, in this
 order. A ranking says whether its order agrees with theirs."""
 
-_BUILTIN = (
-    "three_heads",
-    "sfda",
-    "sfda_cv",
-    "logme",
-    "hscore",
-    "hscore_lw",
-    "knn",
-    "linear_probe",
-    "logistic_probe",
-    "leep",
-    "nce",
-    "nleep",
-    "parc",
-    "gbc",
-    "transrate",
-    "ncti",
-    "energy",
-    "baselines",
-    "prior",
-)
+_BUILTIN = {
+    "three_heads": "three_heads",
+    "sfda": "sfda",
+    "sfda_cv": "sfda_cv",
+    "logme": "logme",
+    "hscore": "hscore",
+    "hscore_lw": "hscore_lw",
+    "knn": "knn",
+    "linear_probe": "linear_probe",
+    "logistic_probe": "logistic_probe",
+    "leep": "leep",
+    "nce": "nce",
+    "nleep": "nleep",
+    "parc": "parc",
+    "gbc": "gbc",
+    "transrate": "transrate",
+    "ncti": "ncti",
+    "energy": "energy",
+    "params": "baselines",
+    "downloads": "baselines",
+    "random": "baselines",
+    "width": "baselines",
+    "prior": "prior",
+}
+"""Name of each metric of this package -> its module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +188,10 @@ def register_metric(
     """
 
     def register(function: Function) -> Function:
-        known = _REGISTRY.get(name)
-        if known is not None and known.function.__module__ != function.__module__:
+        owner = _owner(name)
+        if owner is not None and owner != function.__module__:
             raise MetricError(
-                f"A metric called {name!r} is registered already, by {known.function.__module__}. "
-                "Choose another name."
+                f"A metric called {name!r} is registered already, by {owner}. Choose another name."
             )
         line = summary or (function.__doc__ or "").strip().split("\n")[0]
         _REGISTRY[name] = Metric(
@@ -216,30 +219,45 @@ def register_metric(
     return register
 
 
+def require_name(name: str) -> None:
+    """Check the name of a metric. No metric is imported.
+
+    Raises:
+        MetricError: There is no metric of that name.
+    """
+    if name not in (known := {*_BUILTIN, *_REGISTRY}):
+        raise MetricError(f"Unknown metric {name!r}. Allowed: {', '.join(sorted(known))}.")
+
+
 def get_metric(name: str) -> Metric:
     """Look a metric up.
 
     Raises:
         MetricError: There is none of that name.
     """
-    _import_builtin()
-    if name not in _REGISTRY:
-        raise MetricError(f"Unknown metric {name!r}. Allowed: {', '.join(sorted(_REGISTRY))}.")
-    return _REGISTRY[name]
+    require_name(name)
+    return _imported(name)
 
 
 def find_metric(name: str) -> Metric | None:
     """Look up a metric that may be unknown here, such as one in results that others published."""
-    _import_builtin()
-    return _REGISTRY.get(name)
+    return _imported(name) if name in _BUILTIN else _REGISTRY.get(name)
 
 
 def list_metrics() -> list[Metric]:
     """All registered metrics, by name."""
-    _import_builtin()
-    return [_REGISTRY[name] for name in sorted(_REGISTRY)]
+    return [_imported(name) for name in sorted({*_BUILTIN, *_REGISTRY})]
 
 
-def _import_builtin() -> None:
-    for module in _BUILTIN:
-        importlib.import_module(f"{__name__}.{module}")
+def _imported(name: str) -> Metric:
+    """A known metric; its module is imported first if it is one of this package."""
+    if name not in _REGISTRY:
+        importlib.import_module(f"{__name__}.{_BUILTIN[name]}")
+    return _REGISTRY[name]
+
+
+def _owner(name: str) -> str | None:
+    """The module that has registered a metric, or will register it."""
+    if (known := _REGISTRY.get(name)) is not None:
+        return known.function.__module__
+    return f"{__name__}.{_BUILTIN[name]}" if name in _BUILTIN else None

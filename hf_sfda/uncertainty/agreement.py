@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.uncertainty.bootstrap import FloatArray
+from hf_sfda.uncertainty.statistics import ranks as rank_values
+from hf_sfda.uncertainty.statistics import weighted_kendall
 
 
 def weighted_tau(
@@ -26,14 +28,12 @@ def weighted_tau(
     Returns:
         tau in [-1, 1]; NaN if fewer than two models are left, or a list is constant.
     """
-    from scipy.stats import weightedtau
-
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(weightedtau(a, b).statistic)
+    return weighted_kendall(a, b)
 
 
 def agreement_with(
@@ -76,14 +76,12 @@ def consensus(scores: Mapping[str, Sequence[float] | np.ndarray]) -> Consensus:
     Returns:
         A :class:`Consensus`; NaN for models without any score.
     """
-    from scipy.stats import rankdata
-
     everything = np.array([np.asarray(values, dtype=np.float64) for values in scores.values()])
     table = everything[[_orders(row) for row in everything]]  # (K, M) those with a vote
     known = np.isfinite(table)
     ranks = np.full(table.shape, np.nan)
     for k, row in enumerate(table):
-        ranks[k, known[k]] = rankdata(-row[known[k]])
+        ranks[k, known[k]] = rank_values(-row[known[k]])
     n_models = table.shape[1]
     mean_rank, spread = np.full(n_models, np.nan), np.zeros(n_models)
     if (voted := known.any(axis=0)).any():

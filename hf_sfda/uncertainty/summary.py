@@ -9,6 +9,8 @@ import numpy as np
 from hf_sfda.errors import MetricError
 from hf_sfda.uncertainty.bootstrap import FloatArray
 from hf_sfda.uncertainty.calibration import expected_regrets
+from hf_sfda.uncertainty.statistics import normal_quantile, t_quantile
+from hf_sfda.uncertainty.statistics import ranks as rank_values
 from hf_sfda.uncertainty.ties import ROUNDING, groups_by_probability, tie_groups
 
 
@@ -112,14 +114,12 @@ def percentile_intervals(
 
 
 def _widen(resampled: FloatArray, confidence: float, degrees_of_freedom: float) -> FloatArray:
-    from scipy.stats import norm, t
-
     if np.isinf(degrees_of_freedom):
         return resampled
     tail = (1 - confidence) / 2
     centre = resampled.mean(axis=0)
     widened: FloatArray = centre + (resampled - centre) * (
-        t.isf(tail, degrees_of_freedom) / norm.isf(tail)
+        t_quantile(tail, degrees_of_freedom) / normal_quantile(tail)
     )
     return widened
 
@@ -127,14 +127,10 @@ def _widen(resampled: FloatArray, confidence: float, degrees_of_freedom: float) 
 def _rank_intervals(
     resampled: FloatArray, ranks: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.stats import rankdata
-
     tail = (1 - confidence) / 2
     descending = -_without_rounding(resampled)
-    low = np.quantile(rankdata(descending, method="min", axis=1), tail, axis=0, method="lower")
-    high = np.quantile(
-        rankdata(descending, method="max", axis=1), 1 - tail, axis=0, method="higher"
-    )
+    low = np.quantile(rank_values(descending, "min"), tail, axis=0, method="lower")
+    high = np.quantile(rank_values(descending, "max"), 1 - tail, axis=0, method="higher")
     # Noise pulls resampled ranks towards the middle where many models are close. The interval is
     # extended to contain the rank that is printed beside it.
     return np.minimum(low, ranks), np.maximum(high, ranks)

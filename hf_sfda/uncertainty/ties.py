@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.uncertainty.bootstrap import FloatArray
+from hf_sfda.uncertainty.statistics import normal_tail, t_quantile
 
 ROUNDING = 1e-12
 """Differences below this share of the largest score are rounding, not evidence."""
@@ -46,8 +47,6 @@ def significant_differences(
     Returns:
         (M, M) symmetric, diagonal false. Time O(B M^2), memory bounded.
     """
-    from scipy.stats import norm, t
-
     n_resamples, n_models = resampled.shape
     differ = np.zeros((n_models, n_models), dtype=bool)
     if n_models < 2:
@@ -67,8 +66,8 @@ def significant_differences(
         if varies.any():
             ratios = np.abs(gaps[:, varies]) / error[part][varies]
             np.maximum(largest, ratios.max(axis=1), out=largest)
-    critical = np.quantile(largest, confidence, method="higher")
-    critical = t.isf(norm.sf(critical), degrees_of_freedom)
+    critical = float(np.quantile(largest, confidence, method="higher"))
+    critical = t_quantile(normal_tail(critical), degrees_of_freedom)
     fixed = error <= smallest
     significant = np.where(
         fixed, np.abs(observed) > smallest, np.abs(observed) > critical * np.where(fixed, 1, error)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,120 @@ def python(code: str) -> str:
 def test_nothing_heavy_is_imported_before_it_is_needed(statement):
     code = f"{statement}\nimport sys\nprint('LOADED', [m for m in {HEAVY} if m in sys.modules])"
     assert "LOADED []" in python(code)
+
+
+@pytest.fixture
+def other_torch(tmp_path):
+    """Write a package called torch that is imported instead of the real one."""
+
+    def write(source: str) -> dict[str, str]:
+        folder = tmp_path / "other"
+        (folder / "torch").mkdir(parents=True)
+        (folder / "torch" / "__init__.py").write_text(source)
+        return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--dataset", "missing.csv", "--models", "m"], 1, "missing.csv"),
+        (["--dataset", "texts.csv", "--models", "m", "--metric", "accuracy"], 2, "accuracy"),
+        (["--dataset", "texts.csv", "--models", "m", "--samples", "-1"], 2, "samples"),
+    ],
+)
+def test_a_refusal_does_not_wait_for_torch(arguments, code, message, other_torch, texts):
+    never_imported = other_torch("import threading\nthreading.Event().wait()\n")
+    done = subprocess.run(
+        [HF_SFDA, "rank", *arguments],
+        env=never_imported | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(texts.parent / "hf")},
+        cwd=texts.parent,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def texts(tmp_path) -> Path:
+    """A dataset of twenty texts with two classes."""
+    path = tmp_path / "texts.csv"
+    rows = (f"text number {i},{'ab'[i % 2]}\n" for i in range(20))
+    path.write_text("text,label\n" + "".join(rows))
+    return path
+
+
+def test_an_import_that_fails_ahead_fails_as_usual(other_torch, texts):
+    done = subprocess.run(
+        [HF_SFDA, "rank", "--dataset", "texts.csv", "--models", "m", "--format", "human"],
+        env=other_torch("raise ImportError('this torch is broken')")
+        | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(texts.parent / "hf")},
+        cwd=texts.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    first, *_, failure, _ = done.stderr.splitlines()
+    assert first == "Reading  texts.csv"
+    assert failure == "Error: ImportError: this torch is broken"
+
+
+def test_a_run_speaks_first_and_imports_while_the_dataset_is_read(texts):
+    code = f"""
+        import os, sys, threading
+        from importlib.abc import MetaPathFinder
+        from hf_sfda.cli import main
+
+        at_first_line = []
+        importing_torch = threading.Event()
+
+        class Stderr:
+            def __getattr__(self, name):
+                return getattr(sys.__stderr__, name)
+            def write(self, text):
+                at_first_line.append([name for name in {HEAVY} if name in sys.modules])
+                return len(text)
+
+        class Watch(MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == "torch":
+                    importing_torch.set()
+
+        def reads(*arguments, **options):
+            print("IMPORTING", importing_torch.wait(300), flush=True)
+            raise KeyboardInterrupt
+
+        sys.stderr = Stderr()
+        sys.meta_path.insert(0, Watch())
+        import hf_sfda.dataset
+        hf_sfda.dataset.target_of = reads
+        os.chdir({str(texts.parent)!r})
+        sys.argv = "hf-sfda rank --dataset texts.csv --models m --format human".split()
+        import hf_sfda.ahead
+        hf_sfda.cli.leave_at_once_if_importing = lambda code: None  # as it would end this program
+        try:
+            main()
+        except SystemExit as end:
+            print("ENDED", end.code)
+        print("LOADED AT FIRST", at_first_line[0])
+    """
+    out = python(textwrap.dedent(code))
+    assert out.splitlines() == ["IMPORTING True", "ENDED 130", "LOADED AT FIRST []"]
+
+
+def test_the_list_of_commands_says_what_each_says_itself():
+    import typer
+
+    from hf_sfda import cli
+
+    commands = typer.main.get_command(cli.app).commands
+    assert list(commands) == list(cli._HELP)
+    for name, command in commands.items():
+        assert command.name == name
+        assert " ".join(command.help.split("\n\n")[0].split()) == cli._HELP[name]
 
 
 def test_public_names_are_there():
