@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -28,29 +27,6 @@ def parse_count(text: str) -> int:
         raise ConfigError(
             f"{text!r} is no number of parameters; give a number such as 300M, 7B or 1000000."
         ) from None
-
-
-def parse_list(text: str | None) -> tuple[str, ...]:
-    """Split values that are separated by commas.
-
-    Example:
-        >>> parse_list("mit, apache-2.0"), parse_list(None)
-        (('mit', 'apache-2.0'), ())
-    """
-    return tuple(value.strip() for value in (text or "").split(",") if value.strip())
-
-
-def option_values(context: typer.Context, names: Iterable[str]) -> dict[str, Any]:
-    """The values of options of a run, with lists split."""
-    from hf_sfda.config import option_types
-
-    return {
-        name: parse_list(value)
-        if option_types()[name] == tuple[str, ...] and not isinstance(value, list)
-        else value
-        for name in names
-        for value in [context.params[name]]
-    }
 
 
 FormatOption = Annotated[
