@@ -10,11 +10,11 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from hf_sfda.cli._options import parse_count
+from hf_sfda.cli._options import parse_count, with_parameters
 from hf_sfda.config import CandidateOptions, RankConfig, option_types
 
 _PANELS = {
@@ -46,10 +46,10 @@ _VALUES = {
     "max_params": "NUMBER|300M|7B",
 }
 
-_Command = TypeVar("_Command", bound=Callable[..., None])
 
-
-def with_options_of(config: type[CandidateOptions]) -> Callable[[_Command], _Command]:
+def with_options_of(
+    config: type[CandidateOptions],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one parameter for each field of a configuration class.
 
     The command declares ``**options``; it receives the values there, and
@@ -59,9 +59,8 @@ def with_options_of(config: type[CandidateOptions]) -> Callable[[_Command], _Com
         config: :class:`~hf_sfda.config.RankConfig` or the class with the candidates' options.
     """
 
-    def decorate(command: _Command) -> _Command:
-        given = inspect.signature(command, eval_str=True)
-        own = [p for p in given.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        given = inspect.signature(command, eval_str=True).parameters.values()
         made = [
             inspect.Parameter(
                 name,
@@ -70,14 +69,10 @@ def with_options_of(config: type[CandidateOptions]) -> Callable[[_Command], _Com
                 annotation=Annotated[_typed_as(name), _option(name)],
             )
             for name in option_types()
-            if name in _names(config)
+            if name in get_type_hints(config)
         ]
-        first = [p for p in own if p.annotation is typer.Context]
-        rest = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p not in first]
-        signature = given.replace(parameters=[*first, *made, *rest])
-        command.__signature__ = signature  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-        return command
+        own = [parameter for parameter in given if parameter.kind is not parameter.VAR_KEYWORD]
+        return with_parameters(command, [*made, *own])
 
     return decorate
 
@@ -108,10 +103,6 @@ def help_of(config: type) -> dict[str, str]:
 def _spelled(match: re.Match[str]) -> str:
     name = match[1]
     return f"`--{name.replace('_', '-')}`" if name in option_types() else f"`{name}`"
-
-
-def _names(config: type) -> set[str]:
-    return set(get_type_hints(config)) & set(option_types())
 
 
 def _option(name: str) -> Any:

@@ -11,18 +11,8 @@ import typer
 
 from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._jobs import JobOptions, run_on_jobs
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import ExpectOption
+from hf_sfda.cli._options import Consent, with_shared_options
+from hf_sfda.cli._output import Output
 from hf_sfda.cli._run_options import values_of, with_options_of
 from hf_sfda.cli._tables import show_ranking
 from hf_sfda.config import RankConfig
@@ -55,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @with_options_of(RankConfig)
+@with_shared_options
 def rank(
     context: typer.Context,
     more_models: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
@@ -67,7 +58,6 @@ def rank(
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would be run and downloaded, and stop.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     on_jobs: Annotated[
         str | None,
         typer.Option(
@@ -94,17 +84,13 @@ def rank(
             show_default=False,
         ),
     ] = None,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
     **options: Any,
 ) -> None:
     """Rank checkpoints for a dataset, without fine-tuning, with error bars."""
-    token = choose_token(token, token_file)
-    output = Output(choose_format(format_, json_, quiet))
     values = values_of(options)
     values["models"] = _models(values["models"], more_models)
     settings = _settings(context, config, values)
@@ -112,12 +98,12 @@ def rank(
         _show_plan(settings, token, output)
         return
     if on_jobs is not None:
-        job = JobOptions(on_jobs, job_timeout, runs_repo, follow, yes, expect)
+        job = JobOptions(on_jobs, job_timeout, runs_repo, follow, consent)
         run_on_jobs(settings, job, token, output)
         return
     from hf_sfda.report import save_ranking
 
-    ranking = _run(settings, token, output, yes=yes)
+    ranking = _run(settings, token, output, yes=consent.yes)
     if is_main_process():
         ranking = with_measurements(ranking, settings.run_directory)
         output.log("")
@@ -131,7 +117,6 @@ def rank(
 
 
 def _show_plan(settings: RankConfig, token: str | None, output: Output) -> None:
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from rich.text import Text
 
     from hf_sfda.cli._progress import ConsoleProgress
@@ -171,11 +156,9 @@ def _confirm(plan: RunPlan, settings: RankConfig, output: Output) -> None:
 
 
 def _run(settings: RankConfig, token: str | None, output: Output, *, yes: bool) -> Ranking:
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.pipeline import run
 
-    send_warnings_to(output.warn if is_main_process() else None)
     with ConsoleProgress(output.stderr if output.human else None) as progress:
         return run(
             settings,

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_sfda.cli._errors import NOTHING_RANKED
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
 from hf_sfda.cli._run_options import values_of, with_options_of
 from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ConfigError
@@ -38,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @with_options_of(CandidateOptions)
+@with_shared_options
 def scan(
     models: Annotated[
         list[str] | None,
@@ -49,15 +42,12 @@ def scan(
     modality: Annotated[
         Modality | None, typer.Option(help="Modality to query the Hub for.", show_default=False)
     ] = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    token: str | None,
+    output: Output,
     **options: Any,
 ) -> None:
     """List candidates and, for each one left out, the reason."""
-    token = choose_token(token, token_file)
     from hf_sfda.scan import describe_rejected, scan_candidates
 
     chosen = CandidateOptions(**values_of(options))
@@ -65,7 +55,6 @@ def scan(
         raise ConfigError(
             "Name models, or choose what to query the Hub for: --modality image|text|audio."
         )
-    output = Output(choose_format(format_, json_, quiet))
     result = scan_candidates(tuple(models or ()), chosen, modality=modality, token=token)
     if rejected := describe_rejected(result):
         output.log(rejected)
