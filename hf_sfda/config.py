@@ -69,25 +69,29 @@ changed copies under other terms, and ask for no more than that the author is na
 class CandidateOptions:
     """Which checkpoints of the Hub take part. Where an option has several values, one must hold.
 
+    The first sentence of each entry is the help text on the command line.
+
     Attributes:
-        candidates: ``popular``: the most downloaded. ``diverse``: the most downloaded of each
-            family, size and pre-training before a second of the same, one for all fine-tunes of a
-            base. ``all``: all that pass the filters, whatever ``top`` says.
-        top: Most candidates that a Hub query returns.
+        candidates: The most downloaded, different ones first, or all that pass the filters.
+            ``popular``: the most downloaded. ``diverse``: the most downloaded of each family, size
+            and pre-training before a second of the same, one for all fine-tunes of a base. ``all``:
+            all that pass the filters, whatever ``top`` says.
+        top: Number of candidates to query from the Hub.
         pipeline_tag: Tasks as the Hub tags them, instead of those that fit the dataset.
-        library: Libraries: ``transformers``, ``timm``, ``sentence-transformers``.
-        license: Licence ids of the Hub; ``permissive`` means :data:`PERMISSIVE_LICENSES`.
-        author: Users or organisations.
+        library: Only of these libraries: ``transformers``, ``timm``, ``sentence-transformers``.
+        license: Licence ids of the Hub; ``permissive`` stands for those that ask little. They are
+            :data:`PERMISSIVE_LICENSES`.
+        author: Only by these users or organisations.
         collection: Slug of a collection; its models take the place of the Hub query.
-        language: Language codes, as cards state them.
-        created_after: Date (``2024-06-30``); older repositories are left out.
+        language: Language codes that the card names.
+        created_after: Leave out older repositories; a date such as ``2024-06-30``.
         min_downloads: Least downloads in the last 30 days.
-        search: Part of the id.
-        exclude: Ids, or patterns such as ``acme/*``.
-        min_params: Candidates with fewer parameters are left out.
-        max_params: Candidates with more parameters are left out.
-        trained_on: Datasets that cards name.
-        base_model: Models that the candidates were made from.
+        search: Only ids that hold this text.
+        exclude: Leave out these ids, or patterns such as ``acme/*``.
+        min_params: Leave out models with fewer parameters.
+        max_params: Leave out models with more parameters.
+        trained_on: Only models whose card names one of these datasets.
+        base_model: Only models that were made from these.
     """
 
     top: int = 20
@@ -157,63 +161,69 @@ _NEW_OPTIONS = ("task", "features", "race", "keep", "time_budget", "shards", "sh
 class RankConfig(CandidateOptions):
     """Settings of one run. It never holds a token, so it can be written anywhere.
 
-    Those of :class:`CandidateOptions` belong to it, too.
+    Those of :class:`CandidateOptions` belong to it, too. The first sentence of each entry is the
+    help text on the command line.
 
     Attributes:
-        dataset: Hub id, ``id:config``, image folder, parquet/csv file or ``save_to_disk`` folder.
-        models: Hub ids, folders or text files with one of these a line; empty asks the Hub.
+        dataset: Hub id, ``id:config``, folder of images or sounds, parquet/csv file or
+            ``save_to_disk`` folder.
+        models: Hub ids, folders, or text files with one of these a line; without it, candidates are
+            queried from the Hub.
         revision: Revision of the dataset.
-        split: Split to sample; ``None`` takes ``train`` and never ``test``.
-        input_column: Column with the image, text or sound; ``None`` infers it. Two text columns
-            separated by a comma are read as pairs of texts. For tags of words: the column with the
-            words of each sentence.
-        label_column: Column with the label; ``None`` infers it. Several columns of 0 and 1 are
+        split: Split to sample; by default the training split, never the test split.
+        input_column: Column with the image, text or sound, inferred by default; two text columns,
+            separated by a comma, for pairs of texts. For tags of words: the column with the words
+            of each sentence.
+        label_column: Column with the label, inferred by default; several columns of 0 and 1 are
             separated by commas.
-        task: What the labels are; ``None`` infers it.
-        samples: Sample size. 2,000 gives a standard error near .01 on a probability and takes
-            seconds a model; the stratified sample keeps every class.
-        metric: What to sort by. ``three_heads`` orders checkpoints most like fine-tuning does, by
-            the measurements in benchmarks/zoo/README.md; ``auto`` means the default.
-        metrics: What to compute.
-        layers: Which features: those of ``all`` layers or of the ``last`` one. Full fine-tuning
+        task: What the labels are, inferred by default; ``token`` is a tag for each word of a
+            sentence.
+        samples: Size of the stratified sample. 2,000 gives a standard error near .01 on a
+            probability and takes seconds a model; the sample keeps every class.
+        metric: Metric to sort by; labels other than one class a sample have their own default.
+            ``three_heads`` orders checkpoints most like fine-tuning does, by the measurements in
+            benchmarks/zoo/README.md; ``auto`` means the default.
+        metrics: Metrics to compute beside it, separated by commas.
+        layers: Score the features of all layers together, or of the last one. Full fine-tuning
             changes every layer, so a checkpoint is more than its last one.
-        batch_norms: Which statistics batch norms have when features are extracted. ``both``: the
-            published ones, and in a second pass those measured on the target; ``three_heads`` then
-            averages over both. It lowers the regret of the first pick (benchmarks/zoo/README.md),
-            and convolutional networks take about twice as long (benchmarks/README.md).
-        folds: Cross-fitting folds; 5 is the usual compromise of bias and cost.
-        resamples: Bootstrap resamples; 1,000 puts the Monte Carlo error of a 95% limit near one
+        batch_norms: Statistics of batch norms: the published ones, or both these and those measured
+            on the dataset, for which convolutional networks take twice as long. ``three_heads``
+            averages over both. It lowers the regret of the first pick (benchmarks/zoo/README.md;
+            the time is in benchmarks/README.md).
+        folds: Folds of cross-fitted metrics. 5 is the usual compromise of bias and cost.
+        resamples: Bootstrap resamples. 1,000 puts the Monte Carlo error of a 95% limit near one
             resample in a hundred.
-        permutations: Label shuffles behind the noise floor. Each one already averages over all
-            held-out samples, so a few are enough.
-        confidence: Level of intervals and tie groups.
-        learning_curve: Also measure whether the order still changes with more samples. It scores
-            each model on 50 smaller samples, which takes about ten times as long as its score.
-        seed: Random seed of the sample, the folds, the resamples and the shuffles.
-        max_length: Tokens kept of a text. 128 covers sentences and snippets; longer costs more
-            than linear time.
-        dtype: Of the forward pass. float32, so that CPU and GPU agree.
-        batch_size: Samples a forward pass, at most; halved on its own when memory runs out. A CPU
-            takes 16 whatever this says: then activations stay in its cache, which is up to 1.9
-            times as fast (benchmarks/README.md).
-        workers: Preprocessing workers a process; ``None`` is 0 on a CPU, where they would compete
-            with the model for cores, and a few on a GPU.
-        work: How several processes divide the work: by ``models``, or by ``samples`` of each model;
-            ``auto`` splits samples only when there are fewer models than processes.
-        ask_above: Gigabytes to download above which the command asks first, or stops where nobody
-            can be asked. Twenty checkpoints of usual size stay below the default.
-        features: A features dataset on the Hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``. What it
-            holds is not extracted; without ``models``, its models are the candidates.
-        race: Drop candidates on small samples that cannot be among the first ``keep``; see
+        permutations: Number of label shuffles that give the noise floor. Each one already averages
+            over all held-out samples, so a few are enough.
+        confidence: Confidence level of intervals and ties.
+        learning_curve: Also measure whether the order still changes with more samples; scoring
+            takes about ten times as long. It scores each model on 50 smaller samples.
+        seed: Random seed for sampling, folds, bootstrap and permutations.
+        max_length: Texts are cut to this many tokens. 128 covers sentences and snippets; longer
+            costs more than linear time.
+        dtype: Data type of the forward pass. With float32, CPU and GPU agree.
+        batch_size: Samples per forward pass; halved when memory runs out. A CPU takes 16 whatever
+            this says: then activations stay in its cache, which is up to 1.9 times as fast
+            (benchmarks/README.md).
+        workers: Preprocessing workers per process; by default 0 on a CPU, up to 8 on a GPU. On a
+            CPU they would compete with the model for cores.
+        work: How processes divide the work: whole models, or the samples of each model. ``auto``
+            splits samples only when there are fewer models than processes.
+        ask_above: Ask before more gigabytes are downloaded. Where nobody can be asked, the run
+            stops. Twenty checkpoints of usual size stay below the default.
+        features: Features dataset on the Hub, made by ``hf-sfda cache export``: what it holds needs
+            no weights; without ``models``, its models are the candidates. ``OWNER/NAME`` or
+            ``OWNER/NAME@REVISION``.
+        race: Drop models early, on small samples, that cannot be among the first ``keep``. See
             :mod:`hf_sfda.race`.
-        keep: Number of first candidates that a race must not lose. Of ten targets of the zoo, the
+        keep: Number of first models that ``race`` must not lose. Of ten targets of the zoo, the
             best checkpoint was among the first three on nine.
-        time_budget: Time after which no candidate is started, such as ``30m`` or ``1h30m``. Small
-            and cached ones are first, so that a run that ends early has an answer.
-        shards: Number of jobs that share the candidates; each takes every ``shards``-th one.
-            ``hf-sfda merge`` makes one ranking of theirs.
+        time_budget: Start no model after this time: ``30m``, ``2h``, ``1h30m``; cached and small
+            ones are first. So a run that ends early has an answer.
+        shards: Number of jobs that share the candidates; see ``hf-sfda merge``. Each takes every
+            ``shards``-th one.
         shard: Number of this job, from 0.
-        out: Run directory; ``None`` is ``runs/<dataset>``.
+        out: Run directory; by default ``runs/DATASET``.
     """
 
     dataset: str

@@ -8,13 +8,11 @@ import sys
 import textwrap
 
 import pytest
-import torch
 
 # A stand-in for torchvision: importing it needs operators that only its extension would declare.
 BROKEN = """
 import torch
 from . import part
-runs = globals().get("runs", 0) + 1
 torch.library.register_fake("{operator_a}", lambda *args: args[0])
 torch.library.register_fake("{operator_b}", lambda *args: args[0])
 __version__ = "9.9"
@@ -61,12 +59,9 @@ def test_missing_operators_are_declared_with_one_warning(fake_torchvision):
         from hf_sfda.compat import ensure_torchvision
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            ensure_torchvision()
-            ensure_torchvision()
-            import torchvision
-        import sys, torch
-        print(torchvision.__version__, len(caught), caught[0].message)
-        print(sys.modules["torchvision.part"] is torchvision.part, torchvision.runs)
+            print(ensure_torchvision(), ensure_torchvision())
+        import torch, torchvision
+        print(torchvision.__version__, len(caught), "9.9" in str(caught[0].message))
         try:
             torch.ops.torchvision.nms(torch.ones(1, 4), torch.ones(1), 0.5)
         except NotImplementedError:
@@ -75,11 +70,8 @@ def test_missing_operators_are_declared_with_one_warning(fake_torchvision):
         path,
     )
     assert out.splitlines() == [
-        f"9.9 1 torchvision 9.9 does not fit torch {torch.__version__}: its compiled operators do "
-        "not load. torchvision::nms, torchvision::qnms were declared without code, which is enough "
-        "to read and resize images. To be rid of this, install the torchvision that belongs to "
-        "this torch.",
-        "True 1",
+        "('torchvision::nms', 'torchvision::qnms') ()",
+        "9.9 1 True",
         "no kernel",
     ]
 
@@ -91,49 +83,25 @@ def test_a_sound_torchvision_is_left_alone(fake_torchvision):
         import warnings
         warnings.simplefilter("error")
         from hf_sfda.compat import ensure_torchvision
-        ensure_torchvision()
-        import torchvision, torchvision.part
-        from importlib.resources import files
-        print(torchvision.__version__, (files(torchvision) / "part.py").read_text().strip())
+        print(ensure_torchvision())
         """,
         path,
     )
-    assert out == "1 import builtins\n"
-
-
-def test_nothing_is_imported_that_is_not_asked_for(fake_torchvision):
-    path = fake_torchvision("raise RuntimeError('imported')")
-    out = run(
-        """
-        import sys
-        from hf_sfda.compat import ensure_torchvision
-        ensure_torchvision()
-        print("torch" in sys.modules, "torchvision" in sys.modules)
-        """,
-        path,
-    )
-    assert out == "False False\n"
+    assert out == "()\n"
 
 
 def test_without_torchvision_nothing_happens(tmp_path):
     out = run(
         """
-        import sys
-        from importlib.machinery import PathFinder
-        find = PathFinder.find_spec
-        PathFinder.find_spec = lambda name, *rest: (
-            None if name == "torchvision" else find(name, *rest)
-        )
+        import sys, importlib.util as util
+        find = util.find_spec
+        util.find_spec = lambda name, *rest: None if name == "torchvision" else find(name, *rest)
         from hf_sfda.compat import ensure_torchvision
-        ensure_torchvision()
-        try:
-            import torchvision
-        except ModuleNotFoundError as error:
-            print(error, "torch" in sys.modules)
+        print(ensure_torchvision(), "torch" in sys.modules)
         """,
         tmp_path,
     )
-    assert out == "No module named 'torchvision' False\n"
+    assert out == "() False\n"
 
 
 def test_other_failures_are_not_hidden(fake_torchvision):
@@ -141,9 +109,8 @@ def test_other_failures_are_not_hidden(fake_torchvision):
     out = run(
         """
         from hf_sfda.compat import ensure_torchvision
-        ensure_torchvision()
         try:
-            import torchvision
+            ensure_torchvision()
         except RuntimeError as error:
             print(error)
         """,

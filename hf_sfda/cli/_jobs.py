@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
 from hf_sfda.cli._errors import NOTHING_RANKED
-from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._options import Consent
 from hf_sfda.cli._output import Output
 from hf_sfda.cli._plans import show_or_execute
 from hf_sfda.cli._tables import show_ranking
@@ -28,8 +27,7 @@ class JobOptions:
     timeout: str
     runs: str | None
     follow: bool
-    yes: bool
-    expect: str | None
+    consent: Consent
 
 
 def run_on_jobs(
@@ -41,11 +39,9 @@ def run_on_jobs(
         ConfigError: The dataset or a model is not on the Hub.
         PublishError: The Hub refuses or fails, or the Job failed.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.rank_job import fetch, follow, plan_rank_job
     from hf_sfda.runs import read_ranking
 
-    send_warnings_to(output.warn)
     directory = settings.run_directory
     refuse_other_dataset(directory, settings.dataset)
     plan, run = plan_rank_job(
@@ -54,8 +50,8 @@ def run_on_jobs(
     finished = not plan.steps and fetch(run, directory, token=token)
     if not finished:
         if plan.steps or not options.follow:
-            show_or_execute(output, plan, yes=options.yes, expect=options.expect, token=token)
-        if not options.follow or (plan.steps and not options.yes):
+            show_or_execute(output, plan, options.consent, token)
+        if not options.follow or (plan.steps and not options.consent.yes):
             return
         follow(run, log=output.log, token=token)
         if not fetch(run, directory, token=token):

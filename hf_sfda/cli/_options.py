@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hf_sfda.cli._output import Format
+from hf_sfda.cli._logging import send_warnings_to
+from hf_sfda.cli._output import Format, Output
+from hf_sfda.processes import is_main_process
 
 
 def parse_count(text: str) -> int:
@@ -30,53 +36,116 @@ def parse_count(text: str) -> int:
         ) from None
 
 
-def parse_list(text: str | None) -> tuple[str, ...]:
-    """Split values that are separated by commas.
+@dataclass(frozen=True)
+class Consent:
+    """Whether a plan is carried out.
 
-    Example:
-        >>> parse_list("mit, apache-2.0"), parse_list(None)
-        (('mit', 'apache-2.0'), ())
+    Attributes:
+        yes: It is; else it is only shown.
+        expect: Digest of the plan that the user has seen; any other plan is refused.
     """
-    return tuple(value.strip() for value in (text or "").split(",") if value.strip())
+
+    yes: bool
+    expect: str | None
 
 
-def option_values(context: typer.Context, names: Iterable[str]) -> dict[str, Any]:
-    """The values of options of a run, with lists split."""
-    from hf_sfda.config import option_types
+_Shared = Mapping[str, tuple[Any, Any, Any]]  # parameter -> type, option, default
 
-    return {
-        name: parse_list(value)
-        if option_types()[name] == tuple[str, ...] and not isinstance(value, list)
-        else value
-        for name in names
-        for value in [context.params[name]]
-    }
-
-
-FormatOption = Annotated[
-    Format, typer.Option("--format", help="How to print the result.", show_default=True)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Same as --format json.")]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Same as --format quiet: model ids only.")
-]
-TokenOption = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        help="Hub token; others on this machine can see it. Better set HF_TOKEN, use --token-file, "
-        "or log in with `hf auth login`.",
-        show_default=False,
+_CONSENT: _Shared = {
+    "yes": (bool, typer.Option("--yes", "-y", help="Carry out the plan without asking."), False),
+    "expect": (
+        str | None,
+        typer.Option(
+            "--expect",
+            metavar="PLAN",
+            help="With --yes: only if the plan is still this one (its id is printed with it).",
+            show_default=False,
+        ),
+        None,
     ),
-]
-TokenFileOption = Annotated[
-    Path | None,
-    typer.Option("--token-file", help="File that holds the Hub token.", show_default=False),
-]
+}
+_TOKEN: _Shared = {
+    "token": (
+        str | None,
+        typer.Option(
+            "--token",
+            help="Hub token; others on this machine can see it. Better set HF_TOKEN, use "
+            "--token-file, or log in with `hf auth login`.",
+            show_default=False,
+        ),
+        None,
+    ),
+    "token_file": (
+        Path | None,
+        typer.Option("--token-file", help="File that holds the Hub token.", show_default=False),
+        None,
+    ),
+}
+_OUTPUT: _Shared = {
+    "format_": (Format, typer.Option("--format", help="How to print the result."), Format.auto),
+    "json_": (bool, typer.Option("--json", help="Same as --format json."), False),
+    "quiet": (
+        bool,
+        typer.Option("--quiet", "-q", help="Same as --format quiet: names or addresses only."),
+        False,
+    ),
+}
+_SHARED = {"consent": _CONSENT, "token": _TOKEN, "output": _OUTPUT}
 
-TopOption = Annotated[
-    int, typer.Option("--top", help="Number of candidates to query from the Hub.")
-]
+
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options behind its parameters ``consent``, ``token`` and ``output``.
+
+    These are ``--yes`` and ``--expect``; ``--token`` and ``--token-file``; ``--format``, ``--json``
+    and ``--quiet``. Before the command starts, the output receives our warnings.
+    """
+    given = inspect.signature(command, eval_str=True)
+    wanted = [name for name in _SHARED if name in given.parameters]
+    made = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[kind, option],
+        )
+        for group in wanted
+        for name, (kind, option, default) in _SHARED[group].items()
+    ]
+    own = [p for name, p in given.parameters.items() if name not in wanted]
+    own.sort(key=lambda parameter: parameter.kind is parameter.VAR_KEYWORD)  # stays the last
+    rest = len(own) - sum(parameter.kind is parameter.VAR_KEYWORD for parameter in own)
+
+    @wraps(command)
+    def wrapper(**values: Any) -> None:
+        shared: dict[str, Any] = {}
+        if "consent" in wanted:
+            shared["consent"] = Consent(values.pop("yes"), values.pop("expect"))
+        if "token" in wanted:
+            shared["token"] = choose_token(values.pop("token"), values.pop("token_file"))
+        if "output" in wanted:
+            json_, quiet = values.pop("json_"), values.pop("quiet")
+            output = Output(choose_format(values.pop("format_"), json_, quiet))
+            send_warnings_to(output.warn if is_main_process() else None)
+            shared["output"] = output
+        # Before huggingface_hub is imported: our own bars show downloads.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        command(**values, **shared)
+
+    return with_parameters(wrapper, [*own[:rest], *made, *own[rest:]])
+
+
+def with_parameters(
+    command: Callable[..., None], parameters: Sequence[inspect.Parameter]
+) -> Callable[..., None]:
+    """The command with other parameters, for typer; it receives all of them by name."""
+    named = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature(
+        [p if p.kind is p.VAR_KEYWORD else p.replace(kind=named) for p in parameters]
+    )
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST_TOKEN = 10_000  # bytes; a file with more holds something else
@@ -89,7 +158,6 @@ def choose_token(token: str | None, token_file: Path | None) -> str | None:
         ConfigError: Both options are set, or the value or the file is not a token.
     """
     from hf_sfda.errors import ConfigError
-    from hf_sfda.processes import is_main_process
     from hf_sfda.secrets import keep_secret
     from hf_sfda.typed import expanded
 

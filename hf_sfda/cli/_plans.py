@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from hf_sfda.cli._options import Consent
 from hf_sfda.cli._output import Output
 from hf_sfda.errors import PublishError
 from hf_sfda.foreign import clean_lines
@@ -17,33 +16,18 @@ if TYPE_CHECKING:
     from hf_sfda.hub.changes import StepResult
     from hf_sfda.hub.plan import Plan
 
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Carry the plan out.")]
-ExpectOption = Annotated[
-    str | None,
-    typer.Option(
-        "--expect",
-        metavar="PLAN",
-        help="With --yes: only if the plan is still this one (its id is printed with it).",
-        show_default=False,
-    ),
-]
-AddressesOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Same as --format quiet: addresses only.")
-]
-
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def show_or_execute(
-    output: Output, plan: Plan, *, yes: bool, expect: str | None, token: str | None
+    output: Output, plan: Plan, consent: Consent, token: str | None
 ) -> list[StepResult]:
-    """Print a plan and how to execute it; with ``yes``, execute it and print the results.
+    """Print a plan and how to execute it; with consent, execute it and print the results.
 
     Args:
         output: Where to print.
         plan: The plan.
-        yes: Whether to execute the plan.
-        expect: Digest of the plan that the user has seen; any other plan is refused.
+        consent: Whether to execute the plan.
         token: Hub token.
 
     Returns:
@@ -56,12 +40,12 @@ def show_or_execute(
 
     for warning in plan.warnings:
         output.warn(warning)
-    if expect is not None and expect != plan.digest:
+    if consent.expect not in (None, plan.digest):
         raise PublishError(
-            f"The plan is now {plan.digest}, not {expect}: something changed in between. "
+            f"The plan is now {plan.digest}, not {consent.expect}: something changed in between. "
             "Nothing was written; run without --yes to see it."
         )
-    if not yes:
+    if not consent.yes:
         _show(output, plan, [])
         if plan.steps:
             output.log(f"Nothing was written. Carry it out: add --yes --expect {plan.digest}")

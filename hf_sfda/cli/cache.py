@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_sfda.cli._errors import NOTHING_RANKED
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
+from hf_sfda.cli._options import Consent, with_shared_options
+from hf_sfda.cli._output import Output
+from hf_sfda.cli._plans import show_or_execute
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import megabytes
 
@@ -44,9 +34,8 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="cache")
 
 
-def list_entries(
-    format_: FormatOption = Format.auto, json_: JsonOption = False, quiet: QuietOption = False
-) -> None:
+@with_shared_options
+def list_entries(*, output: Output) -> None:
     """List what is stored."""
     from rich.text import Text
 
@@ -64,7 +53,7 @@ def list_entries(
         for r in rows
     ]
     summary = f"{len(rows)} entries, {megabytes(total)} MB in {store.root}"
-    Output(choose_format(format_, json_, quiet)).document(
+    output.document(
         rows,
         human=lambda width: Text(clean_lines("\n".join([*lines, summary]))),
         agent=lambda: "\n".join("\t".join(map(str, row.values())) for row in rows),
@@ -72,9 +61,8 @@ def list_entries(
     )
 
 
-def verify(
-    format_: FormatOption = Format.auto, json_: JsonOption = False, quiet: QuietOption = False
-) -> None:
+@with_shared_options
+def verify(*, output: Output) -> None:
     """Read every entry and check its checksum; remove the damaged ones. Exit code 1 if any was."""
     from rich.text import Text
 
@@ -90,7 +78,7 @@ def verify(
         if damaged
         else ""
     )
-    Output(choose_format(format_, json_, quiet)).document(
+    output.document(
         [{"entry": digest, "intact": digest not in damaged} for digest in digests],
         human=lambda width: Text(summary),
         agent=lambda: summary,
@@ -152,6 +140,7 @@ def clear(
     typer.echo(f"Freed {megabytes(store.clear())} MB.", err=True)
 
 
+@with_shared_options
 def export(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/me--plants.")
@@ -168,20 +157,13 @@ def export(
     private: Annotated[
         bool, typer.Option("--private", help="Create a new repository as private.")
     ] = False,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: AddressesOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Publish the features and labels of a run: `rank --features` uses them. Plan first."""
-    token = choose_token(token, token_file)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.publish.features import plan_features
 
-    output = Output(choose_format(format_, json_, quiet))
-    send_warnings_to(output.warn)
     plan = plan_features(run, to=to, private=private, token=token)
-    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, consent, token)

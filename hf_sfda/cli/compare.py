@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
 from hf_sfda.cli._tables import Cells, short_names, tabbed, terminal_table
 
 if TYPE_CHECKING:
@@ -48,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("compare", epilog=_EXAMPLES)(compare)
 
 
+@with_shared_options
 def compare(
     run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
     model_a: Annotated[str, typer.Argument(help="A ranked model, named as in the table.")],
@@ -61,23 +53,18 @@ def compare(
     top: Annotated[
         int, typer.Option(min=0, help="Number of samples to list in favour of each model.")
     ] = 12,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Compare two ranked models on the same samples: overall, per class, per sample.
 
     Uses the stored features of a finished run. Only the dataset is read again. `--quiet` prints the
     better model, or both if the difference is not significant.
     """
-    token = choose_token(token, token_file)
-    output = Output(choose_format(format_, json_, quiet))
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.compare import compare_for_run
 
-    send_warnings_to(output.warn)
     with ConsoleProgress(output.stderr if output.human else None) as progress:
         comparison = compare_for_run(
             run, model_a, model_b, metric=metric, token=token, progress=progress, top=top

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
 from hf_sfda.cli._tables import Cells, short_names, tabbed, terminal_table
 
 if TYPE_CHECKING:
@@ -47,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("ensemble", epilog=_EXAMPLES)(ensemble)
 
 
+@with_shared_options
 def ensemble(
     run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
     models: Annotated[
@@ -64,22 +56,17 @@ def ensemble(
         Literal["geometric", "arithmetic"],
         typer.Option(help="How predictions are averaged; arithmetic needs log_likelihood."),
     ] = "geometric",
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Choose ranked models that complement each other.
 
     Uses the stored features of a finished run. Only the labels of the dataset are read again.
     """
-    token = choose_token(token, token_file)
-    output = Output(choose_format(format_, json_, quiet))
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.ensemble import select_for_run
 
-    send_warnings_to(output.warn)
     with ConsoleProgress(output.stderr if output.human else None) as progress:
         selection = select_for_run(
             run,

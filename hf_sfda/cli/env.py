@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from hf_sfda.cli._options import FormatOption, JsonOption, choose_format
-from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
 
 
 def add_to(app: typer.Typer) -> None:
@@ -13,7 +13,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("env")(env)
 
 
-def env(format_: FormatOption = Format.auto, json_: JsonOption = False) -> None:
+@with_shared_options
+def env(*, output: Output) -> None:
     """Print versions, devices and folders; no tokens."""
     import platform
 
@@ -37,7 +38,7 @@ def env(format_: FormatOption = Format.auto, json_: JsonOption = False) -> None:
         "logged in": "yes" if get_token() else "no",
     }
     lines = [f"{name:<16} {value}" for name, value in facts.items()]
-    Output(choose_format(format_, json_, quiet=False)).document(
+    output.document(
         facts,
         human=lambda width: Text("\n".join(lines)),
         agent=lambda: "\n".join(f"{name}\t{value}" for name, value in facts.items()),

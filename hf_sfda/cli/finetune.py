@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_sfda.cli._errors import NOTHING_RANKED
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import ExpectOption, YesOption
+from hf_sfda.cli._options import Consent, with_shared_options
+from hf_sfda.cli._output import Output
 from hf_sfda.config import FinetuneConfig, ShortlistConfig, parse_duration
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.foreign import clean_lines
@@ -61,6 +50,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("finetune", epilog=_EXAMPLES)(finetune)
 
 
+@with_shared_options
 def finetune(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
@@ -156,20 +146,15 @@ def finetune(
     private: Annotated[
         bool, typer.Option("--private", help="Create the repository of --push-to as private.")
     ] = False,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Fine-tune the first models of a run and measure them on unseen samples. Plan first."""
-    if push_to is None and (expect is not None or private):
-        given = "--expect" if expect is not None else "--private"
+    if push_to is None and (consent.expect is not None or private):
+        given = "--expect" if consent.expect is not None else "--private"
         raise ConfigError(f"{given} is about a publication; give --push-to OWNER/NAME, too.")
-    token = choose_token(token, token_file)
-    output = Output(choose_format(format_, json_, quiet))
     names = tuple(_names(models or []))
     if top is None and not names and not halving:
         names = _proposed(run)
@@ -190,25 +175,23 @@ def finetune(
     }
     if epochs is not None:
         recipe |= {"epochs": epochs, "min_steps": 0}
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.extract import make_accelerator
     from hf_sfda.finetune.plan import plan_finetuning
     from hf_sfda.finetune.shortlist import finetune_shortlist
 
-    send_warnings_to(output.warn if is_main_process() else None)
     accelerator = make_accelerator()
     with ConsoleProgress(output.stderr if output.human else None) as progress:
         plan = plan_finetuning(
             run, shortlist, recipe, token=token, accelerator=accelerator, progress=progress
         )
     push = _Push(output, run, push_to, private, token) if push_to else None
-    if not yes:
+    if not consent.yes:
         if is_main_process():
             _show_plan(output, plan, push)
         return
-    if push and expect is not None:
-        push.require(plan, expect)
+    if push and consent.expect is not None:
+        push.require(plan, consent.expect)
     if is_main_process():
         output.log(_render(plan, push))
     with ConsoleProgress(output.stderr if output.human else None) as progress:

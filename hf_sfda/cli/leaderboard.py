@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    TopOption,
-    choose_format,
-    choose_token,
-    hub_id,
-)
-from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
+from hf_sfda.cli._options import Consent, hub_id, with_shared_options
+from hf_sfda.cli._output import Output
+from hf_sfda.cli._plans import show_or_execute
 from hf_sfda.config import DEFAULTS
 from hf_sfda.foreign import clean
 
@@ -92,6 +80,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="leaderboard")
 
 
+@with_shared_options
 def init(
     repo: RepoArgument,
     dataset: Annotated[
@@ -116,24 +105,21 @@ def init(
     samples: Annotated[int, typer.Option("--samples", "-n", help="Samples of each dataset.")] = (
         DEFAULTS.samples
     ),
-    top: TopOption = DEFAULTS.top,
+    top: Annotated[
+        int, typer.Option(help="Number of candidates to query from the Hub.")
+    ] = DEFAULTS.top,
     private: Annotated[
         bool, typer.Option("--private", help="Create new repositories as private.")
     ] = False,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: AddressesOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Set up a leaderboard: leaderboard.yaml, a card and a copy of hf-sfda. Shows the plan first.
 
     Without --dataset and --config, existing settings are kept.
     """
-    token = choose_token(token, token_file)
-    output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.init import plan_init, settings_text
 
     text: str | None
@@ -147,30 +133,27 @@ def init(
             list(dataset or ()), models=all_models, metric=metric, samples=samples, top=top
         )
     plan = plan_init(_id(repo), text, private=private, token=token)
-    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, consent, token)
 
 
+@with_shared_options
 def update(
     repo: RepoArgument,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: AddressesOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Measure new or changed models, rank all models again, publish. Shows the plan first."""
-    token = choose_token(token, token_file)
-    output = _output(format_, json_, quiet)
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.leaderboard.update import plan_update
 
     with ConsoleProgress(output.stderr if output.human else None) as progress:
         plan = plan_update(_id(repo), token=token, progress=progress)
-        show_or_execute(output, plan, yes=yes, expect=expect, token=token)
+        show_or_execute(output, plan, consent, token)
 
 
+@with_shared_options
 def schedule(
     repo: RepoArgument,
     every: Annotated[
@@ -189,17 +172,12 @@ def schedule(
     timeout: TimeoutOption = None,
     requirement: RequirementOption = None,
     renew: RenewOption = False,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: AddressesOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Update on a schedule, by a Job on the Hub or GitHub Actions. Shows the plan first."""
-    token = choose_token(token, token_file)
-    output = _output(format_, json_, quiet)
     if github_actions is not None:
         from hf_sfda.leaderboard.workflow import plan_workflow
         from hf_sfda.typed import expanded
@@ -218,9 +196,10 @@ def schedule(
             timeout=timeout,
             requirement=requirement,
         )
-    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, consent, token)
 
 
+@with_shared_options
 def webhook(
     repo: RepoArgument,
     watch: Annotated[
@@ -243,17 +222,12 @@ def webhook(
     timeout: TimeoutOption = None,
     requirement: RequirementOption = None,
     renew: RenewOption = False,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: AddressesOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Update when the data or a model changes, by a Hub webhook. Shows the plan first."""
-    token = choose_token(token, token_file)
-    output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.webhook import plan_webhook
 
     plan = plan_webhook(
@@ -266,20 +240,17 @@ def webhook(
         timeout=timeout,
         requirement=requirement,
     )
-    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, consent, token)
 
 
+@with_shared_options
 def status(
     repo: RepoArgument,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Show the ranked models, the last update, and what the next update would measure."""
-    token = choose_token(token, token_file)
-    output = _output(format_, json_, quiet)
     from hf_sfda.leaderboard.status import leaderboard_status
 
     facts = leaderboard_status(_id(repo), token)
@@ -291,13 +262,6 @@ def status(
         agent=lambda: "".join(_lines(dataset) for dataset in facts["datasets"]),
         quiet=lambda: "\n".join(m["model"] for d in facts["datasets"] for m in d["pool"]),
     )
-
-
-def _output(format_: Format, json_: bool, quiet: bool) -> Output:
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    output = Output(choose_format(format_, json_, quiet))
-    send_warnings_to(output.warn)
-    return output
 
 
 def _id(text: str) -> str:

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
 from hf_sfda.cli._tables import show_ranking
 
 _EXAMPLES = """
@@ -35,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("merge", epilog=_EXAMPLES)(merge)
 
 
+@with_shared_options
 def merge(
     runs: Annotated[
         list[Path],
@@ -49,23 +40,17 @@ def merge(
             show_default=False,
         ),
     ] = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Rank the models of several runs together, from their stored features."""
-    token = choose_token(token, token_file)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.cli._progress import ConsoleProgress
     from hf_sfda.journal import Journal, prepare_directory
     from hf_sfda.measurements import with_measurements
     from hf_sfda.merge import merge_runs
     from hf_sfda.report import save_ranking
 
-    output = Output(choose_format(format_, json_, quiet))
-    send_warnings_to(output.warn)
     with ConsoleProgress(output.stderr if output.human else None) as progress:
         ranking, config = merge_runs(runs, token=token, progress=progress)
     directory = config.replace(out=out).run_directory

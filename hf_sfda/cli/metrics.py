@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, get_args
 
 import typer
 
-from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
-from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
 from hf_sfda.types import LabelKind
 
 if TYPE_CHECKING:
@@ -23,15 +23,14 @@ def add_to(app: typer.Typer) -> None:
     app.command("metrics", epilog="**Example** `hf-sfda metrics --json`")(metrics)
 
 
-def metrics(
-    format_: FormatOption = Format.auto, json_: JsonOption = False, quiet: QuietOption = False
-) -> None:
+@with_shared_options
+def metrics(*, output: Output) -> None:
     """List the metrics: what they need, what they cost, where they come from."""
     from hf_sfda.metrics import list_metrics
 
     registered = list_metrics()
     rows = [_row(metric) for metric in registered]
-    Output(choose_format(format_, json_, quiet)).document(
+    output.document(
         rows,
         human=lambda width: _table(rows, width),
         agent=lambda: "\n".join(

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-)
-from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
+from hf_sfda.cli._options import Consent, with_shared_options
+from hf_sfda.cli._output import Output
+from hf_sfda.cli._plans import show_or_execute
 
 _EXAMPLES = """
 **Examples**
@@ -38,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("publish", epilog=_EXAMPLES)(publish)
 
 
+@with_shared_options
 def publish(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/me--plants.")
@@ -87,21 +79,14 @@ def publish(
     private: Annotated[
         bool, typer.Option("--private", help="Create new repositories as private.")
     ] = False,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: AddressesOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Publish a run: results dataset, model cards, pull request, collection. Plan first."""
-    token = choose_token(token, token_file)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.publish import plan_publication
 
-    output = Output(choose_format(format_, json_, quiet))
-    send_warnings_to(output.warn)
     plan = plan_publication(
         run,
         to=to,
@@ -113,4 +98,4 @@ def publish(
         private=private,
         token=token,
     )
-    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, consent, token)

@@ -7,37 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_sfda.cli._candidates import (
-    AuthorOption,
-    BaseModelOption,
-    ChoiceOption,
-    CollectionOption,
-    CreatedAfterOption,
-    ExcludeOption,
-    LanguageOption,
-    LibraryOption,
-    LicenseOption,
-    MaxParamsOption,
-    MinDownloadsOption,
-    MinParamsOption,
-    PipelineTagOption,
-    SearchOption,
-    TrainedOnOption,
-)
 from hf_sfda.cli._errors import NOTHING_RANKED
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    QuietOption,
-    TokenFileOption,
-    TokenOption,
-    TopOption,
-    choose_format,
-    choose_token,
-    option_values,
-)
-from hf_sfda.cli._output import Format, Output
-from hf_sfda.config import DEFAULTS, CandidateOptions
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
+from hf_sfda.cli._run_options import values_of, with_options_of
+from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import count, megabytes
 from hf_sfda.types import Modality
@@ -55,8 +29,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
+@with_options_of(CandidateOptions)
+@with_shared_options
 def scan(
-    context: typer.Context,
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -67,39 +42,20 @@ def scan(
     modality: Annotated[
         Modality | None, typer.Option(help="Modality to query the Hub for.", show_default=False)
     ] = None,
-    candidates: ChoiceOption = DEFAULTS.candidates,
-    top: TopOption = DEFAULTS.top,
-    pipeline_tag: PipelineTagOption = None,
-    library: LibraryOption = None,
-    license: LicenseOption = None,
-    author: AuthorOption = None,
-    collection: CollectionOption = None,
-    language: LanguageOption = None,
-    created_after: CreatedAfterOption = None,
-    min_downloads: MinDownloadsOption = None,
-    search: SearchOption = None,
-    exclude: ExcludeOption = None,
-    min_params: MinParamsOption = None,
-    max_params: MaxParamsOption = None,
-    trained_on: TrainedOnOption = None,
-    base_model: BaseModelOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    token: str | None,
+    output: Output,
+    **options: Any,
 ) -> None:
     """List candidates and, for each one left out, the reason."""
-    token = choose_token(token, token_file)
     from hf_sfda.scan import describe_rejected, scan_candidates
 
-    if not models and modality is None and not (pipeline_tag or collection):
+    chosen = CandidateOptions(**values_of(options))
+    if not models and modality is None and not (chosen.pipeline_tag or chosen.collection):
         raise ConfigError(
             "Name models, or choose what to query the Hub for: --modality image|text|audio."
         )
-    options = CandidateOptions(**option_values(context, DEFAULTS.candidate_options))
-    output = Output(choose_format(format_, json_, quiet))
-    result = scan_candidates(tuple(models or ()), options, modality=modality, token=token)
+    result = scan_candidates(tuple(models or ()), chosen, modality=modality, token=token)
     if rejected := describe_rejected(result):
         output.log(rejected)
     output.document(

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from hf_sfda.cli._logging import send_warnings_to
-from hf_sfda.cli._options import (
-    FormatOption,
-    JsonOption,
-    TokenFileOption,
-    TokenOption,
-    choose_format,
-    choose_token,
-    hub_id,
-)
-from hf_sfda.cli._output import Format, Output
-from hf_sfda.cli._plans import AddressesOption, ExpectOption, YesOption, show_or_execute
+from hf_sfda.cli._options import Consent, hub_id, with_shared_options
+from hf_sfda.cli._output import Output
+from hf_sfda.cli._plans import show_or_execute
 
 _DEPLOY = """
 **Examples**
@@ -56,6 +46,7 @@ def _group() -> None:
     """The leaderboard as an app, here or on the Hub."""
 
 
+@with_shared_options
 def serve(
     results: Annotated[
         str,
@@ -81,15 +72,13 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
+    *,
+    token: str | None,
 ) -> None:
     """Serve the app on this machine until Ctrl-C.
 
     Environment variables such as HF_SFDA_MAX_SAMPLES limit what a visitor may rank (docs/space.md).
     """
-    token = choose_token(token, token_file)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.errors import ConfigError
 
     results_id = hub_id("--results", results, "dataset", "me/results")
@@ -110,6 +99,7 @@ def serve(
     )
 
 
+@with_shared_options
 def deploy(
     space: Annotated[
         str,
@@ -158,22 +148,15 @@ def deploy(
     private: Annotated[
         bool, typer.Option("--private", help="Create the Space as private.")
     ] = False,
-    yes: YesOption = False,
-    expect: ExpectOption = None,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: AddressesOption = False,
+    *,
+    consent: Consent,
+    token: str | None,
+    output: Output,
 ) -> None:
     """Create or update the app as a Space on the Hub. Shows the plan first."""
-    token = choose_token(token, token_file)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from hf_sfda.space.deploy import plan_deploy
     from hf_sfda.space.deploy.options import make_options
 
-    output = Output(choose_format(format_, json_, quiet))
-    send_warnings_to(output.warn)
     results_id = hub_id("--results", results, "dataset", "me/results")
     options = make_options(
         results_id,
@@ -185,4 +168,4 @@ def deploy(
     )
     space_id = hub_id("SPACE", space, "space", "me/leaderboard")
     plan = plan_deploy(space_id, results_id, options, token=token)
-    show_or_execute(output, plan, yes=yes, expect=expect, token=token)
+    show_or_execute(output, plan, consent, token)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hf_sfda.cli._options import FormatOption, JsonOption, QuietOption, choose_format
-from hf_sfda.cli._output import Format, Output
+from hf_sfda.cli._options import with_shared_options
+from hf_sfda.cli._output import Output
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -39,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("validate", epilog=_EXAMPLES)(validate)
 
 
+@with_shared_options
 def validate(
     runs: Annotated[list[Path], typer.Argument(help="Run directories of `hf-sfda rank`.")],
     truth: Annotated[
@@ -53,9 +54,8 @@ def validate(
         str | None,
         typer.Option(help="Target of the truth, for a single run whose name does not match."),
     ] = None,
-    format_: FormatOption = Format.auto,
-    json_: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    output: Output,
 ) -> None:
     """Compare the scores of finished runs with accuracies after fine-tuning."""
     from hf_sfda.runs import read_ranking
@@ -67,7 +67,7 @@ def validate(
     validation = validate_runs(
         rankings, mean_over_seeds(seeds), k=top, target=target, noise=run_noise(seeds)
     )
-    Output(choose_format(format_, json_, quiet)).document(
+    output.document(
         validation.to_dict(),
         human=lambda width: _table(validation, width),
         agent=lambda: _plain(validation),

@@ -213,8 +213,6 @@ def extract(
 
 def _import_for_forks() -> None:
     """Import heavy libraries in the server, so that no fork spends GPU seconds on it."""
-    from importlib.util import find_spec
-
     from hf_sfda.compat import ensure_torchvision
 
     ensure_torchvision()
@@ -222,10 +220,6 @@ def _import_for_forks() -> None:
     import transformers.modeling_utils
 
     del accelerate, transformers
-    if find_spec("torchvision") is not None:
-        import torchvision
-
-        del torchvision
 
 
 class _Stopped(BaseException):

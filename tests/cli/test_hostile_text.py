@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from hf_sfda.cli._errors import report_failure
-from hf_sfda.cli._options import choose_token
+from hf_sfda.cli._options import Consent, choose_token
 from hf_sfda.cli._output import Format, Output
 from hf_sfda.cli._plans import show_or_execute
 from hf_sfda.cli._progress import ConsoleProgress
@@ -118,7 +118,7 @@ def test_an_error_is_clean(capsys):
 
 def test_a_plan_is_clean(capsys):
     plan = Plan(None, "me", (), up_to_date=(NAME,), warnings=(NAME,), title=NAME)
-    show_or_execute(Output(Format.human), plan, yes=False, expect=None, token=None)
+    show_or_execute(Output(Format.human), plan, Consent(yes=False, expect=None), token=None)
     captured = capsys.readouterr()
     harmless(captured.out + captured.err)
     assert "[/nothing]" in captured.out

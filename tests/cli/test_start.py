@@ -10,7 +10,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from hf_sfda.cli import app
+from hf_sfda.cli._run_options import help_of, values_of
+from hf_sfda.config import RankConfig, option_types
 from tests.command import run_command as run
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
@@ -114,7 +118,10 @@ def test_a_run_speaks_first_and_imports_while_the_dataset_is_read(texts):
             def __getattr__(self, name):
                 return getattr(sys.__stderr__, name)
             def write(self, text):
-                at_first_line.append([name for name in {HEAVY} if name in sys.modules])
+                if not at_first_line:
+                    at_first_line.append([name for name in {HEAVY} if name in sys.modules])
+                    import hf_sfda.dataset
+                    hf_sfda.dataset.target_of = reads
                 return len(text)
 
         class Watch(MetaPathFinder):
@@ -128,11 +135,9 @@ def test_a_run_speaks_first_and_imports_while_the_dataset_is_read(texts):
 
         sys.stderr = Stderr()
         sys.meta_path.insert(0, Watch())
-        import hf_sfda.dataset
-        hf_sfda.dataset.target_of = reads
         os.chdir({str(texts.parent)!r})
         sys.argv = "hf-sfda rank --dataset texts.csv --models m --format human".split()
-        import hf_sfda.ahead
+        import hf_sfda.cli
         hf_sfda.cli.leave_at_once_if_importing = lambda code: None  # as it would end this program
         try:
             main()
@@ -171,6 +176,30 @@ def test_every_command_explains_itself(command):
     out, _ = run(command, "--help")
     assert "Usage" in out
     assert command in out
+
+
+def test_every_option_of_a_run_has_a_help_text_and_a_panel():
+    command = get_command(app).commands["rank"]
+    options = {parameter.name: parameter for parameter in command.params}
+    for name in option_types():
+        assert options[name].help.endswith("."), name
+        assert "``" not in options[name].help, name
+        assert options[name].rich_help_panel or name == "out", name
+
+
+def test_help_names_options_as_they_are_typed():
+    texts = help_of(RankConfig)
+    assert texts["race"] == (
+        "Drop models early, on small samples, that cannot be among the first `--keep`."
+    )
+    assert texts["seed"] == "Random seed for sampling, folds, bootstrap and permutations."
+
+
+def test_values_of_a_command_are_those_of_the_configuration():
+    values = {"models": ["a", "b"], "license": "mit, isc", "language": None, "samples": 5}
+    assert values_of(values) == {
+        "models": ("a", "b"), "license": ("mit", "isc"), "language": (), "samples": 5
+    }  # fmt: skip
 
 
 def test_help_lists_the_commands_and_version_prints():

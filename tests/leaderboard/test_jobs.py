@@ -38,7 +38,7 @@ def hf_sfda(hub, tmp_path, monkeypatch, capsys):
     """The command, run in this process; no output may hold a secret."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    monkeypatch.setattr("hf_sfda.cli.leaderboard.send_warnings_to", lambda say: None)
+    monkeypatch.setattr("hf_sfda.cli._options.send_warnings_to", lambda say: None)
 
     def run(*arguments: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["hf-sfda", "leaderboard", *arguments])

@@ -30,7 +30,7 @@ def runs(hub, tmp_path, monkeypatch):
 @pytest.fixture
 def hf_sfda(hub, runs, monkeypatch, capsys):
     """The command, run in this process: to start one costs more than all it does."""
-    monkeypatch.setattr("hf_sfda.cli.publish.send_warnings_to", lambda say: None)
+    monkeypatch.setattr("hf_sfda.cli._options.send_warnings_to", lambda say: None)
 
     def run(*arguments: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["hf-sfda", "publish", *arguments])

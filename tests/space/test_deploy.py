@@ -680,7 +680,7 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> str:
 @pytest.fixture
 def hf_sfda(results, monkeypatch, capsys):
     """The command, run in this process."""
-    monkeypatch.setattr("hf_sfda.cli.space.send_warnings_to", lambda say: None)
+    monkeypatch.setattr("hf_sfda.cli._options.send_warnings_to", lambda say: None)
 
     def run(*arguments: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["hf-sfda", "space", *arguments])
