@@ -212,6 +212,7 @@ def run(
         progress=progress,
         on_done=extracted,
         deadline=deadline,
+        known=race.known,
     )
 
     def finalize() -> Ranking:
@@ -597,6 +598,6 @@ def _features(extraction: Extraction, store: FeatureStore) -> Features:
 def _write_to_journal(extraction: Extraction, journal: Journal) -> None:
     name = extraction.candidate.model_id
     if extraction.error is None:
-        journal.write("extracted", model=name, cached=extraction.cached)
+        journal.write("extracted", model=name, cached=extraction.cached, passes=extraction.passes)
     else:
         journal.write("failed", model=name, reason=extraction.error)
