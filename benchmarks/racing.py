@@ -1,13 +1,14 @@
 """What ``hf-sfda rank --race`` saves: ``python -m benchmarks.racing --demo .demo``.
 
 Races the image checkpoints of the demo and twenty shuffled or shaken copies of them on the demo's
-emoji, then ranks all of them on the whole sample. Prints the sample passes (samples that ran
-through a network) of both, and both orders. The copies are made with fixed seeds.
+emoji, then ranks all of them on the whole sample, each with an empty store. Prints the sample
+passes (samples that ran through a network, as the journal counts them) of both, and both orders.
+``--modality text`` does the same with the film reviews of the demo. The copies are made with fixed
+seeds.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ import numpy as np
 import typer
 
 from hf_sfda.config import RankConfig
+from hf_sfda.journal import read_events
 from hf_sfda.pipeline import run
 from hf_sfda.progress import NoProgress
 from hf_sfda.report import save_ranking
@@ -25,6 +27,7 @@ from hf_sfda.store import FeatureStore
 
 COPIES = 20
 WAYS = ("shuffled", "shaken 0.3", "shaken 1.0")
+DATASETS = {"image": "emoji", "text": "movie"}
 
 
 def make_copies(models: Path, out: Path) -> None:
@@ -49,17 +52,15 @@ def make_copies(models: Path, out: Path) -> None:
         save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
 
 
-def passes_of(ranking: Any, n_samples: int, store: FeatureStore) -> int:
-    """Sample passes of the ranked models on the whole sample; two where norms were measured."""
-    total = 0
-    for row in ranking.ranked:
-        features = store.get_by_digest(row.feature_key)
-        total += n_samples * (2 if features is not None and features.measured else 1)
-    return total
+def passes_of(directory: Path) -> int:
+    """Sample passes of a run: those of its rounds, if any, and those on the whole sample."""
+    rounds = sum(event["passes"] for event in read_events(directory, "race"))
+    return rounds + sum(event["passes"] for event in read_events(directory, "extracted"))
 
 
 def main(
     demo: Annotated[Path, typer.Option(help="Folder of demo.build.")] = Path(".demo"),
+    modality: Annotated[str, typer.Option(help="image or text.")] = "image",
     samples: Annotated[int, typer.Option(help="Size of the sample.")] = 2000,
     batch_norms: Annotated[str, typer.Option(help="both or published.")] = "both",
     out: Annotated[Path, typer.Option(help="Folder for the two runs.")] = Path("runs"),
@@ -67,38 +68,36 @@ def main(
     """Race, rank everything, compare."""
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
-        shutil.copytree(demo / "zoo" / "image", models)
-        make_copies(demo / "zoo" / "image", models)
-        store = FeatureStore(Path(folder) / "store")
+        shutil.copytree(demo / "zoo" / modality, models)
+        make_copies(demo / "zoo" / modality, models)
         results = {}
         for name, race in (("race", True), ("full", False)):
             config = RankConfig(
-                str(demo / "data" / "emoji"),
+                str(demo / "data" / DATASETS[modality]),
                 (str(models),),
                 samples=samples,
                 batch_norms=batch_norms,  # type: ignore[arg-type]
                 race=race,
                 metrics=("three_heads", "knn"),
             )
-            directory = out / f"racing-{name}"
+            directory = out / f"racing-{modality}-{name}"
+            shutil.rmtree(directory, ignore_errors=True)
             start = time.perf_counter()
             ranking = run(
-                config, store=store, progress=NoProgress(), log=print, directory=directory
+                config,
+                store=FeatureStore(Path(folder) / name),
+                progress=NoProgress(),
+                log=print,
+                directory=directory,
             )
             seconds = time.perf_counter() - start
             save_ranking(ranking, directory)
-            passes = passes_of(ranking, ranking.dataset["n_samples"], store)
-            if race:
-                lines = (directory / "journal.jsonl").read_text().splitlines()
-                rounds = [e for e in map(json.loads, lines) if e["event"] == "race"]
-                sizes = [0, *(r["samples"] for r in rounds)]
-                passes += sum(
-                    r["models"] * (size - before)
-                    for r, size, before in zip(rounds, sizes[1:], sizes, strict=False)
-                )
-            results[name] = passes
+            results[name] = passes_of(directory)
             order = [Path(row.model_id).name for row in ranking.ranked]
-            print(f"{name}: {passes:,} sample passes, {seconds:.0f} s, first {order[:4]}")
+            print(
+                f"{name}: {results[name]:,} sample passes, {seconds:.0f} s, first {order[:4]}, "
+                f"{len(order)} on the whole sample"
+            )
         print(f"{results['full'] / results['race']:.1f} times fewer")
 
 

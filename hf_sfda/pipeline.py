@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_sfda.ahead import import_ahead
 from hf_sfda.config import CandidateOptions, RankConfig, parse_duration
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
@@ -145,7 +144,6 @@ def run(
 
     keep_secret(token)
     check_metrics(config)
-    import_ahead()
     accelerator = accelerator or _launched_processes()
     main = accelerator is None or accelerator.is_main_process
     store = store or FeatureStore()
@@ -218,6 +216,7 @@ def run(
         progress=progress,
         on_done=extracted,
         deadline=deadline,
+        known=race.known,
     )
 
     def finalize() -> Ranking:
@@ -275,7 +274,6 @@ def plan(
 
     keep_secret(token)
     check_metrics(config)
-    import_ahead()
     store = store or FeatureStore()
     target = target_of(config, token=token, progress=progress or NoProgress())
     log(describe_target(target))
@@ -610,6 +608,6 @@ def _features(extraction: Extraction, store: FeatureStore) -> Features:
 def _write_to_journal(extraction: Extraction, journal: Journal) -> None:
     name = extraction.candidate.model_id
     if extraction.error is None:
-        journal.write("extracted", model=name, cached=extraction.cached)
+        journal.write("extracted", model=name, cached=extraction.cached, passes=extraction.passes)
     else:
         journal.write("failed", model=name, reason=extraction.error)

@@ -1,16 +1,29 @@
 """Racing: candidates that cannot be among the first are dropped on small samples.
 
 All candidates run over a small stratified sample. Those that are significantly worse than ``keep``
-others are dropped; the sample doubles; the rest run over the whole sample. Samples are nested, and
-only what is new in a round is extracted.
+others are dropped; the sample doubles, up to half of the whole; the rest run over the whole sample.
+Samples are nested, and no sample runs twice through a network with the same statistics: a round
+extracts what is new in it, and the whole sample what no round had.
 
 The test compares two candidates on the same samples, sample by sample: a one-sided t test of the
 mean difference of their contributions to the score. A candidate is dropped when ``keep`` others
-pass this test against it. If it belongs to the first ``keep``, at least one of these others is not
-better, so its test is wrong. Among all rounds, all of the first ``keep`` and all others, at most
-``rounds * keep * (candidates - 1)`` tests can be wrong in this way, and each gets that share of
-:data:`ALPHA` (Bonferroni). So the probability that any of the first ``keep`` is dropped is at most
-:data:`ALPHA`.
+pass this test against it. Why the first ``keep`` of M candidates are safe, for tests of level a:
+
+1. Let a candidate be number i of the truly best, i <= keep. ``i - 1`` others are better. If it is
+   dropped, ``keep`` others passed, so at least ``keep - i + 1`` of the ``M - i`` that are not
+   better passed by the noise.
+2. Each of these passes with a probability of at most a, so at most ``(M - i) a`` pass on average.
+   ``keep - i + 1`` or more pass with a probability of at most ``(M - i) a / (keep - i + 1)``
+   (Markov).
+3. The sum of this over i = 1 ... keep bounds the probability that a round drops any of them. Each
+   round gets a share of :data:`ALPHA` in proportion to its size, and a is chosen such that the sum
+   is that share (:func:`levels`). So the probability that any round drops any of them is at most
+   :data:`ALPHA`.
+
+No step assumes that tests, candidates or rounds are independent. Plain Bonferroni would give each
+of ``rounds * keep * (M - 1)`` tests the same share; it ignores that number one is only dropped if
+``keep`` tests are wrong at once. Late rounds get more: what is clearly worse is dropped early at
+any level, and what a late round drops saves most.
 
 "The first" are those by the expected score on samples of the size of the round. A candidate that
 needs many samples to show its worth, such as one with many dimensions, can be dropped although it
@@ -20,7 +33,7 @@ would be among the first on the whole sample: the test does not control this.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,13 +44,14 @@ import numpy.typing as npt
 from hf_sfda.config import RankConfig
 from hf_sfda.dataset.sample import part_of
 from hf_sfda.errors import MetricError, StoreError
-from hf_sfda.extract import Extraction, extract_all
+from hf_sfda.extract import extract_all
 from hf_sfda.extract.job import LATE
+from hf_sfda.extract.known import Known, joined_features
 from hf_sfda.extract.run import feature_key
 from hf_sfda.format import score as show_score
 from hf_sfda.processes import from_main
 from hf_sfda.progress import Progress
-from hf_sfda.ranking import contributions_of, features_of, joined_features
+from hf_sfda.ranking import contributions_of, features_of
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.tasks import strata_of
 from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Status, Target
@@ -48,8 +62,8 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 """Largest probability that one of the first candidates is dropped by the noise of the samples."""
 
-_FEWEST, _PER_CLASS, _PARTS = 64, 8, 16
-"""The first round has at least 64 samples, eight a class, and a sixteenth of the sample."""
+_FEWEST, _PER_CLASS, _MOST_ROUNDS = 64, 8, 4
+"""The first round has at least 64 samples and eight a class."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -62,11 +76,13 @@ class Round:
         samples: Size of its sample.
         models: Number of candidates that ran.
         dropped: Ids of those that were dropped after it.
+        passes: Samples that ran through a network in it, summed over candidates.
     """
 
     samples: int
     models: int
     dropped: tuple[str, ...]
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -77,14 +93,14 @@ class Race:
         survivors: The candidates that are left, the best first.
         rows: Rows of the others: dropped, failed, or not reached in time.
         rounds: What happened.
-        sample_passes: Samples that ran through a network, summed over candidates.
+        known: The features that the rounds left of each survivor.
         late: Number of candidates that were not reached in time.
     """
 
     survivors: tuple[Candidate, ...]
     rows: tuple[ModelRow, ...] = ()
     rounds: tuple[Round, ...] = ()
-    sample_passes: int = 0
+    known: Mapping[Candidate, Known] = field(default_factory=dict)
     late: int = 0
 
     def warning(self, keep: int) -> str:
@@ -109,6 +125,9 @@ class Race:
 def round_sizes(n_samples: int, n_strata: int) -> tuple[int, ...]:
     """Sizes of the samples of the rounds, each twice the one before, up to half of all samples.
 
+    They are chosen from the last one down, so that the last one is half of the sample (less a few,
+    because the first size is a whole number).
+
     Args:
         n_samples: Size of the whole sample.
         n_strata: Number of classes, or of slices of a regression.
@@ -117,15 +136,29 @@ def round_sizes(n_samples: int, n_strata: int) -> tuple[int, ...]:
         The sizes; none if the sample is too small to save anything.
 
     Example:
-        >>> round_sizes(2000, 10), round_sizes(200, 40)
-        ((125, 250, 500, 1000), ())
+        >>> round_sizes(2000, 10), round_sizes(1268, 9), round_sizes(200, 40)
+        ((125, 250, 500, 1000), (79, 158, 316, 632), ())
     """
-    sizes = []
-    size = max(_FEWEST, _PER_CLASS * n_strata, math.ceil(n_samples / _PARTS))
-    while 2 * size <= n_samples:
-        sizes.append(size)
-        size *= 2
-    return tuple(sizes)
+    smallest = max(_FEWEST, _PER_CLASS * n_strata)
+    rounds = min(_MOST_ROUNDS, max(n_samples // smallest, 1).bit_length() - 1)
+    return tuple((n_samples >> rounds) << number for number in range(rounds))
+
+
+def levels(sizes: Sequence[int], n_candidates: int, keep: int) -> tuple[float, ...]:
+    """Level of each single test of each round, see the text of this module.
+
+    Args:
+        sizes: Sizes of the rounds.
+        n_candidates: Number of candidates at the start, M.
+        keep: Number of candidates to keep.
+
+    Example:
+        >>> [f"{level:.1e}" for level in levels((100, 200), 10, 3)]
+        ['1.1e-03', '2.2e-03']
+    """
+    first = range(1, min(keep, n_candidates - 1) + 1)
+    wrong = sum((n_candidates - i) / (keep - i + 1) for i in first)
+    return tuple(ALPHA * size / sum(sizes) / max(wrong, 1.0) for size in sizes)
 
 
 def nested_order(strata: IntArray, seed: int) -> IntArray:
@@ -185,12 +218,12 @@ class _Racer:
     Attributes:
         candidate: The candidate.
         whole: Key of its features of the whole sample, if they are stored.
-        parts: The extractions of the rounds so far, if not.
+        known: The extractions of the rounds so far, if not.
     """
 
     candidate: Candidate
     whole: FeatureKey | None
-    parts: list[Extraction] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
 
     def features(self, rows: IntArray, store: FeatureStore) -> Features:
         """Its features of the first samples of the race.
@@ -204,7 +237,7 @@ class _Racer:
         """
         if self.whole is not None:
             return replace(features_of(_stored(None, self.whole, store), rows), measured={})
-        parts = [_stored(part.features, part.key, store) for part in self.parts]
+        parts = [_stored(part.features, part.key, store) for part in self.known.extractions]
         return joined_features(parts)
 
 
@@ -251,16 +284,15 @@ def run_race(
     racers = from_main(accelerator, lambda: _line_up(candidates, target, config, store))
     rows: list[ModelRow] = []
     rounds: list[Round] = []
-    passes, start = 0, 0
-    for size in sizes:
+    start = 0
+    for size, alpha in zip(sizes, levels(sizes, len(candidates), config.keep), strict=True):
         if len(racers) <= config.keep:
             break
-        rows_of_round = order[start:size].tolist()
-        part = part_of(target, rows_of_round, f"race, samples {start} to {size}")
+        new = order[start:size]
         running = [racer for racer in racers if racer.whole is None]
         extractions = extract_all(
             [racer.candidate for racer in running],
-            part,
+            part_of(target, new.tolist()),
             config=quick,
             store=store,
             accelerator=accelerator,
@@ -268,22 +300,22 @@ def run_race(
             progress=progress,
             deadline=deadline,
         )
-        passes += len(running) * len(part)
-        alpha = ALPHA / (len(sizes) * config.keep * max(len(candidates) - 1, 1))
         for racer, extraction in zip(running, extractions, strict=True):
-            racer.parts.append(extraction)
+            racer.known = racer.known.with_part(new, extraction)
         judge = partial(_judge, racers, order[:size], target, quick, store, alpha)
         kept, lost = from_main(accelerator, judge)
         n_racers = len(racers)
         racers = [racers[index] for index in kept]
         rows += lost
         dropped = tuple(r.model_id for r in lost if r.status == "skipped" and r.reason != LATE)
-        rounds.append(Round(size, n_racers, dropped))
+        passes = sum(extraction.passes for extraction in extractions)
+        rounds.append(Round(size, n_racers, dropped, passes))
         on_round(rounds[-1])
         start = size
     survivors = tuple(racer.candidate for racer in racers)
     late = sum(row.reason == LATE for row in rows)
-    return Race(survivors, tuple(rows), tuple(rounds), passes, late)
+    known = {racer.candidate: racer.known for racer in racers if racer.whole is None}
+    return Race(survivors, tuple(rows), tuple(rounds), known, late)
 
 
 def _line_up(
@@ -309,7 +341,7 @@ def _judge(
     scored: list[tuple[int, FloatArray]] = []
     labels, size = target.labels[samples], len(samples)
     for index, racer in enumerate(racers):
-        last = racer.parts[-1] if racer.parts else None
+        last = racer.known.extractions[-1] if racer.known.extractions else None
         reason = last.error if last else None
         if reason is None:
             try:

@@ -190,19 +190,6 @@ def contributions_of(features: Features, labels: LabelArray, config: RankConfig)
     return score.per_sample
 
 
-def joined_features(parts: Sequence[Features]) -> Features:
-    """The features of several samples of a target, one after the other."""
-    # A final layer that equals "last" is dropped, and on few samples it may look equal by chance.
-    names = [name for name in parts[0].layers if all(name in part.layers for part in parts)]
-    logits = [part.source_logits for part in parts if part.source_logits is not None]
-    return replace(
-        parts[0],
-        layers={name: np.concatenate([part.layers[name] for part in parts]) for name in names},
-        measured={},
-        source_logits=np.concatenate(logits) if len(logits) == len(parts) else None,
-    )
-
-
 def score_subsets(
     features: Features, labels: LabelArray, subsets: Sequence[IntArray], config: RankConfig
 ) -> FloatArray:

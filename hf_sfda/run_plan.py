@@ -313,7 +313,7 @@ def calibrate(
         own_store = FeatureStore(folder)
         # The first batch is slower than all others, so it is run once before.
         for part in (rows[:_WARM_UP], rows):
-            sample = part_of(target, part, f"calibration on {len(part)}")
+            sample = part_of(target, part)
             [extraction] = extract_all(
                 [candidate], sample, config=config, store=own_store, accelerator=accelerator
             )

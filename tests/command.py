@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import torch  # noqa: F401  # else a command imports it in a thread, and ends this process with it
 from huggingface_hub import constants
 
 LOGGERS = (

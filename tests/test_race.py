@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hf_sfda import race
 from hf_sfda.config import RankConfig, parse_duration
 from hf_sfda.errors import ConfigError
-from hf_sfda.race import ALPHA, hopeless, nested_order, round_sizes
+from hf_sfda.race import ALPHA, hopeless, levels, nested_order, round_sizes
 from tests import factories
 from tests.command import run_command
 
@@ -40,11 +40,31 @@ def test_rounds_double_up_to_half_of_the_sample(n, classes):
     sizes = round_sizes(n, classes)
     assert all(b == 2 * a for a, b in itertools.pairwise(sizes))
     if sizes:
-        assert n / 4 < sizes[-1] <= n / 2
-        assert sizes[0] >= max(64, 8 * classes, n / 16)
+        assert n / 2 - 8 < sizes[-1] <= n / 2
+        assert sizes[0] >= max(64, 8 * classes, n // 16)
+    fewer = sizes[0] / 2 if sizes else n / 2
+    assert fewer < max(64, 8 * classes, (n + 1) / 32), "one round more would be too small"
 
 
 # -- the bound
+
+
+@given(
+    sizes=st.lists(st.integers(1, 10_000), min_size=1, max_size=6),
+    n=st.integers(2, 100),
+    keep=st.integers(1, 20),
+)
+def test_the_levels_add_up_to_what_is_promised(sizes, n, keep):
+    """By counting: of which number, in which round, how many tests must be wrong."""
+    keep = min(keep, n - 1)
+    promised = sum(
+        level * (n - number) / (keep - number + 1)
+        for level in levels(sizes, n, keep)
+        for number in range(1, keep + 1)
+    )
+    assert promised == pytest.approx(ALPHA)
+    bonferroni = ALPHA / (len(sizes) * keep * (n - 1))
+    assert np.mean(levels(sizes, n, keep)) >= bonferroni * (1 - 1e-9), "never worse"
 
 
 def runs(rates: list[float], keep: int, *, alpha: float | None, repeats: int, seed: int) -> float:
@@ -54,14 +74,14 @@ def runs(rates: list[float], keep: int, *, alpha: float | None, repeats: int, se
     """
     random = np.random.default_rng(seed)
     sizes, lost = (64, 128, 256, 512), 0
-    level = alpha or ALPHA / (len(sizes) * keep * (len(rates) - 1))
+    of_rounds = levels(sizes, len(rates), keep) if alpha is None else [alpha] * len(sizes)
     best = set(np.argsort(-np.array(rates), kind="stable")[:keep])
     for _ in range(repeats):
         hard = random.normal(size=sizes[-1])
         ability = np.array([np.sqrt(2) * _quantile(rate) for rate in rates])
         hits = ability[:, None] > hard + random.normal(size=(len(rates), sizes[-1]))
         alive = np.arange(len(rates))
-        for size in sizes:
+        for size, level in zip(sizes, of_rounds, strict=True):
             alive = alive[~hopeless(hits[alive, :size].astype(float), keep, level)]
         lost += not best <= set(alive)
     return lost / repeats
@@ -80,6 +100,8 @@ EQUAL = [0.7] * 12
 def test_the_first_ones_are_lost_in_fewer_races_than_promised():
     assert runs(EQUAL, 3, alpha=None, repeats=400, seed=0) <= ALPHA
     assert runs([0.8, 0.79, 0.78, 0.77, *[0.7] * 8], 3, alpha=None, repeats=400, seed=1) <= ALPHA
+    # Two are truly better than number three, so a single wrong test is enough to drop it.
+    assert runs([0.95, 0.95, *[0.7] * 10], 3, alpha=None, repeats=400, seed=2) <= ALPHA
 
 
 def test_without_the_correction_the_promise_is_broken():
@@ -133,7 +155,7 @@ def test_survivors_have_the_scores_of_a_full_run(work, monkeypatch):
     rank("--race", "--keep", "2", "-o", "raced", "--format", "human")
     rank("-o", "full")
     rounds = events("raced", "race")
-    assert [r["samples"] for r in rounds] == [64][: len(rounds)]
+    assert [r["samples"] for r in rounds] == [105][: len(rounds)]
     raced, full = ranking("raced"), {row["model_id"]: row for row in ranking("full")["rows"]}
     assert len(raced["rows"]) == len(full), "nobody is missing"
     ranked = [row for row in raced["rows"] if row["status"] == "ok"]
@@ -144,14 +166,49 @@ def test_survivors_have_the_scores_of_a_full_run(work, monkeypatch):
     dropped = [row for row in raced["rows"] if "dropped by the race" in (row["reason"] or "")]
     assert len(dropped) == sum(len(r["dropped"]) for r in rounds) > 0
     assert {row["status"] for row in dropped} == {"skipped"}
-    assert "after 64 samples: three_heads ." in dropped[0]["reason"]
+    assert "after 105 samples: three_heads ." in dropped[0]["reason"]
     assert any("The race dropped" in text for text in raced["warnings"])
     assert raced["config"]["fingerprint"] == ranking("full")["config"]["fingerprint"]
+
+    # No sample ran twice through a network with the same statistics of batch norms.
+    assert sum(r["passes"] for r in rounds) == 105 * 7
+    for event in events("raced", "extracted"):
+        measured = event["model"].endswith("resnet")  # statistics from 210 samples, then all again
+        assert event["passes"] == 210 - 105 + (2 * 210 if measured else 0)
 
     # What a full run stored is not extracted again for a race.
     stored = set(map(str, Path(race.FeatureStore().root).glob("??/*.json")))
     rank("--race", "--keep", "2", "-o", "again")
     assert set(map(str, Path(race.FeatureStore().root).glob("??/*.json"))) == stored
+
+
+def test_a_race_that_was_killed_goes_on_where_it_was(work, monkeypatch):
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_sfda.extract.extract_all", killed)  # what follows the rounds
+        rank("--race", "-o", "killed", code=130)
+    assert (events("killed", "race")[-1]["passes"], events("killed", "extracted")) == (105 * 7, [])
+    rank("--race", "-o", "killed")
+    assert events("killed", "race")[-1]["passes"] == 0
+    assert {e["passes"] for e in events("killed", "extracted")} == {105, 105 + 2 * 210}
+
+
+def test_a_race_never_takes_features_of_other_samples(work):
+    """Another seed draws other samples for the rounds, though the whole sample is the same."""
+    rank("--race", "-o", "one")
+    rank("--race", "--seed", "1", "-o", "two")
+    assert [r["passes"] for r in events("one", "race")] == [105 * 7]
+    assert [r["passes"] for r in events("two", "race")] == [0], "all features are stored"
+    for row in ranking("one")["rows"]:
+        if row["feature_key"]:
+            race.FeatureStore().remove(row["feature_key"])
+    rank("--race", "--seed", "1", "-o", "three")
+    assert [r["passes"] for r in events("three", "race")] == [105 * 7], "none of the other seed"
+    rank("--seed", "1", "-o", "full")
+    scores = ({r["model_id"]: r["scores"] for r in ranking(d)["rows"]} for d in ("three", "full"))
+    assert next(scores) == next(scores)
 
 
 def test_a_budget_that_is_over_still_has_an_answer(work):

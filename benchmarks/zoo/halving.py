@@ -204,7 +204,7 @@ def _train(zoo: Path, target: Target, round_: Round, checkpoint: str) -> Brief:
     options = {"max_length": about["max_length"]} if "max_length" in about else {}
     measured = finetune(
         grid.find_candidate(zoo, about["modality"], checkpoint),
-        part_of(whole, rows, f"round of {round_.n_train}"),
+        part_of(whole, rows),
         FinetuneConfig(epochs=round_.epochs, min_steps=0, flip=about["flip"], **options),
         validation=validation,
         test=validation,

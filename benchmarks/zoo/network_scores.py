@@ -55,7 +55,7 @@ def small(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[str, f
     )
     measured = finetune(
         grid.find_candidate(zoo, modality, checkpoint),
-        part_of(whole, rows, f"{len(rows)} samples"),
+        part_of(whole, rows),
         recipe,
         validation=validation,
         test=validation,

@@ -11,7 +11,6 @@ import typer
 import typer.core
 import typer.main
 
-from hf_sfda.ahead import leave_at_once_if_importing
 from hf_sfda.cli._errors import INTERRUPTED, report_failure
 from hf_sfda.versions import __version__
 
@@ -112,10 +111,6 @@ def main() -> None:
         # typer converts Ctrl-C to exit code 130 without a message.
         if end.code == INTERRUPTED:
             report_failure(KeyboardInterrupt())
-        if isinstance(end.code, int):
-            leave_at_once_if_importing(end.code)
         raise
     except Exception as error:
-        code = report_failure(error)
-        leave_at_once_if_importing(code)
-        sys.exit(code)
+        sys.exit(report_failure(error))

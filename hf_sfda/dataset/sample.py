@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -97,15 +98,18 @@ def choose_tagged(tags: IntArray, size: int, seed: int) -> IntArray:
     return np.sort(order[chosen])
 
 
-def part_of(target: Target, rows: Sequence[int], name: str) -> Target:
+def part_of(target: Target, rows: Sequence[int]) -> Target:
     """Some samples of a target as a target of their own.
+
+    Its fingerprints name the samples: a draw by another seed or by other labels is another part,
+    also where the target has the same inputs.
 
     Args:
         target: The target.
         rows: Positions of the samples.
-        name: What tells this part from others of the same target.
     """
     positions = np.asarray(rows, dtype=np.int64)
+    name = f"rows {hashlib.sha256(positions.astype('<i8').tobytes()).hexdigest()}"
     return replace(
         target,
         samples=[target.samples[row] for row in positions],

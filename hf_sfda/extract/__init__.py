@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hf_sfda.extract.extraction import Extraction
 from hf_sfda.extract.features import Part, merge_parts
 from hf_sfda.extract.loop import form_batches, run_batches
-from hf_sfda.extract.run import Extraction, extract_all, make_accelerator
+from hf_sfda.extract.run import extract_all, make_accelerator
 
 __all__ = [
     "Extraction",

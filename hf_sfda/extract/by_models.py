@@ -20,12 +20,14 @@ from hf_sfda.extract.job import (
     entry_lock,
     free_memory,
     is_stored,
+    known_parts,
     open_model,
     provenance,
     reason,
     run_model,
     store_features,
 )
+from hf_sfda.extract.known import ids_of
 
 logger = logging.getLogger(__name__)
 
@@ -119,13 +121,14 @@ def _run(job: Job, task: Task, *, wait: bool) -> Outcome | None:
 
 def _extract(job: Job, task: Task) -> Outcome:
     backbone = open_model(job, task.candidate)
-    batches = batches_of(job, backbone)
-    part = run_model(job, task, backbone, batches)
+    known = known_parts(job, task)
+    part = run_model(job, task, backbone, batches_of(job, backbone, ids_of(known)))
     features = merge_parts(
         [part],
         len(job.target),
+        known=known,
         dtype=job.config.dtype,
         params=backbone.params,
         **provenance(job, backbone),
     )
-    return store_features(job, task, features)
+    return store_features(job, task, features, part.passes)

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from hf_sfda.extract.features import Part, merge_parts
 from hf_sfda.extract.job import (
     NOT_REACHED,
+    Batches,
     Job,
     Outcome,
     Task,
@@ -21,12 +22,14 @@ from hf_sfda.extract.job import (
     entry_lock,
     free_memory,
     is_stored,
+    known_parts,
     open_model,
     provenance,
     reason,
     run_model,
     store_features,
 )
+from hf_sfda.extract.known import ids_of
 from hf_sfda.processes import from_main
 
 logger = logging.getLogger(__name__)
@@ -70,38 +73,50 @@ def _run(job: Job, task: Task) -> Outcome:
     from accelerate.utils import gather_object
 
     with ExitStack() as stack:
+        known: list[Part] = []  # only in the main process, which assembles the features
 
-        def needed() -> bool:
+        def look() -> frozenset[int] | None:
             stack.enter_context(entry_lock(job, task, wait=True))
-            return not is_stored(job, task.key)
+            if is_stored(job, task.key):
+                return None
+            known.extend(known_parts(job, task))
+            return ids_of(known)
 
-        if not from_main(job.accelerator, needed):
+        known_ids = from_main(job.accelerator, look)
+        if known_ids is None:
             return Outcome(cached=True)
         share: _Share | str
         try:
-            share = _run_share(job, task)
+            share = _run_share(job, task, known_ids)
         except Exception as error:
             logger.debug("%s failed", task.candidate.model_id, exc_info=True)
             share = reason(error)
         free_memory()
         shares = gather_object([share])
         # Only the main process assembles and stores, so only its disk can be full.
-        return from_main(job.accelerator, lambda: _combine(job, task, shares))
+        return from_main(job.accelerator, lambda: _combine(job, task, shares, known))
 
 
-def _run_share(job: Job, task: Task) -> _Share:
+def _run_share(job: Job, task: Task, known_ids: frozenset[int]) -> _Share:
     backbone = open_model(job, task.candidate)
-    batches = batches_of(job, backbone)
-    # Every n-th batch, so that the long texts, which come first, are spread over all processes.
-    n = job.accelerator.num_processes
-    shares = [batches[process::n] for process in range(n)]
-    with job.accelerator.split_between_processes(shares) as own:
-        mine = [batch for share in own for batch in share]
+    batches = batches_of(job, backbone, known_ids)
+    mine = Batches(_share_of(job, batches.new), _share_of(job, batches.everything))
     part = run_model(job, task, backbone, mine)
     return part, backbone.params, provenance(job, backbone)
 
 
-def _combine(job: Job, task: Task, shares: Sequence[_Share | str]) -> Outcome:
+def _share_of(job: Job, batches: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """The batches of this process."""
+    # Every n-th batch, so that the long texts, which come first, are spread over all processes.
+    n = job.accelerator.num_processes
+    shares = [batches[process::n] for process in range(n)]
+    with job.accelerator.split_between_processes(shares) as own:
+        return [batch for share in own for batch in share]
+
+
+def _combine(
+    job: Job, task: Task, shares: Sequence[_Share | str], known: Sequence[Part]
+) -> Outcome:
     reasons = [share for share in shares if isinstance(share, str)]
     if reasons:
         return Outcome(error=reasons[0])
@@ -110,8 +125,13 @@ def _combine(job: Job, task: Task, shares: Sequence[_Share | str]) -> Outcome:
     _, params, meta = complete[0]
     try:
         features = merge_parts(
-            parts, len(job.target), dtype=job.config.dtype, params=params, **meta
+            parts,
+            len(job.target),
+            known=known,
+            dtype=job.config.dtype,
+            params=params,
+            **meta,
         )
     except Exception as error:
         return Outcome(error=reason(error))
-    return store_features(job, task, features)
+    return store_features(job, task, features, sum(part.passes for part in parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,10 @@ class Part:
         logits: (n, C_source) float32 or ``None``.
         seconds: Wall time of preprocessing and forward passes, without those for ``measured``.
         pooling: Pooling rule of ``"last"``.
-        measured: The layers after batch norms were measured on the target, if they were.
+        measured: The part after batch norms were measured on the target, if they were; it may have
+            other samples.
+        passes: Samples that ran through the network for this part, those that batch norms were
+            measured on too.
     """
 
     ids: IntArray
@@ -36,17 +39,26 @@ class Part:
     logits: Array | None
     seconds: float
     pooling: str
-    measured: Mapping[str, Array] = field(default_factory=dict)
+    measured: Part | None = None
+    passes: int = 0
 
 
 def merge_parts(
-    parts: Sequence[Part], n: int, *, dtype: str = "float32", params: int | None = None, **meta: str
+    parts: Sequence[Part],
+    n: int,
+    *,
+    known: Sequence[Part] = (),
+    dtype: str = "float32",
+    params: int | None = None,
+    **meta: str,
 ) -> Features:
     """Put the parts in the order of the target.
 
     Args:
         parts: One part per process. A part is empty if the process had no batches.
         n: Number of samples in the target.
+        known: Features that were stored before, with published batch norms, of the samples that
+            ``parts`` lack.
         dtype: Data type of the forward pass.
         params: Number of parameters of the backbone.
         **meta: Provenance.
@@ -54,33 +66,60 @@ def merge_parts(
     Raises:
         ExtractionError: A sample is missing or occurs twice, or a feature is NaN or infinite.
     """
-    parts = [part for part in parts if len(part.ids)]
-    ids = np.concatenate([part.ids for part in parts]) if parts else np.empty(0, np.int64)
-    if not np.array_equal(np.sort(ids), np.arange(n)):
-        raise ExtractionError(
-            f"the extraction returned {len(ids)} rows ({len(set(ids.tolist()))} different samples) "
-            f"for {n} samples; this is a bug of hf-sfda, please report it"
-        )
-    order = np.argsort(ids)
-    layers = _joined([part.layers for part in parts], order)
+    measured_parts = [part.measured for part in parts if part.measured is not None]
+    # Processes run in parallel, so the slowest one determines the time.
+    seconds = max(part.seconds for part in parts) + sum(part.seconds for part in known)
+    new = [part for part in parts if len(part.ids)]
+    if new:
+        known = [_with_layers(part, list(new[0].layers)) for part in known]
+    parts = [*new, *known]
+    order = _order_of(parts, n)
+    layers = _joined(parts, order)
     _require_finite(layers, dtype)
     _require_different(layers)
     layers = _without_duplicate(layers, _TOLERANCE[dtype])
-    measured = _joined([part.measured for part in parts], order)
+    measured = _measured(measured_parts, n)
     logits = [part.logits for part in parts if part.logits is not None]
     return Features(
         layers=layers,
         source_logits=np.concatenate(logits)[order] if logits else None,
         measured={name: measured[name] for name in layers} if _is_finite(measured) else {},
         params=params,
-        # Processes run in parallel, so the slowest one determines the time.
-        seconds=max(part.seconds for part in parts),
+        seconds=seconds,
         meta={**meta, "dtype": dtype, "pooling": parts[0].pooling},
     )
 
 
-def _joined(parts: Sequence[Mapping[str, Array]], order: IntArray) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+def _order_of(parts: Sequence[Part], n: int) -> IntArray:
+    """Where each sample of the target is in the parts, one after the other."""
+    ids = np.concatenate([part.ids for part in parts]) if parts else np.empty(0, np.int64)
+    if not np.array_equal(np.sort(ids), np.arange(n)):
+        raise ExtractionError(
+            f"the extraction returned {len(ids)} rows ({len(set(ids.tolist()))} different samples) "
+            f"for {n} samples; this is a bug of hf-sfda, please report it"
+        )
+    return np.argsort(ids)
+
+
+def _joined(parts: Sequence[Part], order: IntArray) -> dict[str, Array]:
+    names = parts[0].layers
+    return {name: np.concatenate([part.layers[name] for part in parts])[order] for name in names}
+
+
+def _measured(parts: Sequence[Part], n: int) -> dict[str, Array]:
+    parts = [part for part in parts if len(part.ids)]
+    return _joined(parts, _order_of(parts, n)) if parts else {}
+
+
+def _with_layers(part: Part, names: Sequence[str]) -> Part:
+    """A known part with all layers of a forward pass.
+
+    A final layer that equals ``last`` is not stored. On few samples it may look equal by chance, so
+    other parts may have it; here it is ``last``.
+    """
+    return replace(
+        part, layers={name: part.layers.get(name, part.layers["last"]) for name in names}
+    )
 
 
 def _is_finite(layers: Mapping[str, Array]) -> bool:

@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.backbones import Backbone, open_backbone
@@ -17,6 +17,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import SfdaError, StoreError
 from hf_sfda.extract.downloads import Downloads
 from hf_sfda.extract.features import Part
+from hf_sfda.extract.known import Known
 from hf_sfda.extract.loop import form_batches, run_batches
 from hf_sfda.extract.measured import measure_norms
 from hf_sfda.hub import explain
@@ -56,6 +57,7 @@ class Job:
     downloads: Downloads
     progress: Progress
     deadline: float | None = None
+    known: Mapping[Candidate, Known] = field(default_factory=dict)
 
     @property
     def is_late(self) -> bool:
@@ -81,12 +83,27 @@ class Outcome:
         cached: Whether the features were stored already.
         features: The features, only where they could not be stored.
         late: Whether it was not run because the time was up.
+        passes: Samples that ran through the network; 0 if it failed.
     """
 
     error: str | None = None
     cached: bool = False
     features: Features | None = None
     late: bool = False
+    passes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Positions of the samples of every batch.
+
+    Attributes:
+        new: Of the samples whose features are not known.
+        everything: Of all samples, to be run once more if batch norms are measured.
+    """
+
+    new: Sequence[Sequence[int]]
+    everything: Sequence[Sequence[int]]
 
 
 LATE = "not reached within the time budget"
@@ -107,32 +124,58 @@ def open_model(job: Job, candidate: Candidate) -> Backbone:
     )
 
 
-def batches_of(job: Job, backbone: Backbone) -> list[list[int]]:
-    """The batches of the target, the same in every process."""
+def known_parts(job: Job, task: Task) -> list[Part]:
+    """The features of a model that need not be extracted."""
+    known = job.known.get(task.candidate)
+    try:
+        return [] if known is None else known.parts(job.store)
+    except StoreError as error:
+        logger.warning("%s: all its features are extracted. %s", _name(task), error)
+        return []
+
+
+def batches_of(job: Job, backbone: Backbone, known: Collection[int] = ()) -> Batches:
+    """The batches of the target, the same in every process.
+
+    Args:
+        job: The inputs.
+        backbone: The open checkpoint.
+        known: Positions of the samples whose features are known.
+    """
     size = job.config.batch_size
     if job.accelerator.device.type == "cpu":
         size = min(size, _CPU_BATCH)
     samples = job.target.samples
-    return form_batches(backbone.costs(samples), size, backbone.groups(samples))
+    costs, groups = backbone.costs(samples), backbone.groups(samples)
+    everything = form_batches(costs, size, groups)
+    if not known:
+        return Batches(everything, everything)
+    unknown = [i for i in range(len(samples)) if i not in known]
+    own = None if groups is None else [groups[i] for i in unknown]
+    new = form_batches([costs[i] for i in unknown], size, own)
+    return Batches([[unknown[i] for i in batch] for batch in new], everything)
 
 
-def run_model(job: Job, task: Task, backbone: Backbone, batches: Sequence[Sequence[int]]) -> Part:
+def run_model(job: Job, task: Task, backbone: Backbone, batches: Batches) -> Part:
     """Run some batches of the target, with a progress bar; twice if batch norms are measured."""
     samples, device, workers = job.target.samples, job.accelerator.device, _workers(job)
-    total, unit = sum(len(batch) for batch in batches), _UNITS[job.target.modality]
+    unit = _UNITS[job.target.modality]
 
-    def run(name: str) -> Part:
+    def run(name: str, batches: Sequence[Sequence[int]]) -> Part:
+        total = sum(len(batch) for batch in batches)
         with job.progress.task("extract", name, total=total, unit=unit) as advance:
             return run_batches(
                 backbone, samples, batches, device=device, workers=workers, advance=advance
             )
 
-    part = run(_name(task))
+    part = run(_name(task), batches.new)
     if task.key.batch_norms == "published":
         return part
-    if not measure_norms(backbone, samples, device=device, workers=workers):
+    passes = measure_norms(backbone, samples, device=device, workers=workers)
+    if not passes:
         return part
-    return replace(part, measured=run(f"{_name(task)}, batch norms measured").layers)
+    measured = run(f"{_name(task)}, batch norms measured", batches.everything)
+    return replace(part, measured=measured, passes=part.passes + passes + measured.passes)
 
 
 def provenance(job: Job, backbone: Backbone) -> dict[str, str]:
@@ -145,14 +188,14 @@ def provenance(job: Job, backbone: Backbone) -> dict[str, str]:
     }
 
 
-def store_features(job: Job, task: Task, features: Features) -> Outcome:
+def store_features(job: Job, task: Task, features: Features, passes: int) -> Outcome:
     """Store features. If that fails they stay in memory, so that this run can still use them."""
     try:
         job.store.put(task.key, features)
     except StoreError as error:
         logger.warning("%s: its features are not kept for later runs. %s", _name(task), error)
-        return Outcome(features=features)
-    return Outcome()
+        return Outcome(features=features, passes=passes)
+    return Outcome(passes=passes)
 
 
 def is_stored(job: Job, key: FeatureKey) -> bool:

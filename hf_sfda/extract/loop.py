@@ -96,6 +96,7 @@ def run_batches(
         logits=np.concatenate(logits) if logits else None,
         seconds=seconds,
         pooling=done[0].pooling if done else "",
+        passes=len(ids),
     )
 
 

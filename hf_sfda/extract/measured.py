@@ -27,7 +27,7 @@ _SMALLEST = 8
 
 def measure_norms(
     backbone: Backbone, samples: Sequence[Any], *, device: torch.device, workers: int = 0
-) -> bool:
+) -> int:
     """Replace the published statistics of all batch norms by those of the target.
 
     The checkpoint was trained on other data, so what its batch norms let through on the target is
@@ -42,8 +42,8 @@ def measure_norms(
         workers: Preprocessing workers.
 
     Returns:
-        Whether they were measured: there are batch norms, and a batch of at least 8 samples of one
-        shape.
+        Number of samples that ran through the network; 0 if nothing was measured, because there are
+        no batch norms, or no batch of at least 8 samples of one shape.
     """
     import torch
     from accelerate.utils.memory import clear_device_cache
@@ -52,20 +52,23 @@ def measure_norms(
 
     module = backbone.module
     if not batch_norms(module):
-        return False
+        return 0
     # At random, because samples may be sorted by class.
     chosen = np.random.default_rng(0).permutation(len(samples))[:_SAMPLES].tolist()
     groups = backbone.groups(samples)
     if not _batches(chosen, groups, _BATCH):
-        return False
+        return 0
+    passes = 0
 
     def measure(size: int) -> None:
         batches = _batches(chosen, groups, size)
 
         def run() -> None:
+            nonlocal passes
             loaded = load_batches(backbone, samples, batches, device=device, workers=workers)
             for _, batch in loaded:
                 backbone.forward({name: value.to(device) for name, value in batch.items()})
+                passes += len(next(iter(batch.values())))
 
         with torch.no_grad(), without_tf32():
             restore_folded_norms(module, run)
@@ -75,7 +78,7 @@ def measure_norms(
     while True:
         try:
             measure(size)
-            return True
+            return passes
         except RuntimeError as error:
             if size == _SMALLEST or not is_out_of_memory(error):
                 raise

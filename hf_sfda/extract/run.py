@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -14,11 +13,13 @@ from hf_sfda.config import RankConfig
 from hf_sfda.extract.by_models import run_by_models
 from hf_sfda.extract.by_samples import run_by_samples
 from hf_sfda.extract.downloads import Downloads
+from hf_sfda.extract.extraction import Extraction
 from hf_sfda.extract.job import Job, Outcome, Task, is_stored
+from hf_sfda.extract.known import Known
 from hf_sfda.processes import from_main
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.store import FeatureKey, FeatureStore
-from hf_sfda.types import Candidate, Features, Target
+from hf_sfda.types import Candidate, Target
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,27 +32,6 @@ _TIMEOUT_HOURS = 48
 # shards must become one entry. Free shards would keep the rows of all models in memory until the
 # end, or need a second store for parts. What both do alike is in `job.py`.
 _SCHEDULES = {"models": run_by_models, "samples": run_by_samples}
-
-
-@dataclass(frozen=True, eq=False)
-class Extraction:
-    """The result of the extraction of one candidate.
-
-    Attributes:
-        candidate: The checkpoint.
-        key: Key of its features in the store.
-        cached: Whether the features were in the store before this run.
-        error: Why there are no features; ``None`` on success.
-        features: The features themselves, only if they could not be stored.
-        late: Whether there are none because the time was up.
-    """
-
-    candidate: Candidate
-    key: FeatureKey
-    cached: bool = False
-    error: str | None = None
-    features: Features | None = None
-    late: bool = False
 
 
 def make_accelerator(*, cpu: bool = False) -> Accelerator:
@@ -105,6 +85,7 @@ def extract_all(
     progress: Progress | None = None,
     on_done: Callable[[Extraction], None] | None = None,
     deadline: float | None = None,
+    known: Mapping[Candidate, Known] | None = None,
 ) -> list[Extraction]:
     """Extract the features of every candidate that the store does not hold.
 
@@ -122,6 +103,7 @@ def extract_all(
         on_done: Called once for each candidate, in each process as soon as the result is known.
         deadline: Time of ``time.monotonic`` after which no candidate is started; the first one of
             each process is started in any case.
+        known: Stored features of some samples, which are not extracted again.
 
     Returns:
         One extraction a candidate, in their order, the same in every process. No failure of a
@@ -130,7 +112,7 @@ def extract_all(
     accelerator = accelerator or make_accelerator()
     progress = progress or NoProgress()
     downloads = Downloads(token, progress)
-    job = Job(target, config, store, accelerator, downloads, progress, deadline)
+    job = Job(target, config, store, accelerator, downloads, progress, deadline, known or {})
     keys = [feature_key(candidate, target, config) for candidate in candidates]
 
     def done(key: FeatureKey, outcome: Outcome) -> None:
@@ -166,4 +148,12 @@ def _schedule(config: RankConfig, models: int, processes: int) -> Literal["model
 
 
 def _extraction(candidate: Candidate, key: FeatureKey, outcome: Outcome) -> Extraction:
-    return Extraction(candidate, key, outcome.cached, outcome.error, outcome.features, outcome.late)
+    return Extraction(
+        candidate,
+        key,
+        outcome.cached,
+        outcome.error,
+        outcome.features,
+        outcome.late,
+        outcome.passes,
+    )

@@ -286,8 +286,8 @@ def _parts_of_round(plan: FinetunePlan, round_: Round) -> tuple[Target, Target]:
     drawn = draw_rows(positions.train.labels, round_.n_train, plan.target.seed)
     train = [positions.train.samples[row] for row in drawn]
     return (
-        part_of(plan.target, train, f"round of {round_.n_train}"),
-        part_of(plan.target, positions.validation.samples, "validation"),
+        part_of(plan.target, train),
+        part_of(plan.target, positions.validation.samples),
     )
 
 

@@ -25,8 +25,10 @@ from hf_sfda.extract import (
     merge_parts,
     run_batches,
 )
+from hf_sfda.extract.known import Known
 from hf_sfda.extract.measured import measure_norms
 from hf_sfda.extract.run import feature_key
+from hf_sfda.dataset.sample import part_of
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import edit_weights, extract
@@ -271,7 +273,7 @@ def local(path, revision=None):
     return Candidate(path.name, "local", revision=revision or f"sha256:{path.name}", path=path)
 
 
-def run_all(candidates, target, store, *, on_done=None, progress=None, **config):
+def run_all(candidates, target, store, *, on_done=None, progress=None, known=None, **config):
     options = {"batch_size": 4, **config}
     return extract_all(
         candidates,
@@ -281,6 +283,7 @@ def run_all(candidates, target, store, *, on_done=None, progress=None, **config)
         accelerator=make_accelerator(cpu=True),
         on_done=on_done,
         progress=progress,
+        known=known,
     )
 
 
@@ -297,6 +300,46 @@ def test_features_do_not_depend_on_the_batch_size(name, samples, zoo, tmp_path):
         assert list(features.layers) == list(got[0].layers)
         for stage, values in features.layers.items():
             np.testing.assert_allclose(values, got[0].layers[stage], atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "bert"])
+def test_only_what_is_not_known_is_extracted(name, zoo, tmp_path):
+    modality, samples = ("text", SENTENCES) if name == "bert" else ("image", PICTURES)
+    candidate, target = zoo[name], make_target(samples, modality)
+    one, two = np.split(np.random.default_rng(0).permutation(len(samples))[:7], [3])
+    store, known = FeatureStore(tmp_path / "store"), Known()
+    for rows in (one, two):
+        part = part_of(target, rows)
+        (extraction,) = run_all([candidate], part, store, batch_norms="published")
+        assert extraction.passes == len(rows)
+        known = known.with_part(rows, extraction)
+    (whole,) = run_all([candidate], target, FeatureStore(tmp_path / "alone"))
+    expected = FeatureStore(tmp_path / "alone").get(whole.key)
+    n = len(samples)
+    assert whole.passes == (3 * n if expected.measured else n)
+
+    def check(passes):
+        (joined,) = run_all([candidate], target, store, known={candidate: known})
+        assert (joined.key, joined.error, joined.passes) == (whole.key, None, passes)
+        got = store.get(joined.key)
+        assert (list(got.layers), list(got.measured)) == (
+            list(expected.layers),
+            list(expected.measured),
+        )
+        for name, values in got.layers.items():
+            np.testing.assert_allclose(values, expected.layers[name], atol=2e-6)
+        for name, values in got.measured.items():
+            np.testing.assert_array_equal(values, expected.measured[name])
+        assert {**got.meta} == {**expected.meta}
+        assert got.params == expected.params
+        assert (got.source_logits is None) == (expected.source_logits is None)
+        if expected.source_logits is not None:
+            np.testing.assert_allclose(got.source_logits, expected.source_logits, atol=2e-6)
+        store.remove(joined.key.digest)
+
+    check(whole.passes - 7)
+    store.remove(known.extractions[0].key.digest)  # what vanished is extracted again
+    check(whole.passes - 4)
 
 
 def test_rows_belong_to_their_samples(zoo, tmp_path):
@@ -704,9 +747,43 @@ def test_measuring_uses_at_most_256_samples_and_halves_a_batch_that_does_not_fit
 
 
 def test_measured_features_that_are_not_finite_are_left_out():
-    layers = {"last": np.ones((3, 2), np.float32)}
-    layers["last"][1] = 2
-    broken = {"last": np.full((3, 2), np.nan, np.float32)}
-    part = Part(np.arange(3), layers, None, 1.0, "mean", broken)
-    assert merge_parts([part], 3).measured == {}
-    assert merge_parts([replace(part, measured=layers)], 3).measured.keys() == {"last"}
+    plain = part([0, 1, 2], [1, 2, 1])
+    broken = replace(plain, measured=part([0, 1, 2], [np.nan] * 3))
+    assert merge_parts([broken], 3).measured == {}
+    assert merge_parts([replace(plain, measured=plain)], 3).measured.keys() == {"last"}
+
+
+# -- features that are known
+
+
+def test_known_features_are_put_where_the_others_are_missing():
+    known = [part([3, 0], [30, 0]), part([2], [20])]
+    new = replace(part([1], [10]), measured=part([2, 0, 1, 3], [2, 0, 1, 3]))
+    features = merge_parts([new, EMPTY], 4, known=known)
+    assert features.last.ravel().tolist() == [0, 10, 20, 30]
+    assert features.measured["last"].ravel().tolist() == [0, 1, 2, 3]
+    assert features.seconds == 3, "all that it took"
+    assert merge_parts([EMPTY], 3, known=[part([0, 2, 1], [0, 2, 1])]).last.ravel().tolist() == [
+        0,
+        1,
+        2,
+    ]
+    with pytest.raises(ExtractionError, match="3 rows"):
+        merge_parts([part([1], [10])], 4, known=known[:1])
+
+
+def test_a_process_without_new_samples_still_measures_batch_norms():
+    new = [replace(EMPTY, measured=part([0], [5])), replace(EMPTY, measured=part([1], [6]))]
+    features = merge_parts(new, 2, known=[part([1, 0], [1, 0])])
+    assert features.last.ravel().tolist() == [0, 1]
+    assert features.measured["last"].ravel().tolist() == [5, 6]
+
+
+def test_a_final_layer_that_looks_like_the_last_one_on_the_known_samples_is_that_there():
+    known = [part([0, 1], [1, 2], block1=[5, 6])]
+    different = part([2, 3], [3, 4], block1=[7, 8], block2=[9, 9])
+    features = merge_parts([different], 4, known=known)
+    assert list(features.layers) == ["block1", "block2", "last"]
+    assert features.layers["block2"].ravel().tolist() == [1, 2, 9, 9]
+    same = part([2, 3], [3, 4], block1=[7, 8], block2=[3, 4])
+    assert list(merge_parts([same], 4, known=known).layers) == ["block1", "last"]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
+from hf_sfda.config import RankConfig
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import edit_weights
-from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_vit
+from tests.factories import image_folder, images, texts, tiny_bert, tiny_resnet, tiny_vit
 
 WAYS = ("models", "samples")
 # With batches of 4 on two processes: fewer samples than processes, fewer batches than processes,
@@ -24,6 +25,30 @@ CASES = (
     ("text", 11, ("bert",)),
 )
 MOST = 16
+# Cases where the first part of the samples in this order is known already.
+KNOWN_CASES = (("image", 11, ("vit", "resnet")), ("text", 11, ("bert",)))
+KNOWN_ROWS = (8, 1, 5), (10, 0)
+
+
+def race_config(root: Path) -> RankConfig:
+    """A race of the checkpoints in ``root / "racers"`` on the samples in ``root / "shapes"``."""
+    return RankConfig(
+        str(root / "shapes"),
+        (str(root / "racers"),),
+        race=True,
+        keep=1,
+        metrics=("three_heads",),
+        permutations=0,
+        resamples=100,
+    )
+
+
+def write_race(root: Path) -> None:
+    """What :func:`race_config` names."""
+    for seed in range(3):
+        tiny_vit(root / "racers" / f"vit{seed}", seed=seed)
+    tiny_resnet(root / "racers" / "resnet")
+    image_folder(root / "shapes", n_per_class=50, noise=0.5)
 
 
 def write_zoo(root: Path) -> None:

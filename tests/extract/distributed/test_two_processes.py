@@ -12,11 +12,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf_sfda import race
 from hf_sfda.config import RankConfig
 from hf_sfda.extract import extract_all, make_accelerator
 from hf_sfda.extract.run import feature_key
+from hf_sfda.journal import read_events
+from hf_sfda.pipeline import run
 from hf_sfda.store import FeatureStore
-from tests.extract.distributed.cases import CASES, WAYS, candidates, samples_of, write_zoo
+from tests.extract.distributed.cases import (
+    CASES,
+    KNOWN_CASES,
+    KNOWN_ROWS,
+    WAYS,
+    candidates,
+    race_config,
+    samples_of,
+    write_race,
+    write_zoo,
+)
 from tests.targets import make_target
 
 # One launch for all of them.
@@ -55,6 +68,7 @@ def launched(tmp_path_factory):
     """The folder and what each of the two processes saw, from a single launch."""
     root = tmp_path_factory.mktemp("launch")
     write_zoo(root / "zoo")
+    write_race(root)
     launch(SCRIPT, root / "zoo", root)
     return root, [json.loads((root / f"{rank}.json").read_text()) for rank in (0, 1)]
 
@@ -140,6 +154,56 @@ def test_samples_are_shared_out_and_each_is_run_once(launched):
         one, two = mine["ran"][0], theirs["ran"][0]
         assert abs(one["batches"] - two["batches"]) <= 1
         assert sorted(one["rows"] + two["rows"]) == list(range(count))
+
+
+def test_known_features_are_not_extracted_again(launched, tmp_path):
+    root, _ = launched
+    mine, theirs = (json.loads((root / f"{rank}-known.json").read_text()) for rank in (0, 1))
+    assert mine == theirs
+    n_known = sum(map(len, KNOWN_ROWS))
+    # Batch norms are measured on all 11 samples, in every process that runs the network.
+    expected = {"models": {"resnet": 3 * 11 - n_known}, "samples": {"resnet": 4 * 11 - n_known}}
+    for way, rows in zip(WAYS, np.split(np.array(mine, dtype=object), len(WAYS)), strict=True):
+        passes = {"vit": 11 - n_known, "bert": 11 - n_known, **expected[way]}
+        assert {name: passes for name, _, passes in rows.tolist()} == passes
+    for modality, count, names in KNOWN_CASES:
+        target = make_target(samples_of(modality, count), modality)
+        alone = FeatureStore(tmp_path / modality)
+        rows = extract_all(
+            candidates(root / "zoo", names),
+            target,
+            config=CONFIG,
+            store=alone,
+            accelerator=make_accelerator(cpu=True),
+        )
+        for way in WAYS:
+            for row in rows:
+                found, expected_row = (
+                    FeatureStore(root / f"{way}-known").get(row.key),
+                    alone.get(row.key),
+                )
+                same_features(found, expected_row)
+                assert list(found.measured) == list(expected_row.measured)
+                for name, values in expected_row.measured.items():
+                    np.testing.assert_allclose(found.measured[name], values, rtol=0, atol=1e-6)
+
+
+def test_a_race_is_that_of_one_process(launched, tmp_path, monkeypatch):
+    root, _ = launched
+    monkeypatch.setattr(race, "ALPHA", 0.9)
+    store = FeatureStore(tmp_path / "store")
+    alone = run(race_config(root), store=store, directory=tmp_path / "race")
+    rows = [(row.model_id, row.status, row.reason) for row in alone.rows]
+    assert "dropped by the race" in str(rows), "the race decides something"
+    scores = [row.scores["three_heads"] for row in alone.ranked]
+    for rank in (0, 1):
+        document = json.loads((root / f"{rank}-race.json").read_text())
+        assert [(row["model_id"], row["status"], row["reason"]) for row in document["rows"]] == rows
+        ranked = document["rows"][: len(scores)]
+        assert [row["scores"]["three_heads"] for row in ranked] == pytest.approx(scores)
+    for name in ("race", "extracted"):
+        mine, theirs = (read_events(d / "race", name) for d in (tmp_path, root))
+        assert sum(e["passes"] for e in mine) == sum(e["passes"] for e in theirs) > 0
 
 
 def test_no_claims_are_left_behind(launched):
