@@ -16,7 +16,7 @@ from hf_sfda.dataset.inputs import (
     holds_images,
     holds_sounds,
     read_inputs,
-    refuse_disguised_images,
+    refuse_disguised_files,
 )
 from hf_sfda.dataset.read_labels import Labels, read_labels
 from hf_sfda.dataset.remote import RemoteSplit
@@ -126,7 +126,7 @@ def load_target(
     notes += columns.notes
     if columns.modality == "text" and not columns.of_words:
         for name in columns.inputs:
-            notes += refuse_disguised_images(data, name)
+            notes += refuse_disguised_files(data, name)
     left_out = Counter(source.left_out)
     place = f"{dataset}, label column {columns.label!r},"
     labels, reason = _read_labels(data, columns, task, seed, left_out)
