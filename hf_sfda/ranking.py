@@ -253,7 +253,7 @@ def assemble(
     intervals = _intervals(scored, labels, config)
     order = sorted(range(len(scored)), key=lambda index: uncertainty[index].rank)
     n_classes = 2 if kind == "multi-label" else len(class_names)  # each label against the rest
-    rows = [_row(scored[i], uncertainty[i], intervals[i], config) for i in order]
+    rows = [_row(scored[i], uncertainty[i], intervals[i], config, n_classes) for i in order]
     rows = [_with_hazards(row, config.metric, len(labels), n_classes) for row in rows]
     agreement = agreement_with(config.metric, table)
     warnings = diagnose(
@@ -475,16 +475,21 @@ def _row(
     uncertainty: Uncertainty,
     intervals: Mapping[str, tuple[float, float]],
     config: RankConfig,
+    n_classes: int,
 ) -> ModelRow:
     resampled = scored.contributions is not None
     chosen = {config.metric: uncertainty.interval} if resampled else {}
+    limits = {
+        name: _possible(name, interval, scored.scores[name].value, n_classes)
+        for name, interval in {**chosen, **intervals}.items()
+    }
     return ModelRow.of(
         scored.candidate,
         "ok",
         rank=uncertainty.rank,
         tie_group=uncertainty.tie_group,
         scores={name: score.value for name, score in scored.scores.items()},
-        intervals={**chosen, **intervals},
+        intervals=limits,
         rank_interval=uncertainty.rank_interval if resampled else None,
         p_best=uncertainty.p_best if resampled else None,
         expected_regret=uncertainty.expected_regret,
@@ -495,6 +500,20 @@ def _row(
         feature_key=scored.feature_key,
         warnings=scored.warnings,
     )
+
+
+def _possible(
+    metric: str, interval: tuple[float, float], value: float, n_classes: int
+) -> tuple[float, float]:
+    """An interval without values above the highest possible one. With few samples, intervals are
+    widened (Student's t), and an accuracy near 1 would have one to 1.02.
+    """
+    maximum = get_metric(metric).maximum_for(n_classes)
+    low, high = interval
+    if maximum is None:
+        return interval
+    highest = max(maximum, value)  # which rounding may have moved above it
+    return min(low, highest), min(high, highest)
 
 
 def _about_coverage(config: RankConfig, labels: LabelArray, task: str) -> list[str]:

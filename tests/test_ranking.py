@@ -66,6 +66,13 @@ def test_clearly_better_features_come_first_and_are_told_apart():
         assert {"knn", "logistic_probe"} <= set(row.intervals)
 
 
+def test_no_interval_goes_beyond_the_highest_possible_score():
+    (row,) = rows_of({"nearly perfect": 1.0}, resamples=300, permutations=0)
+    assert 0.99 < row.scores["three_heads"] < 1, "else this test shows nothing"
+    assert all(high <= 1 for _, high in row.intervals.values())
+    assert row.intervals["three_heads"][0] < row.scores["three_heads"]
+
+
 @pytest.mark.parametrize("metric", ["sfda_cv", "logistic_probe"])
 def test_a_candidate_is_cast_and_rotated_once(metric, monkeypatch):
     rotations: list[torch.Size] = []

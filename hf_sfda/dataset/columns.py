@@ -59,7 +59,7 @@ class Columns:
 
     Attributes:
         inputs: The input column; two text columns for pairs of texts.
-        label: The label column, or several of them (:func:`label_columns`).
+        labels: The label column, or several of them.
         modality: What the input column holds.
         notes: A warning if pairs were inferred.
         of_words: Whether the input column holds lists of words, and the label column a tag for each
@@ -67,7 +67,7 @@ class Columns:
     """
 
     inputs: tuple[str, ...]
-    label: str
+    labels: tuple[str, ...]
     modality: Modality
     notes: tuple[str, ...] = ()
     of_words: bool = False
@@ -116,25 +116,28 @@ def infer_columns(
     """
     inputs = _given_inputs(features, input_column)
     named = [("--input-column", name) for name in inputs]
-    named += [("--label-column", name) for name in label_columns(features, label_column)]
+    given_labels = label_columns(features, label_column)
+    named += [("--label-column", name) for name in given_labels]
     for option, name in named:
         if name not in features:
             raise TargetError(_unknown(option, name, list(features)))
     for name in inputs:
-        if name in label_columns(features, label_column):
+        if name in given_labels:
             raise TargetError(f"{name!r} is given both as --input-column and as --label-column.")
-    if words := _find_words(features, inputs, label_column, task, has_tags):
+    if words := _find_words(features, inputs, given_labels, task, has_tags):
         return words
     modality = {name: _modality(name, feature, holds_sounds) for name, feature in features.items()}
     for name in inputs:
         _check_input(name, features, modality[name], alone=len(inputs) == 1)
-    label = label_column or _find_label(features, inputs, task, distinct, same_classes)
-    labels = label_columns(features, label)
+    labels = given_labels or _find_labels(features, inputs, task, distinct, same_classes)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
     found = inputs or _find_inputs(features, modality, labels, holds_images)
-    notes = () if inputs or len(found) == 1 else (_pair_note(found),)
-    return Columns(found, label, modality[found[0]] or "text", notes)
+    notes: tuple[str, ...] = ()
+    if not inputs:
+        alone = _without_partner(features, found[0], labels)
+        notes = (_pair_note(found),) if len(found) > 1 else alone
+    return Columns(found, labels, modality[found[0]] or "text", notes)
 
 
 def _given_inputs(features: Mapping[str, Any], given: str | None) -> tuple[str, ...]:
@@ -145,9 +148,9 @@ def _given_inputs(features: Mapping[str, Any], given: str | None) -> tuple[str, 
     """
     if given is None:
         return ()
-    if given in features or "," not in given:
-        return (given,)
-    names = tuple(name.strip() for name in given.split(","))
+    names = _divided(features, given)
+    if len(names) == 1:
+        return names
     if len(names) != 2 or "" in names or names[0] == names[1]:
         raise TargetError(
             f"--input-column {given!r} must name one column, or two different text columns that "
@@ -163,13 +166,38 @@ def _pair_note(names: Sequence[str]) -> str:
     )
 
 
-def label_columns(features: Mapping[str, Any], label: str | None) -> tuple[str, ...]:
-    """The columns that a label column names: itself, or several names separated by commas."""
-    if label is None:
+def label_columns(features: Mapping[str, Any], given: str | None) -> tuple[str, ...]:
+    """The columns that ``--label-column`` names: one, or several different ones.
+
+    Raises:
+        TargetError: It names no column.
+    """
+    if given is None:
         return ()
-    if label in features or "," not in label:
-        return (label,)
-    return tuple(dict.fromkeys(name.strip() for name in label.split(",") if name.strip()))
+    names = tuple(dict.fromkeys(name for name in _divided(features, given) if name))
+    if not names:
+        raise TargetError(f"--label-column {given!r} names no column. Columns: {_list(features)}.")
+    return names
+
+
+def _divided(features: Mapping[str, Any], given: str) -> tuple[str, ...]:
+    """The names in a list with commas. The name of a column may hold commas itself: the longest
+    name that exists is taken, from the left.
+
+    Example:
+        >>> _divided({"a, b": 0, "c": 0}, "a, b, c"), _divided({"a": 0}, "a,x")
+        (('a, b', 'c'), ('a', 'x'))
+    """
+    if given in features:
+        return (given,)
+    parts = given.split(",")
+    names: list[str] = []
+    while parts:
+        joined = (",".join(parts[:n]).strip() for n in range(len(parts), 0, -1))
+        name = next((name for name in joined if name in features), parts[0].strip())
+        names.append(name)
+        parts = parts[name.count(",") + 1 :]
+    return tuple(names)
 
 
 def item_feature(feature: Any) -> Any | None:
@@ -217,7 +245,7 @@ def _modality(name: str, feature: Any, holds_sounds: Callable[[str], bool]) -> M
 def _find_words(
     features: Mapping[str, Any],
     inputs: Sequence[str],
-    label: str | None,
+    labels: Sequence[str],
     task: LabelKind | None,
     has_tags: Callable[[str, str], bool],
 ) -> Columns | None:
@@ -229,8 +257,8 @@ def _find_words(
     lists = [name for name, feature in features.items() if _holds_lists(feature)]
     texts = [name for name in lists if _dtype(item_feature(features[name])) in _STRINGS]
     if task == "token":
-        _check_words(features, inputs, texts, label, lists)
-    elif task is not None or (label is None and _has_row_class(features, inputs)):
+        _check_words(features, inputs, texts, labels, lists)
+    elif task is not None or (not labels and _has_row_class(features, inputs)):
         return None
     elif not inputs and any(is_image(f) or is_sound(f) for f in features.values()):
         return None
@@ -238,18 +266,25 @@ def _find_words(
         (words, tags)
         for words in texts
         for tags in lists
-        if words != tags and inputs in ((), (words,)) and label in (None, tags)
+        if words != tags
+        and inputs in ((), (words,))
+        and (labels == (tags,) or (not labels and _key(tags) not in WORD_NAMES))
     ]
     aligned = [pair for pair in pairs if has_tags(*pair)]
-    pairs = aligned or (pairs if task == "token" else [])
-    usual = [(words, tags) for words, tags in pairs if _key(words) in WORD_NAMES]
-    pairs = usual or pairs
+    usual = [pair for pair in aligned or pairs if _key(pair[0]) in WORD_NAMES]
+    if task == "token" and not aligned and not (inputs and labels):
+        pairs = usual  # the names alone say which of two columns of strings has the words
+    elif aligned or task == "token":
+        pairs = usual or aligned or pairs
+    else:
+        return None
     if not pairs:
         if task == "token":
             raise TargetError(
                 "No column holds one tag for each word of another column, as --task token needs. "
                 f"Columns: {_list(features)}. Pass the column with the words as --input-column and "
-                "the column with their tags as --label-column."
+                "the column with their tags as --label-column. A csv file cannot hold lists; "
+                "parquet and JSON lines can."
             )
         return None
     if len(found := dict.fromkeys(words for words, _ in pairs)) > 1:
@@ -263,14 +298,14 @@ def _find_words(
             f"{_list(tags for _, tags in pairs)}. Pass one of them with --label-column."
         )
     ((words, tags),) = pairs
-    return Columns((words,), tags, "text", of_words=True)
+    return Columns((words,), (tags,), "text", of_words=True)
 
 
 def _check_words(
     features: Mapping[str, Any],
     inputs: Sequence[str],
     texts: Sequence[str],
-    label: str | None,
+    labels: Sequence[str],
     lists: Sequence[str],
 ) -> None:
     """Refuse named columns that hold no words or no tags.
@@ -280,7 +315,7 @@ def _check_words(
     """
     for option, named, allowed, what in (
         ("--input-column", inputs, texts, "the words of each sentence: lists of strings"),
-        ("--label-column", label_columns(features, label), lists, "lists with a tag for each word"),
+        ("--label-column", labels, lists, "lists with a tag for each word"),
     ):
         if len(named) > 1:
             raise TargetError(f"{option} must name one column with --task token.")
@@ -288,7 +323,8 @@ def _check_words(
             kind = "lists of other values" if item_feature(features[named[0]]) else "no lists"
             raise TargetError(
                 f"The column {named[0]!r} holds {kind}; with --task token, {option} must hold "
-                f"{what}. Columns of lists: {_list(allowed) or 'none'}."
+                f"{what}. Columns of lists: {_list(allowed) or 'none'}. A csv file cannot hold "
+                "lists; parquet and JSON lines can."
             )
 
 
@@ -339,7 +375,7 @@ def _find_inputs(
     raise TargetError(
         f"No column holds images, texts or sounds besides the label {', '.join(labels)!r}. "
         "Columns: "
-        + _list(f"{name} ({_type(feature)})" for name, feature in features.items())
+        + _list(map(_described(features), features))
         + ". Only tasks on images, on texts and on sounds are supported."
     )
 
@@ -353,13 +389,31 @@ def _usual_pair(names: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _find_label(
+def _without_partner(
+    features: Mapping[str, Any], name: str, labels: Sequence[str]
+) -> tuple[str, ...]:
+    """Warn if a column is read alone because the other one of a usual pair holds no texts."""
+    usual = {key for pair in PAIR_NAMES if _key(name) in pair for key in pair}
+    others = [
+        other
+        for other, feature in features.items()
+        if other not in (name, *labels) and _key(other) in usual and _dtype(feature) not in _STRINGS
+    ]
+    if not others:
+        return ()
+    return (
+        f"Only {name!r} is read, not pairs of texts: {_list(map(_described(features), others))} "
+        "holds no texts.",
+    )
+
+
+def _find_labels(
     features: Mapping[str, Any],
     inputs: Sequence[str],
     task: LabelKind | None,
     distinct: Callable[[str], tuple[int, int]],
     same_classes: Callable[[str, str], bool],
-) -> str:
+) -> tuple[str, ...]:
     from datasets import ClassLabel
 
     rest = [
@@ -374,21 +428,21 @@ def _find_label(
         key=lambda name: LABEL_NAMES.index(_key(name)),
     )
     if task not in (None, "single-label"):
-        return _find_other_label(features, rest, named, task, distinct)
+        return _find_other_labels(features, rest, named, task, distinct)
     declared = [name for name in rest if isinstance(features[name], ClassLabel)]
     certain = [name for name in named if _key(name) in _CERTAIN]
     if not named and len(declared) > 1:
         raise TargetError(_several_labels(declared))
     for candidates in (certain, named, declared):
         if candidates:
-            return _unambiguous(candidates, declared, same_classes)
+            return (_unambiguous(candidates, declared, same_classes),)
     repeating = [
         name
         for name in rest
         if _dtype(features[name]) in _CLASS_TYPES and _has_few_values(distinct(name))
     ]
     if len(repeating) == 1:
-        return repeating[0]
+        return (repeating[0],)
     if repeating:
         raise TargetError(
             _several_labels(repeating)
@@ -400,37 +454,39 @@ def _find_label(
         )
     for kind in (_holds_lists, _holds_floats) if task is None else (_holds_floats,):
         if len(others := [name for name in rest if kind(features[name])]) == 1:
-            return others[0]
+            return (others[0],)
+    lists = [name for name in rest if _holds_lists(features[name])]
+    hint = " If one of them has a tag for each word of another, pass --task token."
     raise TargetError(
-        f"No column looks like a label. Columns: {_list(features)}. "
-        "Pass the label column with --label-column."
+        f"No column looks like a label. Columns: {_list(map(_described(features), features))}. "
+        f"Pass the label column with --label-column.{hint if len(lists) > 1 else ''}"
     )
 
 
-def _find_other_label(
+def _find_other_labels(
     features: Mapping[str, Any],
     rest: Sequence[str],
     named: Sequence[str],
     task: LabelKind,
     distinct: Callable[[str], tuple[int, int]],
-) -> str:
+) -> tuple[str, ...]:
     """The label column or columns of a regression, or of several labels a row."""
     if task == "regression":
-        candidates = [name for name in rest if _dtype(features[name]) in _NUMBERS]
+        candidates = [name for name in rest if _holds_numbers(features[name])]
     else:
         candidates = [name for name in rest if _holds_lists(features[name])]
         if not candidates and (columns := _binary(features, rest, distinct)):
-            return ",".join(columns)
+            return tuple(columns)
     certain = [name for name in named if _key(name) in _CERTAIN]
     best = [name for name in named if name in candidates] or candidates or certain
     if len(best) == 1 or (best and best[0] in named):
-        return best[0]
+        return (best[0],)
     if best:
         raise TargetError(_several_labels(best))
     what = "numbers" if task == "regression" else "lists, and there are no columns of 0 and 1"
     raise TargetError(
-        f"No column holds {what}, as --task {task} needs. Columns: {_list(features)}. "
-        "Pass the label column with --label-column."
+        f"No column holds {what}, as --task {task} needs. Columns: "
+        f"{_list(map(_described(features), features))}. Pass the label column with --label-column."
     )
 
 
@@ -441,7 +497,8 @@ def _binary(
     columns = [
         name
         for name in names
-        if _dtype(features[name]) in (*_NUMBERS, "bool") and distinct(name)[0] == 2
+        if (_holds_numbers(features[name]) or _dtype(features[name]) == "bool")
+        and distinct(name)[0] == 2
     ]
     return columns if len(columns) > 1 else []
 
@@ -469,7 +526,6 @@ def _key(name: str) -> str:
 _STRINGS = ("string", "large_string")
 _INTEGERS = tuple(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))
 _FLOATS = ("float16", "float32", "float64")
-_NUMBERS = frozenset([*_INTEGERS, *_FLOATS])
 _CLASS_TYPES = frozenset(["string", "large_string", "bool", *_INTEGERS])
 
 
@@ -480,7 +536,12 @@ def _holds_lists(feature: Any) -> bool:
 
 
 def _holds_floats(feature: Any) -> bool:
-    return _dtype(feature) in _FLOATS
+    """Whether a column holds numbers that may have fractions: floats, or decimals of databases."""
+    return _dtype(feature) in _FLOATS or _dtype(feature).startswith("decimal")
+
+
+def _holds_numbers(feature: Any) -> bool:
+    return _dtype(feature) in _INTEGERS or _holds_floats(feature)
 
 
 def _has_few_values(counts: tuple[int, int]) -> bool:
@@ -568,7 +629,12 @@ def _type(feature: Any) -> str:
 
     if isinstance(feature, Json):
         return "values of several types"
-    return _dtype(feature) or type(feature).__name__
+    return _dtype(feature).removeprefix("large_") or type(feature).__name__
+
+
+def _described(features: Mapping[str, Any]) -> Callable[[str], str]:
+    """Name of a column -> its name and type, for a message."""
+    return lambda name: f"{name} ({_type(features[name])})"
 
 
 def _list(names: Iterable[str]) -> str:

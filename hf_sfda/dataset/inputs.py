@@ -32,7 +32,13 @@ EMPTY = "empty text"
 
 _PROBED_ROWS = 20  # first rows that show what a column holds
 _FEW_DISTINCT = 0.5  # warn if the share of distinct inputs is below this
-_IMAGE_NAMES = ("image", "img", "picture", "photo", "pic", "thumbnail")
+_MANY_EQUAL = 0.5  # warn if the share of pairs with two equal texts is above this
+_FILE_SUFFIXES = {"image": images.SUFFIXES, "sound": sounds.SUFFIXES | sounds.UNREADABLE_SUFFIXES}
+_COLUMN_WORDS = {
+    "image": ("image", "img", "picture", "photo", "pic", "thumbnail"),
+    "sound": ("audio", "sound", "speech", "recording", "wav"),
+}
+"""Words in the name of a column of URLs that say what the URLs point to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +88,11 @@ def read_inputs(
     values = _undecoded(data, columns.inputs[0], rows)
     if columns.modality == "image":
         folders = _download_folders() if from_hub else None
-        return _read_images([_bytes(value, folders) for value in values], left_out, advance)
+        encoded = [_bytes(value, "image", folders) for value in values]
+        return _read_images(encoded, left_out, advance)
     if columns.modality == "audio":
         folders = _download_folders() if from_hub else None
-        return _read_sounds((_bytes(value, folders) for value in values), left_out, advance)
+        return _read_sounds((_sound_bytes(value, folders) for value in values), left_out, advance)
     return _read_texts(values, left_out, advance)
 
 
@@ -102,8 +109,8 @@ def holds_sounds(data: Dataset, column: str) -> bool:
     return any(data is not None and sounds.is_sound_head(bytes(data[:32])) for data in contents)
 
 
-def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
-    """Refuse a text column that holds file names, URLs or base64 encodings of images.
+def refuse_disguised_files(data: Dataset, column: str) -> tuple[str, ...]:
+    """Refuse a text column that holds file names, URLs or base64 encodings of images or sounds.
 
     Without this check they would be ranked as text, and the scores would look plausible.
 
@@ -111,46 +118,48 @@ def refuse_disguised_images(data: Dataset, column: str) -> tuple[str, ...]:
         Warnings about the texts.
 
     Raises:
-        TargetError: The first texts are all names of image files, URLs of images, or images encoded
-            as base64.
+        TargetError: The first texts are all names of files, URLs, or contents of files as base64.
     """
     first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
     texts = [text.strip() for text in first if text and text.strip()]
-    what = _image_reference(texts, column) if texts else None
-    if what is not None:
-        raise TargetError(
-            f"The column {column!r} holds {what} ({cut(texts[0], 60)}), not images. Put the "
-            "files into one sub-folder per class and pass the folder that holds the sub-folders, "
-            "or store them with the feature datasets.Image."
-        )
+    for noun, feature in (("image", "Image"), ("sound", "Audio")) if texts else ():
+        what = _reference(texts, column, noun)
+        if what is not None:
+            raise TargetError(
+                f"The column {column!r} holds {what} ({cut(texts[0], 60)}), not {noun}s. Put the "
+                "files into one sub-folder per class and pass the folder that holds the "
+                "sub-folders, or name them in the column file_name of a metadata.csv beside them, "
+                f"or store them with the feature datasets.{feature}."
+            )
     if texts and all(map(_URL.match, texts)):
         return (f"The texts of the column {column!r} are URLs; they are ranked as text.",)
     return ()
 
 
 _URL = re.compile(r"(https?|ftp|s3|gs)://\S+$", re.IGNORECASE)
-_DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:(image|audio)/[\w.+-]+;base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32,}={0,2}")
 
 
-def _image_reference(texts: Sequence[str], column: str) -> str | None:
-    """What the texts stand for if they are all references to images or encoded images."""
+def _reference(texts: Sequence[str], column: str, noun: str) -> str | None:
+    """What the texts stand for if all are references to images or sounds, or encoded ones."""
+    suffixes = _FILE_SUFFIXES[noun]
     if all(map(_URL.match, texts)):
         paths = [Path(text.partition("?")[0].partition("#")[0]) for text in texts]
-        image_name = any(name in column.lower() for name in _IMAGE_NAMES)
-        if image_name or all(path.suffix.lower() in images.SUFFIXES for path in paths):
-            return "URLs of images"
+        is_named = any(name in column.lower() for name in _COLUMN_WORDS[noun])
+        if is_named or all(path.suffix.lower() in suffixes for path in paths):
+            return f"URLs of {noun}s"
         return None
-    if all("\n" not in text and Path(text).suffix.lower() in images.SUFFIXES for text in texts):
-        return "names of image files"
-    return "images encoded as base64" if all(map(_is_base64_image, texts)) else None
+    if all("\n" not in text and Path(text).suffix.lower() in suffixes for text in texts):
+        return f"names of {noun} files"
+    is_encoded = all(_is_base64(text, noun) for text in texts)
+    return f"{noun}s encoded as base64" if is_encoded else None
 
 
-def _is_base64_image(text: str) -> bool:
-    body = _DATA_URI.sub("", text, count=1)
-    if len(body) < len(text):
-        return True
-    compact = "".join(body[:4096].split())
+def _is_base64(text: str, noun: str) -> bool:
+    if uri := _DATA_URI.match(text):
+        return (uri[1].lower() == "image") == (noun == "image")
+    compact = "".join(text[:4096].split())
     if not _BASE64.match(compact):
         return False
     url_safe = b"-_" if set("-_") & set(compact) else None
@@ -158,7 +167,7 @@ def _is_base64_image(text: str) -> bool:
         head = base64.b64decode(compact[: len(compact) // 4 * 4], altchars=url_safe)
     except ValueError:
         return False
-    return images.is_image_head(head)
+    return images.is_image_head(head) if noun == "image" else sounds.is_sound_head(head)
 
 
 def _undecoded(data: Dataset, column: str, rows: IntArray) -> Iterator[Any]:
@@ -183,18 +192,33 @@ def _download_folders() -> tuple[Path, ...]:
 
 
 def _bytes(
-    value: Mapping[str, Any] | None, folders: tuple[Path, ...] | None = None
-) -> bytes | None:
-    """The encoded image. Reading it now means that later changes of the file have no effect."""
-    if value is None or value["bytes"] is not None:
-        return None if value is None else bytes(value["bytes"])
+    value: Mapping[str, Any] | None, noun: str, folders: tuple[Path, ...] | None = None
+) -> bytes | str:
+    """The encoded image or sound, or the reason why there is none.
+
+    Reading a file now means that its later changes have no effect.
+    """
+    if value is None or (value["bytes"] is None and value["path"] is None):
+        return f"no {noun}"
+    if value["bytes"] is not None:
+        return bytes(value["bytes"])
+    not_found = f"{noun} file not found"
     try:
         path = Path(value["path"]).resolve()
         if folders is not None and not any(map(path.is_relative_to, folders)):
-            return None
+            return not_found
         return path.read_bytes()
-    except (OSError, TypeError, ValueError):  # removed, no path, or a path with NUL
-        return None
+    except (OSError, TypeError, ValueError):  # removed, a folder, no path, or a path with NUL
+        return not_found
+
+
+def _sound_bytes(
+    value: Mapping[str, Any] | None, folders: tuple[Path, ...] | None = None
+) -> bytes | str:
+    """As :func:`_bytes`. The content of a format without a decoder is a reason, too."""
+    content = _bytes(value, "sound", folders)
+    name = str((value or {}).get("path") or "")
+    return content if isinstance(content, str) else sounds.unreadable(name, content) or content
 
 
 def _read_texts(values: Iterator[str | None], left_out: Counter[str], advance: Advance) -> Inputs:
@@ -233,6 +257,13 @@ def _read_pairs(
         pairs.append(pair)
         positions.append(position)
     notes = _duplicate_warnings(pairs, pairs, "pairs of texts")
+    equal = sum(pair.first.strip() == pair.second.strip() for pair in pairs)
+    if equal > _MANY_EQUAL * len(pairs):
+        equal_note = (
+            f"{equal:,} of {len(pairs):,} pairs of {names[0]!r} and {names[1]!r} hold the same "
+            "text twice. Check that these are the right columns."
+        )
+        notes = (equal_note, *notes)
     return Inputs(tuple(pairs), sha.hexdigest(), positions, notes)
 
 
@@ -250,7 +281,7 @@ def _read_words(sentences: Iterator[list[str]], positions: IntArray, advance: Ad
 
 
 def _read_images(
-    encoded: Sequence[bytes | None], left_out: Counter[str], advance: Advance
+    encoded: Sequence[bytes | str], left_out: Counter[str], advance: Advance
 ) -> Inputs:
     """Decode all images to find broken ones and to compute the fingerprint.
 
@@ -263,10 +294,12 @@ def _read_images(
     memory = 0
     with warnings.catch_warnings():  # not in the threads: it is not thread-safe
         warnings.filterwarnings("ignore", module="PIL")
-        for position, image in enumerate(images.decode_all(encoded)):
+        contents = [None if isinstance(content, str) else content for content in encoded]
+        for position, image in enumerate(images.decode_all(contents)):
             advance(1)
             if isinstance(image, str):
-                left_out[image] += 1
+                content = encoded[position]
+                left_out[content if isinstance(content, str) else image] += 1
                 continue
             pixels.append(sha.add_image(image))
             positions.append(position)
@@ -275,14 +308,14 @@ def _read_images(
                 decoded.append(image)
             else:
                 decoded.clear()
-    files = [data for p in positions if (data := encoded[p]) is not None]
+    files = [data for p in positions if (data := contents[p]) is not None]
     notes = _duplicate_warnings(pixels, [hashlib.sha256(data).digest() for data in files], "images")
     samples = tuple(decoded) if memory <= IN_MEMORY else images.LazyImages(files)
     return Inputs(samples, sha.hexdigest(), positions, notes)
 
 
 def _read_sounds(
-    encoded: Iterator[bytes | None], left_out: Counter[str], advance: Advance
+    encoded: Iterator[bytes | str], left_out: Counter[str], advance: Advance
 ) -> Inputs:
     """Decode all sounds to find broken ones and to compute the fingerprint.
 
@@ -300,10 +333,11 @@ def _read_sounds(
     read: list[bytes] = []
     stored: list[bytes] = []
     memory = cut_ones = 0
+    loud: list[float] = []
     for position, content in enumerate(encoded):
         advance(1)
-        sound = sounds.decode_or_reason(content)
-        if isinstance(sound, str) or content is None:
+        sound = content if isinstance(content, str) else sounds.decode_or_reason(content)
+        if isinstance(sound, str) or isinstance(content, str):
             left_out[str(sound)] += 1
             continue
         stored.append(hashlib.sha256(content).digest())
@@ -311,6 +345,8 @@ def _read_sounds(
             sound = sounds.beginning(sound)
             content = sounds.encode(sound)  # the rest of a long recording would fill the memory
             cut_ones += 1
+        if (peak := float(abs(sound.values).max())) > sounds.LOUDEST:
+            loud.append(peak)
         read.append(sha.add_sound(sound))
         positions.append(position)
         files.append(content)
@@ -321,6 +357,8 @@ def _read_sounds(
         else:
             decoded.clear()
     notes = _duplicate_warnings(read, stored, "sounds")
+    if loud:
+        notes = (sounds.loud_note(len(loud), len(positions), max(loud)), *notes)
     if cut_ones:
         notes = (sounds.cut_note(cut_ones, len(positions)), *notes)
     samples = tuple(decoded) if memory <= IN_MEMORY else sounds.LazySounds(files, sizes)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hf_sfda.dataset.row_groups import draw_by_class
 from hf_sfda.dataset.sample import FEWEST, allocate, choose
 from hf_sfda.errors import TargetError
+from hf_sfda.format import cut
 from hf_sfda.types import IntArray, LabelKind
 
 MISSING = -1
@@ -129,6 +130,46 @@ class Encoded:
     def texts(self) -> list[list[str]]:
         """The class name of each row, for the fingerprint."""
         return [[self.names[code]] for code in self.codes]
+
+
+def lists_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
+    """Warn if class names seem to be lists of several labels, written as texts.
+
+    They are texts in brackets; or parts between separators, and either two names have the same
+    parts in another order, or all parts of a name are names themselves. ``animals-nature`` and
+    ``Paris, France`` are names.
+
+    Example:
+        >>> texts = ["cat,dog", "cat,cow"], ["cat,dog", "dog,cat"], ["cat", "dog", "cat,dog"]
+        >>> [len(lists_in_texts(names, "label")) for names in texts]
+        [0, 1, 1]
+    """
+    example = next((name for name in names if _is_bracketed(name)), None)
+    if example is None or not all(map(_is_bracketed, names)):
+        example = next((name for sep in ",;|" if (name := _joined(names, sep))), None)
+    if example is None:
+        return ()
+    return (
+        f"The labels in {column!r} seem to be lists of several labels, written as texts: "
+        f"{cut(example, 60)!r} was read as one class. For several labels a sample, store lists in "
+        "parquet or JSON lines, or a column of 0 and 1 for each label.",
+    )
+
+
+def _is_bracketed(name: str) -> bool:
+    return name[:1] + name.strip()[-1:] in ("[]", "{}", "()")
+
+
+def _joined(names: Sequence[str], separator: str) -> str | None:
+    """The first name that consists of other names, or of the parts of another name."""
+    known = {name.strip() for name in names}
+    seen: set[frozenset[str]] = set()
+    for name in names:
+        parts = frozenset(part.strip() for part in name.split(separator) if part.strip())
+        if len(parts) > 1 and (parts in seen or parts <= known):
+            return name
+        seen.add(parts)
+    return None
 
 
 def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -> Encoded:

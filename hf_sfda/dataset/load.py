@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_sfda.config import RankConfig
-from hf_sfda.dataset.columns import Columns, infer_columns, label_columns
+from hf_sfda.dataset.columns import Columns, infer_columns
 from hf_sfda.dataset.fingerprint import target_fingerprint
 from hf_sfda.dataset.inputs import (
     holds_images,
     holds_sounds,
     read_inputs,
-    refuse_disguised_images,
+    refuse_disguised_files,
 )
 from hf_sfda.dataset.read_labels import Labels, read_labels
 from hf_sfda.dataset.remote import RemoteSplit
@@ -126,9 +126,9 @@ def load_target(
     notes += columns.notes
     if columns.modality == "text" and not columns.of_words:
         for name in columns.inputs:
-            notes += refuse_disguised_images(data, name)
+            notes += refuse_disguised_files(data, name)
     left_out = Counter(source.left_out)
-    place = f"{dataset}, label column {columns.label!r},"
+    place = f"{dataset}, label column {', '.join(columns.labels)!r},"
     labels, reason = _read_labels(data, columns, task, seed, left_out)
     labels = labels.restricted(left_out, place)
     labels.check_size(samples)
@@ -157,7 +157,7 @@ def load_target(
         task=task_name(columns.modality, final.kind),
         label_kind=final.kind,
         input_column=", ".join(columns.inputs),
-        label_column=", ".join(label_columns(data.features, columns.label)),
+        label_column=", ".join(columns.labels),
         samples=inputs.samples,
         sample_ids=ids,
         labels=final.array,
@@ -202,10 +202,10 @@ def _read_labels(
 ) -> tuple[Labels, str]:
     """The labels, and why they are of their kind; see :func:`read_labels`."""
     if not columns.of_words:
-        return read_labels(data, columns.label, task, left_out)
-    (words,) = columns.inputs
-    reason = "" if task else f"{columns.label!r} has one tag for each word of {words!r}"
-    return read_word_tags(data, words, columns.label, seed, left_out), reason
+        return read_labels(data, columns.labels, task, left_out)
+    (words,), (tags,) = columns.inputs, columns.labels
+    reason = "" if task else f"{tags!r} has one tag for each word of {words!r}"
+    return read_word_tags(data, words, tags, seed, left_out), reason
 
 
 def _words(labels: Labels, rows: IntArray) -> IntArray | None:

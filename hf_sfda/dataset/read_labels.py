@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.dataset.columns import item_feature, label_columns
-from hf_sfda.dataset.labels import NO_LABEL, encode
+from hf_sfda.dataset.columns import item_feature
+from hf_sfda.dataset.labels import NO_LABEL, encode, lists_in_texts
 from hf_sfda.dataset.tags import read_indicators, read_lists
 from hf_sfda.dataset.values import read_values
 from hf_sfda.errors import TargetError
@@ -65,13 +65,13 @@ class Labels(Protocol):
 
 
 def read_labels(
-    data: Dataset, column: str, task: LabelKind | None, left_out: Counter[str]
+    data: Dataset, names: Sequence[str], task: LabelKind | None, left_out: Counter[str]
 ) -> tuple[Labels, str]:
     """Read the labels, and decide of which kind they are unless the user said so.
 
     Args:
         data: The split.
-        column: The label column, or several of them (:func:`~.columns.label_columns`).
+        names: The label column, or several of them.
         task: The kind that the user asked for; ``None`` infers it.
         left_out: Reason -> number of rows; rows without a label are added.
 
@@ -84,15 +84,16 @@ def read_labels(
     """
     from datasets import ClassLabel
 
-    names = label_columns(data.features, column)
     if len(names) > 1:
-        _refuse(task, "multi-label", f"{column} are several columns", column)
+        together = ", ".join(names)
+        _refuse(task, "multi-label", f"{together} are several columns")
         read = {name: _values(data, name) for name in names}
         reason = "" if task else f"{len(names)} label columns are given"
-        return read_indicators(read, left_out, column), reason
+        return read_indicators(read, left_out, together), reason
+    (column,) = names
     feature, values = data.features[column], _values(data, column)
     if (item := item_feature(feature)) is not None:
-        _refuse(task, "multi-label", f"The label column {column!r} holds lists", column)
+        _refuse(task, "multi-label", f"The label column {column!r} holds lists")
         if task is None:
             _refuse_labels_of_words(data, column, values)
         declared = item.names if isinstance(item, ClassLabel) else None
@@ -105,7 +106,7 @@ def read_labels(
             "--task multi-label for one class a row."
         )
     if isinstance(feature, ClassLabel):
-        _refuse(task, "single-label", f"The label column {column!r} holds classes", column)
+        _refuse(task, "single-label", f"The label column {column!r} holds classes")
         return _classes(values, feature.names, column, left_out), ""
     if task == "regression":
         return read_values(values, column, left_out), ""
@@ -141,7 +142,7 @@ def _refuse_labels_of_words(data: Dataset, column: str, values: Sequence[Any]) -
             )
 
 
-def _refuse(task: LabelKind | None, kind: LabelKind, what: str, column: str) -> None:
+def _refuse(task: LabelKind | None, kind: LabelKind, what: str) -> None:
     if task not in (None, kind):
         raise TargetError(
             f"{what}, which cannot be read as {task}. Pass --task {kind}, or another column with "
@@ -157,7 +158,7 @@ def _classes(
     if missing:
         left_out[NO_LABEL] += missing
     if labels.hidden is None:
-        return labels
+        return replace(labels, notes=lists_in_texts(labels.names, column))
     note = (
         f"{missing:,} rows have the label {labels.hidden} in {column!r} or no label and are left "
         f"out: {labels.hidden} was read as a hidden label. If it is a class, store the labels as "

@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib.util
 import io
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any, overload
 
 import numpy as np
@@ -40,6 +41,10 @@ LONGEST = 30.0
 SHORTEST = 0.1
 """Seconds. The first layers of most networks need 0.025."""
 
+LOUDEST = 10.0
+"""A warning names sounds with values beyond it. Files of floats lie between -1 and 1, with some
+slack; larger ones usually hold 16-bit numbers as floats."""
+
 _FORMATS = frozenset("WAV WAVEX RF64 W64 FLAC OGG MP3 AIFF AU CAF".split())
 """Formats of libsndfile that are read. It knows more, some of them without a header."""
 
@@ -48,6 +53,7 @@ _MOST_CHANNELS = 64
 _MOST_VALUES = 60_000_000  # of all channels: eight at 192,000 a second, with some slack
 
 BROKEN = "broken sound file"
+NO_READER = "sound format that cannot be read"
 TOO_SHORT = f"sound shorter than {SHORTEST:g} seconds"
 NO_RANGE = "sound with NaN or infinite values"
 
@@ -70,7 +76,20 @@ def require_libraries() -> None:
         )
 
 
-def decode_or_reason(encoded: bytes | None) -> Sound | str:
+def unreadable(name: str, content: bytes) -> str | None:
+    """The reason why a file is left out whose name says that no decoder here reads its format.
+
+    Example:
+        >>> unreadable("a.m4a", b""), unreadable("a.wav", b""), unreadable("a.m4a", b"RIFF....WAVE")
+        ('sound format that cannot be read (.m4a)', None, None)
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in UNREADABLE_SUFFIXES and not is_sound_head(content[:32]):
+        return f"{NO_READER} ({suffix})"
+    return None
+
+
+def decode_or_reason(encoded: bytes) -> Sound | str:
     """Decode to one channel, or give the reason why it is left out.
 
     Returns:
@@ -79,8 +98,6 @@ def decode_or_reason(encoded: bytes | None) -> Sound | str:
     """
     import soundfile
 
-    if encoded is None:
-        return BROKEN
     try:
         with soundfile.SoundFile(io.BytesIO(encoded)) as file:
             rate, channels = int(file.samplerate), int(file.channels)
@@ -113,6 +130,15 @@ def cut_note(cut: int, total: int) -> str:
     """The warning about sounds of which only the beginning is used."""
     longer = "is" if cut == 1 else "are"
     return f"{cut:,} of {total:,} sounds {longer} longer than {LONGEST:g} s; the rest is not read."
+
+
+def loud_note(loud: int, total: int, peak: float) -> str:
+    """The warning about sounds with values far beyond 1."""
+    return (
+        f"{loud:,} of {total:,} sounds hold values up to {peak:,.0f}; files of floats should lie "
+        "between -1 and 1. Networks that do not scale their input see noise. If these are 16-bit "
+        "numbers, divide them by 32,768."
+    )
 
 
 def encode(sound: Sound) -> bytes:

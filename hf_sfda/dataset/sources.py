@@ -221,8 +221,9 @@ def _folder(path: Path, config: str | None, split: str | None, input_column: str
         for file in (path / "metadata.csv", *sorted(path.glob("*/metadata.csv"))):
             if file.is_file():
                 check_metadata(file)
-        if _kind_of(str(path), find_files(path), input_column) == "audio":
-            return _described_sounds(str(path), path, split)
+        files = find_files(path)
+        if _kind_of(str(path), files, input_column) == "audio":
+            return _described_sounds(str(path), path, files, split)
         return _built(str(path), split, "imagefolder", data_dir=str(path))
     check_folder(str(path), path)
     if config is None and not names_data_files(path):
@@ -321,16 +322,16 @@ def _class_folders(
     return Source(data, None, None, name, ids, _left_out(layout, name), notes)
 
 
-def _described_sounds(dataset: str, path: Path, split: str | None) -> Source:
+def _described_sounds(dataset: str, path: Path, files: Files, split: str | None) -> Source:
     """Open sounds that a metadata file names in its column ``file_name``; its others are kept.
 
     The file lies in the folder, or in a sub-folder for each split. ``audiofolder`` is not used,
-    because it needs torchcodec.
+    because it needs torchcodec. Sounds that the file does not name are counted.
 
     Raises:
-        TargetError: The file has no such column, or names files elsewhere.
+        TargetError: The file has no such column or no other column, or names files elsewhere.
     """
-    from datasets import Audio
+    from datasets import Audio, Value
 
     found = [file for name in _METADATA for file in (path / name, *sorted(path.glob(f"*/{name}")))]
     found = [file for file in found if file.is_file()]
@@ -344,16 +345,49 @@ def _described_sounds(dataset: str, path: Path, split: str | None) -> Source:
             f"{dataset}: {file.name} has no column file_name, which names the sound of each row. "
             f"Columns: {listing(data.column_names, 10)}."
         )
-    names = [str(name or "") for name in data["file_name"]]
+    if data.column_names == ["file_name"]:
+        raise TargetError(
+            f"{dataset}: {file.name} has only the column file_name. Add a column with the labels."
+        )
+    names = [_as_path(file.parent, str(name or "")) for name in data["file_name"]]
     if outside := [name for name in names if os.path.normpath(name).startswith(("..", "/"))]:
         raise TargetError(
             f"{dataset}: {file.name} names a file outside the folder, {clean(outside[0])!r:.200}. "
             "Names are relative to the metadata file."
         )
-    places = [str(file.parent / name) for name in names]
-    data = data.remove_columns("file_name").add_column("audio", places)
-    data = data.cast_column("audio", Audio(decode=False))
-    return Source(data, None, None, chosen, names, notes=notes)
+    places = [str(file.parent / name) if name else None for name in names]
+    data = data.remove_columns("file_name")
+    column = "audio" if "audio" not in data.column_names else "file_name"
+    data = data.add_column(column, places, feature=Value("string"))
+    data = data.cast_column(column, Audio(decode=False))
+    left_out: Counter[str] = Counter()
+    if unnamed := _unnamed(path, files, found, file, names):
+        left_out[f"sound file that {file.name} does not name"] = unnamed
+    return Source(data, None, None, chosen, names, left_out, notes)
+
+
+def _as_path(folder: Path, name: str) -> str:
+    """A name in a metadata file, where Windows wrote it with backslashes as well."""
+    other = name.replace("\\", "/")
+    return other if other != name and not (folder / name).exists() else name
+
+
+def _unnamed(
+    path: Path, files: Files, metadata: Sequence[Path], chosen: Path, names: Sequence[str]
+) -> int:
+    """How many sounds beside the chosen metadata file it does not name.
+
+    Sounds in the folder of another metadata file belong to that file.
+    """
+    folders = [file.parent.relative_to(path).as_posix() for file in metadata]
+    own = chosen.parent.relative_to(path)
+    named = {os.path.normpath(own / name) for name in names}
+    deeper = [f"{folder}/" for folder in folders if folder not in (".", own.as_posix())]
+    beside = "" if own == Path() else f"{own.as_posix()}/"
+    return sum(
+        sound.startswith(beside) and not sound.startswith(tuple(deeper)) and sound not in named
+        for sound in files.sounds
+    )
 
 
 def _require_utf8(dataset: str, names: Sequence[str]) -> None:
@@ -471,7 +505,8 @@ def _hub(
         if not config and _is_described_sounds(names):
             folder = _snapshot(api, repo, sha)
             if not names_data_files(folder):
-                return replace(_described_sounds(repo, folder, split), revision=sha)
+                described = _described_sounds(repo, folder, find_files(folder), split)
+                return replace(described, revision=sha)
         if not config and _is_folder_of_inputs(names):
             ignored = [f"*{suffix}" for suffix in sorted(_ARCHIVES)]
             folder = _snapshot(api, repo, sha, ignore_patterns=ignored)

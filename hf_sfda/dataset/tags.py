@@ -15,6 +15,7 @@ from hf_sfda.dataset.row_groups import draw_by_tags
 from hf_sfda.dataset.sample import FEWEST, choose_tagged
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
+from hf_sfda.format import cut
 from hf_sfda.types import IntArray, LabelKind
 
 EMPTY_LIST = "empty list of labels"
@@ -58,9 +59,9 @@ class Tags:
         if len(kept) < 2:
             reasons = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
             raise TargetError(
-                f"{place} has {len(kept)} labels that {FEWEST} usable samples have and {FEWEST} "
-                f"lack{reasons}. Multi-label needs two or more: pass other columns with "
-                "--label-column, or another split with --split."
+                f"{place} has {len(kept)} labels that at least {FEWEST} usable samples have and "
+                f"at least {FEWEST} lack{reasons}. Multi-label needs two or more: pass other "
+                "columns with --label-column, or another split with --split."
             )
         if len(kept) == len(self.names):
             return self
@@ -121,11 +122,13 @@ def read_lists(
         TargetError: The lists hold something else than names or whole numbers.
     """
     present = [value for value in values if value is not None]
+    if declared is None:
+        _refuse_indicators_as_text(present, column)
     if declared is None and _are_indicators(present):
         width = len(present[0])
         rows = [[None] * width if value is None else list(value) for value in values]
         return _of_indicators(rows, [str(i) for i in range(width)], column, left_out)
-    items = [[item for item in value or () if not _is_missing(item)] for value in values]
+    items = [[_whole(item) for item in value or () if not _is_missing(item)] for value in values]
     notes: tuple[str, ...] = ()
     if declared is not None:
         items = [[item for item in row if item >= 0] for row in items]
@@ -189,9 +192,10 @@ def _of_indicators(
             continue
         for j, value in enumerate(row):
             if isinstance(value, str) or value not in (0, 1):
+                shown = f"the text {cut(value, 40)!r}" if isinstance(value, str) else repr(value)
                 raise TargetError(
-                    f"{names[j]!r} holds {value!r}; columns of several labels ({column}) must hold "
-                    "only 0 and 1. Pass others with --label-column."
+                    f"{names[j]!r} holds {shown}; columns of several labels ({column}) must hold "
+                    "only the numbers 0 and 1. Pass others with --label-column."
                 )
             array[i, j] = int(value)
     return Tags(array, tuple(names))
@@ -209,6 +213,30 @@ def _are_indicators(lists: Sequence[Sequence[Any]]) -> bool:
         isinstance(item, (bool, int, float)) and item in (0, 1) for row in lists for item in row
     )
     return numbers and any(len(set(row)) < len(row) for row in lists)
+
+
+def _refuse_indicators_as_text(lists: Sequence[Sequence[Any]], column: str) -> None:
+    """Refuse rows of a table of 0 and 1 that are stored as texts: they would be labels with these
+    names.
+
+    Raises:
+        TargetError: All items are such texts, and the lists are as :func:`_are_indicators` wants.
+    """
+    texts = {item.strip().lower() for row in lists for item in row if isinstance(item, str)}
+    if not texts or not (texts <= {"0", "1"} or texts <= {"true", "false"}):
+        return
+    numbers = [[str(item).strip().lower() in ("1", "true") for item in row] for row in lists]
+    if _are_indicators(numbers):
+        raise TargetError(
+            f"The lists in the label column {column!r} hold the texts {listing(sorted(texts))}. If "
+            "each place in a list stands for a label, store the numbers 0 and 1; if they are names "
+            "of labels, no list may hold a name twice."
+        )
+
+
+def _whole(item: Any) -> Any:
+    """Whole numbers that are stored as floats, as ints."""
+    return int(item) if isinstance(item, float) and item.is_integer() else item
 
 
 def _hidden(items: Sequence[Sequence[Any]]) -> int | None:

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.dataset.row_groups import draw_by_class
-from hf_sfda.dataset.sample import allocate, choose
+from hf_sfda.dataset.sample import FEWEST, allocate, choose
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
+from hf_sfda.format import cut
 from hf_sfda.tasks import strata_of
 from hf_sfda.types import IntArray, LabelKind
 
@@ -54,7 +55,7 @@ class Values:
         """The same values, if a regression is possible on them.
 
         Raises:
-            TargetError: Too few values, or all are equal.
+            TargetError: Too few values, or all but one are equal.
         """
         values = self.array[self.usable]
         if len(values) < FEWEST_VALUES:
@@ -64,10 +65,12 @@ class Values:
                 f"{FEWEST_VALUES} or more: pass another column with --label-column, or another "
                 "split with --split."
             )
-        if values.min() == values.max():
+        distinct, counts = np.unique(values, return_counts=True)
+        if len(values) - counts.max() < FEWEST:
             raise TargetError(
-                f"{place}: all {len(values):,} values are {values[0]:g}, so there is nothing to "
-                "predict. Pass another column with --label-column."
+                f"{place} has {len(values):,} usable values, and {counts.max():,} of them are "
+                f"{distinct[counts.argmax()]:g}, so there is nothing to predict: {FEWEST} or more "
+                "must differ. Pass another column with --label-column."
             )
         return self
 
@@ -107,6 +110,8 @@ def read_values(values: Sequence[Any], column: str, left_out: Counter[str]) -> V
         TargetError: They are not numbers.
     """
     types = {type(value).__name__ for value in values if not _is_number(value)}
+    if types == {"str"} and (texts := [str(value) for value in values if value]):
+        raise TargetError(_not_numbers(texts, column))
     if types:
         raise TargetError(
             f"The label column {column!r} holds values of type {listing(sorted(types))}; a "
@@ -119,6 +124,29 @@ def read_values(values: Sequence[Any], column: str, left_out: Counter[str]) -> V
     if infinite := int(np.isinf(array).sum()):
         left_out[INFINITE] += infinite
     return Values(np.where(np.isfinite(array), array, np.nan))
+
+
+def _not_numbers(texts: Sequence[str], column: str) -> str:
+    """Why a column of texts holds no values: what the first text is that is no number."""
+    others = [text for text in texts if not _reads_as_number(text)]
+    what = (
+        f"{len(others):,} of {len(texts):,} are not numbers, such as {cut(others[0], 40)!r}"
+        if others
+        else f"numbers stored as texts, such as {cut(texts[0], 40)!r}"
+    )
+    return (
+        f"The label column {column!r} holds texts ({what}); a regression needs numbers. Remove "
+        "units and separators of thousands, write decimals with a point, and leave missing values "
+        "empty. Or pass another column with --label-column, or leave out --task regression."
+    )
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(value: Any) -> bool:

@@ -40,8 +40,9 @@ _READ = SUFFIXES | sounds.SUFFIXES
 
 SYSTEM = "left by a system or a tool"
 NO_IMAGE = "not an image"
+NO_SOUND = "not a sound file"
 NO_READER = "image format that cannot be read"
-NO_SOUND_READER = "sound format that cannot be read"
+NO_SOUND_READER = sounds.NO_READER
 LOOP = "link to a folder that contains it"
 DEAD_LINK = "link that leads nowhere"
 NO_FILE = "pipe, socket or device"
@@ -69,10 +70,17 @@ class Files:
 
     def rest(self, modality: Modality) -> dict[str, str]:
         """All other files -> the reason why they are no images, or no sounds."""
-        what, files = (
-            ("not a sound file", self.images) if modality == "audio" else (NO_IMAGE, self.sounds)
-        )
-        return self.others | {file: f"{what} ({PurePosixPath(file).suffix})" for file in files}
+        if modality == "image":
+            return self.others | {file: _because(NO_IMAGE, file) for file in self.sounds}
+        others = {
+            file: reason if reason.startswith(NO_SOUND_READER) else _because(NO_SOUND, file)
+            for file, reason in self.others.items()
+        }
+        return others | {file: _because(NO_SOUND, file) for file in self.images}
+
+
+def _because(reason: str, file: str) -> str:
+    return f"{reason} ({PurePosixPath(file).suffix.lower() or 'no suffix'})"
 
 
 def is_system_name(name: str) -> bool:
@@ -124,11 +132,11 @@ def _sort(root: Path, files: Files) -> None:
         elif suffix in SUFFIXES or is_readable_image(path):
             files.images.append(relative)
         elif suffix in sounds.UNREADABLE_SUFFIXES:
-            files.others[relative] = f"{NO_SOUND_READER} ({suffix})"
+            files.others[relative] = _because(NO_SOUND_READER, relative)
         elif suffix in UNREADABLE_SUFFIXES:
-            files.others[relative] = f"{NO_READER} ({suffix})"
+            files.others[relative] = _because(NO_READER, relative)
         else:
-            files.others[relative] = f"{NO_IMAGE} ({suffix or 'no suffix'})"
+            files.others[relative] = _because(NO_IMAGE, relative)
     files.ignored = +files.ignored  # without zeros
 
 

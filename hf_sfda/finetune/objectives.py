@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hf_sfda.errors import FinetuneError
 from hf_sfda.metrics.logistic import fit_logistic, fit_sigmoid, logistic_log_probabilities
 from hf_sfda.tasks import kind_of_labels
 from hf_sfda.types import LabelArray, Measure, Target
@@ -103,7 +104,11 @@ class Objective(Protocol):
         ...
 
     def unscale(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """The head (K, D), (K,) whose outputs are logits, or values in the unit of the labels."""
+        """The head (K, D), (K,) whose outputs are logits, or values in the unit of the labels.
+
+        Raises:
+            FinetuneError: The values do not fit the numbers of a head.
+        """
         ...
 
     def as_trained(self, outputs: Tensor) -> Tensor:
@@ -210,17 +215,19 @@ class _Regression:
     """One value a sample, standardised; labels are encoded as (N, 1) float64.
 
     Attributes:
-        centre: Mean of the values of the training part.
-        spread: Their standard deviation.
+        centre: Mean of the values of the training part, in ``unit``.
+        spread: Their standard deviation, in ``unit``.
+        unit: 1; of values whose squares would be too large or too small, the largest.
     """
 
     centre: float
     spread: float
+    unit: float = 1.0
     n_outputs: int = 1
     measure: Measure = "R²"
 
     def encode(self, labels: LabelArray) -> Tensor:
-        return torch.from_numpy((labels - self.centre) / self.spread)[:, None]
+        return torch.from_numpy((labels / self.unit - self.centre) / self.spread)[:, None]
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         return functional.mse_loss(outputs, labels.to(outputs.dtype), reduction="sum")
@@ -252,6 +259,11 @@ class _Regression:
         return found
 
     def unscale(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        if self.unit != 1:
+            raise FinetuneError(
+                f"values as large as {self.unit:.3g} do not fit the 32 bits of a saved head; scale "
+                "the labels"
+            )
         return weight * self.spread, bias * self.spread + self.centre
 
     def as_trained(self, outputs: Tensor) -> Tensor:
@@ -271,7 +283,10 @@ def objective_of(target: Target, training_labels: LabelArray, smoothing: float) 
         return _MultiLabel(target.n_classes)
     if kind == "regression":
         values = training_labels.astype(np.float64)
-        return _Regression(float(values.mean()), float(values.std()) or 1.0)
+        largest = float(np.abs(values).max())
+        unit = 1.0 if largest == 0 or 1e-30 < largest < 1e30 else largest
+        values /= unit
+        return _Regression(float(values.mean()), float(values.std()) or 1.0, unit)
     return single_label(target.n_classes, smoothing)
 
 

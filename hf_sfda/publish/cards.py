@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import hf_sfda
 from hf_sfda import format as text
+from hf_sfda import tasks
 from hf_sfda.secrets import redact
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "cell": cell,
+        "calibration": tasks.calibration_warning,
         "count": text.count,
+        "facts": lambda about: ", ".join(tasks.label_facts(about)),
+        "has_classes": lambda task: tasks.has_classes(tasks.kind_of_task(task)),
         "interval": text.interval,
         "label": text.label,
         "points": text.points,

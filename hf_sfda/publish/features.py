@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_sfda.config import rank_command, with_current_names
 from hf_sfda.errors import PublishError
 from hf_sfda.feature_dataset import (
     FOLDER,
@@ -37,11 +38,16 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _README = "README.md"
+_OF_THE_SAMPLES = (
+    "split", "input_column", "label_column", "task", "samples", "max_length", "dtype",
+    "batch_norms",
+)  # fmt: skip
+"""Options that decide which samples are drawn, and what their features are."""
 
 REVEALS = (
     "Features reveal something about the samples: with the same model, others can find out whether "
-    "a sample of theirs is among yours, search for similar ones, and in part reconstruct images "
-    "and texts. The labels are published, too."
+    "a sample of theirs is among yours, search for similar ones, and in part reconstruct images, "
+    "texts and sounds. The labels are published, too."
 )
 
 
@@ -223,12 +229,19 @@ def _describe(ranking: Ranking, target: Target) -> dict[str, Any]:
 def card_values(repo: Repo, ranking: Ranking) -> dict[str, Any]:
     """The variables of the card of a features dataset; a run gives the example."""
     dataset = ranking.dataset
-    return {
-        "repo": repo.id,
+    # Of the samples that were asked for, some could not be read. Who asks for as many as were read
+    # draws others.
+    config = with_current_names(ranking.config)
+    options = {name: config.get(name) for name in _OF_THE_SAMPLES}
+    options |= {
         "dataset": public_dataset(dataset) if dataset.get("revision") else "DATASET",
         "revision": dataset.get("revision"),
-        "samples": dataset["n_samples"],
         "seed": dataset["seed"],
+        "features": repo.id,
+    }
+    return {
+        "repo": repo.id,
+        "command": rank_command(options, always=("samples", "seed")),
         "index": INDEX,
         "folder": FOLDER,
         "targets": TARGETS,

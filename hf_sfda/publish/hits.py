@@ -40,6 +40,7 @@ from typing import Any
 from hf_sfda.publish.finetuning_rows import measurement_of
 from hf_sfda.publish.row_files import Row, moment_of, split_of, time_of
 from hf_sfda.report.measured import Regret, regret_between
+from hf_sfda.types import Measure
 from hf_sfda.uncertainty import wilson
 
 ModelKey = tuple[str, str | None]
@@ -75,6 +76,7 @@ class Verdict:
         among: Number of measured models, at least 2.
         n_best: Number of measured models that are as accurate as ``best``.
         regret: What the first pick lost; ``None`` if it was not measured.
+        measure: What the models are measured by.
     """
 
     prediction: Prediction
@@ -82,6 +84,7 @@ class Verdict:
     among: int
     n_best: int
     regret: Regret | None
+    measure: Measure = "accuracy"
 
     @property
     def first(self) -> str:
@@ -179,7 +182,8 @@ def judge(prediction: Prediction, finetuning: Iterable[Row]) -> Verdict | None:
     best = [model for model, value in values.items() if value == max(values.values())]
     first = measured.get(prediction.order[0])
     regret = None if first is None else regret_between(first, measured[best[0]])
-    return Verdict(prediction, best[0][0], len(truth), len(best), regret)
+    measure = measured[best[0]].measure
+    return Verdict(prediction, best[0][0], len(truth), len(best), regret, measure)
 
 
 def verdicts(scores: Iterable[Row], finetuning: Iterable[Row]) -> list[Verdict]:

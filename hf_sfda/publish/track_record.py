@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from hf_sfda.format import interval, points
+from hf_sfda.format import interval, joined, points
 from hf_sfda.publish.hits import HitRate, Verdict, hit_rate, over_time, verdicts
 from hf_sfda.publish.row_files import Row
 
@@ -60,7 +60,7 @@ def summary(record: TrackRecord) -> list[str]:
         f"The first pick was the best of the fine-tuned models on {rate.hits} of "
         f"{_datasets(rate.judged)} (95% {interval((rate.low, rate.high))}). Picks at random among "
         f"these models are expected to be the best on {rate.by_chance:.1f}.",
-        f"The first pick cost {points(rate.regret)} of accuracy on average.",
+        f"The first pick cost {points(rate.regret)} of {_measures(record)} on average.",
     ]
     if misses := rate.judged - rate.hits:
         sentences.append(
@@ -83,6 +83,12 @@ def of_dataset(found: Iterable[Verdict]) -> str:
     hits, n = sum(verdict.is_hit for verdict in judged), len(judged)
     updates = "update" if n == 1 else "updates"
     return f"The first pick was the best of the fine-tuned models in {hits} of {n} {updates}."
+
+
+def _measures(record: TrackRecord) -> str:
+    """What the judged models are measured by: ``accuracy``, or ``F1 and R²``."""
+    judged = {verdict.measure for verdict in record.verdicts if verdict.regret is not None}
+    return joined(sorted(judged, key=("accuracy", "F1", "R²").index))
 
 
 def _datasets(n: int) -> str:

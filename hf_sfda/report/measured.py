@@ -131,12 +131,18 @@ def _of_finetuned(ranking: Ranking) -> list[str]:
         return [f"Fine-tuned, {row.model_id} reaches {_value(measurement)}."]
     winner, loss, first = best(ranking), regret(ranking), ranking.ranked[0].model_id
     assert winner is not None
-    name = f"{winner.row.model_id} is the best of the {winner.among} fine-tuned models"
-    begin = f"{name}: {_value(winner.measurement)}."
+    equal = sum(measurement.value == winner.measurement.value for _, measurement in pairs) - 1
+    name = f"{winner.row.model_id} is the best"
+    if equal:
+        name = (
+            f"{winner.row.model_id} and {equal} other{'s' * (equal > 1)} are equally good, the best"
+        )
+    begin = f"{name} of the {winner.among} fine-tuned models: {_value(winner.measurement)}."
     if loss is None:
         return [f"{begin} The first pick, {first}, was not fine-tuned."]
     if winner.row is ranking.ranked[0]:
-        return [f"{begin} It is also the first pick, which cost nothing."]
+        first_pick = f"{first} is" if equal else "It is also"
+        return [f"{begin} {first_pick} the first pick, which cost nothing."]
     limits = f"95% {loss.low:.1f} to {loss.high:.1f}"
     end = (
         f"which is within the noise of {winner.measurement.n_test:,} test samples"

@@ -97,7 +97,8 @@ def _fit(
             break
         fitting.pop()
     fitting.sort(key=columns.index)
-    return fitting, max(8, min(longest, _WIDEST_NAME, width - _total_width(fitting, ranked)))
+    room = width - _total_width(fitting, ranked)
+    return fitting, max(min(longest, 8), min(longest, _WIDEST_NAME, room))
 
 
 def _total_width(columns: Sequence[Column], ranked: Sequence[ModelRow]) -> int:

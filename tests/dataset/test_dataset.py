@@ -356,7 +356,7 @@ def test_rows_from_the_hub_bring_no_picture_of_this_machine_to_light(hub, tmp_pa
             repo_type="dataset")  # fmt: skip
     target = load_target("me/nosy", samples=100)
     assert len(target) == 8
-    assert target.left_out == {"broken image": len(paths)}
+    assert target.left_out == {"image file not found": len(paths)}
 
 
 def test_a_pinned_revision_and_a_configuration(hub, shapes, sentences):
@@ -518,7 +518,7 @@ def test_ambiguous_columns_are_asked_for(tmp_path):
     with pytest.raises(TargetError, match=r"could be the input: row, more. .*--input-column"):
         load_target_of(table(more=texts, label=halves), tmp_path)
     assert load_target_of(table(text=texts, label=halves), tmp_path).input_column == "text"
-    with pytest.raises(TargetError, match=r"No column looks like a label. Columns: row, text"):
+    with pytest.raises(TargetError, match=r"looks like a label. Columns: row \(string\), text"):
         load_target_of(table(text=texts), tmp_path)
     with pytest.raises(TargetError, match="No column holds images, texts or sounds"):
         load_target_of(table(label=halves).remove_columns("row"), tmp_path)

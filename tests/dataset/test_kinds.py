@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -91,9 +92,16 @@ def test_the_fingerprint_of_a_regression_knows_its_values(tmp_path):
 @pytest.mark.parametrize(
     ("values", "options", "words"),
     [
-        ([0.5] * 30, {}, "all 30 values are 0.5, so there is nothing to predict"),
+        (
+            [0.5] * 30,
+            {},
+            "30 usable values, and 30 of them are 0.5, so there is nothing to predict",
+        ),
+        ([0.5] * 29 + [2.5], {}, "30 usable values, and 29 of them are 0.5"),
         ([0.5, None] * 6, {}, "6 usable values; no value: 6. A regression needs 10"),
-        (["a", "b"] * 10, {"task": "regression"}, "type str; a regression needs numbers"),
+        (["0.5", "2 kg"] * 9, {"task": "regression"}, r"9 of 18 are not numbers, such as '2 kg'"),
+        (["0.5", "1.5"] * 10, {"task": "regression"}, "numbers stored as texts, such as '0.5'"),
+        ([""] * 20, {"task": "regression"}, "type str; a regression needs numbers"),
         ([True, False] * 10, {"task": "regression"}, "type bool; a regression needs numbers"),
         ([0.5, 1.5] * 10, {"task": "single-label"}, "fractional numbers"),
         ([0.5, 1.5] * 10, {"task": "multi-label"}, "one value a row; multi-label needs"),
@@ -202,12 +210,15 @@ def test_rare_labels_are_left_out_and_named(tmp_path):
     ("columns", "options", "words"),
     [
         ({"labels": [[0.5], [1.5]] * 5}, {}, "type float; labels must be all names"),
-        ({"labels": [["a"], []] * 5}, {}, r"has 0 labels that 2 .*; empty list of labels: 5"),
+        ({"labels": [["a"], []] * 5}, {}, r"has 0 labels that at .*; empty list of labels: 5"),
+        ({"labels": [["0", "0"], ["1", "0"]] * 5}, {}, "hold the texts 0, 1. If each place"),
+        ({"labels": [["True", "True"], ["False", "True"]] * 5}, {}, "the texts false, true. If"),
         ({"labels": [["a"], ["a", "b"]] * 5}, {"task": "regression"}, "cannot be read as reg"),
         ({"labels": [["a"], ["a", "b"]] * 5}, {"task": "single-label"}, "cannot be read as sin"),
         ({"a": [0, 1, 3] * 4, "b": [0, 1, 0] * 4}, {"label_column": "a,b"}, "'a' holds 3; col"),
         ({"a": [0, 1] * 6, "b": [0, 1] * 6}, {"label_column": "a,c"}, "'c' does not exist"),
-        ({"a": ["x", "y"] * 6, "b": [0, 1] * 6}, {"label_column": "a,b"}, "'a' holds 'x'; col"),
+        ({"a": ["0", "1"] * 6, "b": [0, 1] * 6}, {"label_column": "a,b"}, "'a' holds the text '0'"),
+        ({"a": [0, 1] * 6}, {"label_column": ","}, "--label-column ',' names no column"),
         ({"a": [0, 1] * 6, "b": [[0], [1]] * 6}, {"label_column": "a,b"}, "'b' holds lists; sev"),
         ({"a": [0, 1] * 6}, {"task": "multi-label"}, "No column holds lists, and there are no"),
         ({"labels": [["a", "b"], ["b", "c"], ["c"]] * 9}, {"samples": 9}, "--samples 12 or more"),
@@ -216,6 +227,45 @@ def test_rare_labels_are_left_out_and_named(tmp_path):
 def test_what_cannot_be_several_labels(tmp_path, columns, options, words):
     with pytest.raises(TargetError, match=words):
         load_target(saved(tmp_path, **columns), **options)
+
+
+def test_columns_of_labels_with_commas_in_their_names(tmp_path):
+    columns = {"red, or pink": [0, 1, 1] * 6, "blue": [1, 0, 1] * 6, "red": [0, 1, 2] * 6}
+    path = saved(tmp_path, **columns)
+    named = load_target(path, label_column="red, or pink,blue")
+    assert named.class_names == ("red, or pink", "blue")
+    assert load_target(path, task="multi-label").class_names == named.class_names
+    assert load_target(path, label_column="blue,blue").class_names == ("0", "1")
+
+
+def test_ids_in_lists_may_be_stored_as_floats(tmp_path):
+    target = load_target(saved(tmp_path, labels=[[0.0], [2.0, 7.0], [7.0]] * 5))
+    assert target.class_names == ("0", "2", "7") and target.labels[1].tolist() == [0, 1, 1]
+
+
+def test_decimals_are_values(tmp_path):
+    values = [Decimal(i) / 8 for i in range(20)]
+    for options in ({}, {"task": "regression"}):
+        target = load_target(saved(tmp_path, price=values), **options)
+        assert target.label_kind == "regression" and target.labels.max() == 19 / 8
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["['cat']", "['cat', 'dog']"],
+        ["cat,dog", "dog,cat"],
+        ["cat", "dog", "cat; dog"],
+    ],
+)
+def test_lists_written_as_texts_are_noticed(tmp_path, labels):
+    target = load_target(saved(tmp_path, label=labels * 6))
+    assert any("seem to be lists of several labels" in text for text in target.warnings)
+
+
+def test_names_with_separators_are_names(tmp_path):
+    names = ["Paris, France", "Rome, Italy", "food|drink", "(other)"]
+    assert load_target(saved(tmp_path, label=names * 6)).warnings == ()
 
 
 def test_tags_of_words_are_no_labels_of_the_text(tmp_path):

@@ -130,6 +130,25 @@ def test_a_name_with_a_comma_is_one_column(tmp_path):
     assert target.input_column == "a,b" and target.samples[0] == "both number 0"
 
 
+def test_a_pair_of_names_with_commas(tmp_path):
+    columns = {"a, or b": texts("both"), "c": texts("c"), "label": HALVES}
+    assert loaded(tmp_path, columns, input_column="c,a, or b").input_column == "c, a, or b"
+
+
+def test_the_other_text_of_a_pair_may_be_no_text(tmp_path):
+    columns = {"premise": texts("a"), "hypothesis": [0.5] * N, "label": HALVES}
+    target = loaded(tmp_path, columns)
+    assert target.input_column == "premise"
+    (warning,) = target.warnings
+    assert "not pairs of texts: hypothesis (float64) holds no texts" in warning
+
+
+def test_equal_texts_of_pairs_are_noticed(tmp_path):
+    columns = {"a": texts("a"), "b": texts("a"), "label": HALVES}
+    warnings = loaded(tmp_path, columns, input_column="a,b").warnings
+    assert any(f"{N} of {N} pairs of 'a' and 'b' hold the same text" in text for text in warnings)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import PurePosixPath
 
@@ -91,6 +92,93 @@ def test_metadata_of_sounds_on_the_hub(hub, tmp_path):
     assert (target.task, len(target), target.split) == ("audio-regression", 10, "train")
 
 
+def described(tmp_path, **columns):
+    """A folder with 12 sounds in ``clips/`` and a ``metadata.csv``; columns replace its own."""
+    import pandas as pd
+
+    (tmp_path / "clips").mkdir()
+    for i, tone in enumerate(factories.sounds(6, 2)[0]):
+        soundfile.write(tmp_path / "clips" / f"{i}.wav", tone, 16_000)
+    names = [f"clips/{i}.wav" for i in range(12)]
+    rows = {"file_name": names, "label": ["low"] * 6 + ["high"] * 6, **columns}
+    rows = {name: column for name, column in rows.items() if column is not None}
+    pd.DataFrame(rows).to_csv(tmp_path / "metadata.csv", index=False)
+    return str(tmp_path)
+
+
+def test_files_of_metadata_that_are_not_there(tmp_path):
+    names = [f"clips/{i}.wav" for i in range(12)]
+    names[0], names[1], names[2] = "clips/gone.wav", "", "clips"
+    target = load_target(described(tmp_path, file_name=names))
+    assert len(target) == 9
+    assert target.left_out == {
+        "sound file not found": 2,
+        "no sound": 1,
+        "sound file that metadata.csv does not name": 3,
+    }
+
+
+def test_metadata_of_windows_and_other_splits(tmp_path):
+    names = [f"clips\\{i}.wav" for i in range(12)]
+    folder = described(tmp_path, file_name=names)
+    (tmp_path / "test").mkdir()
+    soundfile.write(tmp_path / "test" / "0.wav", np.zeros(8000), 16_000)
+    (tmp_path / "test" / "metadata.csv").write_text("file_name,label\n0.wav,low\n")
+    target = load_target(folder)
+    assert (len(target), target.left_out) == (12, {})
+    soundfile.write(tmp_path / "test" / "1.wav", np.zeros(8000), 16_000)
+    assert load_target(folder).left_out == {}
+
+
+def test_metadata_with_a_column_called_audio_or_without_labels(tmp_path):
+    target = load_target(described(tmp_path, audio=["x", "y"] * 6))
+    assert (target.modality, target.label_column, len(target)) == ("audio", "label", 12)
+    (tmp_path / "clips").rename(tmp_path / "sounds")
+    with pytest.raises(TargetError, match=r"has only the column file_name\. Add a column with"):
+        load_target(described(tmp_path, label=None))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([f"clips/{i}.wav" for i in range(12)], "names of sound files"),
+        ([f"{i}.M4A" for i in range(12)], "names of sound files"),
+        ([f"https://a.org/{i}.mp3?x=1" for i in range(12)], "URLs of sounds"),
+        ([base64.b64encode(encoded(np.zeros(99))).decode()] * 12, "sounds encoded as base64"),
+        (["data:audio/ogg;base64,T2dnUwAC"] * 12, "sounds encoded as base64"),
+    ],
+)
+def test_texts_that_stand_for_sounds_are_refused(tmp_path, values, words):
+    import pandas as pd
+
+    pd.DataFrame({"path": values, "label": ["a", "b"] * 6}).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(TargetError, match=rf"'path' holds {words} .*not sounds.*datasets.Audio"):
+        load_target(str(tmp_path / "x.csv"))
+
+
+def test_rows_without_a_sound_or_in_a_format_without_a_decoder(tmp_path):
+    from datasets import Audio, Dataset
+
+    rows = [{"bytes": encoded(tone), "path": None} for tone in factories.sounds(6, 2)[0]]
+    rows[0] = {"bytes": None, "path": None}
+    rows[1] = {"bytes": b"\0\0\0\x1cftypM4A ", "path": "a.m4a"}
+    rows[2] = rows[2] | {"path": "named_wrongly.m4a"}
+    data = Dataset.from_dict({"audio": rows, "label": ["a", "b"] * 6})
+    data.cast_column("audio", Audio(decode=False)).to_parquet(tmp_path / "x.parquet")
+    target = load_target(str(tmp_path / "x.parquet"))
+    assert len(target) == 10
+    assert target.left_out == {"no sound": 1, "sound format that cannot be read (.m4a)": 1}
+
+
+def test_values_far_beyond_one_are_noticed(tmp_path):
+    folder = factories.sound_folder(tmp_path, 6, ["low", "high"])
+    assert load_target(str(folder)).warnings == ()
+    loud = folder / "low" / "0000.wav"
+    soundfile.write(loud, 2e4 * np.sin(np.arange(8000.0)), 16_000, subtype="FLOAT")
+    (warning,) = load_target(str(folder)).warnings
+    assert warning.startswith("1 of 12 sounds hold values up to 20,000; files of floats should")
+
+
 def test_bytes_of_sounds_without_a_feature_are_recognised(tmp_path):
     import pandas as pd
 
@@ -119,7 +207,7 @@ def test_what_cannot_be_used_is_counted(tmp_path):
     assert len(target) == 12
     assert target.left_out == {
         sounds.BROKEN: 2, sounds.TOO_SHORT: 1, sounds.NO_RANGE: 1,
-        "sound format that cannot be read (.m4a)": 1, "not an image (.txt)": 1,
+        "sound format that cannot be read (.m4a)": 1, "not a sound file (.txt)": 1,
         "left by a system or a tool": 1, "sound file outside the class folders": 1,
     }  # fmt: skip
 

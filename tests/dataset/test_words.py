@@ -171,6 +171,21 @@ def test_names_and_ids_of_labels_are_no_words_and_tags(tmp_path):
 # -- what is left out
 
 
+def test_ids_of_words_are_no_tags(tmp_path):
+    ids = [[100 + 7 * i + j for j in range(len(row))] for i, row in enumerate(SENTENCES)]
+    names = [[f"T{tag}" for tag in row] for row in TAGS]
+    with pytest.raises(TargetError, match=r"No column looks like a label.*--task token"):
+        loaded(tmp_path, {"word_ids": ids, "pos": names}, names=None)
+
+
+def test_lists_of_other_lengths_are_named(tmp_path):
+    tags = [row[:-1] for row in TAGS]
+    with pytest.raises(TargetError, match=r"has a tag for each word of another, pass --task token"):
+        loaded(tmp_path, {"tokens": SENTENCES, "ner_tags": tags})
+    with pytest.raises(TargetError, match=rf"number of tags is not the number of words: {N}"):
+        loaded(tmp_path, {"tokens": SENTENCES, "ner_tags": tags}, task="token")
+
+
 def test_rows_without_a_word_to_draw_are_left_out(tmp_path):
     words, tags = [list(row) for row in SENTENCES], [list(row) for row in TAGS]
     words[0], tags[0] = [], []
@@ -218,6 +233,7 @@ def test_rare_tags_are_left_out(tmp_path):
         ({"words": SENTENCES, "y": ["a"] * N}, {"label_column": "y"}, "'y' holds no lists"),
         ({"words": SENTENCES, "tags": TAGS}, {"input_column": "tags"}, "lists of other values"),
         ({"a": SENTENCES, "b": SENTENCES, "tags": TAGS}, {}, "Several columns could be the words"),
+        ({"tokens": TAGS, "tags": SENTENCES}, {}, "No column holds one tag for each word"),
         (
             {"words": SENTENCES, "tags": [[0] * len(row) for row in TAGS]},
             {},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch.nn import functional
 
+from hf_sfda.errors import FinetuneError
 from hf_sfda.finetune.classifier import fit_probe
 from hf_sfda.finetune.objectives import Objective, objective_of
 from hf_sfda.uncertainty import bootstrap_mean, bootstrap_r2
@@ -49,6 +50,15 @@ def test_r2_is_that_of_scikit_learn_in_any_unit(labels, predicted):
     wanted = r2_score(labels, predicted)
     assert float(per_sample.mean()) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
     assert one.measure == "R²" and per_sample.max() <= 1
+
+
+@pytest.mark.parametrize("unit", [3e307, 1e200, 1e-200, 1e-310])
+def test_values_of_any_size_are_standardised(unit):
+    labels = np.array([0.0, 1.0, -5.0, 2.5, 4.0])
+    one, huge = objective(labels), objective(labels * unit)
+    assert torch.allclose(huge.encode(labels * unit), one.encode(labels))
+    with pytest.raises(FinetuneError, match="do not fit the 32 bits of a saved head"):
+        huge.unscale(torch.ones(1, 2), torch.ones(1))
 
 
 def test_the_losses_are_those_of_torch():

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -222,3 +223,37 @@ def test_the_column_of_the_score_is_called_by_its_metric():
         "results_section", repo="me/results", leaderboards=[board], **NOTHING_MEASURED
     )
     assert "| # | model | sfda_cv | 95% interval" in text
+
+
+@pytest.mark.parametrize(
+    ("task", "described", "headings", "warning"),
+    [
+        ("image-classification", "split `train` in 9 classes", "probe | k-NN |", None),
+        ("audio-classification", "split `train` in 9 classes", "probe | k-NN |", "for sounds"),
+        ("text-token-classification", "9 tags, one word of each", "probe | k-NN |", "for tags of"),
+        (
+            "text-multi-label-classification",
+            "text multi-label classification, 9 labels, 1270 samples of",
+            "ridge R² | k-NN R² |",
+            "for several labels a sample",
+        ),
+        ("text-regression", "text regression, 1270 samples of", "k-NN R² |", "for a regression"),
+    ],
+)
+def test_the_section_says_what_the_labels_are(task, described, headings, warning):
+    scores = {"logme": 0.5, "logistic_probe": 0.7, "linear_probe": 0.6, "knn": 0.5}
+    row = ok_row("acme/vit", 1, 0.5, scores=scores, intervals={})
+    ranking = make_ranking({}, extra_rows=(row,), metric="logme", metrics=list(scores))
+    about = {**ranking.dataset, "task": task}
+    if task == "text-regression":
+        about["n_classes"] = None
+    (board,) = make_leaderboards(make_run(replace(ranking, dataset=about)).rows)
+    text = render_card(
+        "results_section", repo="me/results", leaderboards=[board], **NOTHING_MEASURED
+    )
+    assert described in text
+    header = next(line for line in text.splitlines() if line.startswith("| # |"))
+    assert all(f" {heading.strip()} |" in header for heading in headings.split("|") if heading)
+    unmeasured = "How well scores predict fine-tuning was not measured"
+    assert (unmeasured in text) == (warning is not None)
+    assert warning is None or f"{unmeasured} {warning}" in text

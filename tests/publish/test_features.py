@@ -12,10 +12,13 @@ import yaml
 from huggingface_hub import HfApi, constants
 
 from hf_sfda.feature_dataset import INDEX, entry_paths
+from hf_sfda.hub.access import Repo
+from hf_sfda.publish.features import card_values
 from hf_sfda.store import FeatureKey, FeatureStore, default_root
 from hf_sfda.types import Features
 from tests import factories
 from tests.command import run_command
+from tests.publishing import make_ranking
 
 NAME = "me/features"
 OPTIONS = ("--resamples", "100", "--permutations", "0")
@@ -118,6 +121,17 @@ def test_the_code_of_the_card_reads_features_and_labels(hub, work, capsys):
 
     assert set(load_dataset(NAME, split="train")["model"]) == {"acme/vit", "acme/resnet", "timm"}
     assert str(work) not in "".join(map(repr, files.values())), "no path of this machine"
+
+
+def test_the_command_of_the_card_asks_for_the_same_samples():
+    options = {"split": "validation", "label_column": "stars", "task": "regression"}
+    ranking = make_ranking(**options, samples=3000)
+    assert ranking.dataset["n_samples"] == 1270, "of 3,000 that were asked for"
+    command = card_values(Repo("me/features", "dataset"), ranking)["command"]
+    assert command == (
+        f"hf-sfda rank --dataset me/plants --revision {'d' * 40} --split validation --label-column "
+        "stars --task regression --samples 3000 --seed 0 --features me/features"
+    )
 
 
 def test_a_second_run_adds_what_is_new_and_changes_nothing_else(hub, work):

@@ -145,6 +145,20 @@ def test_each_dataset_counts_once_by_its_newest_judged_order():
     )
 
 
+def test_the_summary_says_of_what_the_points_are():
+    run = one({"a/a": 60, "b/b": 80}, dataset="me/x")
+    f1 = [
+        replace(m, measure="F1", per_sample=tuple(map(float, m.per_sample)))
+        for m in run[1][0].measurements
+    ]
+    others = [replace(run[1][0], measurements=tuple(f1))]
+    text = summary(track_record(*rows_of((run[0], others, 2))))
+    assert text[1] == "The first pick cost 20.0 points of F1 on average."
+    both = [(run[0], others, 2), one({"a/a": 60, "b/b": 60}, dataset="me/y")]
+    text = summary(track_record(*rows_of(*both)))
+    assert text[1] == "The first pick cost 10.0 points of accuracy and F1 on average."
+
+
 def test_a_miss_within_the_noise_is_counted_as_one():
     rate = hit_rate(judged(one({"a/a": 80, "b/b": 82})))
     assert (rate.hits, rate.within_noise) == (0, 1)

@@ -63,6 +63,14 @@ def test_the_first_pick_is_the_best():
     assert advice(ranking) == f"Fine-tune {FIRST}: the best of the 2 that were fine-tuned."
 
 
+def test_equally_good_models_are_named_as_such():
+    [sentence] = summary(with_measured(first=GOOD, second=POOR, third=GOOD))
+    assert sentence == (
+        f"{FIRST} and 1 other are equally good, the best of the 3 fine-tuned models: .800 (.711 to "
+        f".867) test accuracy. {FIRST} is the first pick, which cost nothing."
+    )
+
+
 def test_the_first_pick_cost_points():
     ranking = with_measured(first=POOR, second=MIDDLE, third=GOOD)
     loss = regret(ranking)

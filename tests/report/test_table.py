@@ -50,6 +50,14 @@ def test_a_model_is_one_line_that_fits(width):
     assert all(re.search(r" \.\d{3}\b", line) for line in table)
 
 
+@pytest.mark.parametrize("width", range(60, 121))
+def test_no_cell_is_cut_beside_short_names(width):
+    ranking = example_ranking()
+    rows = [replace(row, model_id=f"m{i}") for i, row in enumerate(ranking.ranked[:4])]
+    header, *lines = drawn(replace(ranking, rows=tuple(rows)), width).splitlines()[:5]
+    assert text.ELLIPSIS not in header + "".join(lines)
+
+
 def test_columns_leave_in_the_order_of_their_weight():
     headers = {w: set(drawn(example_ranking(), w).splitlines()[0].split()) for w in (80, 100, 170)}
     assert {"sfda_cv", "95%", "P(best)", "probe", "params"} < headers[80]
