@@ -39,6 +39,11 @@ class Repo:
         return f"{hub_url()}/{prefix}{self.id}"
 
 
+def is_repo_id(text: str) -> bool:
+    """Whether a text has the form ``OWNER/NAME``."""
+    return text.count("/") == 1 and all(text.split("/"))
+
+
 @dataclass(frozen=True)
 class Account:
     """The owner of the token.
@@ -145,6 +150,17 @@ def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
             raise
         except RepositoryNotFoundError:
             return None
+
+
+def is_private(api: HfApi, repo: Repo, *, if_new: bool = False) -> bool:
+    """Whether a repository is private; ``if_new`` if it does not exist."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    with hub_errors(f"Cannot read {repo}"):
+        try:
+            return bool(retry_read(api.repo_info, repo.id, repo_type=repo.kind).private)
+        except RepositoryNotFoundError:
+            return if_new
 
 
 def read_file(api: HfApi, repo: Repo, path: str, sha: str) -> bytes | None:

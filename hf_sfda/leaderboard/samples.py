@@ -20,8 +20,7 @@ from hf_sfda.compare import (
 )
 from hf_sfda.errors import PublishError
 from hf_sfda.hub.access import Repo, find_head, read_file
-from hf_sfda.leaderboard.record import load_scored, record_path
-from hf_sfda.leaderboard.state import LOG_FILE, Event, parse_log
+from hf_sfda.leaderboard.state import LOG_FILE, Event, load_scored, parse_log, record_path
 from hf_sfda.publish.row_files import Row, time_of
 from hf_sfda.ranking import FloatArray, Scored
 from hf_sfda.runs import config_of, load_ranked_target
@@ -49,7 +48,7 @@ def compare_measured(
     Args:
         api: The Hub client.
         repo: The leaderboard's repository.
-        ranking: From :func:`hf_sfda.publish.leaderboard_ranking.to_ranking`.
+        ranking: From :func:`hf_sfda.publish.leaderboards.to_ranking`.
         rows: All rows of the results dataset; they say which run measured a model.
         first: Model id as in the ranking.
         second: Another model id.

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api
-from hf_sfda.hub.access import Repo, who_am_i
+from hf_sfda.hub.access import Repo, is_private, is_repo_id, who_am_i
 from hf_sfda.hub.plan import Plan, Step
 from hf_sfda.measurements import measured_times, read_measurements
 from hf_sfda.publish.collection import plan_collection
-from hf_sfda.publish.eval_results import find_task
 from hf_sfda.publish.finetuning_rows import finetuning_rows
 from hf_sfda.publish.model_card import CardPlanner
-from hf_sfda.publish.privacy import privacy_warnings
+from hf_sfda.publish.model_result import find_task
+from hf_sfda.publish.names import private_sources
 from hf_sfda.publish.pull_request import plan_pull_request
 from hf_sfda.publish.results_dataset import check_results_repo, plan_results
 from hf_sfda.publish.row_files import Row
@@ -58,7 +58,9 @@ def plan_publication(
     """
     run = load_run(run_dir)
     finetuning = load_finetuning_of(run, run_dir)
-    results = Repo(_repo_id(to), "dataset")
+    results = Repo(to.removeprefix("datasets/"), "dataset")
+    if not is_repo_id(results.id):
+        raise PublishError(f"--to is {to!r}; give a dataset as OWNER/NAME, such as me/results.")
     if eval_results and not (cards or create_pr):
         raise PublishError(
             "--eval-results writes into model repositories; name them with --card or --create-pr."
@@ -99,7 +101,13 @@ def plan_publication(
             ),
             f"collection {collection!r} is as it should be",
         )
-    warnings = privacy_warnings(api, me, run, results, private=private) if steps else ()
+    warnings: tuple[str, ...] = ()
+    if steps and not is_private(api, results, if_new=private):
+        warnings = tuple(
+            f"{repo} is private, and {results} is public: its name and its results would be seen "
+            "by everybody. Publish to a private dataset (--private) if that is not meant."
+            for repo in private_sources(api, me, run.ranking, run.ranking.rows)
+        )
     return Plan(Path(run_dir), me.name, tuple(steps), tuple(up_to_date), warnings)
 
 
@@ -128,10 +136,3 @@ def load_finetuning_of(run: Run, run_dir: str | Path) -> list[Row]:
     except ConfigError as error:
         raise PublishError(str(error)) from error
     return finetuning_rows(run, settings, measured_times(Path(run_dir)))
-
-
-def _repo_id(text: str) -> str:
-    repo_id = text.removeprefix("datasets/")
-    if repo_id.count("/") != 1 or not all(repo_id.split("/")):
-        raise PublishError(f"--to is {text!r}; give a dataset as OWNER/NAME, such as me/results.")
-    return repo_id

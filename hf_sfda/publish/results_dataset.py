@@ -28,13 +28,10 @@ from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
 from hf_sfda.publish import finetuning_rows, rows
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.front_matter import add_key, parse_card
-from hf_sfda.publish.keys import extend_list
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.edits import add_key, extend_list, has_section, parse_card, put_section
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import Run
-from hf_sfda.publish.section import has_section, put_section
 from hf_sfda.publish.track_record import summary, track_record
 from hf_sfda.report import measured
 from hf_sfda.versions import __version__
@@ -128,7 +125,8 @@ def run_files(run: Run, paths: Collection[str], new: Sequence[Row]) -> list[File
     """
     files = []
     if run.path not in paths:
-        files.append(FileChange(run.path, None, run.parquet(), preview=preview_rows(run)))
+        preview = _preview(run.rows, _PREVIEW)
+        files.append(FileChange(run.path, None, run.parquet(), preview=preview))
     for folder in _FINETUNING_FOLDERS:
         if own := [row for row in new if finetuning_rows.folder_of(row) == folder]:
             content = finetuning_rows.dump_finetuning(own, folder)
@@ -253,11 +251,6 @@ def results_card(
     return str(replace(card, body=body)).encode()
 
 
-def preview_rows(run: Run) -> tuple[str, ...]:
-    """The scores of a run as lines of text, for the diff: the file itself is binary."""
-    return _preview(run.rows, _PREVIEW)
-
-
 _PREVIEW = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
 _FINETUNING_PREVIEWS = {
     finetuning_rows.FOLDER: ("model", "kind", "rank", "expected_regret", "accuracy", "low", "high"),
@@ -266,6 +259,7 @@ _FINETUNING_PREVIEWS = {
 
 
 def _preview(rows: Iterable[Row], columns: Sequence[str]) -> tuple[str, ...]:
+    """Rows as lines of text, for the diff: the file itself is binary."""
     lines = ["\t".join(columns)]
     for row in rows:
         cells = ("" if row[name] is None else row[name] for name in columns)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_sfda.config import NOT_IN_FINGERPRINT, with_current_names
 from hf_sfda.errors import PublishError
@@ -183,13 +183,9 @@ def read_results(path: Path, name: str) -> list[Row]:
     return rows
 
 
-def scoring_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that affect a score; no paths and nothing about the machine."""
-    return {key: value for key, value in config.items() if key not in _NOT_SCORING}
-
-
 def _shared(ranking: Ranking) -> Row:
     config, dataset = ranking.config, ranking.dataset
+    scoring = {key: value for key, value in config.items() if key not in _NOT_SCORING}
     return {
         "created_at": ranking.created_at or None,
         "dataset": public_dataset(dataset),
@@ -205,7 +201,7 @@ def _shared(ranking: Ranking) -> Row:
         "view": with_current_names(config).get("layers"),
         "seed": config.get("seed"),
         "config_fingerprint": config.get("fingerprint"),
-        "config": json.dumps(scoring_settings(config), sort_keys=True),
+        "config": json.dumps(scoring, sort_keys=True),
         "tool_version": ranking.tool_version,
         "versions": json.dumps(dict(ranking.versions), sort_keys=True),
     }

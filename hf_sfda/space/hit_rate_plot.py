@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hf_sfda.publish.hits import HitRate
+    from hf_sfda.publish.track_record import HitRate
 
 WIDTH, HEIGHT = 640, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 24

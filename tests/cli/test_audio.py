@@ -7,8 +7,7 @@ import json
 import pytest
 
 from hf_sfda.dataset import load_target, sounds
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
 from hf_sfda.runs import read_ranking
 from hf_sfda.space.previews import previews

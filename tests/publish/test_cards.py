@@ -41,7 +41,7 @@ GOLDEN = Path(__file__).parent / "golden_cards"
 NAMES = [
     "features_dataset",
     "finetuned_model", "github_workflow.yaml", "leaderboard.yaml", "model_section", "pull_request",
-    "results_dataset", "results_section", "space_section",
+    "results_dataset", "results_section", "space_section", "usage.txt",
 ]  # fmt: skip
 
 NOTHING_MEASURED = {"hub": HUB, "record": None, "finetuning": ""}

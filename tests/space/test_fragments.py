@@ -20,8 +20,7 @@ from hf_sfda.foreign import clean
 from hf_sfda.hub import hub_url
 from hf_sfda.hub.access import Repo
 from hf_sfda.publish.finetuning_rows import finetuning_rows
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import history, make_leaderboards
+from hf_sfda.publish.leaderboards import history, make_leaderboards, to_ranking
 from hf_sfda.publish.rows import make_run
 from hf_sfda.publish.track_record import track_record
 from hf_sfda.report.palette import PALETTE

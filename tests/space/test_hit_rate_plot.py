@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from hf_sfda.publish.hits import HitRate
+from hf_sfda.publish.track_record import HitRate
 from hf_sfda.space import fragments
 from hf_sfda.space.hit_rate_plot import HEIGHT, WIDTH, plot_hit_rate
 

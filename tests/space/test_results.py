@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.publish.leaderboard_ranking import to_ranking
+from hf_sfda.publish.leaderboards import to_ranking
 from hf_sfda.publish.row_files import SCHEMA_VERSION
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.files import to_document

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hf_sfda.hub import retry_read
-from hf_sfda.hub.access import Repo, hub_errors
-from hf_sfda.publish.privacy import is_private
+from hf_sfda.hub.access import Repo, hub_errors, is_private
 from hf_sfda.space.deploy.options import Options
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def advice(
         retry_read(api.auth_check, results.id, repo_type=results.kind)
         about = retry_read(api.dataset_info, results.id)
     closed = "private" if about.private else "gated" if about.gated else None
-    if closed and not (is_private(api, repo) if exists else options.private):
+    if closed and not is_private(api, repo, if_new=options.private):
         yield (
             f"{results} is {closed}, and {repo} is public: everybody would see the results "
             "there. Deploy a private Space (--private) if that is not meant."

@@ -7,9 +7,14 @@ from dataclasses import replace
 from hf_sfda.hub import hub_url
 from hf_sfda.hub.access import Repo
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.front_matter import add_key, parse_card
-from hf_sfda.publish.keys import extend_list, set_key
-from hf_sfda.publish.section import has_section, put_section
+from hf_sfda.publish.edits import (
+    add_key,
+    extend_list,
+    has_section,
+    parse_card,
+    put_section,
+    set_key,
+)
 from hf_sfda.space.deploy.tree import README, space_directory
 from hf_sfda.versions import __version__
 

@@ -23,6 +23,7 @@ from hf_sfda.errors import PublishError
 from hf_sfda.hub.access import Repo, hub_errors
 from hf_sfda.hub.changes import FileChange, StepResult, diff_of
 from hf_sfda.hub.commit import Commit
+from hf_sfda.hub.plan import Step
 from hf_sfda.space.deploy.options import FREE_HARDWARE, Options
 from hf_sfda.space.deploy.tree import PACKAGE
 from hf_sfda.versions import __version__
@@ -35,7 +36,7 @@ _PAYMENT_REQUIRED = 402
 
 
 @dataclass(frozen=True)
-class MakeSpace:
+class MakeSpace(Step):
     """Create a Space with its settings, without an app.
 
     Attributes:
@@ -45,11 +46,6 @@ class MakeSpace:
 
     repo: Repo
     options: Options
-
-    @property
-    def files(self) -> tuple[FileChange, ...]:
-        """Always empty: the files are uploaded by a later step."""
-        return ()
 
     def where(self) -> str:
         """The Space and its hardware, as one line of a plan."""
@@ -84,7 +80,7 @@ class MakeSpace:
 
 
 @dataclass(frozen=True)
-class ChangeSettings:
+class ChangeSettings(Step):
     """Set variables and secrets of an existing Space.
 
     Attributes:
@@ -98,11 +94,6 @@ class ChangeSettings:
     variables: Mapping[str, str]
     before: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    @property
-    def files(self) -> tuple[FileChange, ...]:
-        """Always empty: settings are not files."""
-        return ()
 
     def where(self) -> str:
         """The Space and the kinds of settings, as one line of a plan."""
@@ -131,7 +122,7 @@ class ChangeSettings:
 
 
 @dataclass(frozen=True)
-class ChangeHardware:
+class ChangeHardware(Step):
     """Change the hardware and the sleep time of an existing Space.
 
     Attributes:
@@ -145,11 +136,6 @@ class ChangeHardware:
     hardware: str | None
     sleep: int | None
     before: tuple[str | None, int | None]
-
-    @property
-    def files(self) -> tuple[FileChange, ...]:
-        """Always empty: the hardware is not a file."""
-        return ()
 
     def where(self) -> str:
         """The Space, as one line of a plan."""

@@ -7,7 +7,7 @@ runs exactly the version that deployed it.
 
 from __future__ import annotations
 
-from hf_sfda.publish.package import PACKAGE, package_files, space_directory
+from hf_sfda.leaderboard.package import PACKAGE, package_files, space_directory
 
 __all__ = ["PACKAGE", "README", "is_ours", "space_directory", "space_files"]
 
