@@ -133,6 +133,30 @@ def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
             retry_read(api.auth_check, repo.id, repo_type=repo.kind, write=True)
 
 
+def require_own(api: HfApi, me: Account, repo: Repo, instead: str) -> str | None:
+    """Check that we own a repository and may write to it; it need not exist.
+
+    Args:
+        api: The Hub client.
+        me: The account behind the token.
+        repo: The repository to write to.
+        instead: What the message advises if somebody else owns it.
+
+    Returns:
+        Its newest commit, or ``None`` if it does not exist.
+
+    Raises:
+        PublishError: Somebody else owns it, or the token may not write there.
+    """
+    if not me.owns(repo):
+        raise PublishError(
+            f"{repo.id} belongs to {repo.namespace}, and you are {me.name}. {instead}"
+        )
+    head = find_head(api, repo)
+    require_write(api, me, repo, exists=head is not None)
+    return head
+
+
 def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
     """The commit of a branch, or ``None`` if the repository does not exist.
 

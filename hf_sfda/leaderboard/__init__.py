@@ -16,14 +16,3 @@ Beside the rows that every results dataset has, the repository of a leaderboard 
 An update reads and writes nothing else, so two concurrent updates see the same facts. Importing
 this package loads no heavy library.
 """
-
-from __future__ import annotations
-
-from hf_sfda.leaderboard.settings import SETTINGS_FILE, Budget, Settings, parse_settings
-
-__all__ = [
-    "SETTINGS_FILE",
-    "Budget",
-    "Settings",
-    "parse_settings",
-]

@@ -200,7 +200,11 @@ def take_snapshot(
     for candidate in candidates:
         unique.setdefault(candidate.model_id, candidate)
     for candidate in unique.values():
-        _refuse_local(candidate)
+        if candidate.source == "local":
+            raise ScanError(
+                f"{candidate.model_id} is also a folder here, and that would be measured instead "
+                "of the model on the Hub. Run the update from another directory."
+            )
         if candidate.model_id in measured:
             _check_availability(api, candidate, revisions.get(candidate.model_id))
     return DatasetSnapshot(config, target, pool_folder(target, config), tuple(unique.values()))
@@ -298,14 +302,6 @@ def within_budget(
     if candidates_left < 1 or (params_left is not None and params_left < 1):
         return tuple(selected), None
     return tuple(selected), replace(budget, candidates=candidates_left, params=params_left)
-
-
-def _refuse_local(candidate: Candidate) -> None:
-    if candidate.source == "local":
-        raise ScanError(
-            f"{candidate.model_id} is also a folder here, and that would be measured instead of "
-            "the model on the Hub. Run the update from another directory."
-        )
 
 
 def _check_availability(api: HfApi, candidate: Candidate, revision: str | None) -> None:

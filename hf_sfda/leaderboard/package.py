@@ -30,43 +30,12 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PACKAGE = "hf_sfda"
-_LEFTOVERS = (".pyc", ".pyo", ".orig", ".rej", ".swp", "~")
-
-
-def space_directory() -> Path:
-    """The folder of the Space's own files: in the installed package, or beside it in a checkout."""
-    package = Path(hf_sfda.__file__).parent
-    installed, checkout = package / "_space", package.parent / "space"
-    return installed if installed.is_dir() else checkout
-
-
-def package_files() -> dict[str, bytes]:
-    """All files of the package, with the paths they have in a wheel: path -> content."""
-    files = {}
-    # An installed package contains the last two folders; in a checkout they are beside it.
-    for folder, place in (
-        (Path(hf_sfda.__file__).parent, PACKAGE),
-        (cards_directory(), f"{PACKAGE}/_cards"),
-        (space_directory(), f"{PACKAGE}/_space"),
-    ):
-        for path in _files(folder):
-            files[f"{place}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
-    return files
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
-        if path.is_file() and not hidden and not path.name.endswith(_LEFTOVERS):
-            yield path
-
-
 FOLDER = "leaderboard/package"
 CLIENT = "huggingface_hub>=2.4,<3"
 """Requirement of the client that downloads the copy; it can use a token, for a private repository.
 """
 
+_LEFTOVERS = (".pyc", ".pyo", ".orig", ".rej", ".swp", "~")
 _NAME = f"hf_sfda-{__version__}"
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
@@ -129,6 +98,35 @@ def build_wheel() -> bytes:
             entry.external_attr = 0o644 << 16
             wheel.writestr(entry, content)
     return out.getvalue()
+
+
+def package_files() -> dict[str, bytes]:
+    """All files of the package, with the paths they have in a wheel: path -> content."""
+    files = {}
+    # An installed package contains the last two folders; in a checkout they are beside it.
+    for folder, place in (
+        (Path(hf_sfda.__file__).parent, PACKAGE),
+        (cards_directory(), f"{PACKAGE}/_cards"),
+        (space_directory(), f"{PACKAGE}/_space"),
+    ):
+        for path in _files(folder):
+            files[f"{place}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    return files
+
+
+def space_directory() -> Path:
+    """The folder of the Space's own files: in the installed package, or beside it in a checkout."""
+    package = Path(hf_sfda.__file__).parent
+    installed, checkout = package / "_space", package.parent / "space"
+    return installed if installed.is_dir() else checkout
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and not hidden and not path.name.endswith(_LEFTOVERS):
+            yield path
 
 
 def changes_of_copy(present: dict[str, bytes]) -> tuple[FileChange, ...]:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi, ScheduledJobInfo
 
 _NAMES = ("@annually", "@yearly", "@monthly", "@weekly", "@daily", "@hourly")
+_UNFIT = re.compile(r'["$`\\\x00-\x1f]|: | #')
+"""Characters that YAML or the shell would interpret in the line that installs a requirement."""
+
+_OURS = "# Written by hf-sfda"
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,6 @@ class ScheduleStep(Step):
 
         If this is interrupted, there are two Jobs, and the same command deletes one. In the other
         order there could be none.
-
-        Raises:
-            PublishError: The Hub refuses or fails.
         """
         namespace = self.job.repo.namespace
         with hub_errors("Cannot schedule the update"):
@@ -128,54 +129,6 @@ def plan_schedule(
         up_to_date = f"scheduled Job {keep.id} runs {every} already"
         return Plan(None, me.name, (), (up_to_date,), title=title)
     return Plan(None, me.name, (step,), title=title)
-
-
-def find_schedules(api: HfApi, job: UpdateJob) -> list[ScheduledJobInfo]:
-    """The scheduled Jobs of this leaderboard, the oldest first."""
-    with hub_errors("Cannot list the scheduled Jobs"):
-        scheduled = retry_read(
-            api.list_scheduled_jobs, labels={LABEL: job.label}, namespace=job.repo.namespace
-        )
-    return sorted(scheduled, key=lambda info: info.id)
-
-
-def check_schedule(every: str) -> None:
-    """Check that a text is a valid schedule.
-
-    Raises:
-        PublishError: It is neither a name nor a cron expression of five fields.
-    """
-    field = r"[\d*/,A-Za-z-]+"
-    if every not in _NAMES and not re.fullmatch(rf"{field}( {field}){{4}}", every):
-        raise PublishError(
-            f"The schedule is {every!r}; write one of {', '.join(_NAMES)}, or five fields of cron "
-            "such as '0 6 * * 1'."
-        )
-
-
-def cron_of(every: str) -> str:
-    """Convert a schedule's name to a cron expression; a cron expression stays as it is.
-
-    Example:
-        >>> cron_of("@daily")
-        '23 4 * * *'
-    """
-    # Minute 23, because many schedules of others start at the full hour.
-    named: Mapping[str, str] = {
-        "@hourly": "23 * * * *",
-        "@daily": "23 4 * * *",
-        "@weekly": "23 4 * * 1",
-        "@monthly": "23 4 1 * *",
-        "@yearly": "23 4 1 1 *",
-        "@annually": "23 4 1 1 *",
-    }
-    return named.get(every, every)
-
-
-_UNFIT = re.compile(r'["$`\\\x00-\x1f]|: | #')
-"""Characters that YAML or the shell would interpret in the line that installs a requirement."""
-
-_OURS = "# Written by hf-sfda"
 
 
 @dataclass(frozen=True)
@@ -268,3 +221,45 @@ def plan_workflow(
         return Plan(None, user, (), (f"{path} says this already",), title=title)
     change = FileChange(str(path), before, text.encode())
     return Plan(None, user, (WorkflowStep(path, change),), title=title)
+
+
+def find_schedules(api: HfApi, job: UpdateJob) -> list[ScheduledJobInfo]:
+    """The scheduled Jobs of this leaderboard, the oldest first."""
+    with hub_errors("Cannot list the scheduled Jobs"):
+        scheduled = retry_read(
+            api.list_scheduled_jobs, labels={LABEL: job.label}, namespace=job.repo.namespace
+        )
+    return sorted(scheduled, key=lambda info: info.id)
+
+
+def check_schedule(every: str) -> None:
+    """Check that a text is a valid schedule.
+
+    Raises:
+        PublishError: It is neither a name nor a cron expression of five fields.
+    """
+    field = r"[\d*/,A-Za-z-]+"
+    if every not in _NAMES and not re.fullmatch(rf"{field}( {field}){{4}}", every):
+        raise PublishError(
+            f"The schedule is {every!r}; write one of {', '.join(_NAMES)}, or five fields of cron "
+            "such as '0 6 * * 1'."
+        )
+
+
+def cron_of(every: str) -> str:
+    """Convert a schedule's name to a cron expression; a cron expression stays as it is.
+
+    Example:
+        >>> cron_of("@daily")
+        '23 4 * * *'
+    """
+    # Minute 23, because many schedules of others start at the full hour.
+    named: Mapping[str, str] = {
+        "@hourly": "23 * * * *",
+        "@daily": "23 4 * * *",
+        "@weekly": "23 4 * * 1",
+        "@monthly": "23 4 1 * *",
+        "@yearly": "23 4 1 1 *",
+        "@annually": "23 4 1 1 *",
+    }
+    return named.get(every, every)

@@ -67,11 +67,7 @@ class WebhookStep(Step):
         return "".join(lines)
 
     def execute(self, api: HfApi) -> StepResult:
-        """Create or change the webhook, then delete the webhooks that it replaces.
-
-        Raises:
-            PublishError: The Hub refuses or fails.
-        """
+        """Create or change the webhook, then delete the webhooks that it replaces."""
         watched: list[Any] = [{"type": kind, "name": name} for kind, name in self.watched]
         with hub_errors("Cannot set up the webhook"):
             if self.keep is not None:
@@ -134,7 +130,8 @@ def plan_webhook(
     with hub_errors("Cannot list the webhooks"):
         hooks = retry_read(api.list_webhooks)
     ours = sorted((hook for hook in hooks if _is_ours(hook, job, url)), key=lambda hook: hook.id)
-    same = next((h for h in ours if not h.disabled and _has_same_action(h, job, url)), None)
+    active = [hook for hook in ours if not hook.disabled]
+    same = next((h for h in active if url or (h.job and job.is_like(h.job))), None)
     keep = None if renew else same
     before = tuple(sorted((item.type, item.name) for item in keep.watched)) if keep else ()
     step = WebhookStep(
@@ -198,7 +195,3 @@ def _is_ours(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
         return False
     updates = (spec.command or [])[-len(job.arguments) :] == job.arguments
     return updates or (spec.labels or {}).get(LABEL) == job.label
-
-
-def _has_same_action(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
-    return url is not None or (hook.job is not None and job.is_like(hook.job))

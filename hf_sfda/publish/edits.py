@@ -105,9 +105,10 @@ def section_key(dataset: str, config: str | None, split: str | None) -> str:
     return re.sub(r"-{2,}", "-", re.sub(r"[^\w./:-]+", "-", name))
 
 
-def has_section(body: str, key: str) -> bool:
-    """Whether the text contains the section."""
-    return bool(_lines(body, _marker(key, "begin")))
+def has_section(readme: bytes | None, key: str) -> bool:
+    """Whether a README contains the section; ``None`` is no README."""
+    text = (readme or b"").decode("utf-8", "replace")
+    return bool(_lines(text, _marker(key, "begin")))
 
 
 def put_section(card: Card, key: str, content: str) -> str:
@@ -178,10 +179,10 @@ def set_key(card: Card, key: str, value: Any) -> Card:
         return add_key(card, key, value)
     if card.data[key] == value:
         return card
-    node = root(card)
-    start, end = _key_span(card.yaml, node, key)
+    name, old = next(pair for pair in reversed(root(card).value) if pair[0].value == key)
+    end = max(content_end(card.yaml, old), name.end_mark.index + 1)
     block = to_yaml({key: value}, newline=card.newline)
-    after = card.with_yaml(apply_edits(card.yaml, [(start, end, block)]))
+    after = card.with_yaml(apply_edits(card.yaml, [(name.start_mark.index, end, block)]))
     return checked(card, after, lambda data: {**data, key: value})
 
 
@@ -371,12 +372,6 @@ def _gap(body: str, newline: str, *, front_matter: bool) -> str:
 def _line_number(card: Card, position: int) -> int:
     before = card.opening + card.yaml + card.closing + card.body[:position]
     return before.count("\n") + 1
-
-
-def _key_span(text: str, node: Any, key: str) -> tuple[int, int]:
-    """Start of a key and end of its value, as positions in the text."""
-    name, value = next(pair for pair in reversed(node.value) if pair[0].value == key)
-    return name.start_mark.index, max(content_end(text, value), name.end_mark.index + 1)
 
 
 def _replace_in_flow(text: str, items: Any, remove: list[int], new: list[Any]) -> str:

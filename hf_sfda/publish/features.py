@@ -27,7 +27,7 @@ from hf_sfda.hub.access import (
     is_repo_id,
     list_files,
     read_file,
-    require_write,
+    require_own,
     who_am_i,
 )
 from hf_sfda.hub.changes import FileChange
@@ -84,13 +84,8 @@ def plan_features(
     api, repo = hub_api(token), Repo(to, "dataset")
     ranking, store = read_ranking(run_dir), store or FeatureStore()
     account = who_am_i(api)
-    if not account.owns(repo):
-        raise PublishError(
-            f"{repo.id} belongs to {repo.namespace}, and you are {account.name}. Publish features "
-            f"to a dataset of your own: --to {account.name}/features"
-        )
-    head = find_head(api, repo)
-    require_write(api, account, repo, exists=head is not None)
+    instead = f"Publish features to a dataset of your own: --to {account.name}/features"
+    require_own(api, account, repo, instead)
     files = _entries(ranking, store)
     target = load_ranked_target(ranking, token=token, progress=progress)
     commit = _plan_commit(api, repo, ranking, target, files, private=private)

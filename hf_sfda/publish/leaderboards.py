@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,10 +18,11 @@ from typing import Any
 
 from hf_sfda.publish.finetuning_rows import finetuned_of
 from hf_sfda.publish.row_files import Row, moment_of, split_of, time_of
+from hf_sfda.publish.rows import SAME_NAMES
 from hf_sfda.publish.track_record import model_of, truth_of
 from hf_sfda.tasks import calibration_warning, compared_classes
 from hf_sfda.types import Finetuned, Measurement, ModelRow, Ranking, RowWarning, Update
-from hf_sfda.uncertainty import at_floor
+from hf_sfda.uncertainty import agreement_with, at_floor, diagnose_row, diagnose_rows
 
 
 @dataclass(frozen=True)
@@ -149,14 +151,13 @@ def _make_leaderboard(rows: list[Row], *, n_earlier: int) -> Leaderboard:
     latest = [row for row in rows if latest_run[row["model"]] == row["run"]]
     main_rows = [row for row in latest if row["metric"] == row["ranked_by"]]
     ranked = _best_first(main_rows)
-    others: dict[str, dict[str, float]] = {row["model"]: {} for row in ranked}
-    intervals: dict[str, dict[str, tuple[float, float]]] = {row["model"]: {} for row in ranked}
+    others: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    intervals: defaultdict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     for row in latest:
         if row["metric"] != row["ranked_by"] and row["value"] is not None:
-            others.setdefault(row["model"], {})[row["metric"]] = row["value"]
+            others[row["model"]][row["metric"]] = row["value"]
             if row["low"] is not None:
-                limits = row["low"], row["high"]
-                intervals.setdefault(row["model"], {})[row["metric"]] = limits
+                intervals[row["model"]][row["metric"]] = row["low"], row["high"]
     left_out = sorted(
         (row for row in main_rows if row["status"] != "ok"),
         key=lambda row: (row["status"], row["model"]),
@@ -282,8 +283,6 @@ def _agreement_and_warnings(
     leaderboard: Leaderboard, rows: Sequence[ModelRow], *, one_run: bool, complete: bool
 ) -> dict[str, Any]:
     """Compute the metrics' agreement and the ranking's warnings, which the rows do not store."""
-    from hf_sfda.uncertainty import agreement_with, diagnose_rows
-
     about, warnings = leaderboard.about, []
     metric = about["ranked_by"]
     table = {
@@ -316,8 +315,6 @@ def _agreement_and_warnings(
 def _ranked_row(
     entry: LeaderboardEntry, place: int, leaderboard: Leaderboard, *, one_run: bool, complete: bool
 ) -> ModelRow:
-    from hf_sfda.uncertainty import diagnose_row
-
     row, metric = entry.row, leaderboard.about["ranked_by"]
     limits = {} if row["low"] is None else {metric: (row["low"], row["high"])}
     ranks = (row["rank_low"], row["rank_high"])
@@ -351,15 +348,9 @@ def _unranked_row(row: Mapping[str, Any]) -> ModelRow:
     return ModelRow(
         model_id=row["model"],
         revision=row["model_revision"],
-        status=row["status"],
-        params=row["params"],
-        feature_dim=row["feature_dim"],
-        download_bytes=row["download_bytes"],
-        samples_per_second=row["samples_per_second"],
-        license=row["license"],
-        downloads=row["downloads"],
         library=row["extractor"],
-        feature_key=row["feature_key"],
+        samples_per_second=row["samples_per_second"],
+        **{name: row[name] for name in SAME_NAMES},
     )
 
 

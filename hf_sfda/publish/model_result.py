@@ -28,6 +28,11 @@ from hf_sfda.publish.rows import Run
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, HfApi
 
+TASK_TYPE = "transferability"
+SOURCE = "hf-sfda"
+_KEY = "model-index"
+_TASKS_FILE = "eval.yaml"
+
 
 @dataclass(frozen=True)
 class ModelResult:
@@ -105,17 +110,10 @@ def make_model_result(run: Run, model: str, results: Repo) -> ModelResult:
         raise PublishError(f"{model} was {row.status} in this run ({row.reason}).")
     (leaderboard,) = make_leaderboards(run.rows)
     entry = next(entry for entry in leaderboard.entries if entry.row["model"] == model)
-    url = f"{results.url}/blob/main/{run.path}#row-{run.row_number(model)}"
+    # The first row of a model has the metric that sorts.
+    number = next(i for i, row in enumerate(run.rows) if row["model"] == model)
+    url = f"{results.url}/blob/main/{run.path}#row-{number}"
     return ModelResult(row=dict(entry.row), entry=entry, leaderboard=leaderboard, url=url)
-
-
-def _six_digits(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
-TASK_TYPE = "transferability"
-SOURCE = "hf-sfda"
-_KEY = "model-index"
 
 
 def eval_result(result: ModelResult) -> EvalResult:
@@ -179,57 +177,6 @@ def put_result(card: Card, model_name: str, result: EvalResult) -> Card:
         card.yaml, child(entry, "results"), remove, new, newline=card.newline, parent=entry
     )
     return checked(card, card.with_yaml(text), expected)
-
-
-def _is_our_row(row: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether a row is an older version of ``new``: written by us, about the same split."""
-    dataset = row["dataset"]
-    keys = ("type", "config", "split")
-    same_split = all(dataset.get(key) == new["dataset"].get(key) for key in keys)
-    ours = (row.get("source") or {}).get("name") == SOURCE and row["task"]["type"] == TASK_TYPE
-    return same_split and ours
-
-
-def _index(card: Card) -> tuple[list[Any], list[Any]]:
-    """The ``model-index`` as data, and a list with its YAML node.
-
-    Raises:
-        PublishError: huggingface_hub could not read it.
-    """
-    node = child(root(card), _KEY)
-    index = card.data[_KEY]
-    if not isinstance(index, list):
-        raise _malformed(card, node, f"`{_KEY}` is not a list")
-    for i, entry in enumerate(index):
-        if not isinstance(entry, dict) or not isinstance(entry.get("results"), list):
-            raise _malformed(card, node.value[i], f"`{_KEY}[{i}]` has no list `results`")
-        results = child(node.value[i], "results")
-        for j, row in enumerate(entry["results"]):
-            if problem := _problem(entry, row):
-                message = f"`{_KEY}[{i}].results[{j}]` {problem}"
-                raise _malformed(card, results.value[j], message)
-    return index, [node]
-
-
-def _problem(entry: dict[str, Any], row: Any) -> str | None:
-    """Why huggingface_hub cannot read a row, or ``None`` if it can."""
-    from huggingface_hub.repocard_data import model_index_to_eval_results
-
-    try:
-        model_index_to_eval_results([{"name": entry["name"], "results": [row]}])
-    except KeyError as error:
-        return f"lacks {error}"
-    except (TypeError, AttributeError, ValueError) as error:
-        return f"is malformed ({error})"
-    return None
-
-
-def _malformed(card: Card, node: Any, why: str) -> PublishError:
-    where = f"{card.name}, {locate(card, node.start_mark)}"
-    return PublishError(f"{where}: {why}. It is left as it is; correct it and publish again.")
-
-
-_TASKS_FILE = "eval.yaml"
 
 
 @dataclass(frozen=True)
@@ -302,6 +249,58 @@ def entry_file(task: EvalTask, result: ModelResult) -> tuple[str, bytes]:
     path = f".eval_results/hf-sfda--{slug(task.benchmark, task.task)}.yaml"
     text = yaml_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
     return path, text.encode()
+
+
+def _six_digits(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _is_our_row(row: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a row is an older version of ``new``: written by us, about the same split."""
+    dataset = row["dataset"]
+    keys = ("type", "config", "split")
+    same_split = all(dataset.get(key) == new["dataset"].get(key) for key in keys)
+    ours = (row.get("source") or {}).get("name") == SOURCE and row["task"]["type"] == TASK_TYPE
+    return same_split and ours
+
+
+def _index(card: Card) -> tuple[list[Any], list[Any]]:
+    """The ``model-index`` as data, and a list with its YAML node.
+
+    Raises:
+        PublishError: huggingface_hub could not read it.
+    """
+    node = child(root(card), _KEY)
+    index = card.data[_KEY]
+    if not isinstance(index, list):
+        raise _malformed(card, node, f"`{_KEY}` is not a list")
+    for i, entry in enumerate(index):
+        if not isinstance(entry, dict) or not isinstance(entry.get("results"), list):
+            raise _malformed(card, node.value[i], f"`{_KEY}[{i}]` has no list `results`")
+        results = child(node.value[i], "results")
+        for j, row in enumerate(entry["results"]):
+            if problem := _problem(entry, row):
+                message = f"`{_KEY}[{i}].results[{j}]` {problem}"
+                raise _malformed(card, results.value[j], message)
+    return index, [node]
+
+
+def _problem(entry: dict[str, Any], row: Any) -> str | None:
+    """Why huggingface_hub cannot read a row, or ``None`` if it can."""
+    from huggingface_hub.repocard_data import model_index_to_eval_results
+
+    try:
+        model_index_to_eval_results([{"name": entry["name"], "results": [row]}])
+    except KeyError as error:
+        return f"lacks {error}"
+    except (TypeError, AttributeError, ValueError) as error:
+        return f"is malformed ({error})"
+    return None
+
+
+def _malformed(card: Card, node: Any, why: str) -> PublishError:
+    where = f"{card.name}, {locate(card, node.start_mark)}"
+    return PublishError(f"{where}: {why}. It is left as it is; correct it and publish again.")
 
 
 def _declared(api: HfApi, repo: Repo, sha: str) -> list[str]:

@@ -73,34 +73,25 @@ def plan_publication(
     task = find_task(api, me, eval_results) if eval_results else None
     planner = CardPlanner(api, me, run, results, task)
 
-    steps: list[Step] = []
-    up_to_date: list[str] = []
-
-    def add(step: Step | None, nothing_to_do: str) -> None:
-        if step is None:
-            up_to_date.append(nothing_to_do)
-        else:
-            steps.append(step)
-
     # The results come first, because the cards link to them.
-    add(
-        plan_results(api, results, run, finetuning, private=private),
-        f"{results} holds this run already",
-    )
+    wanted: list[tuple[Step | None, str]] = [
+        (
+            plan_results(api, results, run, finetuning, private=private),
+            f"{results} holds this run already",
+        )
+    ]
     for model in dict.fromkeys(cards):
-        add(planner.plan(model), f"the card of {model} says this already")
+        wanted.append((planner.plan(model), f"the card of {model} says this already"))
     if create_pr:
-        add(
-            plan_pull_request(planner, create_pr),
-            f"{create_pr}, or your open pull request there, says this already",
-        )
+        settled = f"{create_pr}, or your open pull request there, says this already"
+        wanted.append((plan_pull_request(planner, create_pr), settled))
     if collection:
-        add(
-            plan_collection(
-                api, me, run, collection, namespace=results.namespace, top=top, private=private
-            ),
-            f"collection {collection!r} is as it should be",
+        update = plan_collection(
+            api, me, run, collection, namespace=results.namespace, top=top, private=private
         )
+        wanted.append((update, f"collection {collection!r} is as it should be"))
+    steps = tuple(step for step, _ in wanted if step is not None)
+    up_to_date = tuple(settled for step, settled in wanted if step is None)
     warnings: tuple[str, ...] = ()
     if steps and not is_private(api, results, if_new=private):
         warnings = tuple(
@@ -108,7 +99,7 @@ def plan_publication(
             "by everybody. Publish to a private dataset (--private) if that is not meant."
             for repo in private_sources(api, me, run.ranking, run.ranking.rows)
         )
-    return Plan(Path(run_dir), me.name, tuple(steps), tuple(up_to_date), warnings)
+    return Plan(Path(run_dir), me.name, steps, up_to_date, warnings)
 
 
 def load_run(run_dir: str | Path) -> Run:

@@ -22,7 +22,7 @@ from hf_sfda.hub.access import (
     find_head,
     list_files,
     read_file,
-    require_write,
+    require_own,
 )
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
@@ -63,12 +63,8 @@ def check_results_repo(api: HfApi, me: Account, repo: Repo) -> None:
     Raises:
         PublishError: Somebody else owns it, or the token may not write.
     """
-    if not me.owns(repo):
-        raise PublishError(
-            f"{repo.id} belongs to {repo.namespace}, and you are {me.name}. Publish results to "
-            f"a dataset of your own: --to {me.name}/results"
-        )
-    require_write(api, me, repo, exists=find_head(api, repo) is not None)
+    instead = f"Publish results to a dataset of your own: --to {me.name}/results"
+    require_own(api, me, repo, instead)
 
 
 def plan_results(
@@ -191,7 +187,7 @@ def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) 
     Raises:
         PublishError: It holds other files, for example the data that was ranked on.
     """
-    if readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION):
+    if has_section(readme, _SECTION):
         return
     foreign = [p for p in paths if not _HARMLESS.fullmatch(p) and not _OURS.fullmatch(p)]
     if foreign:
@@ -204,8 +200,7 @@ def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) 
 
 def holds_results(api: HfApi, repo: Repo, sha: str) -> bool:
     """Whether a dataset is a results dataset: its card has our section."""
-    readme = read_file(api, repo, "README.md", sha)
-    return readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION)
+    return has_section(read_file(api, repo, "README.md", sha), _SECTION)
 
 
 def results_card(

@@ -30,7 +30,9 @@ column is removed, or when a kind of row is added.
 """
 
 _VERSION_KEY = b"hf_sfda.schema_version"
+
 Row = dict[str, Any]
+
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 

@@ -32,6 +32,11 @@ FOLDER = "data"
 _VERSION = 1
 """The schema version that last changed the scores. It is part of every run's digest."""
 
+SAME_NAMES = (
+    "status", "feature_dim", "feature_key", "params", "download_bytes", "license", "downloads",
+)  # fmt: skip
+"""Columns that hold the field of a :class:`~hf_sfda.types.ModelRow` with the same name."""
+
 # Settings without an effect on a single score: paths, the machine, and the other candidates.
 _NOT_SCORING = {*NOT_IN_FINGERPRINT, "dataset", "models", "fingerprint"}
 
@@ -116,10 +121,6 @@ class Run:
     def parquet(self) -> bytes:
         """The content of the parquet file."""
         return dump_rows(self.rows)
-
-    def row_number(self, model_id: str) -> int:
-        """The index in the file of a model's row with the metric that sorts."""
-        return next(i for i, row in enumerate(self.rows) if row["model"] == model_id)
 
 
 def make_run(ranking: Ranking) -> Run:
@@ -208,8 +209,6 @@ def _shared(ranking: Ranking) -> Row:
 
 
 def _candidate(row: ModelRow) -> Row:
-    local = is_local_model(row)
-
     def publishable(text: str | None) -> str | None:
         # A folder's name identifies the model; its path must not be published.
         home = str(Path.home())
@@ -218,18 +217,12 @@ def _candidate(row: ModelRow) -> Row:
     return {
         "model": public_model(row),
         "model_revision": row.revision,
-        "model_source": "local" if local else "hub",
-        "status": row.status,
+        "model_source": "local" if is_local_model(row) else "hub",
         "reason": publishable(row.reason),
         "extractor": row.library,
-        "feature_dim": row.feature_dim,
-        "feature_key": row.feature_key,
         "warnings": publishable("; ".join(map(str, row.warnings))) or None,
-        "params": row.params,
-        "download_bytes": row.download_bytes,
         "samples_per_second": finite(row.samples_per_second),
-        "license": row.license,
-        "downloads": row.downloads,
+        **{name: getattr(row, name) for name in SAME_NAMES},
     }
 
 

@@ -25,9 +25,7 @@ from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import dump_rows, read_results
 from hf_sfda.publish.track_record import TrackRecord, track_record
-
-MAX_AGE = 60.0
-"""Seconds after which results are read again, so an update appears within about a minute."""
+from hf_sfda.space.settings import MAX_AGE
 
 
 @dataclass(frozen=True)

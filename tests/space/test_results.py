@@ -20,9 +20,8 @@ from hf_sfda.publish.leaderboards import to_ranking
 from hf_sfda.publish.row_files import SCHEMA_VERSION
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.files import to_document
-from hf_sfda.space.limits import Limits
 from hf_sfda.space.results import Results, Snapshot, leaderboard_name, modality_of
-from hf_sfda.space.settings import Settings, refresh_seconds
+from hf_sfda.space.settings import Limits, Settings, refresh_seconds
 from tests.publishing import make_ranking
 from tests.waiting import until
 
