@@ -31,7 +31,7 @@ from hf_sfda.hub.access import (
     require_write,
     who_am_i,
 )
-from hf_sfda.hub.changes import FileChange, StepResult
+from hf_sfda.hub.changes import StepResult
 from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import Plan, Step
 from hf_sfda.leaderboard.jobs import DEFAULT_TIMEOUT, UpdateJob, make_job
@@ -137,7 +137,7 @@ class RankJob(UpdateJob):
 
 
 @dataclass(frozen=True)
-class StartStep:
+class StartStep(Step):
     """Start the Job.
 
     Attributes:
@@ -147,11 +147,6 @@ class StartStep:
 
     job: RankJob
     cost: str
-
-    @property
-    def files(self) -> tuple[FileChange, ...]:
-        """Always empty: the Job itself uploads its run directory."""
-        return ()
 
     def where(self) -> str:
         """The Job, as one line of a plan."""

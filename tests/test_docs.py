@@ -24,8 +24,7 @@ import yaml
 import hf_sfda
 from hf_sfda import metrics
 from hf_sfda.cli import app
-from hf_sfda.space.limits import Limits, variable
-from hf_sfda.space.settings import REFRESH
+from hf_sfda.space.settings import REFRESH, Limits, variable
 from tests import factories
 
 ROOT = Path(__file__).parent.parent

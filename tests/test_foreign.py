@@ -28,9 +28,8 @@ from hf_sfda.foreign import (
     visible_json,
 )
 from hf_sfda.hub.access import Repo
-from hf_sfda.leaderboard.record import load_failure, load_scored
-from hf_sfda.leaderboard.state import parse_log
-from hf_sfda.publish.front_matter import parse_card
+from hf_sfda.leaderboard.state import load_failure, load_scored, parse_log
+from hf_sfda.publish.edits import parse_card
 from hf_sfda.publish.plan import load_run
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
 from hf_sfda.runs import read_ranking

@@ -179,7 +179,7 @@ def schedule(
 ) -> None:
     """Update on a schedule, by a Job on the Hub or GitHub Actions. Shows the plan first."""
     if github_actions is not None:
-        from hf_sfda.leaderboard.workflow import plan_workflow
+        from hf_sfda.leaderboard.schedule import plan_workflow
         from hf_sfda.typed import expanded
 
         path = expanded(github_actions)
@@ -251,7 +251,7 @@ def status(
     output: Output,
 ) -> None:
     """Show the ranked models, the last update, and what the next update would measure."""
-    from hf_sfda.leaderboard.status import leaderboard_status
+    from hf_sfda.leaderboard.update import leaderboard_status
 
     facts = leaderboard_status(_id(repo), token)
     for warning in facts["warnings"]:

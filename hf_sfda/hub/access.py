@@ -39,6 +39,11 @@ class Repo:
         return f"{hub_url()}/{prefix}{self.id}"
 
 
+def is_repo_id(text: str) -> bool:
+    """Whether a text has the form ``OWNER/NAME``."""
+    return text.count("/") == 1 and all(text.split("/"))
+
+
 @dataclass(frozen=True)
 class Account:
     """The owner of the token.
@@ -128,6 +133,30 @@ def require_write(api: HfApi, me: Account, repo: Repo, *, exists: bool) -> None:
             retry_read(api.auth_check, repo.id, repo_type=repo.kind, write=True)
 
 
+def require_own(api: HfApi, me: Account, repo: Repo, instead: str) -> str | None:
+    """Check that we own a repository and may write to it; it need not exist.
+
+    Args:
+        api: The Hub client.
+        me: The account behind the token.
+        repo: The repository to write to.
+        instead: What the message advises if somebody else owns it.
+
+    Returns:
+        Its newest commit, or ``None`` if it does not exist.
+
+    Raises:
+        PublishError: Somebody else owns it, or the token may not write there.
+    """
+    if not me.owns(repo):
+        raise PublishError(
+            f"{repo.id} belongs to {repo.namespace}, and you are {me.name}. {instead}"
+        )
+    head = find_head(api, repo)
+    require_write(api, me, repo, exists=head is not None)
+    return head
+
+
 def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
     """The commit of a branch, or ``None`` if the repository does not exist.
 
@@ -145,6 +174,17 @@ def find_head(api: HfApi, repo: Repo, revision: str = "main") -> str | None:
             raise
         except RepositoryNotFoundError:
             return None
+
+
+def is_private(api: HfApi, repo: Repo, *, if_new: bool = False) -> bool:
+    """Whether a repository is private; ``if_new`` if it does not exist."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    with hub_errors(f"Cannot read {repo}"):
+        try:
+            return bool(retry_read(api.repo_info, repo.id, repo_type=repo.kind).private)
+        except RepositoryNotFoundError:
+            return if_new
 
 
 def read_file(api: HfApi, repo: Repo, path: str, sha: str) -> bytes | None:

@@ -26,7 +26,8 @@ class Step(Protocol):
 
     @property
     def files(self) -> tuple[FileChange, ...]:
-        """The files that change; empty for a collection."""
+        """The files that change; a step of another kind has none."""
+        return ()
 
     def where(self) -> str:
         """What is written, in one line: the repository and the kind of change."""

@@ -7,7 +7,7 @@ Beside the rows that every results dataset has, the repository of a leaderboard 
     (:mod:`hf_sfda.leaderboard.settings`).
 ``leaderboard/<dataset>/<pool>/<owner--model>/<sha>.safetensors``
     One measurement, written once: all scores of a checkpoint, and the contribution of each sample
-    to them (:mod:`hf_sfda.leaderboard.record`). A *pool* is a set of comparable measurements: same
+    to them (:mod:`hf_sfda.leaderboard.state`). A *pool* is a set of comparable measurements: same
     samples, same settings, same version. Ranks, ties and intervals of a pool are recomputed from
     these files, bit by bit, without features and without running a model.
 ``leaderboard/log.jsonl``
@@ -16,14 +16,3 @@ Beside the rows that every results dataset has, the repository of a leaderboard 
 An update reads and writes nothing else, so two concurrent updates see the same facts. Importing
 this package loads no heavy library.
 """
-
-from __future__ import annotations
-
-from hf_sfda.leaderboard.settings import SETTINGS_FILE, Budget, Settings, parse_settings
-
-__all__ = [
-    "SETTINGS_FILE",
-    "Budget",
-    "Settings",
-    "parse_settings",
-]

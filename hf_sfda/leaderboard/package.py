@@ -1,7 +1,8 @@
-"""The copy of hf-sfda in a leaderboard's repository, which its Jobs and its workflow install.
+"""The copy of hf-sfda in a repository that runs it: a leaderboard, a Job, a Space.
 
-So no release on a package index is needed, and every update runs the version that set it up. The
-copy is installed from the commit that added it; later commits cannot change it.
+So no release on a package index is needed, and every update runs the version that set it up. Jobs
+and workflows install a wheel. The copy is installed from the commit that added it; later commits
+cannot change it.
 """
 
 from __future__ import annotations
@@ -12,25 +13,29 @@ import io
 import shlex
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hf_sfda
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import retry_read
 from hf_sfda.hub.access import Repo, hub_errors
 from hf_sfda.hub.changes import FileChange
-from hf_sfda.publish.package import package_files
+from hf_sfda.publish.cards import cards_directory
 from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+PACKAGE = "hf_sfda"
 FOLDER = "leaderboard/package"
 CLIENT = "huggingface_hub>=2.4,<3"
 """Requirement of the client that downloads the copy; it can use a token, for a private repository.
 """
 
+_LEFTOVERS = (".pyc", ".pyo", ".orig", ".rej", ".swp", "~")
 _NAME = f"hf_sfda-{__version__}"
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
@@ -93,6 +98,35 @@ def build_wheel() -> bytes:
             entry.external_attr = 0o644 << 16
             wheel.writestr(entry, content)
     return out.getvalue()
+
+
+def package_files() -> dict[str, bytes]:
+    """All files of the package, with the paths they have in a wheel: path -> content."""
+    files = {}
+    # An installed package contains the last two folders; in a checkout they are beside it.
+    for folder, place in (
+        (Path(hf_sfda.__file__).parent, PACKAGE),
+        (cards_directory(), f"{PACKAGE}/_cards"),
+        (space_directory(), f"{PACKAGE}/_space"),
+    ):
+        for path in _files(folder):
+            files[f"{place}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    return files
+
+
+def space_directory() -> Path:
+    """The folder of the Space's own files: in the installed package, or beside it in a checkout."""
+    package = Path(hf_sfda.__file__).parent
+    installed, checkout = package / "_space", package.parent / "space"
+    return installed if installed.is_dir() else checkout
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and not hidden and not path.name.endswith(_LEFTOVERS):
+            yield path
 
 
 def changes_of_copy(present: dict[str, bytes]) -> tuple[FileChange, ...]:

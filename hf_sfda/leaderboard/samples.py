@@ -20,8 +20,7 @@ from hf_sfda.compare import (
 )
 from hf_sfda.errors import PublishError
 from hf_sfda.hub.access import Repo, find_head, read_file
-from hf_sfda.leaderboard.record import load_scored, record_path
-from hf_sfda.leaderboard.state import LOG_FILE, Event, parse_log
+from hf_sfda.leaderboard.state import LOG_FILE, Event, load_scored, parse_log, record_path
 from hf_sfda.publish.row_files import Row, time_of
 from hf_sfda.ranking import FloatArray, Scored
 from hf_sfda.runs import config_of, load_ranked_target
@@ -49,7 +48,7 @@ def compare_measured(
     Args:
         api: The Hub client.
         repo: The leaderboard's repository.
-        ranking: From :func:`hf_sfda.publish.leaderboard_ranking.to_ranking`.
+        ranking: From :func:`hf_sfda.publish.leaderboards.to_ranking`.
         rows: All rows of the results dataset; they say which run measured a model.
         first: Model id as in the ranking.
         second: Another model id.
@@ -74,7 +73,7 @@ def compare_measured(
     if target is not None:
         load_ranked_target(ranking, target=target)
     head = find_head(api, repo)
-    log = _log(api, repo, head) if head else []
+    log = parse_log(read_file(api, repo, LOG_FILE, head) or b"", repo) if head else []
     if head is None or not log:
         return None
     rows = list(rows)
@@ -85,34 +84,12 @@ def compare_measured(
         if not scored or metric not in scored.scores:
             return None
         measured.append(scored)
-    contributions = [_contributions(scored, metric, ranking.metric) for scored in measured]
-    if contributions[0] is None or contributions[1] is None:
+    own, other = (_contributions(scored, metric, ranking.metric) for scored in measured)
+    if own is None or other is None:
         return None
     by_sample = all(scored.scores[metric].per_sample is not None for scored in measured)
-    return _compared(
-        ranking,
-        pair,
-        measured,
-        (contributions[0], contributions[1]),
-        metric,
-        target,
-        top,
-        by_sample,
-    )
-
-
-def _compared(
-    ranking: Ranking,
-    pair: tuple[ModelRow, ModelRow],
-    measured: Sequence[Scored],
-    contributions: tuple[FloatArray, FloatArray],
-    metric: str,
-    target: Target | None,
-    top: int,
-    by_sample: bool,
-) -> Comparison:
     n_samples, config = int(ranking.dataset["n_samples"]), config_of(ranking)
-    if by_sample and {len(values) for values in contributions} != {n_samples}:
+    if by_sample and {len(own), len(other)} != {n_samples}:
         raise PublishError(
             f"The measurements of {pair[0].model_id} and {pair[1].model_id} are not of the "
             f"{n_samples:,} samples of this leaderboard. Remove them from the repository; the next "
@@ -121,8 +98,8 @@ def _compared(
     by_class = by_sample and has_classes(kind_of_task(ranking.dataset.get("task")))
     labelled = target if by_class else None
     comparison = compare_samples(
-        contributions[0],
-        contributions[1],
+        own,
+        other,
         labelled.labels if labelled else None,
         labelled.class_names if labelled else (),
         sample_ids=labelled.sample_ids if labelled else None,
@@ -144,11 +121,6 @@ def _compared(
         )
     comparison = replace(comparison, n_samples=n_samples, warnings=warnings)
     return add_ranking_warnings(comparison, pair, ranking)
-
-
-def _log(api: HfApi, repo: Repo, head: str) -> list[Event]:
-    content = read_file(api, repo, LOG_FILE, head)
-    return [] if content is None else parse_log(content, repo)
 
 
 def _load(

@@ -12,7 +12,6 @@ from hf_sfda.errors import ConfigError
 from hf_sfda.typed import read_settings, typed, unknown_keys
 
 SETTINGS_FILE = "leaderboard.yaml"
-
 DEFAULT_CANDIDATES = 20
 """Candidates per update: about as many as a Job on a CPU measures in an hour."""
 

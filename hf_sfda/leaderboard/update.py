@@ -1,65 +1,73 @@
 """Update a leaderboard: measure new and changed candidates, rank the whole pool, make one commit.
 
-A crash before the commit leaves the repository unchanged; the features stay in the local store. If
-somebody else commits first, the update reads the new state, adds its measurements and tries again.
+A crash before the commit leaves the repository unchanged; the features stay in the local store. The
+commit depends only on the state of the repository, the snapshots of the datasets and the new
+measurements. So if somebody else commits first, it is built again from the new state.
+
+The status of a leaderboard says what the next update would do.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hf_sfda.errors import ConfigError, PublishError, TargetError
-from hf_sfda.foreign import bounded
+from hf_sfda.errors import PublishError
 from hf_sfda.hub import cached_model, hub_api
-from hf_sfda.hub.access import Account, Repo, who_am_i
+from hf_sfda.hub.access import Repo, who_am_i
 from hf_sfda.hub.changes import FileChange, StepResult
 from hf_sfda.hub.commit import Commit
-from hf_sfda.hub.plan import Plan
-from hf_sfda.leaderboard.decide import Decision, PublishedStatus, within_budget
-from hf_sfda.leaderboard.record import dump_failure, dump_scored, record_path
-from hf_sfda.leaderboard.settings import Budget
-from hf_sfda.leaderboard.snapshot import DatasetSnapshot, check_hub_target, take_snapshot
-from hf_sfda.leaderboard.state import State, read_state
-from hf_sfda.leaderboard.update_commit import build_commit, decide_for
-from hf_sfda.publish.results_dataset import check_results_repo
-from hf_sfda.types import Candidate
+from hf_sfda.hub.plan import Plan, Step
+from hf_sfda.leaderboard.candidates import (
+    DatasetSnapshot,
+    DatasetUpdate,
+    Decision,
+    decide_for,
+    plan_datasets,
+    take_snapshot,
+)
+from hf_sfda.leaderboard.state import (
+    LOG_FILE,
+    Event,
+    Measurement,
+    PublishedStatus,
+    State,
+    dump_failure,
+    dump_scored,
+    load_failure,
+    load_scored,
+    measurements_in,
+    open_leaderboard,
+    read_records,
+    read_state,
+    record_path,
+)
+from hf_sfda.publish.finetuning_rows import finetuning_rows
+from hf_sfda.publish.results_dataset import missing, results_card, run_files
+from hf_sfda.publish.row_files import Row
+from hf_sfda.publish.rows import Run, make_run
+from hf_sfda.secrets import redact
+from hf_sfda.types import ModelRow, Ranking
+from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from hf_sfda.progress import Progress
+    from hf_sfda.publish.row_files import Row
     from hf_sfda.store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class DatasetUpdate:
-    """The part of an update that concerns one dataset.
-
-    Attributes:
-        snapshot: The dataset's current samples and candidates.
-        decision: What to do with the candidates.
-        measure: The candidates that this update measures: the pending ones within the budget.
-    """
-
-    snapshot: DatasetSnapshot
-    decision: Decision
-    measure: tuple[Candidate, ...]
-
-    @property
-    def later(self) -> int:
-        """Number of pending candidates that wait for the next update."""
-        return len(self.decision.pending) - len(self.measure)
-
-
-@dataclass(frozen=True, eq=False)
-class UpdateStep:
+class UpdateStep(Step):
     """Measure candidates on all datasets of a leaderboard, then make one commit.
 
     Attributes:
@@ -75,11 +83,6 @@ class UpdateStep:
     token: str | None = field(default=None, repr=False)
     store: FeatureStore | None = None
     progress: Progress | None = None
-
-    @property
-    def files(self) -> tuple[FileChange, ...]:
-        """Always empty: the files are unknown until the models have run."""
-        return ()
 
     def where(self) -> str:
         """The repository and the number of candidates, as one line of a plan."""
@@ -147,11 +150,7 @@ def plan_update(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise PublishError("An update is one process; run it without a launcher.")
-    api = hub_api(token)
-    me = who_am_i(api)
-    repo = Repo(repo_id, "dataset")
-    check_results_repo(api, me, repo)
-    state = read_state(api, repo)
+    api, me, state = open_leaderboard(repo_id, token)
     updates, warnings = plan_datasets(api, me, state, token)
     needed = tuple(
         update
@@ -168,40 +167,108 @@ def plan_update(
     return Plan(None, me.name, steps, up_to_date, tuple(warnings), f"Update leaderboard {repo_id}")
 
 
-def plan_datasets(
-    api: HfApi, me: Account, state: State, token: str | None
-) -> tuple[list[DatasetUpdate], list[str]]:
-    """Plan the update of every dataset, within the budget.
+def leaderboard_status(repo_id: str, token: str | None = None) -> dict[str, Any]:
+    """Report the status of a leaderboard; write nothing.
+
+    Args:
+        repo_id: The results dataset.
+        token: Hub token.
 
     Returns:
-        The updates, and a warning for each dataset that cannot be loaded.
+        A JSON document: the repository, and for each dataset the ranked pool, the candidates
+        without a score and why, the candidates to measure, and the time of the last update.
 
     Raises:
+        PublishError: There is no leaderboard, or a request fails.
+        ConfigError: ``leaderboard.yaml`` is invalid.
         TargetError: None of the datasets can be loaded.
     """
-    from hf_sfda.pipeline import check_metrics
+    api = hub_api(token)
+    state = read_state(api, Repo(repo_id, "dataset"))
+    updates, warnings = plan_datasets(api, who_am_i(api), state, token)
+    return {
+        "leaderboard": repo_id,
+        "revision": state.head,
+        "datasets": [_dataset(state, update) for update in updates],
+        "updates": len({event.get("time") for event in state.events}),
+        "warnings": warnings,
+    }
 
-    updates: list[DatasetUpdate] = []
-    warnings: list[str] = []
-    budget: Budget | None = state.settings.budget
-    for config in state.settings.targets:
-        check_metrics(config)
-        try:
-            snapshot = take_snapshot(api, me, state, config, token)
-        except (ConfigError, TargetError) as error:
-            if len(state.settings.targets) == 1:
-                raise
-            warnings.append(f"{config.dataset} is left as it is: {error}")
+
+def build_commit(
+    api: HfApi, state: State, snapshots: Sequence[DatasetSnapshot], fresh: Mapping[str, bytes]
+) -> Commit | None:
+    """Build the commit that updates a leaderboard, or return ``None`` if it is up to date.
+
+    Args:
+        api: The Hub client.
+        state: The leaderboard as it is now.
+        snapshots: The datasets.
+        fresh: The new measurements: path -> content.
+    """
+    measurements = measurements_in({*state.paths, *fresh})
+    runs: list[Run] = []
+    events: list[Event] = []
+    for snapshot in snapshots:
+        decision = decide_for(state, snapshot, measurements)
+        statuses = decision.statuses
+        if not statuses or statuses == state.published(snapshot.folder):
             continue
-        check_hub_target(snapshot.target)
-        decision = decide_for(state, snapshot, state.measurements)
-        measure: tuple[Candidate, ...] = ()
-        if budget is not None:
-            measure, budget = within_budget(decision.pending, budget)
-        updates.append(DatasetUpdate(snapshot, decision, measure))
-    if not updates:
-        raise TargetError(bounded(" ".join(warnings)))
-    return updates, warnings
+        ranking = _rank(api, state, snapshot, decision, fresh)
+        run = make_run(ranking)
+        runs.append(run)
+        new = [m for m in measurements if m.path in fresh and m.path not in state.paths]
+        events.append(log_event(snapshot, decision, run, new))
+    if not runs:
+        return None
+    rows: list[Row] = [*state.rows, *(row for run in runs for row in run.rows)]
+    finetuning = list(state.finetuning)
+    files: list[FileChange] = []
+    for run in runs:
+        predicted = missing(finetuning_rows(run), finetuning)
+        files += run_files(run, state.paths, predicted)
+        finetuning += predicted
+    log = state.log + b"".join(json.dumps(event).encode() + b"\n" for event in events)
+    files += [
+        FileChange(path, None, content)
+        for path, content in sorted(fresh.items())
+        if path not in state.paths
+    ]
+    files.append(FileChange(LOG_FILE, state.log or None, log))
+    card = results_card(state.repo, state.readme, rows, finetuning)
+    if card != state.readme:
+        files.append(FileChange("README.md", state.readme, card))
+    n = sum(len(event["measured"]) for event in events)
+    return Commit(
+        repo=state.repo,
+        parent=state.head,
+        files=tuple(files),
+        message=f"Update the leaderboard: {n} measured",
+        description=f"Written by hf-sfda {__version__}. What was done stands in {LOG_FILE}.",
+    )
+
+
+def log_event(
+    snapshot: DatasetSnapshot, decision: Decision, run: Run, measured: Sequence[Measurement]
+) -> Event:
+    """The log's line about one dataset of an update."""
+    reasons = {row.model_id: row.reason for row in run.ranking.rows if row.status != "ok"}
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tool_version": __version__,
+        "dataset": snapshot.config.dataset,
+        "dataset_revision": snapshot.target.revision,
+        "pool": snapshot.folder,
+        "run": run.digest,
+        "measured": [
+            {"model": m.model, "revision": m.sha, "status": "ok" if m.ok else "failed"}
+            for m in measured
+            if m.folder == snapshot.folder
+        ],
+        "ranked": len(decision.pool),
+        "without_score": {model: redact(reason or "") for model, reason in reasons.items()},
+        "pending": [candidate.model_id for candidate in decision.pending],
+    }
 
 
 def _measure(
@@ -266,3 +333,69 @@ def _lines(update: DatasetUpdate, published: frozenset[PublishedStatus]) -> list
 
 def _short(sha: Any) -> str:
     return str(sha or "?")[:7]
+
+
+def _rank(
+    api: HfApi,
+    state: State,
+    snapshot: DatasetSnapshot,
+    decision: Decision,
+    fresh: Mapping[str, bytes],
+) -> Ranking:
+    """Rank the whole pool from its measurements, with ties and intervals."""
+    from hf_sfda.pipeline import make_ranking
+    from hf_sfda.ranking import assemble
+
+    stored = [m for m in (*decision.pool, *decision.failed) if m.path in state.paths]
+    records = {**fresh, **read_records(api, state, stored)}
+    target, config = snapshot.target, snapshot.config
+    scored = [load_scored(records[m.path], m.path) for m in decision.pool]
+    rows, agreement, warnings = assemble(
+        scored, target.labels, target.class_names, config, target.task
+    )
+    rows += [load_failure(records[m.path], m.path) for m in decision.failed]
+    rows += [ModelRow.of(c, c.status, reason=c.skip) for c in decision.excluded]
+    ranking = make_ranking(config, target, rows, agreement=agreement, warnings=warnings)
+    return replace(ranking, created_at=_after(state.rows, ranking.created_at))
+
+
+def _after(rows: Sequence[Row], now: str) -> str:
+    """The time ``now``, or a second after the newest row if the clock of another machine is ahead.
+
+    Readers take the newest ranking of a pool, so a new ranking must have the latest time.
+    """
+    times = [row["created_at"] for row in rows if row["created_at"] is not None]
+    if not times:
+        return now
+    latest: datetime = max(times) + timedelta(seconds=1)
+    return max(datetime.fromisoformat(now), latest).isoformat(timespec="seconds")
+
+
+def _dataset(state: State, update: DatasetUpdate) -> dict[str, Any]:
+    snapshot, decision = update.snapshot, update.decision
+    event = state.last_event(snapshot.folder)
+    run = event["run"] if event else None
+    rows: list[Row] = [
+        row for row in state.rows if row["run"] == run and row["metric"] == row["ranked_by"]
+    ]
+    ranked = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: row["rank"])
+    return {
+        "dataset": snapshot.config.dataset,
+        "revision": snapshot.target.revision,
+        "metric": snapshot.config.metric,
+        "last_update": event.get("time") if event else None,
+        "pool": [
+            {
+                "model": row["model"],
+                "revision": row["model_revision"],
+                "rank": row["rank"],
+                "tie_group": row["tie_group"],
+                "value": row["value"],
+            }
+            for row in ranked
+        ],
+        "without_score": {row["model"]: row["reason"] for row in rows if row["status"] != "ok"},
+        "changed": [candidate.model_id for candidate in decision.changed],
+        "new": [candidate.model_id for candidate in decision.new],
+        "next_update_measures": [candidate.model_id for candidate in update.measure],
+    }

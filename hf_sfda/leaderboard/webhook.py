@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
-from hf_sfda.hub import hub_api, hub_url, retry_read
-from hf_sfda.hub.access import Repo, hub_errors, who_am_i
-from hf_sfda.hub.changes import FileChange, StepResult
-from hf_sfda.hub.plan import Plan
+from hf_sfda.hub import hub_url, retry_read
+from hf_sfda.hub.access import hub_errors
+from hf_sfda.hub.changes import StepResult
+from hf_sfda.hub.plan import Plan, Step
 from hf_sfda.leaderboard.jobs import LABEL, UpdateJob, make_job
 from hf_sfda.leaderboard.package import find_copy
 from hf_sfda.leaderboard.settings import Settings
-from hf_sfda.leaderboard.state import read_state
-from hf_sfda.publish.results_dataset import check_results_repo
+from hf_sfda.leaderboard.state import open_leaderboard
 from hf_sfda.secrets import keep_secret
 
 if TYPE_CHECKING:
@@ -26,13 +25,12 @@ SECRET_VARIABLE = "WEBHOOK_SECRET"
 """Environment variable with the secret; ``WebhooksServer`` of huggingface_hub uses the same one."""
 
 _KINDS = ("user", "org", "model", "dataset")
-
 Watched = tuple[str, str]
 """(kind, name) of a repository or an account that a webhook watches."""
 
 
 @dataclass(frozen=True)
-class WebhookStep:
+class WebhookStep(Step):
     """Create or change the webhook, and delete the webhooks that it replaces.
 
     Attributes:
@@ -53,11 +51,6 @@ class WebhookStep:
     before: tuple[Watched, ...] = ()
     secret: str | None = field(default=None, repr=False)
 
-    @property
-    def files(self) -> tuple[FileChange, ...]:
-        """Always empty: a webhook changes no files."""
-        return ()
-
     def where(self) -> str:
         """The webhook and its action, as one line of a plan."""
         action = f"calls {self.url}" if self.url else "starts an update as a Job"
@@ -74,11 +67,7 @@ class WebhookStep:
         return "".join(lines)
 
     def execute(self, api: HfApi) -> StepResult:
-        """Create or change the webhook, then delete the webhooks that it replaces.
-
-        Raises:
-            PublishError: The Hub refuses or fails.
-        """
+        """Create or change the webhook, then delete the webhooks that it replaces."""
         watched: list[Any] = [{"type": kind, "name": name} for kind, name in self.watched]
         with hub_errors("Cannot set up the webhook"):
             if self.keep is not None:
@@ -130,20 +119,19 @@ def plan_webhook(
     Raises:
         PublishError: There is no leaderboard, the token may not write, or an option is not allowed.
     """
-    api = hub_api(token)
-    me = who_am_i(api)
-    repo = Repo(repo_id, "dataset")
-    check_results_repo(api, me, repo)
-    state = read_state(api, repo)
+    api, me, state = open_leaderboard(repo_id, token)
     # With a URL the webhook starts no Job, so nothing is installed.
-    install = requirement or ("hf-sfda" if url else find_copy(api, repo, state.paths, state.head))
-    job = make_job(install, repo, token, options)
+    install = requirement or (
+        "hf-sfda" if url else find_copy(api, state.repo, state.paths, state.head)
+    )
+    job = make_job(install, state.repo, token, options)
     watched = watched_by(state.settings, watch)
     secret = _secret(url)
     with hub_errors("Cannot list the webhooks"):
         hooks = retry_read(api.list_webhooks)
     ours = sorted((hook for hook in hooks if _is_ours(hook, job, url)), key=lambda hook: hook.id)
-    same = next((h for h in ours if not h.disabled and _has_same_action(h, job, url)), None)
+    active = [hook for hook in ours if not hook.disabled]
+    same = next((h for h in active if url or (h.job and job.is_like(h.job))), None)
     keep = None if renew else same
     before = tuple(sorted((item.type, item.name) for item in keep.watched)) if keep else ()
     step = WebhookStep(
@@ -207,7 +195,3 @@ def _is_ours(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
         return False
     updates = (spec.command or [])[-len(job.arguments) :] == job.arguments
     return updates or (spec.labels or {}).get(LABEL) == job.label
-
-
-def _has_same_action(hook: WebhookInfo, job: UpdateJob, url: str | None) -> bool:
-    return url is not None or (hook.job is not None and job.is_like(hook.job))

@@ -11,8 +11,9 @@ from hf_sfda import format as text
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import retry_read
 from hf_sfda.hub.access import Account, Repo, find_head, hub_errors, require_write
-from hf_sfda.hub.changes import FileChange, StepResult
+from hf_sfda.hub.changes import StepResult
 from hf_sfda.hub.commit import MovedError
+from hf_sfda.hub.plan import Step
 from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.rows import Run
 
@@ -33,7 +34,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class CollectionUpdate:
+class CollectionUpdate(Step):
     """A change of a collection.
 
     Attributes:
@@ -54,11 +55,6 @@ class CollectionUpdate:
     before: tuple[tuple[str, str | None], ...]
     private: bool = False
     gone: tuple[str, ...] = ()
-
-    @property
-    def files(self) -> tuple[FileChange, ...]:
-        """Always empty, because a collection is not a repository and has no files."""
-        return ()
 
     def where(self) -> str:
         """The collection and its owner, as one line of a plan."""

@@ -21,14 +21,22 @@ from hf_sfda.feature_dataset import (
 from hf_sfda.foreign import read_json_file
 from hf_sfda.format import megabytes
 from hf_sfda.hub import hub_api
-from hf_sfda.hub.access import Repo, find_head, list_files, read_file, require_write, who_am_i
+from hf_sfda.hub.access import (
+    Repo,
+    find_head,
+    is_private,
+    is_repo_id,
+    list_files,
+    read_file,
+    require_own,
+    who_am_i,
+)
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import Plan
 from hf_sfda.progress import Progress
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.names import public_dataset, public_model
-from hf_sfda.publish.privacy import private_sources
+from hf_sfda.publish.names import private_sources, public_dataset, public_model
 from hf_sfda.runs import RESTORE, load_ranked_target, read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target
@@ -78,26 +86,23 @@ def plan_features(
         PublishError: Features are no longer stored, the token may not write there, or the
             repository holds something else.
     """
-    if to.count("/") != 1 or not all(to.split("/")):
+    if not is_repo_id(to):
         raise PublishError(f"--to is {to!r}; give a dataset as OWNER/NAME, such as me/features.")
     api, repo = hub_api(token), Repo(to, "dataset")
     ranking, store = read_ranking(run_dir), store or FeatureStore()
     account = who_am_i(api)
-    if not account.owns(repo):
-        raise PublishError(
-            f"{repo.id} belongs to {repo.namespace}, and you are {account.name}. Publish features "
-            f"to a dataset of your own: --to {account.name}/features"
-        )
-    head = find_head(api, repo)
-    require_write(api, account, repo, exists=head is not None)
+    instead = f"Publish features to a dataset of your own: --to {account.name}/features"
+    require_own(api, account, repo, instead)
     files = _entries(ranking, store)
     target = load_ranked_target(ranking, token=token, progress=progress)
     commit = _plan_commit(api, repo, ranking, target, files, private=private)
-    warnings = [REVEALS] + [
-        f"{source} is private, and {repo} is public: everybody could see its features. Publish to "
-        "a private dataset (--private) if that is not meant."
-        for source in private_sources(api, account, ranking, repo, private=private)
-    ]
+    warnings = [REVEALS]
+    if not is_private(api, repo, if_new=private):
+        warnings += [
+            f"{source} is private, and {repo} is public: everybody could see its features. Publish "
+            "to a private dataset (--private) if that is not meant."
+            for source in private_sources(api, account, ranking, ranking.rows)
+        ]
     if commit is None:
         line = f"{repo} holds the features of all {len(files)} models of this run"
         return Plan(Path(run_dir), account.name, (), (line,))

@@ -17,6 +17,8 @@ from hf_sfda.hub.access import (
     Account,
     Repo,
     find_head,
+    is_private,
+    is_repo_id,
     list_files,
     read_file,
     require_write,
@@ -27,9 +29,8 @@ from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import Plan
 from hf_sfda.measurements import read_measurements
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.front_matter import parse_card
-from hf_sfda.publish.names import is_local_model, public_dataset, public_model
-from hf_sfda.publish.privacy import is_private
+from hf_sfda.publish.edits import parse_card
+from hf_sfda.publish.names import is_local_model, private_sources, public_dataset, public_model
 from hf_sfda.runs import read_ranking
 from hf_sfda.types import MEASURE_IDS, Finetuned, Measure, Measurement, ModelRow, Ranking
 from hf_sfda.versions import __version__
@@ -79,7 +80,7 @@ def find_destination(to: str, *, private: bool, token: str | None = None) -> Des
         PublishError: The name is none, the token may not write there, or the repository holds a
             model that hf-sfda did not publish.
     """
-    if to.count("/") != 1 or not all(to.split("/")):
+    if not is_repo_id(to):
         raise PublishError(f"--push-to is {to!r}; give a model as OWNER/NAME, such as me/birds.")
     api, repo = hub_api(token), Repo(to)
     account = who_am_i(api)
@@ -92,7 +93,7 @@ def find_destination(to: str, *, private: bool, token: str | None = None) -> Des
     require_write(api, account, repo, exists=head is not None)
     if head is not None:
         _require_ours(api, repo, head)
-        private = bool(is_private(api, repo))
+        private = is_private(api, repo)
     return Destination(repo, account, head, private)
 
 
@@ -217,16 +218,10 @@ def _warnings(
             "Ask its author whether you may publish it."
         )
     if not destination.private:
-        sources = []
-        if ranking.dataset.get("revision"):
-            sources.append(Repo(str(ranking.dataset["id"]), "dataset"))
-        if not is_local_model(row):
-            sources.append(Repo(row.model_id))
         warnings += [
             f"{repo} is private, and {destination.repo} is public: its name would be seen by "
             "everybody. Push to a private repository (--private) if that is not meant."
-            for repo in sources
-            if destination.account.owns(repo) and is_private(api, repo)
+            for repo in private_sources(api, destination.account, ranking, [row])
         ]
     return tuple(warnings)
 
@@ -295,138 +290,8 @@ def card_values(
 
 def usage(repo_id: str, exported: Exported, measure: Measure = "accuracy") -> str:
     """Python code that loads the model with its library and predicts one sample."""
-    is_sound = exported.modality == "audio"
-    bodies = {"image": _IMAGE_BODY, "text": _TEXT_BODY, "audio": _SOUND_BODY}
-    lines = {
-        "timm": _TIMM,
-        "classifier": _SOUND_CLASSIFIER if is_sound else _CLASSIFIER,
-        BODY_AND_HEAD: bodies[exported.modality],
-    }[exported.format]
-    frames = f"[:, : -(-len(sound) // {exported.frame})]" if exported.frame else ""
-    features = {
-        "pooler": "outputs.pooler_output.flatten(1)",
-        "class token": "outputs.last_hidden_state[:, 0]",
-        "masked mean": f"outputs.last_hidden_state{frames}.mean(1)",  # of one sound
-    }.get(exported.pooling, "")
-    if exported.loader:
-        module, name = exported.loader.rsplit(".", 1)
-        lines = lines.replace(
-            "import AutoFeatureExtractor, AutoModel",
-            f"import AutoFeatureExtractor\nfrom {module} import {name}",
-        ).replace("model = AutoModel.", f"model = {name}.")
-    lines = lines.replace("RATE", f"{exported.rate:,}")
-    if exported.mode != "RGB":
-        lines = lines.replace('convert("RGB")', f'convert("{exported.mode}")')
-    if exported.pair == "separated":
-        lines = lines.replace('["a text"], truncation=True', f'{_PAIR}, truncation="longest_first"')
-    elif exported.pair == "joined":
-        lines = lines.replace('["a text"]', '["a text" + "\\n" + "another text"]')
-    if exported.types:
-        lines = lines.replace('"attention_mask")}', '"attention_mask", "token_type_ids")}')
-    if exported.lower:
-        lines = re.sub(r'"(a|another) text"', r'"\1 text".lower()', lines)
-    lines = lines.replace("REPO", repo_id).replace("HEAD", HEAD).replace("FEATURES", features)
-    if measure == "R²":
-        lines = re.sub(r"(?<!\.)\blogits\b", "values", lines.rsplit("print(", 1)[0])
-        return f"{lines}print(float(values[0]))"
-    if measure == "F1":
-        first, name, last = re.split(r"print\((.+)\[int\(logits.argmax\(\)\)\]\)", lines)
-        return f"{first}print([{name}[i] for i, logit in enumerate(logits[0]) if logit > 0]){last}"
-    return lines
-
-
-_TIMM = """\
-import timm, torch
-from PIL import Image
-
-model = timm.create_model("hf-hub:REPO", pretrained=True).eval()
-config = timm.data.resolve_model_data_config(model)
-transform = timm.data.create_transform(**config, is_training=False)
-image = Image.open("image.png").convert("RGB")
-with torch.no_grad():
-    logits = model(transform(image).unsqueeze(0))
-print(model.pretrained_cfg["label_names"][int(logits.argmax())])"""
-
-_CLASSIFIER = """\
-import torch
-from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-processor = AutoImageProcessor.from_pretrained("REPO")
-model = AutoModelForImageClassification.from_pretrained("REPO").eval()
-inputs = processor(Image.open("image.png").convert("RGB"), return_tensors="pt")
-with torch.no_grad():
-    logits = model(**inputs).logits
-print(model.config.id2label[int(logits.argmax())])"""
-
-_HEAD = """\
-head = load_file(hf_hub_download("REPO", "HEAD/model.safetensors"))
-labels = json.load(open(hf_hub_download("REPO", "labels.json"), encoding="utf-8"))"""
-
-_IMAGE_BODY = f"""\
-import json, torch
-from huggingface_hub import hf_hub_download
-from PIL import Image
-from safetensors.torch import load_file
-from transformers import AutoImageProcessor, AutoModel
-
-processor = AutoImageProcessor.from_pretrained("REPO")
-model = AutoModel.from_pretrained("REPO").eval()
-{_HEAD}
-inputs = processor(Image.open("image.png").convert("RGB"), return_tensors="pt")
-with torch.no_grad():
-    outputs = model(**inputs)
-    features = FEATURES
-logits = features @ head["linear.weight"].T + head["linear.bias"]
-print(labels[int(logits.argmax())])"""
-
-_READ = """\
-sound, rate = soundfile.read("sound.wav")  # one channel, RATE values a second
-inputs = extractor(sound, sampling_rate=rate, return_tensors="pt")"""
-
-_SOUND_CLASSIFIER = f"""\
-import soundfile, torch
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-
-extractor = AutoFeatureExtractor.from_pretrained("REPO")
-model = AutoModelForAudioClassification.from_pretrained("REPO").eval()
-{_READ}
-with torch.no_grad():
-    logits = model(**inputs).logits
-print(model.config.id2label[int(logits.argmax())])"""
-
-_SOUND_BODY = f"""\
-import json, soundfile, torch
-from huggingface_hub import hf_hub_download
-from safetensors.torch import load_file
-from transformers import AutoFeatureExtractor, AutoModel
-
-extractor = AutoFeatureExtractor.from_pretrained("REPO")
-model = AutoModel.from_pretrained("REPO").eval()
-{_HEAD}
-{_READ}
-with torch.no_grad():
-    outputs = model(**inputs)
-    features = FEATURES
-logits = features @ head["linear.weight"].T + head["linear.bias"]
-print(labels[int(logits.argmax())])"""
-
-_PAIR = '["a text"], ["another text"]'
-
-_TEXT_BODY = f"""\
-import json, torch
-from huggingface_hub import hf_hub_download
-from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("REPO")
-model = AutoModel.from_pretrained("REPO").eval()
-{_HEAD}
-inputs = tokenizer(["a text"], truncation=True, padding=True, return_tensors="pt")
-inputs = {{name: inputs[name] for name in ("input_ids", "attention_mask")}}
-with torch.no_grad():
-    hidden = model(**inputs).last_hidden_state
-mask = inputs["attention_mask"].unsqueeze(-1)
-features = (hidden * mask).sum(1) / mask.sum(1)  # the mean over the tokens
-logits = features @ head["linear.weight"].T + head["linear.bias"]
-print(labels[int(logits.argmax())])"""
+    own_head = exported.format == BODY_AND_HEAD
+    code = render_card(
+        "usage.txt", repo=repo_id, saved=exported, own_head=own_head, head=HEAD, measure=measure
+    )
+    return code.rstrip("\n")

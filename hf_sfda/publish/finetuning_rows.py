@@ -32,6 +32,7 @@ from hf_sfda.foreign import read_json
 from hf_sfda.publish.names import slug
 from hf_sfda.publish.row_files import Row, dump_file, is_json_object, read_file, was_changed
 from hf_sfda.publish.rows import Run, finite
+from hf_sfda.publish.rows import schema as scores_schema
 from hf_sfda.types import Finetuned, Measurement, ModelRow
 
 if TYPE_CHECKING:
@@ -51,40 +52,17 @@ _DIGITS = 16
 _ROUNDING = 1e-6
 
 # What a row shares with the row of scores of the same model and run.
-_SHARED = (
-    "run",
-    "created_at",
-    "model",
-    "model_revision",
-    "model_source",
-    "dataset",
-    "dataset_revision",
-    "dataset_config",
-    "dataset_split",
-    "dataset_fingerprint",
-    "task",
-    "n_classes",
-    "ranked_by",
+_OF_RUN = (
+    "run", "created_at", "model", "model_revision", "model_source", "dataset", "dataset_revision",
+    "dataset_config", "dataset_split", "dataset_fingerprint", "task", "n_classes", "ranked_by",
     "config_fingerprint",
-    "rank",
-    "rank_low",
-    "rank_high",
-    "p_best",
-)
+)  # fmt: skip
+_OF_PLACE = ("rank", "rank_low", "rank_high", "p_best")
+
+# Columns that hold the field of a Measurement with the same name.
+_SAME_NAMES = ("learning_rate", "epoch", "samples_trained", "seconds", "device")
 _SIZES = ("n_train", "n_validation", "n_test")
-_NEEDED = (
-    "id",
-    "model",
-    "dataset",
-    "dataset_fingerprint",
-    "low",
-    "high",
-    "learning_rate",
-    "epoch",
-    "samples_trained",
-    "seconds",
-    "device",
-)
+_NEEDED = ("id", "model", "dataset", "dataset_fingerprint", "low", "high", *_SAME_NAMES)
 _OF_ACCURACY = ("accuracy", "probe_accuracy", "correct")
 _OF_OTHERS = ("measure", "value", "probe_value", "per_sample")
 
@@ -95,36 +73,20 @@ def schema(folder: str = OTHER_FOLDER) -> pa.Schema:
     import pyarrow as pa
 
     text, number, integer = pa.string(), pa.float64(), pa.int64()
-    moment = pa.timestamp("ms", tz="UTC")
+    scores = scores_schema()
     others = {"measure": text, "value": number, "probe_value": number}
     return pa.schema(
         {
             "id": text,
             "kind": text,
             # the run that predicted, as in the rows of scores
-            "run": text,
-            "created_at": moment,
-            "model": text,
-            "model_revision": text,
-            "model_source": text,
-            "dataset": text,
-            "dataset_revision": text,
-            "dataset_config": text,
-            "dataset_split": text,
-            "dataset_fingerprint": text,
-            "task": text,
-            "n_classes": integer,
-            "ranked_by": text,
-            "config_fingerprint": text,
+            **{name: scores.field(name).type for name in _OF_RUN},
             # what it predicted; expected_regret in points of accuracy, null if not calibrated
             "candidates": integer,
-            "rank": integer,
-            "rank_low": integer,
-            "rank_high": integer,
-            "p_best": number,
+            **{name: scores.field(name).type for name in _OF_PLACE},
             "expected_regret": number,
             # what was measured; null in rows of the kind "predicted"
-            "measured_at": moment,
+            "measured_at": pa.timestamp("ms", tz="UTC"),
             "accuracy": number,
             "low": number,
             "high": number,
@@ -234,12 +196,8 @@ def measurement_of(row: Mapping[str, Any]) -> Measurement:
         model_id=row["model"],
         revision=row["model_revision"],
         interval=(row["low"], row["high"]),
-        learning_rate=row["learning_rate"],
-        epoch=row["epoch"],
-        samples_trained=row["samples_trained"],
-        seconds=row["seconds"],
-        device=row["device"],
         versions=read_json(row["versions"]),
+        **{name: row[name] for name in _SAME_NAMES},
         **{**reached, "per_sample": tuple(reached["per_sample"])},
     )
 
@@ -266,7 +224,7 @@ def _predicted(run: Run, model: ModelRow) -> Row:
     # Names are not unique, if two local models are in folders of the same name; ranks are.
     scores = next(row for row in run.rows if row["rank"] == model.rank)
     return {
-        **{name: scores[name] for name in _SHARED},
+        **{name: scores[name] for name in (*_OF_RUN, *_OF_PLACE)},
         "candidates": len(run.ranking.ranked),
         "expected_regret": finite(model.expected_regret),
     }
@@ -283,11 +241,7 @@ def _measured(measurement: Measurement, settings: Finetuned) -> Row:
         "low": low,
         "high": high,
         "n_test": measurement.n_test,
-        "learning_rate": measurement.learning_rate,
-        "epoch": measurement.epoch,
-        "samples_trained": measurement.samples_trained,
-        "seconds": measurement.seconds,
-        "device": measurement.device,
+        **{name: getattr(measurement, name) for name in _SAME_NAMES},
         "versions": _json(measurement.versions),
         "settings_fingerprint": _settings_fingerprint(settings.ranked, parts, recipe, version),
         "recipe_version": version,

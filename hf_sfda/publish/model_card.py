@@ -10,12 +10,16 @@ from hf_sfda.hub.access import Account, Repo, find_head, read_file, require_writ
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.eval_results import EvalTask, entry_file
-from hf_sfda.publish.front_matter import parse_card
-from hf_sfda.publish.model_index import eval_result, put_result
-from hf_sfda.publish.model_result import ModelResult, make_model_result
+from hf_sfda.publish.edits import parse_card, put_section, section_key
+from hf_sfda.publish.model_result import (
+    EvalTask,
+    ModelResult,
+    entry_file,
+    eval_result,
+    make_model_result,
+    put_result,
+)
 from hf_sfda.publish.rows import Run
-from hf_sfda.publish.section import put_section, section_key
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

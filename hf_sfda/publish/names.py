@@ -1,13 +1,21 @@
-"""Names for publication: a Hub id stays as it is, of a local path only the last part remains."""
+"""The names that a publication reveals.
+
+A Hub id stays as it is, of a local path only the last part remains. Private repositories of ours
+are found, so that the user can be warned.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_sfda.types import ModelRow
+from hf_sfda.hub.access import Account, Repo, is_private
+from hf_sfda.types import ModelRow, Ranking
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
@@ -43,6 +51,25 @@ def slug(dataset: str, config: str | None) -> str:
     """
     name = f"{dataset}/{config}" if config else dataset
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name.strip("/").replace("/", "--")).lstrip(".")
+
+
+def private_sources(
+    api: HfApi, me: Account, ranking: Ranking, rows: Iterable[ModelRow]
+) -> list[Repo]:
+    """The private repositories among the dataset and the models of a run.
+
+    Args:
+        api: The Hub client.
+        me: The account behind the token. Only its repositories are checked: a private repository of
+            somebody else cannot be in our run.
+        ranking: The run.
+        rows: The models to check.
+    """
+    named = []
+    if ranking.dataset.get("revision") is not None:
+        named.append(Repo(str(ranking.dataset["id"]), "dataset"))
+    named += [Repo(row.model_id) for row in rows if not is_local_model(row)]
+    return [repo for repo in dict.fromkeys(named) if me.owns(repo) and is_private(api, repo)]
 
 
 def _last_part(path: str) -> str:

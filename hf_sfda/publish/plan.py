@@ -7,14 +7,14 @@ from pathlib import Path
 
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api
-from hf_sfda.hub.access import Repo, who_am_i
+from hf_sfda.hub.access import Repo, is_private, is_repo_id, who_am_i
 from hf_sfda.hub.plan import Plan, Step
 from hf_sfda.measurements import measured_times, read_measurements
 from hf_sfda.publish.collection import plan_collection
-from hf_sfda.publish.eval_results import find_task
 from hf_sfda.publish.finetuning_rows import finetuning_rows
 from hf_sfda.publish.model_card import CardPlanner
-from hf_sfda.publish.privacy import privacy_warnings
+from hf_sfda.publish.model_result import find_task
+from hf_sfda.publish.names import private_sources
 from hf_sfda.publish.pull_request import plan_pull_request
 from hf_sfda.publish.results_dataset import check_results_repo, plan_results
 from hf_sfda.publish.row_files import Row
@@ -58,7 +58,9 @@ def plan_publication(
     """
     run = load_run(run_dir)
     finetuning = load_finetuning_of(run, run_dir)
-    results = Repo(_repo_id(to), "dataset")
+    results = Repo(to.removeprefix("datasets/"), "dataset")
+    if not is_repo_id(results.id):
+        raise PublishError(f"--to is {to!r}; give a dataset as OWNER/NAME, such as me/results.")
     if eval_results and not (cards or create_pr):
         raise PublishError(
             "--eval-results writes into model repositories; name them with --card or --create-pr."
@@ -71,36 +73,33 @@ def plan_publication(
     task = find_task(api, me, eval_results) if eval_results else None
     planner = CardPlanner(api, me, run, results, task)
 
-    steps: list[Step] = []
-    up_to_date: list[str] = []
-
-    def add(step: Step | None, nothing_to_do: str) -> None:
-        if step is None:
-            up_to_date.append(nothing_to_do)
-        else:
-            steps.append(step)
-
     # The results come first, because the cards link to them.
-    add(
-        plan_results(api, results, run, finetuning, private=private),
-        f"{results} holds this run already",
-    )
+    wanted: list[tuple[Step | None, str]] = [
+        (
+            plan_results(api, results, run, finetuning, private=private),
+            f"{results} holds this run already",
+        )
+    ]
     for model in dict.fromkeys(cards):
-        add(planner.plan(model), f"the card of {model} says this already")
+        wanted.append((planner.plan(model), f"the card of {model} says this already"))
     if create_pr:
-        add(
-            plan_pull_request(planner, create_pr),
-            f"{create_pr}, or your open pull request there, says this already",
-        )
+        settled = f"{create_pr}, or your open pull request there, says this already"
+        wanted.append((plan_pull_request(planner, create_pr), settled))
     if collection:
-        add(
-            plan_collection(
-                api, me, run, collection, namespace=results.namespace, top=top, private=private
-            ),
-            f"collection {collection!r} is as it should be",
+        update = plan_collection(
+            api, me, run, collection, namespace=results.namespace, top=top, private=private
         )
-    warnings = privacy_warnings(api, me, run, results, private=private) if steps else ()
-    return Plan(Path(run_dir), me.name, tuple(steps), tuple(up_to_date), warnings)
+        wanted.append((update, f"collection {collection!r} is as it should be"))
+    steps = tuple(step for step, _ in wanted if step is not None)
+    up_to_date = tuple(settled for step, settled in wanted if step is None)
+    warnings: tuple[str, ...] = ()
+    if steps and not is_private(api, results, if_new=private):
+        warnings = tuple(
+            f"{repo} is private, and {results} is public: its name and its results would be seen "
+            "by everybody. Publish to a private dataset (--private) if that is not meant."
+            for repo in private_sources(api, me, run.ranking, run.ranking.rows)
+        )
+    return Plan(Path(run_dir), me.name, steps, up_to_date, warnings)
 
 
 def load_run(run_dir: str | Path) -> Run:
@@ -128,10 +127,3 @@ def load_finetuning_of(run: Run, run_dir: str | Path) -> list[Row]:
     except ConfigError as error:
         raise PublishError(str(error)) from error
     return finetuning_rows(run, settings, measured_times(Path(run_dir)))
-
-
-def _repo_id(text: str) -> str:
-    repo_id = text.removeprefix("datasets/")
-    if repo_id.count("/") != 1 or not all(repo_id.split("/")):
-        raise PublishError(f"--to is {text!r}; give a dataset as OWNER/NAME, such as me/results.")
-    return repo_id

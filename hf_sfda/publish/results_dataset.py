@@ -22,19 +22,16 @@ from hf_sfda.hub.access import (
     find_head,
     list_files,
     read_file,
-    require_write,
+    require_own,
 )
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
 from hf_sfda.publish import finetuning_rows, rows
 from hf_sfda.publish.cards import render_card
-from hf_sfda.publish.front_matter import add_key, parse_card
-from hf_sfda.publish.keys import extend_list
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.edits import add_key, extend_list, has_section, parse_card, put_section
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import Run
-from hf_sfda.publish.section import has_section, put_section
 from hf_sfda.publish.track_record import summary, track_record
 from hf_sfda.report import measured
 from hf_sfda.versions import __version__
@@ -66,12 +63,8 @@ def check_results_repo(api: HfApi, me: Account, repo: Repo) -> None:
     Raises:
         PublishError: Somebody else owns it, or the token may not write.
     """
-    if not me.owns(repo):
-        raise PublishError(
-            f"{repo.id} belongs to {repo.namespace}, and you are {me.name}. Publish results to "
-            f"a dataset of your own: --to {me.name}/results"
-        )
-    require_write(api, me, repo, exists=find_head(api, repo) is not None)
+    instead = f"Publish results to a dataset of your own: --to {me.name}/results"
+    require_own(api, me, repo, instead)
 
 
 def plan_results(
@@ -128,7 +121,8 @@ def run_files(run: Run, paths: Collection[str], new: Sequence[Row]) -> list[File
     """
     files = []
     if run.path not in paths:
-        files.append(FileChange(run.path, None, run.parquet(), preview=preview_rows(run)))
+        preview = _preview(run.rows, _PREVIEW)
+        files.append(FileChange(run.path, None, run.parquet(), preview=preview))
     for folder in _FINETUNING_FOLDERS:
         if own := [row for row in new if finetuning_rows.folder_of(row) == folder]:
             content = finetuning_rows.dump_finetuning(own, folder)
@@ -193,7 +187,7 @@ def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) 
     Raises:
         PublishError: It holds other files, for example the data that was ranked on.
     """
-    if readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION):
+    if has_section(readme, _SECTION):
         return
     foreign = [p for p in paths if not _HARMLESS.fullmatch(p) and not _OURS.fullmatch(p)]
     if foreign:
@@ -206,8 +200,7 @@ def require_results_dataset(repo: Repo, paths: list[str], readme: bytes | None) 
 
 def holds_results(api: HfApi, repo: Repo, sha: str) -> bool:
     """Whether a dataset is a results dataset: its card has our section."""
-    readme = read_file(api, repo, "README.md", sha)
-    return readme is not None and has_section(readme.decode("utf-8", "replace"), _SECTION)
+    return has_section(read_file(api, repo, "README.md", sha), _SECTION)
 
 
 def results_card(
@@ -253,11 +246,6 @@ def results_card(
     return str(replace(card, body=body)).encode()
 
 
-def preview_rows(run: Run) -> tuple[str, ...]:
-    """The scores of a run as lines of text, for the diff: the file itself is binary."""
-    return _preview(run.rows, _PREVIEW)
-
-
 _PREVIEW = ("model", "status", "metric", "value", "low", "high", "rank", "reason")
 _FINETUNING_PREVIEWS = {
     finetuning_rows.FOLDER: ("model", "kind", "rank", "expected_regret", "accuracy", "low", "high"),
@@ -266,6 +254,7 @@ _FINETUNING_PREVIEWS = {
 
 
 def _preview(rows: Iterable[Row], columns: Sequence[str]) -> tuple[str, ...]:
+    """Rows as lines of text, for the diff: the file itself is binary."""
     lines = ["\t".join(columns)]
     for row in rows:
         cells = ("" if row[name] is None else row[name] for name in columns)

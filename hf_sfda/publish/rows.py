@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_sfda.config import NOT_IN_FINGERPRINT, with_current_names
 from hf_sfda.errors import PublishError
@@ -31,6 +31,11 @@ FOLDER = "data"
 
 _VERSION = 1
 """The schema version that last changed the scores. It is part of every run's digest."""
+
+SAME_NAMES = (
+    "status", "feature_dim", "feature_key", "params", "download_bytes", "license", "downloads",
+)  # fmt: skip
+"""Columns that hold the field of a :class:`~hf_sfda.types.ModelRow` with the same name."""
 
 # Settings without an effect on a single score: paths, the machine, and the other candidates.
 _NOT_SCORING = {*NOT_IN_FINGERPRINT, "dataset", "models", "fingerprint"}
@@ -117,10 +122,6 @@ class Run:
         """The content of the parquet file."""
         return dump_rows(self.rows)
 
-    def row_number(self, model_id: str) -> int:
-        """The index in the file of a model's row with the metric that sorts."""
-        return next(i for i, row in enumerate(self.rows) if row["model"] == model_id)
-
 
 def make_run(ranking: Ranking) -> Run:
     """Convert a ranking to rows, and name their file by a digest.
@@ -183,13 +184,9 @@ def read_results(path: Path, name: str) -> list[Row]:
     return rows
 
 
-def scoring_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that affect a score; no paths and nothing about the machine."""
-    return {key: value for key, value in config.items() if key not in _NOT_SCORING}
-
-
 def _shared(ranking: Ranking) -> Row:
     config, dataset = ranking.config, ranking.dataset
+    scoring = {key: value for key, value in config.items() if key not in _NOT_SCORING}
     return {
         "created_at": ranking.created_at or None,
         "dataset": public_dataset(dataset),
@@ -205,15 +202,13 @@ def _shared(ranking: Ranking) -> Row:
         "view": with_current_names(config).get("layers"),
         "seed": config.get("seed"),
         "config_fingerprint": config.get("fingerprint"),
-        "config": json.dumps(scoring_settings(config), sort_keys=True),
+        "config": json.dumps(scoring, sort_keys=True),
         "tool_version": ranking.tool_version,
         "versions": json.dumps(dict(ranking.versions), sort_keys=True),
     }
 
 
 def _candidate(row: ModelRow) -> Row:
-    local = is_local_model(row)
-
     def publishable(text: str | None) -> str | None:
         # A folder's name identifies the model; its path must not be published.
         home = str(Path.home())
@@ -222,18 +217,12 @@ def _candidate(row: ModelRow) -> Row:
     return {
         "model": public_model(row),
         "model_revision": row.revision,
-        "model_source": "local" if local else "hub",
-        "status": row.status,
+        "model_source": "local" if is_local_model(row) else "hub",
         "reason": publishable(row.reason),
         "extractor": row.library,
-        "feature_dim": row.feature_dim,
-        "feature_key": row.feature_key,
         "warnings": publishable("; ".join(map(str, row.warnings))) or None,
-        "params": row.params,
-        "download_bytes": row.download_bytes,
         "samples_per_second": finite(row.samples_per_second),
-        "license": row.license,
-        "downloads": row.downloads,
+        **{name: getattr(row, name) for name in SAME_NAMES},
     }
 
 

@@ -15,10 +15,10 @@ from hf_sfda.errors import ConfigError, SfdaError
 from hf_sfda.foreign import bounded
 from hf_sfda.report.files import to_document
 from hf_sfda.secrets import redact
+from hf_sfda.space.events import JobState
 from hf_sfda.space.page import Page
 from hf_sfda.space.requests import RankRequest, parse_models
 from hf_sfda.space.results import leaderboard_name
-from hf_sfda.space.state import JobState
 
 _BEARER = "bearer "
 

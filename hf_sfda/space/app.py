@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # must be set before the import
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from hf_sfda.format import label
 from hf_sfda.hub import ADVICE
-from hf_sfda.space import api, fragments
+from hf_sfda.space import api, fragments, tabs
 from hf_sfda.space.backend import Backend
 from hf_sfda.space.cleanup import start_cleanup
 from hf_sfda.space.hosts import OwnHostsOnly
@@ -26,24 +26,27 @@ from hf_sfda.space.jobs import Jobs
 from hf_sfda.space.page import OWN, Page, SessionRanking
 from hf_sfda.space.results import leaderboard_name, modality_of
 from hf_sfda.space.settings import Settings
-from hf_sfda.space.signals import until_ended
-from hf_sfda.space.tabs import compare, ensemble, leaderboard, plots, rank
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # must be set before the import
 
 TITLE = "Which checkpoint should I fine-tune?"
 _ABOUT = (
     "Checkpoints of the Hub, ranked for a dataset without fine-tuning: one forward pass, "
     "cross-fitted SFDA, intervals and ties, and the baselines beside them."
 )
+
 _TABS = {
-    "Leaderboard": leaderboard.build,
-    "Plots": plots.build,
-    "Compare": compare.build,
-    "Ensemble": ensemble.build,
-    "Rank my dataset": rank.build,
+    "Leaderboard": tabs.add_leaderboard,
+    "Plots": tabs.add_plots,
+    "Compare": tabs.add_compare,
+    "Ensemble": tabs.add_ensemble,
+    "Rank my dataset": tabs.add_rank,
 }
+
 _ANY = "all"
 _SIGN_IN = "sign in with Hugging Face (programs send their token along)"
 _ASK_THE_HOST = "have this server started with --as-me (programs send their token along)"
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def make_app(settings: Settings, jobs: Jobs, folder: Path | None = None) -> gr.Blocks:
@@ -88,6 +91,8 @@ def launch(
         stack.callback(app.close, verbose=False)
         # Callbacks run in reverse order: end the jobs first, because running calls wait for them.
         stack.callback(jobs.close)
+        names = settings.hosts
+        middleware = [] if names is None else [Middleware(OwnHostsOnly, names=names)]
         _, url, _ = app.launch(
             theme=_theme(),
             css=fragments.styles(),
@@ -98,11 +103,44 @@ def launch(
             mcp_server=importlib.util.find_spec("mcp") is not None,
             footer_links=["api"],
             prevent_thread_lock=True,
-            app_kwargs={"middleware": _middleware(settings)},
+            app_kwargs={"middleware": middleware},
             **options,
         )
         started(url)
         threading.Event().wait()
+
+
+def launch_on_hub() -> None:
+    """Serve a deployed Space with the settings in its environment variables."""
+    from huggingface_hub import constants
+
+    launch(Settings.from_environment(), folder=Path(constants.HF_HOME) / "hf-sfda-space")
+
+
+@contextmanager
+def until_ended() -> Iterator[None]:
+    """Leave the block at the first of these signals, so that its cleanup runs.
+
+    A signal that the process ignores already, for example after ``nohup``, stays ignored. Later
+    signals do not interrupt the cleanup. Use it in the main thread only.
+    """
+    before = {number: signal.getsignal(number) for number in _ENDS}
+    handled = [number for number in _ENDS if before[number] != signal.SIG_IGN]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in handled:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
 
 
 def _files() -> tempfile.TemporaryDirectory[str]:
@@ -115,17 +153,6 @@ def _files() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(
         prefix="hf-sfda-files-", dir=parent, ignore_cleanup_errors=True
     )
-
-
-def _middleware(settings: Settings) -> list[Middleware]:
-    return [] if settings.hosts is None else [Middleware(OwnHostsOnly, names=settings.hosts)]
-
-
-def launch_on_hub() -> None:
-    """Serve a deployed Space with the settings in its environment variables."""
-    from huggingface_hub import constants
-
-    launch(Settings.from_environment(), folder=Path(constants.HF_HOME) / "hf-sfda-space")
 
 
 def _build(app: gr.Blocks, page: Page) -> None:
@@ -143,10 +170,10 @@ def _build(app: gr.Blocks, page: Page) -> None:
         page.metric.render()
     page.own.render()
     status = gr.HTML(elem_id="status")
-    with gr.Tabs() as tabs:
-        for name, build in _TABS.items():
+    with gr.Tabs() as bar:
+        for name, add in _TABS.items():
             with gr.Tab(name, id=_id(name), elem_id=f"tab-{_id(name)}"):
-                build(page)
+                add(page)
     outputs = [modality, page.dataset, page.metric, status, *page.filled]
 
     def arrange(
@@ -187,7 +214,7 @@ def _build(app: gr.Blocks, page: Page) -> None:
     def show_own(own: SessionRanking | None) -> list[Any]:
         return arrange(None, OWN, None, own)
 
-    app.load(open_page, [page.own], [tabs, *outputs], api_visibility="private")
+    app.load(open_page, [page.own], [bar, *outputs], api_visibility="private")
     gr.on(
         [modality.input, page.dataset.input, page.metric.input],
         arrange,

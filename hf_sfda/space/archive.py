@@ -25,7 +25,7 @@ from hf_sfda.dataset.walk import Files, is_system_name
 from hf_sfda.errors import TargetError, UploadError
 from hf_sfda.foreign import clean
 from hf_sfda.format import show_bytes, show_count
-from hf_sfda.space.limits import Limits
+from hf_sfda.space.settings import Limits
 from hf_sfda.types import Modality
 
 SHAPE = "Zip one folder of images or sounds a class: daisy/1.jpg, rose/1.jpg and so on."
@@ -87,7 +87,11 @@ def read_archive(file: Path, out: Path, limits: Limits) -> None:
             _check_size(infos, file.stat().st_size, limits)
             files = [(info, _parts(info)) for info in infos]
             _check_unique_names(infos)
-            wanted = [(i, parts) for i, parts in files if not i.is_dir() and not _is_junk(parts)]
+            wanted = [
+                (info, parts)
+                for info, parts in files
+                if parts and not info.is_dir() and not any(map(is_system_name, parts))
+            ]
             entries, modality = _find_inputs(archive, wanted)
             folders = _folders(entries, modality)
             _write(archive, entries, folders, out, limits)
@@ -198,10 +202,6 @@ def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
             "Make an ordinary zip (deflate)."
         )
     return tuple(part for part in parts if part not in ("", "."))
-
-
-def _is_junk(parts: tuple[str, ...]) -> bool:
-    return not parts or any(map(is_system_name, parts))
 
 
 # -- the images or sounds

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from hf_sfda.errors import ConfigError, SfdaError, TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.hub import explain, hub_api, retry_read
-from hf_sfda.publish.leaderboard_ranking import to_ranking
+from hf_sfda.publish.leaderboards import to_ranking
 from hf_sfda.report import sorted_by
 from hf_sfda.runs import config_of, load_ranked_target
+from hf_sfda.space.jobs import LISTED
 from hf_sfda.space.requests import RankRequest
 from hf_sfda.space.results import Results, Snapshot, leaderboard_name
 from hf_sfda.types import Ranking, Target, Update
@@ -49,6 +50,11 @@ class View:
     commit: str | None = None
     folder: Path | None = None
 
+    @property
+    def original(self) -> Ranking:
+        """The ranking, sorted by its original metric if it is a leaderboard."""
+        return to_ranking(self.leaderboard) if self.leaderboard else self.ranking
+
 
 class Backend:
     """Answers the questions of the tabs and of the API. There is one per server.
@@ -69,10 +75,6 @@ class Backend:
             max_age=settings.refresh,
         )
         self._targets: OrderedDict[str, Target] = OrderedDict()
-
-    def leaderboards(self) -> list[Leaderboard]:
-        """All leaderboards, sorted by name."""
-        return list(self.results.snapshot().leaderboards)
 
     def view(
         self,
@@ -130,7 +132,7 @@ class Backend:
         return history(self.results.snapshot().rows, view.leaderboard)
 
     def compare(
-        self, view: View, first: str, second: str, *, top: int = 8, token: str | None = None
+        self, view: View, first: str, second: str, *, token: str | None = None
     ) -> tuple[Comparison, Target | None]:
         """Compare two models of a leaderboard by the metric of the view.
 
@@ -147,8 +149,7 @@ class Backend:
         from hf_sfda.compare import compare_for_ranking
         from hf_sfda.leaderboard.samples import compare_measured
 
-        metric = view.ranking.metric
-        original = to_ranking(view.leaderboard) if view.leaderboard else view.ranking
+        metric, original = view.ranking.metric, view.original
         target, unread = self._target(original, token)
         comparison = None
         if view.leaderboard is not None:
@@ -161,13 +162,13 @@ class Backend:
                 second,
                 metric=metric,
                 target=target,
-                top=top,
+                top=LISTED,
             )
         if comparison is None:
             if target is None:
                 raise unread or TargetError(f"{view.name} cannot be read.")
             comparison = compare_for_ranking(
-                original, first, second, metric=metric, target=target, top=top
+                original, first, second, metric=metric, target=target, top=LISTED
             )
         return comparison, target
 
@@ -186,7 +187,7 @@ class Backend:
         """
         from hf_sfda.ensemble import select_for_ranking
 
-        original = to_ranking(view.leaderboard) if view.leaderboard else view.ranking
+        original = view.original
         target, unread = self._target(original, token)
         if target is None:
             raise unread or TargetError(f"{view.name} cannot be read.")

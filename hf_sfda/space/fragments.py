@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from hf_sfda.publish.track_record import of_dataset, summary
 from hf_sfda.report import sentences
 from hf_sfda.report.html import environment, measured_of, table_of
 from hf_sfda.report.palette import PALETTE
-from hf_sfda.space.hit_rate_plot import plot_hit_rate
 from hf_sfda.types import Ranking, Update
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from hf_sfda.compare import Comparison
+    from hf_sfda.publish.track_record import HitRate
     from hf_sfda.space.backend import View
-    from hf_sfda.space.jobs import JobPlan, JobState
-    from hf_sfda.space.previews import Preview
+    from hf_sfda.space.events import JobState
+    from hf_sfda.space.plan import JobPlan
     from hf_sfda.space.results import Snapshot
+    from hf_sfda.space.samples import Preview
 
 _PLOTTED = 40
 """Largest number of models in the plot of scores; the table has all of them."""
@@ -41,6 +43,11 @@ browser needs seconds to lay out a thousand rows."""
 
 SIZES = (5, 10, 30, 100, 300, 1000)
 """Choices of the size filter, in millions of parameters."""
+
+WIDTH, HEIGHT = 640, 170
+"""Size of the plot of the hit rate, in the units of its SVG."""
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 24
 
 
 def status(snapshot: Snapshot) -> str:
@@ -71,7 +78,7 @@ def leaderboard(view: View | None, snapshot: Snapshot) -> str:
 def plots(view: View | None, updates: Sequence[Update] = ()) -> str:
     """All plots of a ranking as JSON; the page's script draws them."""
     if view is None:
-        return _message("There is nothing to plot yet.")
+        return message("There is nothing to plot yet.")
     from hf_sfda.report.plots import agreement_figure, order_figure, scores_figure, size_figure
 
     ranking = view.ranking
@@ -158,12 +165,12 @@ def command(text: str) -> str:
 
 def error(text: str) -> str:
     """An error message."""
-    return _message(text, bad=True)
+    return _render("message.html.j2", text=text, bad=True)
 
 
 def message(text: str) -> str:
     """An informational message."""
-    return _message(text)
+    return _render("message.html.j2", text=text, bad=False)
 
 
 def styles() -> str:
@@ -176,10 +183,6 @@ def script() -> str:
     return _render(
         "space.js.j2", swap=dict(PALETTE.values()), plotly=str(plotly_file()), first=FIRST
     )
-
-
-def _message(text: str, *, bad: bool = False) -> str:
-    return _render("message.html.j2", text=text, bad=bad)
 
 
 def _summary(ranking: Ranking) -> dict[str, str]:
@@ -208,10 +211,8 @@ def _record(view: View, snapshot: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _counted(values: Any) -> list[tuple[str, int]]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value or ""] = counts.get(value or "", 0) + 1
+def _counted(values: Iterable[str | None]) -> list[tuple[str, int]]:
+    counts = Counter(value or "" for value in values)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -248,3 +249,67 @@ def _environment() -> Environment:
     return environment().overlay(
         loader=ChoiceLoader([PackageLoader("hf_sfda.space"), PackageLoader("hf_sfda.report")])
     )
+
+
+@dataclass(frozen=True)
+class HitRatePlot:
+    """Coordinates in the SVG.
+
+    Attributes:
+        line: The hit rate, as ``points`` of a polyline. It stays where it is until the next date.
+        band: The 95% interval, as ``points`` of a polygon.
+        dots: (x, y) of each date.
+        levels: (y, text) of the horizontal grid lines.
+        first: Text at the left end of the time axis.
+        last: Text at its right end.
+    """
+
+    line: str
+    band: str
+    dots: tuple[tuple[float, float], ...]
+    levels: tuple[tuple[float, str], ...]
+    first: str
+    last: str
+
+
+def plot_hit_rate(over_time: Sequence[tuple[date, HitRate]]) -> HitRatePlot | None:
+    """Draw the hit rate over time; ``None`` with fewer than two dates.
+
+    Args:
+        over_time: The hit rate at each date at which it changed, in the order of the dates.
+    """
+    if len(over_time) < 2:
+        return None
+    start, end = over_time[0][0], over_time[-1][0]
+    days = max((end - start).days, 1)
+
+    def x(day: date) -> float:
+        return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * (day - start).days / days, 1)
+
+    def y(share: float) -> float:
+        return round(_TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - share), 1)
+
+    def steps(values: Sequence[float]) -> list[tuple[float, float]]:
+        """Each value holds until the next date."""
+        points: list[tuple[float, float]] = []
+        for (day, _), value in zip(over_time, values, strict=True):
+            if points:
+                points.append((x(day), points[-1][1]))
+            points.append((x(day), y(value)))
+        return points
+
+    rates = [rate.hits / rate.judged for _, rate in over_time]
+    upper = steps([rate.high for _, rate in over_time])
+    lower = steps([rate.low for _, rate in over_time])
+    return HitRatePlot(
+        line=_points(steps(rates)),
+        band=_points([*upper, *reversed(lower)]),
+        dots=tuple((x(day), y(rate)) for (day, _), rate in zip(over_time, rates, strict=True)),
+        levels=tuple((y(share), f"{share:.0%}") for share in (0, 0.5, 1)),
+        first=start.isoformat(),
+        last=end.isoformat(),
+    )
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in points)

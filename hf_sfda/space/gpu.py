@@ -30,7 +30,7 @@ from hf_sfda.secrets import redact
 from hf_sfda.space.child import TICK
 from hf_sfda.space.events import Event, EventProgress
 from hf_sfda.space.plan import JobPlan
-from hf_sfda.space.target_io import read_target
+from hf_sfda.space.samples import read_target
 from hf_sfda.space.worker import WorkerInput, extracted, read_candidates, write_candidates
 
 if TYPE_CHECKING:

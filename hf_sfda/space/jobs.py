@@ -27,21 +27,21 @@ from hf_sfda.errors import JobError, StoreError
 from hf_sfda.format import show_seconds
 from hf_sfda.space import gpu
 from hf_sfda.space.child import TICK, Child, environment
-from hf_sfda.space.events import Event
-from hf_sfda.space.limits import Limits
-from hf_sfda.space.plan import JobPlan, PlannedModel
+from hf_sfda.space.events import Event, JobState, apply
+from hf_sfda.space.plan import JobPlan
 from hf_sfda.space.requests import RankRequest, command
-from hf_sfda.space.state import CandidateState, JobState, apply
+from hf_sfda.space.settings import Limits
 from hf_sfda.space.worker import WorkerInput
 
 if TYPE_CHECKING:
     from hf_sfda.compare import Comparison
-    from hf_sfda.space.previews import Preview
+    from hf_sfda.space.samples import Preview
     from hf_sfda.types import Ranking, Target
 
-__all__ = ["CandidateState", "Job", "JobPlan", "JobState", "Jobs", "PlannedModel", "apply"]
-
 logger = logging.getLogger(__name__)
+
+LISTED = 8
+"""Samples that a comparison lists for either model."""
 
 _CANCELLED = "Cancelled."
 _HEARTBEAT = 1.0  # seconds; gradio notices a closed connection only when it sends something
@@ -58,6 +58,7 @@ class Job:
         directory: The job's private directory. Its random name protects it, so it must not be shown
             to anybody.
         created: Time of creation, on the clock of ``time.monotonic``.
+        planned: The result of :meth:`plan`; ``None`` before it was called.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Job:
         self.created = time.monotonic()
         self._jobs = jobs
         self._token = token or None
-        self._plan: JobPlan | None = None
+        self.planned: JobPlan | None = None
         self._child: Child | None = None
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -86,11 +87,6 @@ class Job:
     def run_directory(self) -> Path:
         """The directory with ``ranking.json``, ``report.html`` and the run's other files."""
         return self.directory / "run"
-
-    @property
-    def planned(self) -> JobPlan | None:
-        """The result of :meth:`plan`; ``None`` before it was called."""
-        return self._plan
 
     @property
     def busy(self) -> bool:
@@ -113,8 +109,8 @@ class Job:
         Raises:
             JobError: The request cannot be fulfilled; the message tells the visitor why.
         """
-        self._plan = JobPlan.from_dict(self._ask("plan")["plan"])
-        return self._plan
+        self.planned = JobPlan.from_dict(self._ask("plan")["plan"])
+        return self.planned
 
     def rank(self) -> Iterator[JobState]:
         """Run the ranking; make the plan first if there is none.
@@ -142,8 +138,8 @@ class Job:
                         last_yield, changed = time.monotonic(), False
                         yield timed()
         except JobError as error:
-            final_event = {"event": "cancelled"} if self.cancelled else _failed(error)
-            state = apply(state, final_event)
+            failed = {"event": "failed", "message": str(error)}
+            state = apply(state, {"event": "cancelled"} if self.cancelled else failed)
         except GeneratorExit:
             self.cancel()
             raise
@@ -160,13 +156,13 @@ class Job:
         Raises:
             JobError: The samples cannot be loaded; the message tells the visitor why.
         """
-        from hf_sfda.space.target_io import read_target
+        from hf_sfda.space.samples import read_target
 
         self._ask("sample", ranking=replace(ranking, rows=()).to_dict())
         return read_target(self.directory)
 
     def compare(
-        self, first: str, second: str, *, metric: str, top: int = 8
+        self, first: str, second: str, *, metric: str
     ) -> tuple[Comparison, dict[int, Preview]]:
         """Compare two models of the finished ranking.
 
@@ -174,7 +170,6 @@ class Job:
             first: Name of one model.
             second: Name of the other model.
             metric: The metric to compare by.
-            top: How many samples to list that favour either model.
 
         Returns:
             The comparison, and previews of its samples by index.
@@ -184,7 +179,7 @@ class Job:
         """
         from hf_sfda.compare import Comparison
 
-        event = self._ask("compare", first=first, second=second, metric=metric, top=top)
+        event = self._ask("compare", first=first, second=second, metric=metric, top=LISTED)
         previews = {int(index): preview for index, preview in event["previews"].items()}
         return Comparison.from_dict(event["comparison"]), previews
 
@@ -201,9 +196,7 @@ class Job:
         Raises:
             JobError: The selection failed; the message tells the visitor why.
         """
-        event = self._ask("ensemble", size=size, criterion=criterion)
-        ensemble: dict[str, Any] = event["ensemble"]
-        return ensemble
+        return dict(self._ask("ensemble", size=size, criterion=criterion)["ensemble"])
 
     def cancel(self) -> None:
         """Kill the running step and wait until it has ended. May be called several times."""
@@ -297,11 +290,10 @@ class Job:
         return result
 
     def _ranking(self) -> Generator[Event | None, None, None]:
-        plan = self._plan
-        if plan is None:
+        if self.planned is None:
             event = yield from self._ask_stepwise("plan")
-            plan = self._plan = JobPlan.from_dict(event["plan"])
-        yield {"event": "candidates", "rows": plan.rows}
+            self.planned = JobPlan.from_dict(event["plan"])
+        yield {"event": "candidates", "rows": self.planned.rows}
         yield {"event": "stage", "stage": "queued"}
         yield from self._wait_for_slot(self._jobs.ranking)
         try:
@@ -442,10 +434,6 @@ class Jobs:
         """Remove a discarded job from the list of jobs."""
         with self._lock:
             self._jobs.discard(job)
-
-
-def _failed(error: JobError) -> Event:
-    return {"event": "failed", "message": str(error)}
 
 
 def _crash_message(code: int) -> str:

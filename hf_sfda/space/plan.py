@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from hf_sfda.cost import Device, about
-from hf_sfda.format import show_bytes
-from hf_sfda.types import Candidate, Modality
+from hf_sfda.errors import JobError
+from hf_sfda.format import show_bytes, show_seconds
+from hf_sfda.space.settings import Limits
+from hf_sfda.tasks import label_facts
+from hf_sfda.types import Candidate, Modality, Target, first_classes
 
 
 @dataclass(frozen=True)
@@ -148,3 +151,34 @@ def skip_large_downloads(
         left -= size if candidate.skip is None else 0
         checked.append(candidate)
     return checked
+
+
+def no_candidates_message(candidates: list[Candidate]) -> str:
+    """The message if no candidate can be ranked, with the first three reasons."""
+    if not candidates:
+        return "The Hub lists no model for this data. Name some."
+    reasons = "; ".join(f"{c.model_id}: {c.skip}" for c in candidates[:3])
+    more = f"; and {len(candidates) - 3} more" if len(candidates) > 3 else ""
+    return f"No model can be ranked ({reasons}{more}). Name others."
+
+
+def describe_labels(target: Target) -> str:
+    """What the labels of a target are, as a phrase."""
+    names = f": {first_classes(target.class_names)}" if target.class_names else ""
+    task, *facts = label_facts(target.describe())
+    kind = "" if target.label_kind == "single-label" else f"{task}, "
+    return f"{kind}{', '.join(facts)} (column {target.label_column}{names})"
+
+
+def check_time(planned: JobPlan, limits: Limits) -> None:
+    """Check that the ranking can finish in time.
+
+    Raises:
+        JobError: The lower estimate of the time is over the limit.
+    """
+    if planned.seconds[0] > limits.seconds:
+        raise JobError(
+            f"This would take {about(*planned.seconds)} on this machine; a job here may take "
+            f"{show_seconds(limits.seconds)}. Take fewer or smaller models, or fewer samples, or "
+            "use the command line on your own machine."
+        )

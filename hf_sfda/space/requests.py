@@ -15,7 +15,7 @@ from typing import Any
 from hf_sfda.config import DEFAULTS, RankConfig, option_types, rank_command
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import cut, show_bytes, show_count
-from hf_sfda.space.limits import Limits
+from hf_sfda.space.settings import Limits
 from hf_sfda.space.uploads import safe_name
 
 _PAGE = re.compile(r"^(?:https?://)?[\w.-]+(?::\d+)?/(?=[^/]+/[^/]+)", re.IGNORECASE)

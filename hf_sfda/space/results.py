@@ -18,16 +18,14 @@ from hf_sfda.errors import ConfigError, PublishError, SfdaError
 from hf_sfda.files import write_atomically
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.hub import hub_api
-from hf_sfda.hub.access import Repo, find_head
+from hf_sfda.hub.access import Repo, find_head, is_repo_id
 from hf_sfda.publish.finetuning_rows import dump_finetuning, read_finetuning
 from hf_sfda.publish.leaderboards import Leaderboard, make_leaderboards
 from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import dump_rows, read_results
 from hf_sfda.publish.track_record import TrackRecord, track_record
-
-MAX_AGE = 60.0
-"""Seconds after which results are read again, so an update appears within about a minute."""
+from hf_sfda.space.settings import MAX_AGE
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Results:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         repo_id = repo_id.removeprefix("datasets/")
-        if repo_id.count("/") != 1 or not all(repo_id.split("/")):
+        if not is_repo_id(repo_id):
             raise ConfigError(
                 f"The results dataset is given as {repo_id!r}; give OWNER/NAME, such as me/results."
             )

@@ -11,8 +11,7 @@ from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, find_head
 from hf_sfda.secrets import keep_secret
 from hf_sfda.space.hosts import allowed_names
-from hf_sfda.space.limits import Limits
-from hf_sfda.space.settings import Settings, refresh_seconds, take_token
+from hf_sfda.space.settings import Limits, Settings, refresh_seconds, take_token
 
 
 def serve_here(

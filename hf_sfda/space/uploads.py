@@ -18,7 +18,7 @@ from pathlib import Path
 from hf_sfda.errors import UploadError
 from hf_sfda.format import show_bytes
 from hf_sfda.space.archive import read_archive
-from hf_sfda.space.limits import Limits
+from hf_sfda.space.settings import Limits
 
 WANTED = (
     "Upload a zip with one folder of images or sounds a class, or a csv or tsv with a header and a "

@@ -21,18 +21,24 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from hf_sfda.config import RankConfig
-from hf_sfda.cost import Device, ModelLoad, about, estimate
+from hf_sfda.cost import Device, ModelLoad, estimate
 from hf_sfda.errors import JobError, SfdaError
 from hf_sfda.foreign import bounded, read_json_file
-from hf_sfda.format import show_bytes, show_seconds
+from hf_sfda.format import show_bytes
 from hf_sfda.hub import cached_model, explain
 from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.space.events import EventProgress, Sink, json_lines
-from hf_sfda.space.limits import Limits
-from hf_sfda.space.plan import JobPlan, PlannedModel, skip_large_downloads
+from hf_sfda.space.plan import (
+    JobPlan,
+    PlannedModel,
+    check_time,
+    describe_labels,
+    no_candidates_message,
+    skip_large_downloads,
+)
 from hf_sfda.space.requests import RankRequest
-from hf_sfda.tasks import label_facts
-from hf_sfda.types import Candidate, Ranking, Target, first_classes
+from hf_sfda.space.settings import Limits
+from hf_sfda.types import Candidate, Ranking, Target
 
 if TYPE_CHECKING:
     from hf_sfda.extract import Extraction
@@ -121,13 +127,13 @@ def plan(work: WorkerInput) -> None:
     write_candidates(work.directory, candidates)
     planned = _planned(work, target, candidates)
     work.sink({"event": "candidates", "rows": planned.rows})
-    _check(planned, work.limits)
+    check_time(planned, work.limits)
     work.sink({"event": "planned", "plan": planned.to_dict()})
 
 
 def fetch(work: WorkerInput) -> None:
     """Download the sample and the weights, for the process on the GPU."""
-    from hf_sfda.space.target_io import write_target
+    from hf_sfda.space.samples import write_target
     from hf_sfda.store import FeatureStore
 
     target, spent = _target(work)
@@ -161,7 +167,7 @@ def rank(work: WorkerInput) -> None:
 def sample(work: WorkerInput) -> None:
     """Load the samples of an existing ranking, for the server."""
     from hf_sfda.runs import load_ranked_target
-    from hf_sfda.space.target_io import write_target
+    from hf_sfda.space.samples import write_target
 
     ranking = Ranking.from_dict(work.arguments["ranking"])
     write_target(load_ranked_target(ranking, token=work.token), work.directory)
@@ -172,7 +178,7 @@ def compare(work: WorkerInput) -> None:
     """Compare two models of the finished ranking; add previews of the samples."""
     from hf_sfda.compare import compare_for_ranking
     from hf_sfda.runs import load_ranked_target, read_ranking
-    from hf_sfda.space.previews import previews
+    from hf_sfda.space.samples import previews
 
     ranking = read_ranking(work.run_directory)
     target = load_ranked_target(ranking, token=work.token)
@@ -277,22 +283,6 @@ def _candidates(work: WorkerInput, target: Target, spent: int) -> list[Candidate
     return candidates
 
 
-def no_candidates_message(candidates: list[Candidate]) -> str:
-    """The message if no candidate can be ranked, with the first three reasons."""
-    if not candidates:
-        return "The Hub lists no model for this data. Name some."
-    reasons = "; ".join(f"{c.model_id}: {c.skip}" for c in candidates[:3])
-    more = f"; and {len(candidates) - 3} more" if len(candidates) > 3 else ""
-    return f"No model can be ranked ({reasons}{more}). Name others."
-
-
-def _labels(target: Target) -> str:
-    names = f": {first_classes(target.class_names)}" if target.class_names else ""
-    task, *facts = label_facts(target.describe())
-    kind = "" if target.label_kind == "single-label" else f"{task}, "
-    return f"{kind}{', '.join(facts)} (column {target.label_column}{names})"
-
-
 def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> JobPlan:
     from hf_sfda.extract.run import feature_key
     from hf_sfda.store import FeatureStore
@@ -317,7 +307,7 @@ def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> 
         modality=target.modality,
         input_column=target.input_column,
         label_column=target.label_column,
-        labels=_labels(target),
+        labels=describe_labels(target),
         n_samples=len(target),
         n_available=target.n_available,
         class_names=target.class_names,
@@ -340,20 +330,6 @@ def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> 
         ),
         device=device,
     )
-
-
-def _check(planned: JobPlan, limits: Limits) -> None:
-    """Check that the ranking can finish in time.
-
-    Raises:
-        JobError: The lower estimate of the time is over the limit.
-    """
-    if planned.seconds[0] > limits.seconds:
-        raise JobError(
-            f"This would take {about(*planned.seconds)} on this machine; a job here may take "
-            f"{show_seconds(limits.seconds)}. Take fewer or smaller models, or fewer samples, or "
-            "use the command line on your own machine."
-        )
 
 
 def _fetched(work: WorkerInput, candidate: Candidate, progress: EventProgress) -> Candidate:

@@ -7,13 +7,11 @@ import json
 import pytest
 
 from hf_sfda.dataset import load_target, sounds
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
 from hf_sfda.runs import read_ranking
-from hf_sfda.space.previews import previews
 from hf_sfda.space.results import modality_of
-from hf_sfda.space.target_io import read_target, write_target
+from hf_sfda.space.samples import previews, read_target, write_target
 from tests import factories
 from tests.command import run_command
 

@@ -12,8 +12,7 @@ from hf_sfda.errors import ConfigError, SfdaError
 from hf_sfda.foreign import bounded, listing
 from hf_sfda.hub import explain
 from hf_sfda.hub.access import Repo
-from hf_sfda.publish.eval_results import _choose
-from hf_sfda.publish.model_result import make_model_result
+from hf_sfda.publish.model_result import _choose, make_model_result
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report import sorted_by
 from hf_sfda.space.backend import Backend

@@ -8,8 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
 from hf_sfda.runs import load_ranked_target, read_ranking
 from hf_sfda.types import TextPair

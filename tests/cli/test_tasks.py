@@ -12,8 +12,7 @@ from hf_sfda.config import METRICS_OF, RankConfig
 from hf_sfda.errors import ConfigError
 from hf_sfda.metrics import get_metric
 from hf_sfda.pipeline import config_for
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
 from hf_sfda.report import render_html
 from hf_sfda.report.resort import sorted_by

@@ -16,6 +16,7 @@ import hf_sfda.extract.downloads as downloads
 import hf_sfda.extract.job as extract_job
 from hf_sfda.backbones import EXTRACTOR_VERSION, Outputs, open_backbone
 from hf_sfda.config import RankConfig
+from hf_sfda.dataset.sample import part_of
 from hf_sfda.errors import ExtractionError, StoreError
 from hf_sfda.extract import (
     Part,
@@ -28,7 +29,6 @@ from hf_sfda.extract import (
 from hf_sfda.extract.known import Known
 from hf_sfda.extract.measured import measure_norms
 from hf_sfda.extract.run import feature_key
-from hf_sfda.dataset.sample import part_of
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import edit_weights, extract

@@ -19,9 +19,8 @@ import yaml
 
 from hf_sfda import __version__
 from hf_sfda.cli import main
-from hf_sfda.leaderboard.package import CLIENT, build_wheel
+from hf_sfda.leaderboard.package import CLIENT, build_wheel, package_files
 from hf_sfda.leaderboard.schedule import cron_of
-from hf_sfda.publish.package import package_files
 from tests import factories
 
 BOARD = "me/my.board"

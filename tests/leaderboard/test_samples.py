@@ -14,11 +14,10 @@ from hf_sfda.errors import ConfigError, MetricError, PublishError, StoreError, T
 from hf_sfda.hub.access import Repo, find_head
 from hf_sfda.hub.plan import execute
 from hf_sfda.leaderboard.init import plan_init
-from hf_sfda.leaderboard.record import dump_scored, load_scored
 from hf_sfda.leaderboard.samples import compare_measured
+from hf_sfda.leaderboard.state import dump_scored, load_scored
 from hf_sfda.leaderboard.update import plan_update
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.rows import make_run
 from hf_sfda.runs import config_of, load_ranked_target

@@ -11,10 +11,10 @@ from safetensors.numpy import load, save
 
 from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ConfigError, PublishError
-from hf_sfda.leaderboard import Budget, parse_settings
-from hf_sfda.leaderboard.decide import decide, within_budget
+from hf_sfda.leaderboard.candidates import decide, within_budget
 from hf_sfda.leaderboard.init import settings_text
-from hf_sfda.leaderboard.record import (
+from hf_sfda.leaderboard.settings import Budget, parse_settings
+from hf_sfda.leaderboard.state import (
     Measurement,
     dump_failure,
     dump_scored,

@@ -26,8 +26,7 @@ from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import execute
 from hf_sfda.leaderboard import update as update_module
 from hf_sfda.leaderboard.init import plan_init
-from hf_sfda.leaderboard.status import leaderboard_status
-from hf_sfda.leaderboard.update import plan_update
+from hf_sfda.leaderboard.update import leaderboard_status, plan_update
 from hf_sfda.store import FeatureStore
 from tests import factories
 from tests.waiting import PATIENCE

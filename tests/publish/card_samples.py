@@ -51,6 +51,7 @@ def render_all(run_dir: str) -> dict[str, str]:
             recipe={"learning_rates": [1e-4, 3e-4], "batch_size": 16, "label_smoothing": 0.1},
             measurements=(measurement, measurement),
         )
+        exported = Exported("body and head", "class token", "image")
         values = {
             "finetuned_model": card_values(
                 Repo("me/plants-vit"),
@@ -58,8 +59,15 @@ def render_all(run_dir: str) -> dict[str, str]:
                 row,
                 finetuned,
                 measurement,
-                Exported("body and head", "class token", "image"),
+                exported,
             ),
+            "usage.txt": {
+                "repo": "me/plants-vit",
+                "saved": exported,
+                "own_head": True,
+                "head": "2_Dense",
+                "measure": "accuracy",
+            },
             "features_dataset": features.card_values(Repo("me/features", "dataset"), run.ranking),
             "results_dataset": {"repo": results.id, "configs": CONFIGS},
             "results_section": {

@@ -25,7 +25,7 @@ from hf_sfda.publish.leaderboards import make_leaderboards
 from hf_sfda.publish.model_card import edit_card
 from hf_sfda.publish.model_result import make_model_result
 from hf_sfda.publish.rows import make_run
-from hf_sfda.space.deploy.tree import space_files
+from hf_sfda.space.deploy.files import space_files
 from hf_sfda.types import ModelRow
 from tests.publish.card_samples import HUB, render_all
 from tests.publishing import SECRET, make_ranking, ok_row, save_run
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 _DEPLOYED = """
 import json
 from hashlib import sha256
-from hf_sfda.space.deploy.tree import space_directory, space_files
+from hf_sfda.space.deploy.files import space_directory, space_files
 digests = {path: sha256(content).hexdigest() for path, content in space_files().items()}
 print(json.dumps([str(space_directory()), digests]))
 """
@@ -42,7 +42,7 @@ GOLDEN = Path(__file__).parent / "golden_cards"
 NAMES = [
     "features_dataset",
     "finetuned_model", "github_workflow.yaml", "leaderboard.yaml", "model_section", "pull_request",
-    "results_dataset", "results_section", "space_section",
+    "results_dataset", "results_section", "space_section", "usage.txt",
 ]  # fmt: skip
 
 NOTHING_MEASURED = {"hub": HUB, "record": None, "finetuning": ""}

@@ -23,8 +23,7 @@ from hf_sfda.publish.finetuning_rows import (
     read_finetuning,
     schema,
 )
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import make_leaderboards
+from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.measured import summary

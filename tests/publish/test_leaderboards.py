@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda.config import RankConfig
-from hf_sfda.publish.leaderboard_ranking import to_ranking
-from hf_sfda.publish.leaderboards import history, make_leaderboards
+from hf_sfda.publish.leaderboards import history, make_leaderboards, to_ranking
 from hf_sfda.publish.names import public_model
 from hf_sfda.publish.rows import make_run
 from hf_sfda.runs import config_of

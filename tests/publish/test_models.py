@@ -11,7 +11,7 @@ from huggingface_hub import EvalResultEntry, HfApi, ModelCard
 from hf_sfda.errors import PublishError
 from hf_sfda.hub.plan import execute
 from hf_sfda.publish import plan_publication
-from hf_sfda.publish.model_index import SOURCE, TASK_TYPE
+from hf_sfda.publish.model_result import SOURCE, TASK_TYPE
 from hf_sfda.publish.pull_request import MARKER
 from tests.factories import model_files
 from tests.publishing import make_ranking, save_run

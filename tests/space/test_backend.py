@@ -14,8 +14,7 @@ from hf_sfda.errors import SfdaError
 from hf_sfda.publish.rows import make_run
 from hf_sfda.space.backend import Backend
 from hf_sfda.space.jobs import Jobs
-from hf_sfda.space.limits import Limits
-from hf_sfda.space.settings import Settings
+from hf_sfda.space.settings import Limits, Settings
 from tests import factories
 
 DATASET = "anna/shapes"

@@ -24,8 +24,8 @@ from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub.plan import Plan, execute
 from hf_sfda.publish import plan_publication
 from hf_sfda.space.deploy import plan_deploy
+from hf_sfda.space.deploy.files import space_files
 from hf_sfda.space.deploy.options import make_options
-from hf_sfda.space.deploy.tree import space_files
 from tests.processes import with_default_signals
 from tests.publishing import SECRET, save_run
 

@@ -15,7 +15,7 @@ pytest.importorskip("gradio")
 
 @pytest.fixture
 def downloads():
-    from hf_sfda.space.tabs.leaderboard import downloads
+    from hf_sfda.space.tabs import downloads
 
     return downloads
 

@@ -17,13 +17,12 @@ from hf_sfda.dataset import images, load_target
 from hf_sfda.errors import JobError
 from hf_sfda.extract.run import feature_key
 from hf_sfda.space import gpu
-from hf_sfda.space.previews import previews
-from hf_sfda.space.target_io import read_target, write_target
+from hf_sfda.space.samples import previews, read_target, write_target
 from hf_sfda.space.worker import read_candidates, write_candidates
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate, TextPair, Word
 from tests import factories
-from tests.space.test_state import PLAN
+from tests.space.test_events import PLAN
 from tests.targets import make_target
 
 # -- the target on disk

@@ -21,12 +21,12 @@ import pytest
 from hf_sfda.errors import ConfigError, JobError
 from hf_sfda.space.child import environment
 from hf_sfda.space.jobs import Jobs
-from hf_sfda.space.limits import Limits
+from hf_sfda.space.plan import check_time
 from hf_sfda.space.requests import RankRequest
-from hf_sfda.space.worker import _check
+from hf_sfda.space.settings import Limits
 from tests import factories
 from tests.space.in_process import InProcess
-from tests.space.test_state import PLAN
+from tests.space.test_events import PLAN
 from tests.waiting import PATIENCE, until
 
 SECRET = "a secret of the server that no job may know"
@@ -337,7 +337,7 @@ def test_limits_are_named_where_they_are_met(zoo, jobs):
     with pytest.raises(ConfigError, match="13 models"):
         jobs.open(RankRequest(dataset="a/b", models=tuple(f"a/{i}" for i in range(13))))
     with pytest.raises(JobError, match=r"about 2 to 6 minutes.*may take 90 seconds"):
-        _check(PLAN, Limits(seconds=90))
+        check_time(PLAN, Limits(seconds=90))
 
 
 @in_process
@@ -358,7 +358,7 @@ _SERVER = """
 import sys, threading
 from pathlib import Path
 from hf_sfda.space.jobs import Jobs
-from hf_sfda.space.limits import Limits
+from hf_sfda.space.settings import Limits
 from hf_sfda.space.requests import RankRequest
 
 jobs = Jobs(Limits(), Path(sys.argv[1]))

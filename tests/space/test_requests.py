@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.space.limits import Limits
 from hf_sfda.space.requests import RankRequest, check_dataset, check_model, command, parse_models
+from hf_sfda.space.settings import Limits
 
 LIMITS = Limits(samples=1_000, candidates=8, params=1_000_000, upload_bytes=100)
 

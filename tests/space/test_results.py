@@ -16,13 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_sfda.errors import ConfigError
-from hf_sfda.publish.leaderboard_ranking import to_ranking
+from hf_sfda.publish.leaderboards import to_ranking
 from hf_sfda.publish.row_files import SCHEMA_VERSION
 from hf_sfda.publish.rows import make_run
 from hf_sfda.report.files import to_document
-from hf_sfda.space.limits import Limits
 from hf_sfda.space.results import Results, Snapshot, leaderboard_name, modality_of
-from hf_sfda.space.settings import Settings, refresh_seconds
+from hf_sfda.space.settings import Limits, Settings, refresh_seconds
 from tests.publishing import make_ranking
 from tests.waiting import until
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hf_sfda.dataset import load_target
 from hf_sfda.errors import UploadError
 from hf_sfda.space.archive import class_name
-from hf_sfda.space.limits import Limits
+from hf_sfda.space.settings import Limits
 from hf_sfda.space.uploads import safe_name, unpack
 
 LIMITS = Limits(upload_bytes=300_000, unpacked_bytes=2_000_000, files=50)

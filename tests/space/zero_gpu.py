@@ -64,8 +64,8 @@ def main() -> None:
     token = Path(sys.argv[3]).read_text() if len(sys.argv) > 3 else None
     force_on(root)
     from hf_sfda.space.jobs import Jobs
-    from hf_sfda.space.limits import Limits
     from hf_sfda.space.requests import RankRequest
+    from hf_sfda.space.settings import Limits
 
     jobs = Jobs(Limits(seconds=200), root / "jobs")
     request = RankRequest(dataset=request["dataset"], models=tuple(request["models"]), samples=30)

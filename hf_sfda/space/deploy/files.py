@@ -1,4 +1,10 @@
-"""Find the files of a Space that a deployment changes, without downloading the others."""
+"""The files of a deployed Space, and those that a deployment changes.
+
+A Space has the app, its requirements, a README and a copy of the hf_sfda package. The build of a
+Space sees only ``requirements.txt``, so it could not install a wheel in the repository. A package
+folder beside ``app.py`` needs no installation and no release. So the Space runs exactly the version
+that deployed it. The README configures the app, and its owner may edit it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +12,35 @@ import glob
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
+from hf_sfda.hub import hub_url
 from hf_sfda.hub.access import Repo, download_files, hub_errors, read_file
 from hf_sfda.hub.changes import FileChange
-from hf_sfda.space.deploy.card import is_marked, space_card
-from hf_sfda.space.deploy.tree import PACKAGE, README, is_ours, space_files
+from hf_sfda.leaderboard.package import PACKAGE, package_files, space_directory
+from hf_sfda.publish.cards import render_card
+from hf_sfda.publish.edits import (
+    add_key,
+    extend_list,
+    has_section,
+    parse_card,
+    put_section,
+    set_key,
+)
+from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, RepoFile
 
+README = "README.md"
+_APP = ("app.py", "requirements.txt")
+_SECTION = "space"
+
+# Required keys: without them the app does not start, or visitors cannot sign in.
+_NEEDED = ("sdk", "sdk_version", "python_version", "app_file", "hf_oauth")
+_LISTS = ("hf_oauth_scopes", "tags")  # lists that the owner may extend
 _BY_THE_HUB = "initial commit"
 """Title of the commits that the Hub itself makes."""
 
@@ -33,7 +57,7 @@ def file_changes(api: HfApi, repo: Repo, results: Repo, head: str | None) -> tup
     existing = _listing(api, repo, head) if head else {}
     readme = read_file(api, repo, README, head) if head and README in existing else None
     _check_no_other_app(repo, existing, readme)
-    if readme is not None and not is_marked(readme) and _is_untouched(api, repo):
+    if readme is not None and not has_section(readme, _SECTION) and _is_untouched(api, repo):
         card = space_card(repo, results, None)
     else:
         card = space_card(repo, results, readme)
@@ -45,6 +69,45 @@ def file_changes(api: HfApi, repo: Repo, results: Repo, head: str | None) -> tup
     return tuple(FileChange(path, before.get(path), wanted.get(path)) for path in paths)
 
 
+def space_files() -> dict[str, bytes]:
+    """All files of a Space but the README, which the owner may edit: path -> content."""
+    return {name: (space_directory() / name).read_bytes() for name in _APP} | package_files()
+
+
+def is_ours(path: str) -> bool:
+    """Whether a deployment may replace or delete a file."""
+    return path in _APP or path.startswith(f"{PACKAGE}/")
+
+
+def space_card(repo: Repo, results: Repo, readme: bytes | None) -> bytes:
+    """Add our metadata and our section to a Space's README; the owner's text does not change.
+
+    Args:
+        repo: The Space.
+        results: The results dataset that the Space shows.
+        readme: The current README; ``None`` if there is none, or if only the Hub wrote it.
+
+    Raises:
+        PublishError: The metadata is invalid, or has a YAML style that cannot be edited.
+    """
+    ours = parse_card((space_directory() / README).read_bytes(), README)
+    card = ours if readme is None else parse_card(readme, f"{README} of {repo}")
+    # Add optional keys only once: if they are missing later, the owner has removed them.
+    if not has_section(readme, _SECTION):
+        for key in ours.data:
+            if key not in card.data:
+                card = add_key(card, key, ours.data[key])
+    for key in _NEEDED:
+        card = set_key(card, key, ours.data[key])
+    for key in _LISTS:
+        card = extend_list(card, key, ours.data[key])
+    card = set_key(card, "datasets", [results.id])
+    section = render_card(
+        "space_section", repo=repo.id, results=results.id, hub=hub_url(), version=__version__
+    )
+    return str(replace(card, body=put_section(card, _SECTION, section))).encode()
+
+
 def _listing(api: HfApi, repo: Repo, sha: str) -> dict[str, RepoFile]:
     from huggingface_hub import RepoFile
 
@@ -54,7 +117,8 @@ def _listing(api: HfApi, repo: Repo, sha: str) -> dict[str, RepoFile]:
 
 
 def _check_no_other_app(repo: Repo, existing: Mapping[str, RepoFile], readme: bytes | None) -> None:
-    if is_marked(readme) or f"{PACKAGE}/space/deploy/tree.py" in existing:
+    # Our package shows an earlier deployment, even if its README has lost our section.
+    if has_section(readme, _SECTION) or f"{PACKAGE}/space/app.py" in existing:
         return
     foreign = [path for path in existing if not _HARMLESS.fullmatch(path)]
     if foreign:

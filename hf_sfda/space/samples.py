@@ -1,22 +1,25 @@
-"""Write a target to disk and read it in another process, as plain bytes and JSON.
+"""The samples of a visitor's job: passed between processes, and previews of some for the page.
 
-So the process on the GPU, whose time is limited, needs neither the Hub nor the time to decode
-images and sounds. Nothing is unpickled.
+A target is written as plain bytes and JSON. So the process on the GPU, whose time is limited, needs
+neither the Hub nor the time to decode images and sounds. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from hf_sfda.dataset.images import LazyImages
 from hf_sfda.dataset.sounds import LazySounds, sizes_of
+from hf_sfda.format import cut, marked
 from hf_sfda.types import Sound, Target, TextPair, Word
 
 if TYPE_CHECKING:
@@ -24,6 +27,19 @@ if TYPE_CHECKING:
 
 _FACTS = "target.json"
 _BYTES = "samples.bin"
+_EDGE = 112  # pixels; the page shows 96 pixels, so this is sharp on most screens
+_TEXT = 280  # characters
+
+
+class Preview(TypedDict):
+    """The preview of a sample: data URI of an image, start of a text, or name of a sound.
+
+    Of a pair of texts, the start of each: ``first | second``. Of a word, the sentence around it:
+    ``before [word] after``.
+    """
+
+    image: str | None
+    text: str | None
 
 
 def write_target(target: Target, directory: Path) -> None:
@@ -75,14 +91,14 @@ def read_target(directory: Path) -> Target:
         samples = LazyImages(_unpack(folder / _BYTES, lengths))
     else:
         samples = _images(folder / _BYTES, facts.pop("sizes"))
-    return Target(
-        **_tuples(facts),
-        samples=samples,
-        labels=np.array(
-            facts["labels"],
-            dtype=np.float64 if facts["label_kind"] == "regression" else np.int64,
-        ),
-    )
+    kind = np.float64 if facts["label_kind"] == "regression" else np.int64
+    facts |= {key: tuple(facts[key]) for key in ("sample_ids", "class_names", "warnings")}
+    return Target(**{**facts, "samples": samples, "labels": np.array(facts["labels"], dtype=kind)})
+
+
+def previews(target: Target, indices: Iterable[int]) -> dict[int, Preview]:
+    """Make the previews of some samples: index -> preview."""
+    return {index: _preview(target, index) for index in indices}
 
 
 def _text(stored: Any) -> str | TextPair | Word:
@@ -91,11 +107,6 @@ def _text(stored: Any) -> str | TextPair | Word:
         return stored
     first, second = stored
     return TextPair(first, second) if isinstance(first, str) else Word(tuple(first), second)
-
-
-def _tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {key: value for key, value in facts.items() if key != "labels"}
-    return plain | {key: tuple(facts[key]) for key in ("sample_ids", "class_names", "warnings")}
 
 
 def _pack(path: Path, parts: Iterable[bytes]) -> list[int]:
@@ -132,3 +143,28 @@ def _images(path: Path, sizes: list[list[int]]) -> tuple[Image, ...]:
             images.append(PIL.Image.frombytes("RGB", (width, height), pixels[start:end]))
             start = end
     return tuple(images)
+
+
+def _preview(target: Target, index: int) -> Preview:
+    if target.modality == "audio":
+        return Preview(image=None, text=_snippet(target.sample_ids[index]))
+    sample = target.samples[index]
+    if target.modality == "image":
+        return Preview(image=_thumbnail(sample), text=None)
+    return Preview(image=None, text=_snippet(sample))
+
+
+def _thumbnail(image: Any) -> str:
+    small = image.convert("RGB")
+    small.thumbnail((_EDGE, _EDGE))
+    sink = io.BytesIO()
+    small.save(sink, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
+
+
+def _snippet(text: str | TextPair | Word) -> str:
+    if isinstance(text, Word):
+        return marked(text.words, text.position, _TEXT)
+    if isinstance(text, TextPair):
+        return " | ".join(cut(part, _TEXT // 2) for part in text)
+    return cut(text, _TEXT)

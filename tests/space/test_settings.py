@@ -8,7 +8,7 @@ import pytest
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import show_bytes, show_count, show_seconds
-from hf_sfda.space.limits import Limits, variable
+from hf_sfda.space.settings import Limits, variable
 
 
 def test_without_variables_the_defaults_hold():

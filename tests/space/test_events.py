@@ -10,9 +10,8 @@ import pytest
 
 from hf_sfda.cost import ModelLoad, about, estimate
 from hf_sfda.secrets import keep_secret
-from hf_sfda.space.events import DownloadLimitError, EventProgress, json_lines
+from hf_sfda.space.events import DownloadLimitError, EventProgress, JobState, apply, json_lines
 from hf_sfda.space.plan import JobPlan, PlannedModel, skip_large_downloads
-from hf_sfda.space.state import JobState, apply
 from hf_sfda.types import Candidate
 from tests.report_fixture import example_ranking
 

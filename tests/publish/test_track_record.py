@@ -10,9 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda.publish.finetuning_rows import finetuning_rows
-from hf_sfda.publish.hits import hit_rate, over_time, verdicts
 from hf_sfda.publish.rows import make_run
-from hf_sfda.publish.track_record import of_dataset, summary, track_record
+from hf_sfda.publish.track_record import (
+    hit_rate,
+    of_dataset,
+    over_time,
+    summary,
+    track_record,
+    verdicts,
+)
 from hf_sfda.uncertainty import wilson
 from tests.publishing import finetuned, make_ranking
 

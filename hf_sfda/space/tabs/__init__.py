@@ -1,1 +1,0 @@
-"""The tabs of the page, one file per tab: its components and the functions that they call."""
