@@ -279,9 +279,9 @@ def test_a_new_version_replaces_its_own_files_and_nothing_else(older):
     assert "   deleted hf_sfda/gone.py\n" in text
     assert "--- a/hf_sfda/gone.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-X = 1\n" in text
     assert "-# old\n" in text
-    held = files(older)
-    assert {k: v for k, v in held.items() if k in space_files()} == space_files()
-    assert set(held) == {*space_files(), "README.md", ".gitattributes", "notes/mine.md"}
+    held, ours = files(older), space_files()
+    assert {k: v for k, v in held.items() if k in ours} == ours
+    assert set(held) == {*ours, "README.md", ".gitattributes", "notes/mine.md"}
     assert held["notes/mine.md"] == b"mine"
     after = readme(older)
     assert after == before.replace("sdk_version: 6.0.0", "sdk_version: 6.31.0")
