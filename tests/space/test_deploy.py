@@ -536,7 +536,7 @@ SET_UP = {"variables": ["HF_SFDA_JOBS=2"], "secrets": ["MY_SECRET"], "hardware":
 STRAY = "hf_sfda/gone.py"
 
 
-@pytest.mark.parametrize("action", ["status", "drop", "lose"])
+@pytest.mark.parametrize("action", ["status", pytest.param("drop", marks=pytest.mark.slow), "lose"])
 @pytest.mark.parametrize(
     "where", ["secrets", "variables", "preupload/main", "commit/main", "hardware"]
 )
@@ -561,7 +561,7 @@ def test_an_update_that_breaks_off_is_finished_by_the_same_command(
     check_set_up(results)
 
 
-@pytest.mark.parametrize("action", ["status", "drop", "lose"])
+@pytest.mark.parametrize("action", ["status", pytest.param("drop", marks=pytest.mark.slow), "lose"])
 @pytest.mark.parametrize("where", ["/repos/create", "/commit/main"])
 def test_a_space_that_is_half_made_is_finished_by_the_same_command(
     results, monkeypatch, where, action

@@ -216,7 +216,8 @@ def test_it_serves_until_a_signal_and_leaves_no_files_of_jobs(results, serve, tm
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "nobody listens any more"
 
 
-@pytest.mark.parametrize("number", [seldom(signal.SIGINT), signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
     hub, results, serve, tmp_path, number
 ):
