@@ -165,21 +165,31 @@ def tiny_bert(
 
 
 def tiny_timm(
-    path: str | Path, arch: str = "test_resnet", *, seed: int = 0, num_classes: int = 10
+    path: str | Path,
+    arch: str = "test_resnet",
+    *,
+    seed: int = 0,
+    num_classes: int = 10,
+    size: int | None = None,
 ) -> Path:
     """A timm model in the layout of timm's repositories: ``config.json``, ``model.safetensors``.
 
     timm ships ``test_*`` architectures of a few 100,000 parameters (``test_vit``,
-    ``test_convnext`` ...); they take pictures of 160 x 160.
+    ``test_convnext`` ...); they take pictures of 160 x 160. ``size`` is another side length, which
+    convolutional networks can take; ``test_resnet`` has 64.
     """
     ensure_torchvision()
     import timm
     import torch
     from timm.models import save_for_hf
 
+    size = size or (64 if arch == "test_resnet" else None)
+    shape = {"input_size": (3, size, size)} if size else {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = timm.create_model(arch, pretrained=False, num_classes=num_classes)
+        model = timm.create_model(
+            arch, pretrained=False, num_classes=num_classes, pretrained_cfg_overlay=shape
+        )
     save_for_hf(model, str(path), safe_serialization=True)
     return Path(path)
 

@@ -18,6 +18,7 @@ from hf_sfda.dataset.inputs import (
     read_inputs,
     refuse_disguised_files,
 )
+from hf_sfda.dataset.one_column import column_reader
 from hf_sfda.dataset.read_labels import Labels, read_labels
 from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.sources import Source, open_source
@@ -30,6 +31,7 @@ from hf_sfda.tasks import task_name
 from hf_sfda.types import IntArray, LabelKind, Target
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 _PAIRS_NOT_MEASURED = (
@@ -109,13 +111,14 @@ def load_target(
     if len(data) == 0:
         raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
     notes = list(source.notes)
+    read_column = column_reader(data)
     try:
         columns = infer_columns(
             data.features,
             input_column=input_column,
             label_column=label_column,
             task=task,
-            distinct=lambda name: _distinct(data, name),
+            distinct=lambda name: _distinct(read_column(name)),
             same_classes=lambda first, second: _same_classes(data, first, second),
             holds_images=lambda name: holds_images(data, name),
             holds_sounds=lambda name: holds_sounds(data, name),
@@ -213,9 +216,8 @@ def _words(labels: Labels, rows: IntArray) -> IntArray | None:
     return labels.positions[rows] if isinstance(labels, WordTags) else None
 
 
-def _distinct(data: Dataset, column: str) -> tuple[int, int]:
+def _distinct(values: pa.ChunkedArray) -> tuple[int, int]:
     """(number of distinct values, number of values), without missing values."""
-    values = data.select_columns([column]).with_format("arrow")[:][column]
     present = values.drop_null()
     return len(present.unique()), len(present)
 

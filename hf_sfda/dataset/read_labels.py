@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hf_sfda.dataset.columns import item_feature
 from hf_sfda.dataset.labels import NO_LABEL, encode, lists_in_texts
+from hf_sfda.dataset.one_column import column_reader
 from hf_sfda.dataset.tags import read_indicators, read_lists
 from hf_sfda.dataset.values import read_values
 from hf_sfda.errors import TargetError
@@ -84,14 +85,15 @@ def read_labels(
     """
     from datasets import ClassLabel
 
+    read_column = column_reader(data)
     if len(names) > 1:
         together = ", ".join(names)
         _refuse(task, "multi-label", f"{together} are several columns")
-        read = {name: _values(data, name) for name in names}
+        read = {name: read_column(name).to_pylist() for name in names}
         reason = "" if task else f"{len(names)} label columns are given"
         return read_indicators(read, left_out, together), reason
     (column,) = names
-    feature, values = data.features[column], _values(data, column)
+    feature, values = data.features[column], read_column(column).to_pylist()
     if (item := item_feature(feature)) is not None:
         _refuse(task, "multi-label", f"The label column {column!r} holds lists")
         if task is None:
@@ -130,11 +132,14 @@ def _refuse_labels_of_words(data: Dataset, column: str, values: Sequence[Any]) -
     lengths = [None if value is None else len(value) for value in values]
     if not any(length and length > 1 for length in lengths):
         return
+    read_column = column_reader(data)
     for name, feature in data.features.items():
         item = item_feature(feature)
         if name == column or getattr(item, "dtype", None) not in ("string", "large_string"):
             continue
-        if [None if value is None else len(value) for value in _values(data, name)] == lengths:
+        if [
+            None if value is None else len(value) for value in read_column(name).to_pylist()
+        ] == lengths:
             raise TargetError(
                 f"The label column {column!r} holds one tag for each word of {name!r}. Pass --task "
                 f"token --input-column {name} to rank by the tags of single words, or --task "
@@ -165,11 +170,6 @@ def _classes(
         "names."
     )
     return replace(labels, notes=(note,))
-
-
-def _values(data: Dataset, column: str) -> list[Any]:
-    values: list[Any] = data.select_columns([column]).with_format("arrow")[:][column].to_pylist()
-    return values
 
 
 def _fractional(values: Sequence[Any]) -> bool | None:

@@ -14,6 +14,10 @@ from hf_sfda.secrets import redact
 
 Describe = Callable[[Any], str]
 
+_OFFLINE = (
+    "not in the local cache, and HF_HUB_OFFLINE forbids to download it; "
+    "unset HF_HUB_OFFLINE and run again"
+)
 _LONGEST = 1000  # some libraries list every model type in their message
 
 ADVICE = "HF_SFDA_TOKEN_ADVICE"
@@ -31,6 +35,8 @@ def explain(error: BaseException) -> str:
         >>> explain(ValueError("too small."))
         'ValueError: too small'
     """
+    from huggingface_hub import constants
+
     chain = list(_chain(error))
     for kinds, describe in _rules():
         for link in chain:
@@ -40,6 +46,8 @@ def explain(error: BaseException) -> str:
         where = f" while writing {full.filename}" if full.filename else ""
         return redact(f"the disk is full{where}; free some space and run again, downloads resume")
     if any(is_unreachable(link) for link in chain):
+        if constants.HF_HUB_OFFLINE:  # `datasets` keeps the name of the error only
+            return _OFFLINE
         return redact(f"the Hub at {hub_url()} cannot be reached; check the network, run again")
     if any(isinstance(link, RecursionError) for link in chain):
         return "what was read is nested too deeply"
@@ -113,13 +121,7 @@ def _rules() -> list[tuple[Any, Describe]]:
                 f"read it); check the name, or {_advice()}"
             ),
         ),
-        (
-            e.OfflineModeIsEnabled,
-            lambda _: (
-                "not in the local cache, and HF_HUB_OFFLINE forbids to download it; "
-                "unset HF_HUB_OFFLINE and run again"
-            ),
-        ),
+        (e.OfflineModeIsEnabled, lambda _: _OFFLINE),
         (e.NotASafetensorsRepoError, lambda _: "no safetensors weights; pickles are never opened"),
         (
             e.RemoteEntryNotFoundError,

@@ -23,6 +23,7 @@ from hf_sfda.dataset.sample import FEWEST, allocate, choose
 from hf_sfda.dataset.sources import choose_split
 from hf_sfda.errors import TargetError
 from tests import factories
+from tests.offline import answer, load_offline
 
 # -- the sample
 
@@ -447,25 +448,13 @@ def test_another_commit_is_never_passed_off_as_this_one(hub, sentences, monkeypa
     assert load_target("me/moving", revision=old).n_available == 30
 
 
-def test_offline_mode_uses_what_was_loaded_before(hub, hub_env, sentences):
+def test_offline_mode_uses_what_was_loaded_before(hub, sentences):
     sentences.push_to_hub("me/words")
-    code = (
-        "import sys; from hf_sfda import load_target\n"
-        "t = load_target(sys.argv[1]); print(t.revision, t.fingerprint)"
-    )
-
-    def run(name, **env):
-        return subprocess.run(
-            [sys.executable, "-c", code, name],
-            env=hub_env | env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    online = run("me/words")
-    assert online.returncode == 0, online.stderr
+    online = answer("me/words")
     hub.requests.clear()
-    offline = run("me/words", HF_HUB_OFFLINE="1")
-    assert offline.stdout == online.stdout, offline.stderr
-    assert "HF_HUB_OFFLINE" in run("me/others", HF_HUB_OFFLINE="1").stderr
+    offline, other = load_offline({"dataset": "me/words"}, {"dataset": "me/others"})
+    assert offline == online
+    assert "HF_HUB_OFFLINE" in other
     assert hub.requests == []
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from hf_sfda.dataset.one_split import remembered
 from hf_sfda.dataset.sources import open_source
 from hf_sfda.errors import TargetError
 from tests import factories
+from tests.offline import load_apart
 
 
 @pytest.fixture
@@ -104,25 +103,16 @@ def test_the_name_of_a_split_leads_nowhere_else(hub):
 
 def test_a_second_run_needs_no_network(hub, hub_env, words):
     words.push_to_hub("me/words")
-    code = (
-        "import sys; from hf_sfda import load_target\n"
-        "t = load_target('me/words', split=sys.argv[1] or None)\n"
-        "print(t.revision, t.config, t.split, t.fingerprint)"
-    )
-
-    def run(split, **env):
-        return subprocess.run(
-            [sys.executable, "-c", code, split],
-            env=hub_env | env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    online = run("")
+    [online] = load_apart({"dataset": "me/words"}, env=hub_env)
+    assert online[2] == "train"
     hub.requests.clear()
-    offline = run("", HF_HUB_OFFLINE="1")
-    assert offline.stdout == online.stdout, offline.stderr
-    assert "train" in offline.stdout
-    assert "HF_HUB_OFFLINE" in run("test", HF_HUB_OFFLINE="1").stderr
-    assert "Splits: train, validation, test" in run("none", HF_HUB_OFFLINE="1").stderr
+    offline, other, unknown = load_apart(
+        *({"dataset": "me/words", "split": split} for split in (None, "test", "none")),
+        env={**hub_env, "HF_HUB_OFFLINE": "1"},
+    )
+    assert offline == online
+    assert "HF_HUB_OFFLINE" in other
+    assert "Splits: train, validation, test" in unknown
     assert hub.requests == []
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,6 +13,7 @@ from hf_sfda.dataset import download_size, load_target, remote
 from hf_sfda.dataset.sources import open_source
 from hf_sfda.errors import TargetError
 from tests import factories
+from tests.offline import answer, load_offline
 
 SIZE = 20  # rows of a row group
 
@@ -221,30 +220,20 @@ def test_the_sample_does_not_depend_on_what_is_in_the_cache(hub):
     assert first.warnings == again.warnings == whole.warnings
 
 
-def test_a_second_run_reads_nothing_and_needs_no_network(hub, hub_env):
+def test_a_second_run_reads_nothing_and_needs_no_network(hub):
     _put(hub, "me/pictures", _pictures())
-    code = (
-        "import sys; from hf_sfda import load_target; from hf_sfda.dataset import remote\n"
-        "remote.LARGE = 1000\n"
-        "t = load_target('me/pictures', samples=int(sys.argv[1]))\n"
-        "print(t.revision, t.config, t.split, t.fingerprint, t.warnings)"
-    )
-
-    def run(samples, **env):
-        return subprocess.run(
-            [sys.executable, "-c", code, samples],
-            env=hub_env | env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    online = run("40")
-    assert online.returncode == 0, online.stderr
+    online = answer("me/pictures", samples=40)
     hub.requests.clear()
-    assert run("40").stdout == online.stdout
+    assert answer("me/pictures", samples=40) == online
     assert _reads(hub) == []
     hub.requests.clear()
-    offline = run("40", HF_HUB_OFFLINE="1")
-    assert offline.stdout == online.stdout, offline.stderr
-    assert "HF_HUB_OFFLINE" in run("300", HF_HUB_OFFLINE="1").stderr
+    offline, more = load_offline(
+        {"dataset": "me/pictures", "samples": 40},
+        {"dataset": "me/pictures", "samples": 300},
+        first="from hf_sfda.dataset import remote; remote.LARGE = 1000",
+    )
+    assert offline == online
+    assert "HF_HUB_OFFLINE" in more
     assert hub.requests == []
 
 

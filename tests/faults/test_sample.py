@@ -1,4 +1,8 @@
-"""A few of the faults of ``tests/faults``; ``make test-faults`` tries all of them."""
+"""A few of the faults of ``tests/faults``; ``make test-faults`` tries all of them.
+
+``make test`` tries each kind: kills in the middle, at the end and at a request, a full disk and
+an ill Hub.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,11 @@ from tests.faults.bench import HUB_FAULTS, Bench, Rank
 
 # One worker builds the bench for all of them.
 pytestmark = pytest.mark.xdist_group("faults")
+
+
+def further(case: str) -> object:
+    """One more case of a kind."""
+    return pytest.param(case, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +38,9 @@ def place(rank: Rank, pattern: str) -> int:
 @pytest.mark.parametrize(
     "pattern",
     [
-        r"rename .*/trees/",
+        further(r"rename .*/trees/"),
         r"rename .*/features/.*\.safetensors\.",
-        r"open .*/features/.*\.json\.",
+        further(r"open .*/features/.*\.json\."),
         r"rename .*/\.ranking\.json\.",
     ],
 )
@@ -45,13 +54,17 @@ def test_a_kill_at_a_request(rank, trials):
         rank.strike(kill_answer=rank.requests // 2)
 
 
-@pytest.mark.parametrize("pattern", [r"open .*/features/.*\.safetensors\.", r"\.ranking\.csv\."])
+@pytest.mark.parametrize(
+    "pattern", [r"open .*/features/.*\.safetensors\.", further(r"\.ranking\.csv\.")]
+)
 def test_a_full_disk(rank, trials, pattern):
     with trials.one(f"the disk is full from {pattern} on"):
         rank.strike(full=place(rank, pattern))
 
 
-@pytest.mark.parametrize("name", ["wrong bytes of the right length", "429, wait for years"])
+@pytest.mark.parametrize(
+    "name", ["wrong bytes of the right length", further("429, wait for years")]
+)
 def test_an_ill_hub(rank, trials, name):
     with trials.one(name):
         rank.strike_hub(rank.requests // 2, None, **HUB_FAULTS[name])

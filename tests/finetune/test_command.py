@@ -18,11 +18,13 @@ from hf_sfda.cli.finetune import parse_duration
 from hf_sfda.config import FinetuneConfig, ShortlistConfig
 from hf_sfda.errors import ConfigError, FinetuneError, StoppedError, TargetError
 from hf_sfda.finetune import shortlist
+from hf_sfda.finetune.checkpoint import Checkpoint
 from hf_sfda.finetune.cost import most_forward_passes, most_trials
 from hf_sfda.finetune.parts import Sizes
 from hf_sfda.finetune.plan import plan_finetuning
 from hf_sfda.finetune.search import climb
 from hf_sfda.finetune.shortlist import finetune_shortlist
+from hf_sfda.finetune.train import Progress
 from hf_sfda.measurements import read_measurements
 from hf_sfda.report import save_ranking, sentences
 from hf_sfda.runs import read_ranking
@@ -30,7 +32,6 @@ from tests import factories
 from tests.command import run_command
 from tests.finetune.test_finetune import trial
 from tests.processes import with_default_signals
-from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 RANK = ("--resamples", "100", "--permutations", "0", "--metrics", "knn", "--metric", "knn")
@@ -263,43 +264,52 @@ def test_more_samples_or_fewer(work):
 # -- kill, budget, failures
 
 
-def launch(*arguments: str) -> int:
-    """Start the command; returns the id of its process."""
+def launch(*arguments: str, first: str = "") -> int:
+    """Start the command in a Python of its own, after the code ``first``; returns its process."""
+    code = f"import sys; {first}; from hf_sfda.cli import main; sys.argv[0] = 'hf-sfda'; main()"
     return os.posix_spawn(
         sys.executable,
-        with_default_signals([sys.executable, "-m", "hf_sfda", *arguments]),
+        with_default_signals([sys.executable, "-c", code, *arguments]),
         {**os.environ, "PYTHONPATH": str(ROOT)},
         file_actions=[(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_WRONLY, 0) for n in (1, 2)],
     )
 
 
-def fork(*arguments: str) -> int:
+def fork(*arguments: str, first: str = "") -> int:
     """Run the command in a copy of this process, which has imported torch already."""
     pid = os.fork()
     if pid == 0:
         try:
+            exec(first)
             run_command(*arguments)
         finally:
             os._exit(0)
     return pid
 
 
+def die_in_the_second_model() -> None:
+    """From now on, this process kills itself when it has saved progress of the second model."""
+    plain = Checkpoint.save
+
+    def save(self: Checkpoint, current: Progress | None) -> None:
+        plain(self, current)
+        if Path("run/finetuned.json").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Checkpoint.save = save
+
+
 @pytest.mark.parametrize("launched", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_killed_command_resumes_where_it_was(work, launched):
-    recipe = ("--learning-rates", "1e-3", "--epochs", "6", "--batch-size", "4")
+    recipe = ("--learning-rates", "1e-3", "--epochs", "2", "--batch-size", "8")
     undisturbed = work / "undisturbed"
     shutil.copytree(work / "run", undisturbed)
     command = ("finetune", "run", "--top", "2", "--yes", *recipe)
-    pid = launch(*command) if launched else fork(*command)
+    first = f"from {__name__} import die_in_the_second_model as die; die()"
+    pid = (launch if launched else fork)(*command, first=first)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     run = work / "run"
-
-    def second_has_begun() -> bool:
-        assert os.waitpid(pid, os.WNOHANG)[0] == 0, "it ended before it could be killed"
-        return (run / "finetuned.json").exists() and any(run.glob(".finetuning/*/finetune.pt"))
-
-    until(second_has_begun, pause=0.001)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    assert any(run.glob(".finetuning/*/finetune.pt"))
     [before] = read_measurements(run)[-1].measurements
     assert read_ranking(run).finetuned.measurements == (before,), "the report is already there"
     finetune("--top", "2", "--yes", *recipe)
@@ -339,7 +349,7 @@ def test_the_time_budget_ends_training_and_keeps_what_is_measured(work):
     assert whole.finetuned.measurements[0] == outcome.finetuned.measurements[0]
 
 
-def test_a_failure_is_told_and_the_others_are_measured(work, monkeypatch):
+def test_a_model_that_fails_is_named_with_its_reason_and_the_others_are_measured(work, monkeypatch):
     plain = shortlist.finetune
     first, second, third = order()
 

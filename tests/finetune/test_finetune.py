@@ -491,7 +491,7 @@ def test_the_recipe_against_a_plain_loop(tmp_path):
     [
         (tiny_vit, "image"),
         (tiny_resnet, "image"),
-        (lambda path: tiny_timm(path, "test_efficientnet"), "image"),
+        (lambda path: tiny_timm(path, "test_efficientnet", size=64), "image"),
         (tiny_bert, "text"),
     ],
     ids=["vit", "resnet", "timm", "bert"],

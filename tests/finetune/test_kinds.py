@@ -56,7 +56,11 @@ def sounds(n_per_class: int, seed: int = 0) -> Target:
 @pytest.mark.parametrize("kind", ["multi-label", "regression"])
 @pytest.mark.parametrize(
     ("make", "modality"),
-    [(factories.tiny_vit, "image"), (factories.tiny_timm, "image"), (factories.tiny_bert, "text")],
+    [
+        (factories.tiny_vit, "image"),
+        pytest.param(factories.tiny_timm, "image", marks=pytest.mark.slow),
+        (factories.tiny_bert, "text"),
+    ],
     ids=["vit", "timm", "bert"],
 )
 def test_other_labels_are_learnt_and_the_result_repeats(make, modality, kind, tmp_path):
@@ -212,7 +216,13 @@ SOUNDS = {
 }
 
 
-@pytest.mark.parametrize("name", SOUNDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("whisper", "clap") else ())
+        for name in SOUNDS
+    ],
+)
 def test_the_code_of_the_card_hears_what_was_measured(name, tmp_path, monkeypatch, capsys):
     import huggingface_hub
     import soundfile

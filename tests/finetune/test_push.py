@@ -150,6 +150,7 @@ def test_a_push_that_fails_is_done_by_the_same_command_without_training(work, hu
     assert "model.safetensors" in files_on(hub)
 
 
+@pytest.mark.slow
 def test_a_push_that_is_killed_is_done_by_the_same_command_without_training(work, hub, monkeypatch):
     command = ("finetune", "run", "--yes", "--models", order()[0], *TO, *QUICK)
     pid = fork(*command)

@@ -455,6 +455,7 @@ main()
 """
 
 
+@pytest.mark.slow  # `rank --on-jobs` runs on the same machine in tests/cli/test_jobs.py
 def test_the_command_of_the_job_works_on_a_machine_that_has_nothing(hub, board, machine, tmp_path):
     """For a private leaderboard; the next test but one has a public one."""
     factories.image_dataset(n_per_class=6, classes=2).push_to_hub("me/shapes", split="train")
@@ -478,6 +479,7 @@ def test_the_command_of_the_job_works_on_a_machine_that_has_nothing(hub, board, 
     assert list(nowhere.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_machine_of_the_test_has_no_hf_sfda(machine):
     """Else the test above would prove nothing."""
     script = 'uv run --with "$0" hf-sfda --version'

@@ -147,7 +147,7 @@ def check_outages(hub, start: Callable[[], None], plan: Callable[[], Plan], acti
     return count
 
 
-@pytest.mark.parametrize("action", ["drop", "lose"])
+@pytest.mark.parametrize("action", [pytest.param("drop", marks=pytest.mark.slow), "lose"])
 def test_an_outage_while_results_are_first_published(hub, first_publication, action):
     assert check_outages(hub, *first_publication, action) > 5
 
@@ -158,6 +158,7 @@ def test_an_outage_at_any_moment_of_a_publication(hub, publication, action):
     assert check_outages(hub, *publication, action) > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
 def test_an_outage_while_a_space_is_first_deployed(hub, first_deployment, action):
     assert check_outages(hub, *first_deployment, action) >= 4

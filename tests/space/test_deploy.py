@@ -279,9 +279,9 @@ def test_a_new_version_replaces_its_own_files_and_nothing_else(older):
     assert "   deleted hf_sfda/gone.py\n" in text
     assert "--- a/hf_sfda/gone.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-X = 1\n" in text
     assert "-# old\n" in text
-    held = files(older)
-    assert {k: v for k, v in held.items() if k in space_files()} == space_files()
-    assert set(held) == {*space_files(), "README.md", ".gitattributes", "notes/mine.md"}
+    held, ours = files(older), space_files()
+    assert {k: v for k, v in held.items() if k in ours} == ours
+    assert set(held) == {*ours, "README.md", ".gitattributes", "notes/mine.md"}
     assert held["notes/mine.md"] == b"mine"
     after = readme(older)
     assert after == before.replace("sdk_version: 6.0.0", "sdk_version: 6.31.0")
@@ -536,7 +536,7 @@ SET_UP = {"variables": ["HF_SFDA_JOBS=2"], "secrets": ["MY_SECRET"], "hardware":
 STRAY = "hf_sfda/gone.py"
 
 
-@pytest.mark.parametrize("action", ["status", "drop", "lose"])
+@pytest.mark.parametrize("action", ["status", pytest.param("drop", marks=pytest.mark.slow), "lose"])
 @pytest.mark.parametrize(
     "where", ["secrets", "variables", "preupload/main", "commit/main", "hardware"]
 )
@@ -561,7 +561,7 @@ def test_an_update_that_breaks_off_is_finished_by_the_same_command(
     check_set_up(results)
 
 
-@pytest.mark.parametrize("action", ["status", "drop", "lose"])
+@pytest.mark.parametrize("action", ["status", pytest.param("drop", marks=pytest.mark.slow), "lose"])
 @pytest.mark.parametrize("where", ["/repos/create", "/commit/main"])
 def test_a_space_that_is_half_made_is_finished_by_the_same_command(
     results, monkeypatch, where, action

@@ -190,12 +190,12 @@ def test_help_is_light(arguments):
 # -- what it does
 
 
-def seldom(value):
-    """A parameter for `make test-all`: each server takes seconds to start."""
-    return pytest.param(value, marks=pytest.mark.slow)
+# Each server takes ten seconds to start. `make test` starts one:
+# test_as_me_warns_and_no_token_is_written_anywhere, which ends it with SIGINT, too.
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, *map(seldom, (signal.SIGTERM, signal.SIGHUP))])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_until_a_signal_and_leaves_no_files_of_jobs(results, serve, tmp_path, number):
     (tmp_path / "tmp").mkdir()
     served = serve(*SERVE, TMPDIR=str(tmp_path / "tmp"))
@@ -216,7 +216,8 @@ def test_it_serves_until_a_signal_and_leaves_no_files_of_jobs(results, serve, tm
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "nobody listens any more"
 
 
-@pytest.mark.parametrize("number", [seldom(signal.SIGINT), signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
     hub, results, serve, tmp_path, number
 ):
