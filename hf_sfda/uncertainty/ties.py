@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.uncertainty.bootstrap import FloatArray
-from hf_sfda.uncertainty.statistics import normal_tail, t_quantile
+from hf_sfda.uncertainty.statistics import FloatArray, normal_tail, t_quantile
 
 ROUNDING = 1e-12
 """Differences below this share of the largest score are rounding, not evidence."""
