@@ -10,11 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.ensemble.complementarity import (
-    complementarity,
-    fisher_space,
-    paper_score,
-)
+from hf_sfda.ensemble.complementarity import complementarity, fisher_space, paper_score
 from hf_sfda.ensemble.posteriors import CandidatePosteriors, Member, Pooling, as_members
 from hf_sfda.ensemble.search import (
     Criterion,

@@ -18,7 +18,6 @@ from hf_sfda.finetune.objectives import Objective
 if TYPE_CHECKING:
     from hf_sfda.backbones import Backbone
 
-
 LOWEST_OUTPUT = -30.0
 """Floor of the log-probabilities that penalties are compared by: a class that training has not seen
 has the probability 0, which would make every loss infinite."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-
 _GAP = 2
 _NARROWEST_NAME = 24
 _COMFORTABLE_NAME = 32

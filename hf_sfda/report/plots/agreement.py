@@ -16,7 +16,6 @@ from hf_sfda.uncertainty.curve import SETTLED
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-
 _STRONG = 0.55
 """From this absolute tau on, a cell of the heat map is dark and its number is light."""
 

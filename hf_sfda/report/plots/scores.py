@@ -16,7 +16,6 @@ from hf_sfda.types import ModelRow, Ranking
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-
 _ROW_HEIGHT = 26
 _NAME_WIDTH = 34
 
