@@ -18,9 +18,8 @@ from PIL import Image
 from torch.nn import functional
 
 from hf_sfda.backbones import open_backbone
-from hf_sfda.finetune.classifier import Classifier, Head
+from hf_sfda.finetune.classifier import Classifier, Head, training_mode
 from hf_sfda.finetune.depthwise import FastDepthwise
-from hf_sfda.finetune.prepare import training_mode
 from hf_sfda.types import Candidate
 
 BATCH = 16

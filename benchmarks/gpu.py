@@ -713,11 +713,10 @@ def _extract_in_little_memory(setting: Setting, record: Record) -> None:
 
 def _train_in_little_memory(setting: Setting, record: Record) -> None:
     from hf_sfda.config import FinetuneConfig
+    from hf_sfda.finetune.batches import Inputs, Runner
     from hf_sfda.finetune.classifier import Classifier, Head
-    from hf_sfda.finetune.inputs import Inputs
     from hf_sfda.finetune.objectives import single_label
     from hf_sfda.finetune.parts import Part
-    from hf_sfda.finetune.runner import Runner
     from hf_sfda.finetune.train import Progress, cpu_state, evaluate, train
 
     network = usual_network(setting, "ViT-B/16")

@@ -54,7 +54,7 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
     import torch
 
     from hf_sfda.backbones import norms
-    from hf_sfda.finetune.inputs import Inputs
+    from hf_sfda.finetune.batches import Inputs
     from hf_sfda.finetune.objectives import single_label
     from hf_sfda.finetune.parts import Part
 

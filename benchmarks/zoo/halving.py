@@ -24,7 +24,7 @@ from benchmarks.zoo import evaluate, grid
 from benchmarks.zoo.evaluate import Target
 from hf_sfda.config import FinetuneConfig
 from hf_sfda.files import write_atomically
-from hf_sfda.finetune.halving import Round, best, plan_rounds, share_of_training
+from hf_sfda.finetune.plan import Round, best, plan_rounds, share_of_training
 
 FILE = Path(__file__).with_name("halving.csv")
 FINALISTS = 2

@@ -114,7 +114,7 @@ def gradients(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[st
     """Probes on gradient features, on the layers, and on both, of the same samples."""
     import time
 
-    from hf_sfda.finetune.inputs import Inputs
+    from hf_sfda.finetune.batches import Inputs
     from hf_sfda.finetune.objectives import single_label
     from hf_sfda.finetune.parts import Part, draw_rows
 

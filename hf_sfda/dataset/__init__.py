@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from hf_sfda.dataset.hub import download_size
 from hf_sfda.dataset.load import load_target, target_of
-from hf_sfda.dataset.size import download_size
 
 __all__ = ["download_size", "load_target", "target_of"]

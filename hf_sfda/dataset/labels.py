@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.dataset.row_groups import draw_by_class
-from hf_sfda.dataset.sample import FEWEST, allocate, choose
+from hf_sfda.dataset.sample import FEWEST, allocate, choose, draw_by_class
 from hf_sfda.errors import TargetError
 from hf_sfda.format import cut
 from hf_sfda.types import IntArray, LabelKind

@@ -12,16 +12,12 @@ import numpy as np
 from hf_sfda.config import RankConfig
 from hf_sfda.dataset.columns import Columns, infer_columns
 from hf_sfda.dataset.fingerprint import target_fingerprint
-from hf_sfda.dataset.inputs import (
-    holds_images,
-    holds_sounds,
-    read_inputs,
-    refuse_disguised_files,
-)
-from hf_sfda.dataset.one_column import column_reader
-from hf_sfda.dataset.read_labels import Labels, read_labels
+from hf_sfda.dataset.hub import open_on_hub
+from hf_sfda.dataset.inputs import holds_images, holds_sounds, read_inputs, refuse_disguised_files
+from hf_sfda.dataset.local import open_file, open_folder, refuse_pointers, require_utf8
+from hf_sfda.dataset.read_labels import Labels, column_reader, read_labels
 from hf_sfda.dataset.remote import RemoteSplit
-from hf_sfda.dataset.sources import Source, open_source
+from hf_sfda.dataset.sources import Source, local_path, no_progress_bars
 from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
 from hf_sfda.dataset.words import WordTags, has_tags_of_words, read_word_tags
 from hf_sfda.errors import TargetError
@@ -87,7 +83,7 @@ def load_target(
         samples: Size of the sample. Each class gets at least two samples.
         seed: Random seed of the sample. The same seed draws the same rows on every machine. The
             rows of a very large split on the Hub are drawn from few row groups, see
-            :mod:`~hf_sfda.dataset.row_groups`.
+            :mod:`~hf_sfda.dataset.sample`.
         token: User access token; ``None`` uses the saved login.
         progress: Listens to the rows that are read.
 
@@ -180,6 +176,41 @@ def load_target(
         ),
         task_reason=reason,
     )
+
+
+def open_source(
+    dataset: str,
+    *,
+    revision: str | None,
+    split: str | None,
+    token: str | None,
+    input_column: str | None = None,
+) -> Source:
+    """Open ``dataset``. A path that exists takes precedence over a Hub id with the same spelling.
+
+    ``input_column`` is ``image`` or ``audio`` where a folder holds files of both.
+
+    No code of a dataset is executed: the ``datasets`` library does not support loading scripts.
+
+    Raises:
+        TargetError: The dataset is unknown, unreadable or empty, or the user must choose a
+            configuration or a split.
+    """
+    path, config = local_path(dataset), None
+    if not path.exists() and ":" in dataset:
+        name, _, config = dataset.rpartition(":")
+        path = local_path(name)
+    if path.exists() and revision is not None:
+        raise TargetError(f"{dataset} is local and has no revisions; leave --revision out.")
+    refuse_pointers(path)
+    if path.exists():
+        require_utf8(str(path), [str(path)])
+    with no_progress_bars():
+        if path.is_file() and config is None:
+            return open_file(path, split)
+        if path.is_dir():
+            return open_folder(path, config, split, input_column)
+        return open_on_hub(dataset, revision, split, token, input_column)
 
 
 # -- the sample

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hf_sfda.dataset.labels import HIDDEN, NO_LABEL, hidden_number
-from hf_sfda.dataset.row_groups import draw_by_tags
-from hf_sfda.dataset.sample import FEWEST, choose_tagged
+from hf_sfda.dataset.sample import FEWEST, choose_tagged, draw_by_tags
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.format import cut

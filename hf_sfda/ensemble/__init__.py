@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from hf_sfda.ensemble.member import Member, member_of
-from hf_sfda.ensemble.result import Ensemble, PaperScore, Quality, RejectedSet, Step
+from hf_sfda.ensemble.posteriors import Member, member_of
 from hf_sfda.ensemble.run import select_for_ranking, select_for_run
-from hf_sfda.ensemble.select import select_ensemble
+from hf_sfda.ensemble.select import (
+    Ensemble,
+    PaperScore,
+    Quality,
+    RejectedSet,
+    Step,
+    select_ensemble,
+)
 
 __all__ = [
     "Ensemble",

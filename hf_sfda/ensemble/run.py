@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_sfda.config import RankConfig
-from hf_sfda.ensemble.member import Member, member_of
-from hf_sfda.ensemble.result import Ensemble
-from hf_sfda.ensemble.select import select_ensemble
+from hf_sfda.ensemble.posteriors import Member, member_of
+from hf_sfda.ensemble.select import Ensemble, select_ensemble
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.layers import layer_features
 from hf_sfda.names import distinct_names, find_model, identity

@@ -29,10 +29,9 @@ from torch import Tensor, nn
 from hf_sfda.backbones import Backbone
 from hf_sfda.backbones.loading import quiet
 from hf_sfda.errors import FinetuneError
-from hf_sfda.finetune.classifier import Classifier
-from hf_sfda.finetune.inputs import is_image
+from hf_sfda.finetune.batches import is_image
+from hf_sfda.finetune.classifier import Classifier, fold_input_scale
 from hf_sfda.finetune.objectives import Objective
-from hf_sfda.finetune.prepare import fold_input_scale
 from hf_sfda.types import Measure, TextPair, Word
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +14,22 @@ import torch
 from hf_sfda.backbones import Backbone, norms, open_backbone
 from hf_sfda.config import FinetuneConfig
 from hf_sfda.extract import make_accelerator
-from hf_sfda.finetune import prepare
-from hf_sfda.finetune.checkpoint import Checkpoint
-from hf_sfda.finetune.classifier import Classifier, Probe, fit_probe, last_features
+from hf_sfda.finetune.batches import Inputs, Runner, is_image
+from hf_sfda.finetune.classifier import (
+    LARGEST_INPUT,
+    Classifier,
+    Probe,
+    fit_probe,
+    fold_input_scale,
+    last_features,
+    switch_off_masking,
+)
 from hf_sfda.finetune.export import Trained
-from hf_sfda.finetune.inputs import Inputs, is_image
 from hf_sfda.finetune.objectives import Objective, objective_of
 from hf_sfda.finetune.parts import divide
 from hf_sfda.finetune.result import Measured, Trial
-from hf_sfda.finetune.runner import Runner
-from hf_sfda.finetune.search import best_trial, climb
+from hf_sfda.finetune.train import Checkpoint, cpu_state, evaluate, normalised_outputs, train
 from hf_sfda.finetune.train import Progress as TrialProgress
-from hf_sfda.finetune.train import cpu_state, evaluate, normalised_outputs, train
 from hf_sfda.hub import download_model
 from hf_sfda.processes import from_main, in_all, main_first
 from hf_sfda.progress import NoProgress, Progress
@@ -117,7 +121,7 @@ def finetune(
             test=Inputs(backbone, parts.test, target.modality, objective),
             objective=objective,
         )
-        prepare.switch_off_masking(backbone.module)
+        switch_off_masking(backbone.module)
         backbone.module.eval()
         published = _probe(runner, backbone, data)
         probe_value = _value_of_probe(runner, backbone, data, published)
@@ -209,7 +213,7 @@ def _value_of_probe(runner: Runner, backbone: Backbone, data: _Data, probe: Prob
 def _prepare(
     runner: Runner, backbone: Backbone, data: _Data, published: Probe
 ) -> tuple[Probe, dict[str, float]]:
-    """Make the checkpoint ready for training; see :mod:`hf_sfda.finetune.prepare`
+    """Make the checkpoint ready for training; see :mod:`hf_sfda.finetune.classifier`
     and :mod:`hf_sfda.backbones.norms`.
 
     Returns:
@@ -229,9 +233,9 @@ def _prepare(
     scale = 1.0
     images = [t for t in first.values() if is_image(t)] if data.train.are_images else []
     spread = float(images[0].std()) if images else 1.0
-    if spread > prepare.LARGEST_INPUT:
+    if spread > LARGEST_INPUT:
         moved = runner.move({"image": images[0]})["image"]
-        if prepare.fold_input_scale(backbone.module, moved, spread, run_first):
+        if fold_input_scale(backbone.module, moved, spread, run_first):
             scale = spread
             for inputs in data.parts:
                 inputs.rescale(scale)
@@ -320,3 +324,44 @@ def _device_name(accelerator: Accelerator) -> str:
     if accelerator.device.type == "cuda":
         return str(torch.cuda.get_device_name(accelerator.device))
     return str(accelerator.device.type)
+
+
+def climb(learning_rates: Sequence[float], run: Callable[[float], Trial]) -> tuple[Trial, ...]:
+    """Try learning rates until both neighbours of the best one are worse, or its end is reached.
+
+    Validation accuracy over the learning rate has one peak in practice: too low does not get far
+    enough, too high destroys the checkpoint. So the far side of a worse value is not tried. Of a
+    grid of five, three or four values are.
+
+    Args:
+        learning_rates: The grid, in any order.
+        run: Trains at one learning rate.
+
+    Returns:
+        The trials in the order in which they were run.
+    """
+    grid = sorted(set(learning_rates))
+    middle = len(grid) // 2
+    trials = [run(grid[middle])]
+    best = trials[0]
+    for direction in (1, -1):
+        index = middle + direction
+        climbed = False
+        while 0 <= index < len(grid):
+            trials.append(run(grid[index]))
+            if not trials[-1].best.better_than(best.best):
+                break
+            best, climbed = trials[-1], True
+            index += direction
+        if climbed:
+            break
+    return tuple(trials)
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """The trial with the best epoch; of equal ones the first."""
+    best = trials[0]
+    for trial in trials[1:]:
+        if trial.best.better_than(best.best):
+            best = trial
+    return best

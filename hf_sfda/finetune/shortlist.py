@@ -21,10 +21,9 @@ from hf_sfda.errors import ConfigError, FinetuneError, StoppedError, StoreError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.extract.job import free_memory, reason
 from hf_sfda.finetune.export import Exported, Trained, export
-from hf_sfda.finetune.halving import Round, best
 from hf_sfda.finetune.kept import find_winner, is_winner_kept, keep, read_kept, require_ours
 from hf_sfda.finetune.parts import divide, draw_rows
-from hf_sfda.finetune.plan import FinetunePlan, PlannedModel
+from hf_sfda.finetune.plan import FinetunePlan, PlannedModel, Round, best
 from hf_sfda.finetune.result import Measured
 from hf_sfda.finetune.run import finetune
 from hf_sfda.journal import Journal

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from hf_sfda.report.files import save_ranking
 from hf_sfda.report.html import render_html
-from hf_sfda.report.plain import render_plain, render_quiet
 from hf_sfda.report.resort import sorted_by
-from hf_sfda.report.table import render_table
+from hf_sfda.report.terminal import render_plain, render_quiet, render_table
 
 __all__ = [
     "render_html",

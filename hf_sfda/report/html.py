@@ -14,8 +14,7 @@ from hf_sfda import format as text
 from hf_sfda.metrics import BASELINES
 from hf_sfda.names import with_short_names
 from hf_sfda.report import measured, sentences
-from hf_sfda.report.columns import speed_unit
-from hf_sfda.report.palette import PALETTE
+from hf_sfda.report.plots.style import PALETTE
 from hf_sfda.types import ModelRow, Ranking
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def table_of(
         rows=rows,
         left_out=[row for row in ranking.rows if row.status != "ok"],
         voters=_voters(ranking),
-        speed_unit=speed_unit(ranking),
+        speed_unit=sentences.speed_unit(ranking),
         resampled=any(row.rank_interval for row in ranking.ranked),
         predicted=any(row.expected_regret is not None for row in ranking.ranked),
         banded=sentences.ties_known(ranking),

@@ -283,3 +283,12 @@ def _groups(ranked: Sequence[ModelRow]) -> list[list[int]]:
 def _name_in_sentence(ranking: Ranking, metric: str) -> str:
     name = heading(ranking, metric)
     return name if metric == "knn" else f"the {name}"
+
+
+_UNITS = {"image": "img/s", "text": "texts/s", "audio": "sounds/s"}
+
+
+def speed_unit(ranking: Ranking) -> str:
+    """The unit of the throughput, for example ``img/s``."""
+    task = str(ranking.dataset.get("task", ""))
+    return next((unit for word, unit in _UNITS.items() if word in task), "samples/s")

@@ -16,7 +16,7 @@ from hf_sfda.publish.row_files import split_of
 from hf_sfda.publish.track_record import of_dataset, summary
 from hf_sfda.report import sentences
 from hf_sfda.report.html import environment, measured_of, table_of
-from hf_sfda.report.palette import PALETTE
+from hf_sfda.report.plots.style import PALETTE
 from hf_sfda.types import Ranking, Update
 
 if TYPE_CHECKING:

@@ -7,18 +7,25 @@ imported inside the functions that use it: a page of results loads without waiti
 from __future__ import annotations
 
 from hf_sfda.uncertainty.agreement import Consensus, agreement_with, consensus, weighted_tau
-from hf_sfda.uncertainty.bootstrap import degrees_of_freedom, paired_bootstrap
 from hf_sfda.uncertainty.calibration import Calibration, find_calibration, predict_accuracies
 from hf_sfda.uncertainty.curve import disjoint_samples, learning_curve
 from hf_sfda.uncertainty.diagnose import (
+    at_floor,
     diagnose,
     diagnose_row,
     diagnose_rows,
+    is_at_floor,
+    noise_floor,
     voting_metrics,
 )
-from hf_sfda.uncertainty.floor import at_floor, is_at_floor, noise_floor
-from hf_sfda.uncertainty.jackknife import group_jackknife, jackknife_groups, one_stratum
 from hf_sfda.uncertainty.proportions import bootstrap_mean, bootstrap_r2, paired_difference, wilson
+from hf_sfda.uncertainty.resampling import (
+    degrees_of_freedom,
+    group_jackknife,
+    jackknife_groups,
+    one_stratum,
+    paired_bootstrap,
+)
 from hf_sfda.uncertainty.summary import Uncertainty, percentile_intervals, summarise
 from hf_sfda.uncertainty.ties import significant_differences, tie_groups
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.uncertainty.bootstrap import FloatArray
+from hf_sfda.uncertainty.statistics import FloatArray, weighted_kendall
 from hf_sfda.uncertainty.statistics import ranks as rank_values
-from hf_sfda.uncertainty.statistics import weighted_kendall
 
 
 def weighted_tau(

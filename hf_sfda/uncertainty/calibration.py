@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hf_sfda.tasks import has_benchmark
-from hf_sfda.uncertainty.bootstrap import FloatArray
+from hf_sfda.uncertainty.statistics import FloatArray
 
 _EDGE = 0.002
 """Accuracies are kept this far from 0 and 1, where their logit is infinite."""

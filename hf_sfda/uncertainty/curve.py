@@ -9,7 +9,7 @@ import numpy as np
 from hf_sfda.errors import MetricError
 from hf_sfda.types import IntArray, LearningCurve
 from hf_sfda.uncertainty.agreement import weighted_tau
-from hf_sfda.uncertainty.bootstrap import FloatArray
+from hf_sfda.uncertainty.statistics import FloatArray
 
 SETTLED = 0.9
 """Least weighted tau between two disjoint samples for which the order counts as settled. With ten

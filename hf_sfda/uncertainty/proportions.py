@@ -8,18 +8,18 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Z95 = 1.959964
+_Z95 = 1.959964
 """Quantile of the normal distribution for a 95% interval."""
 
 
-def wilson(accuracy: float, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's interval of a proportion (Wilson, JASA 1927); it stays within [0, 1].
+def wilson(accuracy: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a proportion (Wilson, JASA 1927); it stays within [0, 1].
 
     Args:
         accuracy: Proportion of successes.
         n: Number of trials.
-        z: Quantile of the normal distribution; the default is for 95%.
     """
+    z = _Z95
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     # At 0 and 1 the limits are exact; rounding must not put the proportion outside of them.
@@ -28,9 +28,9 @@ def wilson(accuracy: float, n: int, z: float = Z95) -> tuple[float, float]:
 
 
 def paired_difference(
-    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], z: float = Z95
+    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """The difference of two accuracies on the same samples, with its interval.
+    """The difference of two accuracies on the same samples, with its 95% interval.
 
     Only samples on which exactly one model is right decide. With ``b`` samples that only the first
     classifies correctly, ``c`` that only the second does, and 1/2 added to each of the four counts
@@ -40,7 +40,6 @@ def paired_difference(
     Args:
         first: (n,) whether the first model classifies each sample correctly.
         second: (n,) the same for the second model.
-        z: Quantile of the normal distribution; the default is for 95%.
 
     Returns:
         Difference (first minus second), lower and upper limit.
@@ -53,7 +52,7 @@ def paired_difference(
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     n, b, c = first.size + 2, only_first + 0.5, only_second + 0.5
     centre = (b - c) / n
-    half = z * math.sqrt(b + c - (b - c) ** 2 / n) / n
+    half = _Z95 * math.sqrt(b + c - (b - c) ** 2 / n) / n
     return (
         (only_first - only_second) / first.size,
         max(-1.0, centre - half),

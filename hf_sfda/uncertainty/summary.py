@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hf_sfda.errors import MetricError
-from hf_sfda.uncertainty.bootstrap import FloatArray
 from hf_sfda.uncertainty.calibration import expected_regrets
-from hf_sfda.uncertainty.statistics import normal_quantile, t_quantile
+from hf_sfda.uncertainty.statistics import FloatArray, normal_quantile, t_quantile
 from hf_sfda.uncertainty.statistics import ranks as rank_values
 from hf_sfda.uncertainty.ties import ROUNDING, groups_by_probability, tie_groups
 

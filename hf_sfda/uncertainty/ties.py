@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.uncertainty.bootstrap import FloatArray
-from hf_sfda.uncertainty.statistics import normal_tail, t_quantile
+from hf_sfda.uncertainty.statistics import FloatArray, normal_tail, t_quantile
 
 ROUNDING = 1e-12
 """Differences below this share of the largest score are rounding, not evidence."""
@@ -102,13 +103,7 @@ def tie_groups(
     differ = significant_differences(
         values, resampled, confidence, degrees_of_freedom=degrees_of_freedom
     )
-    groups = np.zeros(len(values), dtype=np.int64)
-    group, leader = 0, -1
-    for model in np.argsort(-values, kind="stable"):
-        if leader < 0 or differ[leader, model]:
-            group, leader = group + 1, model
-        groups[model] = group
-    return groups
+    return _groups(values, lambda leader, model: bool(differ[leader, model]))
 
 
 def groups_by_probability(
@@ -127,10 +122,22 @@ def groups_by_probability(
     Returns:
         (M,) group numbers from 1, in the order of the input.
     """
+    return _groups(
+        values,
+        lambda leader, model: bool(
+            (predicted[:, leader] > predicted[:, model]).mean() >= confidence
+        ),
+    )
+
+
+def _groups(values: FloatArray, differ: Callable[[int, int], bool]) -> npt.NDArray[np.int64]:
+    """(M,) groups from 1: going down the order, a model that differs from the group's first leads
+    the next one.
+    """
     groups = np.zeros(len(values), dtype=np.int64)
     group, leader = 0, -1
     for model in np.argsort(-values, kind="stable"):
-        if leader < 0 or (predicted[:, leader] > predicted[:, model]).mean() >= confidence:
+        if leader < 0 or differ(leader, model):
             group, leader = group + 1, model
         groups[model] = group
     return groups

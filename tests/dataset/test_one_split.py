@@ -10,8 +10,8 @@ import pytest
 from datasets import DatasetDict, load_dataset
 
 from hf_sfda.dataset import download_size, load_target
+from hf_sfda.dataset.load import open_source
 from hf_sfda.dataset.one_split import remembered
-from hf_sfda.dataset.sources import open_source
 from hf_sfda.errors import TargetError
 from tests import factories
 from tests.offline import load_apart

@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value, load_dataset
 
 from hf_sfda.dataset import download_size, load_target, remote
-from hf_sfda.dataset.sources import open_source
+from hf_sfda.dataset.load import open_source
 from hf_sfda.errors import TargetError
 from tests import factories
 from tests.offline import answer, load_offline

@@ -19,8 +19,8 @@ from scipy.stats import multivariate_normal
 from hf_sfda import score, select_ensemble
 from hf_sfda.ensemble import Ensemble, Member, member_of, select
 from hf_sfda.ensemble.complementarity import complementarity, fisher_space
-from hf_sfda.ensemble.gain import fold_weights
 from hf_sfda.ensemble.posteriors import CandidatePosteriors
+from hf_sfda.ensemble.search import fold_weights
 from hf_sfda.errors import ConfigError, MetricError
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.metrics.posteriors import calibrated, log_posteriors

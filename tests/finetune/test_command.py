@@ -18,13 +18,11 @@ from hf_sfda.cli.finetune import parse_duration
 from hf_sfda.config import FinetuneConfig, ShortlistConfig
 from hf_sfda.errors import ConfigError, FinetuneError, StoppedError, TargetError
 from hf_sfda.finetune import shortlist
-from hf_sfda.finetune.checkpoint import Checkpoint
-from hf_sfda.finetune.cost import most_forward_passes, most_trials
 from hf_sfda.finetune.parts import Sizes
-from hf_sfda.finetune.plan import plan_finetuning
-from hf_sfda.finetune.search import climb
+from hf_sfda.finetune.plan import most_forward_passes, most_trials, plan_finetuning
+from hf_sfda.finetune.run import climb
 from hf_sfda.finetune.shortlist import finetune_shortlist
-from hf_sfda.finetune.train import Progress
+from hf_sfda.finetune.train import Checkpoint, Progress
 from hf_sfda.measurements import read_measurements
 from hf_sfda.report import save_ranking, sentences
 from hf_sfda.runs import read_ranking

@@ -21,14 +21,13 @@ from hf_sfda.backbones import norms, open_backbone
 from hf_sfda.config import FinetuneConfig
 from hf_sfda.errors import ConfigError, FinetuneError, TargetError
 from hf_sfda.extract import make_accelerator
-from hf_sfda.finetune import Epoch, Trial, finetune, prepare
-from hf_sfda.finetune.classifier import Head, fit_probe
+from hf_sfda.finetune import Epoch, Trial, finetune
+from hf_sfda.finetune.batches import Runner, augment
+from hf_sfda.finetune.classifier import Head, fit_probe, fold_input_scale, training_mode
 from hf_sfda.finetune.depthwise import FastDepthwise
-from hf_sfda.finetune.inputs import augment
 from hf_sfda.finetune.objectives import single_label
 from hf_sfda.finetune.parts import divide
-from hf_sfda.finetune.runner import Runner
-from hf_sfda.finetune.search import best_trial, climb
+from hf_sfda.finetune.run import best_trial, climb
 from hf_sfda.finetune.train import schedule
 from hf_sfda.progress import NoProgress
 from hf_sfda.types import Candidate, Target
@@ -141,7 +140,7 @@ def pixels():
 def test_the_input_scale_moves_into_the_first_layer(small, pixels):
     before = small(pixels)
     scale = float(pixels.std())
-    assert prepare.fold_input_scale(small, pixels, scale, lambda: small(pixels))
+    assert fold_input_scale(small, pixels, scale, lambda: small(pixels))
     torch.testing.assert_close(small(pixels / scale), before, rtol=1e-4, atol=1e-5)
 
 
@@ -160,11 +159,11 @@ def test_without_a_single_first_layer_nothing_is_folded(pixels):
 
     branches = Branches().eval()
     before = branches(pixels)
-    assert not prepare.fold_input_scale(branches, pixels, 70.0, lambda: branches(pixels))
+    assert not fold_input_scale(branches, pixels, 70.0, lambda: branches(pixels))
     torch.testing.assert_close(branches(pixels), before)
     twice = Two().eval()  # one layer that is called twice is still one layer
     before = twice(pixels)
-    assert prepare.fold_input_scale(twice, pixels, 70.0, lambda: twice(pixels))
+    assert fold_input_scale(twice, pixels, 70.0, lambda: twice(pixels))
     torch.testing.assert_close(twice(pixels / 70), before, rtol=1e-4, atol=1e-4)
 
 
@@ -228,7 +227,7 @@ def test_statistics_are_averages_over_batches(small, pixels):
 
 def test_training_mode_keeps_the_statistics_frozen(small, pixels):
     before = small.norm.running_mean.clone()
-    with prepare.training_mode(small):
+    with training_mode(small):
         assert small.training
         small(pixels)
     assert not small.training

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from hf_sfda.config import FinetuneConfig, ShortlistConfig
 from hf_sfda.finetune import shortlist
-from hf_sfda.finetune.halving import Round, best, plan_rounds, share_of_training
 from hf_sfda.finetune.parts import divide
-from hf_sfda.finetune.plan import plan_finetuning
+from hf_sfda.finetune.plan import Round, best, plan_finetuning, plan_rounds, share_of_training
 from hf_sfda.finetune.shortlist import finetune_shortlist
 from hf_sfda.runs import read_ranking
 from tests.finetune.test_command import QUICK, RECIPE, Clock, finetune, order, ranked, work

@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 import pytest
 
 from hf_sfda.report import render_html, sorted_by
-from hf_sfda.report.palette import PALETTE
 from hf_sfda.report.plots import (
     agreement_figure,
     agreement_matrix,
@@ -19,6 +18,7 @@ from hf_sfda.report.plots import (
     scores_figure,
     size_figure,
 )
+from hf_sfda.report.plots.style import PALETTE
 from hf_sfda.report.sentences import ties_known
 from tests.report_fixture import HOSTILE, example_ranking
 

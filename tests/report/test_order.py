@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.report import render_html, render_plain, sorted_by
-from hf_sfda.report.palette import PALETTE
 from hf_sfda.report.plots import figures, order_figure, scores_figure
+from hf_sfda.report.plots.style import PALETTE
 from hf_sfda.report.sentences import advice, candidates, ties
 from hf_sfda.types import Ranking, RowWarning, Update, flat_row
 from tests.report_fixture import example_ranking

@@ -23,7 +23,7 @@ from hf_sfda.publish.finetuning_rows import finetuning_rows
 from hf_sfda.publish.leaderboards import history, make_leaderboards, to_ranking
 from hf_sfda.publish.rows import make_run
 from hf_sfda.publish.track_record import HitRate, track_record
-from hf_sfda.report.palette import PALETTE
+from hf_sfda.report.plots.style import PALETTE
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import View, view_of
 from hf_sfda.space.events import CandidateState, JobState

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hf_sfda.report.plots.agreement import agreement_figure, agreement_matrix
-from hf_sfda.report.plots.curve import curve_figure
+from hf_sfda.report.plots.agreement import agreement_figure, agreement_matrix, curve_figure
 from hf_sfda.report.plots.order import order_figure
-from hf_sfda.report.plots.scores import scores_figure
-from hf_sfda.report.plots.size import pareto_front, size_figure
+from hf_sfda.report.plots.scores import pareto_front, scores_figure, size_figure
 from hf_sfda.types import Ranking
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Heat map of the agreement between metrics."""
+"""Plots of the agreement: between metrics, and between samples of growing size."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_sfda import format as text
-from hf_sfda.report.palette import light
-from hf_sfda.report.plots.style import layout
+from hf_sfda.report.plots.style import layout, light
 from hf_sfda.report.sentences import heading
 from hf_sfda.types import Ranking
 from hf_sfda.uncertainty import weighted_tau
+from hf_sfda.uncertainty.curve import SETTLED
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -81,3 +81,49 @@ def agreement_matrix(ranking: Ranking) -> tuple[list[str], np.ndarray]:
     names = [name for name in names if np.isfinite(weighted_tau(table[name], table[name]))]
     taus = np.array([[weighted_tau(table[a], table[b]) for b in names] for a in names])
     return names, taus
+
+
+def curve_figure(ranking: Ranking) -> go.Figure | None:
+    """Weighted tau between two disjoint samples against their size: every pair, and the mean.
+
+    ``None`` if the run measured no learning curve, or if there is no order to compare.
+    """
+    import plotly.graph_objects as go
+
+    curve = ranking.learning_curve
+    if curve is None or not np.isfinite(curve.reproducibility).any():
+        return None
+    pairs = [
+        (size, tau)
+        for size, taus in zip(curve.sizes, curve.reproducibility, strict=True)
+        for tau in taus
+        if np.isfinite(tau)
+    ]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[size for size, _ in pairs],
+        y=[tau for _, tau in pairs],
+        name="two disjoint samples",
+        mode="markers",
+        marker={"color": light("floor"), "size": 7},
+        hovertemplate="%{x:,} samples: tau %{y:.2f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=list(curve.sizes),
+        y=[float(np.mean(taus)) for taus in curve.reproducibility],
+        name="mean",
+        mode="lines+markers",
+        line={"color": light("accent"), "width": 2},
+        marker={"color": light("accent"), "size": 9},
+        hovertemplate="%{x:,} samples: mean tau %{y:.2f}<extra></extra>",
+    )
+    figure.add_hline(SETTLED, line={"color": light("line"), "width": 1, "dash": "dash"})
+    figure.update_layout(layout(height=280), margin={"l": 8, "r": 16, "t": 36, "b": 48})
+    figure.update_xaxes(
+        title_text="samples",
+        type="log",
+        tickvals=list(curve.sizes),
+        ticktext=[f"{n:,}" for n in curve.sizes],
+    )
+    figure.update_yaxes(title_text="weighted tau", automargin=True, fixedrange=True)
+    return figure

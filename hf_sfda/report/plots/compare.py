@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda import format as text
 from hf_sfda.compare import ClassDifference, Comparison
-from hf_sfda.report.palette import light
-from hf_sfda.report.plots.style import layout
+from hf_sfda.report.plots.style import layout, light
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

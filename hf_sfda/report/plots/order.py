@@ -8,8 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda import format as text
-from hf_sfda.report.palette import light
-from hf_sfda.report.plots.style import layout
+from hf_sfda.report.plots.style import layout, light
 from hf_sfda.types import Update
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Shared parts of the plots: layout, groups of models, hover texts and names."""
+"""Shared parts of the page and its plots: colours, layout, groups of models, hover texts, names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ import html
 from typing import Any
 
 from hf_sfda import format as text
-from hf_sfda.report.palette import light
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.uncertainty import is_at_floor
+
+PALETTE = {
+    "page": ("#f7f7f4", "#14161a"),
+    "surface": ("#ffffff", "#1c1f25"),
+    "band": ("#f1f1ec", "#23272f"),
+    "line": ("#dfdfd8", "#343944"),
+    "ink": ("#1b1d21", "#eceef2"),
+    "soft": ("#5d636e", "#a3abb8"),
+    "accent": ("#2456d6", "#8fb0ff"),
+    "accent-soft": ("#e4ebfc", "#243152"),
+    "other": ("#848c99", "#7f8896"),
+    "floor": ("#c2410c", "#fb923c"),
+    "warn-soft": ("#fdf1e3", "#3a2a1a"),
+    "bad": ("#b42318", "#ff8a80"),
+}
+"""name -> (light, dark). Figures are drawn in the light colours. In dark mode the page's script
+replaces each light colour by its dark one, so all light colours must be different."""
+
+
+def light(name: str) -> str:
+    """The light colour of a name, for figures."""
+    return PALETTE[name][0]
 
 
 def groups(ranking: Ranking) -> list[tuple[str, str, list[ModelRow]]]:

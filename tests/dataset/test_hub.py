@@ -23,7 +23,7 @@ def test_the_split_of_a_configuration_counts_and_nothing_is_fetched(hub):
 
 
 def test_many_files_are_asked_for_in_chunks(hub, monkeypatch):
-    monkeypatch.setattr("hf_sfda.dataset.size._PATHS_PER_REQUEST", 2)
+    monkeypatch.setattr("hf_sfda.dataset.hub._PATHS_PER_REQUEST", 2)
     files = {f"part-{i}.csv": "text,label\n" + "a,b\n" * (i + 1) for i in range(5)}
     hub.put("me/parts", files, repo_type="dataset")
     assert download_size("me/parts") == sum(map(len, files.values()))

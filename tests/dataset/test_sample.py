@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_sfda.dataset.row_groups import choose_groups, draw_by_class, draw_by_tags
-from hf_sfda.dataset.sample import FEWEST, allocate
+from hf_sfda.dataset.sample import FEWEST, allocate, choose_groups, draw_by_class, draw_by_tags
 
 
 @st.composite

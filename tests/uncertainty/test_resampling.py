@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_sfda.errors import MetricError
-from hf_sfda.uncertainty import bootstrap as module
 from hf_sfda.uncertainty import (
     degrees_of_freedom,
     group_jackknife,
@@ -20,6 +19,7 @@ from hf_sfda.uncertainty import (
     percentile_intervals,
     summarise,
 )
+from hf_sfda.uncertainty import resampling as module
 
 
 def stratified_error(values: np.ndarray, labels: np.ndarray) -> float:

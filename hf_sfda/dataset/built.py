@@ -1,0 +1,304 @@
+"""Open what the library ``datasets`` builds out of data files, in a folder or on the Hub."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_sfda.dataset import remote
+from hf_sfda.dataset.one_split import (
+    LOADERS,
+    OpenedDataset,
+    narrow_to_split,
+    open_prepared,
+    remember,
+    remembered,
+    stands_alone,
+)
+from hf_sfda.dataset.remote import RemoteSplit, SplitFiles
+from hf_sfda.dataset.sources import Source, as_target_error, choose_split, loader_of
+from hf_sfda.dataset.tables import (
+    check_json_file,
+    check_json_rows,
+    holds_unknown_types,
+    read_arrow_files,
+    read_csv_files,
+)
+from hf_sfda.errors import TargetError
+from hf_sfda.hub import hub_api, load_verified, retry_download
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_ON_HUB = re.compile(r"hf://datasets/(?P<repo>[^@]+)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
+
+
+def open_built(dataset: str, split: str | None, loader: str, **options: Any) -> Source:
+    """Open anything that ``load_dataset`` reads. The split is chosen before data is downloaded."""
+    from datasets import load_dataset_builder
+
+    with as_target_error(dataset):
+        try:
+            builder = retry_download(load_dataset_builder, loader, **options)
+        except (OSError, ValueError) as error:  # without a network, both mean: not in the cache
+            if (source := _prepared(dataset, split, loader, **options)) is not None:
+                return source
+            if isinstance(error, ValueError):
+                raise _config_error(dataset, loader, options) or error from error
+            raise
+        if _is_packaged(builder, "cache"):  # there is no network
+            source = _prepared(dataset, split, loader, **options)
+            if source is not None:
+                return source
+    _check_commit(dataset, builder.hash, options.get("revision"))
+    with as_target_error(dataset):
+        name, data, notes = _read(builder, dataset, split, loader, options)
+    config = _shown_config(str(builder.config.name), loader, options)
+    return Source(data, options.get("revision"), config, name, notes=notes)
+
+
+def _read(
+    builder: Any, dataset: str, split: str | None, loader: str, options: Mapping[str, Any]
+) -> tuple[str, Dataset | RemoteSplit, tuple[str, ...]]:
+    """The name of the split that is chosen, its rows, and warnings about them."""
+    names = _names(builder.info.splits or builder.config.data_files or ())
+    chosen = choose_split(dataset, names, split) if names else ""
+    opened = OpenedDataset(builder.config.name, tuple(names), str(builder.config.version))
+    from_hub = options.get("revision") is not None
+    folder = None
+    if from_hub:
+        parts = in_parts(builder, dataset, loader, chosen, options.get("token"))
+        if parts is not None:
+            remember(loader, builder.hash, options.get("name"), opened)
+            return chosen, parts, ()
+        if _stands_alone(builder, chosen):
+            folder = narrow_to_split(builder, chosen)
+
+    def load() -> tuple[str, Dataset, tuple[str, ...]]:
+        rows = _read_files(builder, chosen, dataset, options.get("token"))
+        if rows is not None:
+            return (chosen, *rows)
+        place = None if folder is None else str(folder)
+        retry_download(builder.download_and_prepare, output_dir=place)
+        if folder is not None:
+            remember(loader, folder.name, options.get("name"), opened)
+        name = choose_split(dataset, _names(builder.info.splits), split)
+        data = builder.as_dataset(split=name)
+        if _is_packaged(builder, "json"):
+            check_json_rows(data, dataset)
+        return name, data, ()
+
+    if not from_hub:
+        return load()
+    prepared = folder or Path(builder.cache_dir)
+    return load_verified(loader, load, partial(shutil.rmtree, prepared, ignore_errors=True))
+
+
+def _read_files(
+    builder: Any, split: str, dataset: str, token: str | None
+) -> tuple[Dataset, tuple[str, ...]] | None:
+    """Read csv files, and parquet and arrow files with types that ``datasets`` does not support.
+
+    Json files are only checked here.
+
+    Returns:
+        The rows and warnings; ``None`` if ``datasets`` should read the files, because it supports
+        them or because the dataset declares reading options.
+    """
+    kinds = ("csv", "json", "parquet", "arrow")
+    loader = next((kind for kind in kinds if _is_packaged(builder, kind)), None)
+    if loader is None or not _has_default_options(builder):
+        return None
+    places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
+    # `zip://a.csv::hf://...` is a file inside a file. `datasets` reads files of other servers.
+    plain = all("://" not in place or _ON_HUB.fullmatch(place) for place in places)
+    if not places or not plain or any(loader_of(Path(place)) != loader for place in places):
+        return None
+    first = fetched(places[0], token)
+    if loader in ("parquet", "arrow") and not holds_unknown_types(first):
+        return None
+    files = [first, *(fetched(place, token) for place in places[1:])]
+    if loader == "csv":
+        data, notes = read_csv_files(files, dataset)
+        return _as_declared(data, builder.info.features), notes
+    if loader == "json":
+        for file in files:
+            check_json_file(file)
+        return None
+    return read_arrow_files(files)
+
+
+def _as_declared(data: Dataset, features: Any) -> Dataset:
+    """Cast the rows to the features that the README declares, such as named classes."""
+    if features is None or set(features) != set(data.column_names):
+        return data
+    return data.select_columns(list(features)).cast(features)
+
+
+def split_to_read(builder: Any, dataset: str, split: str | None) -> tuple[str, list[str]]:
+    """The split of a dataset on the Hub that is chosen, and the data files that it needs.
+
+    Args:
+        builder: A builder of the dataset.
+        dataset: Name of the dataset, for messages.
+        split: The split that the user asked for.
+
+    Raises:
+        TargetError: The split does not exist, or the choice is ambiguous.
+    """
+    files = builder.config.data_files or {}
+    names = _names(builder.info.splits or files)
+    chosen = choose_split(dataset, names, split) if names else ""
+    wanted = [chosen] if _stands_alone(builder, chosen) else list(files)
+    return chosen, [str(file) for name in wanted for file in files[name]]
+
+
+def in_parts(
+    builder: Any, dataset: str, repo: str, split: str, token: str | None
+) -> RemoteSplit | None:
+    """Open a split of a dataset on the Hub in parts, if it consists of very large parquet files.
+
+    This depends only on the dataset, not on what is in the cache: the sample is drawn otherwise.
+
+    Args:
+        builder: A builder of the dataset at a commit.
+        dataset: Name of the dataset, for messages.
+        repo: Id of the dataset.
+        split: The split that is wanted.
+        token: User access token; ``None`` uses the saved login.
+
+    Returns:
+        The split; ``None`` if it must be downloaded.
+    """
+    from huggingface_hub import get_cached_repo_tree
+
+    if not _is_packaged(builder, "parquet") or not _has_default_options(builder):
+        return None
+    data_files = builder.config.data_files or {}
+    places = [_ON_HUB.fullmatch(str(place)) for place in data_files.get(split, ())]
+    paths = tuple(match["path"] for match in places if match is not None)
+    commit = builder.hash
+    tree = get_cached_repo_tree(repo, repo_type="dataset", revision=commit)
+    sizes = {file.path: file.size for file in tree}
+    if len(paths) < len(places) or not set(paths) <= set(sizes):
+        return None
+    files = SplitFiles(
+        dataset, repo, commit, builder.config.name, split, paths, tuple(sizes[p] for p in paths)
+    )
+    if files.weight <= remote.LARGE:
+        return None
+    declared = builder.info.features
+    first = next(iter(data_files.values()))[0]
+    if declared is None and (match := _ON_HUB.fullmatch(str(first))) is not None:
+        # `datasets` takes the features of all splits from the first file
+        path = match["path"]
+        head = replace(files, paths=(path,), sizes=(sizes[path],))
+        declared = RemoteSplit(head, None, token).features
+    parts = RemoteSplit(files, declared, token)
+    if not parts.is_supported():
+        return None
+    remote.remember_files(files, declared)
+    return parts
+
+
+def _stands_alone(builder: Any, split: str) -> bool:
+    return any(_is_packaged(builder, loader) for loader in LOADERS) and stands_alone(builder, split)
+
+
+def _shown_config(config: str, loader: str, options: Mapping[str, Any]) -> str | None:
+    """The name of a configuration; ``None`` if there is only a default one."""
+    unnamed = options.get("name") is None and (config == "default" or loader == "imagefolder")
+    return None if unnamed else config
+
+
+def _prepared(dataset: str, split: str | None, repo: str, **options: Any) -> Source | None:
+    """Open a split that an earlier run has prepared, without a network; ``None`` if it has not."""
+    commit, name = options.get("revision"), options.get("name")
+    opened = remembered(repo, commit, name) if commit is not None else None
+    if commit is None or opened is None:
+        return None
+    chosen = choose_split(dataset, opened.splits, split)
+    shown = _shown_config(opened.config, repo, options)
+    token = options.get("token")
+    parts = remote.remembered_split(dataset, repo, commit, opened.config, chosen, token)
+    if parts is not None:
+        return Source(parts, commit, shown, chosen)
+    builder = open_prepared(repo, commit, opened, chosen)
+    if builder is None:
+        return None
+    data = builder.as_dataset(split=chosen)
+    if builder.info.builder_name == "json":
+        check_json_rows(data, dataset)
+    return Source(data, commit, shown, chosen)
+
+
+def _is_packaged(builder: Any, loader: str) -> bool:
+    return any(
+        base.__module__ == f"datasets.packaged_modules.{loader}.{loader}"
+        for base in type(builder).__mro__
+    )
+
+
+def _has_default_options(builder: Any) -> bool:
+    """Whether the dataset declares no reading options, such as a separator."""
+    from datasets import BuilderConfig
+
+    config = builder.config
+    plain = type(config)()
+    general = {f.name for f in fields(BuilderConfig)}
+    names = [f.name for f in fields(config) if f.name not in general and f.name != "features"]
+    return all(getattr(config, name) == getattr(plain, name) for name in names)
+
+
+def fetched(place: str, token: str | None) -> Path:
+    """Path of a data file, which is downloaded first if it is on the Hub."""
+    match = _ON_HUB.fullmatch(place)
+    if match is None:
+        return Path(place)
+    repo, commit, path = match["repo"], match["commit"], match["path"]
+    api = hub_api(token)
+    download = partial(api.hf_hub_download, repo, path, repo_type="dataset", revision=commit)
+    return Path(load_verified(repo, lambda: retry_download(download), lambda: None))
+
+
+def _check_commit(dataset: str, loaded: str | None, wanted: str | None) -> None:
+    """Refuse another commit. If the Hub fails, ``datasets`` silently loads any cached commit.
+
+    Raises:
+        TargetError: The loaded commit is not the requested one.
+    """
+    if wanted is not None and loaded is not None and loaded != wanted:
+        raise other_commit(dataset, loaded, wanted)
+
+
+def other_commit(dataset: str, loaded: str, wanted: str) -> TargetError:
+    """The error that only another commit of a dataset can be read here."""
+    return TargetError(
+        f"{dataset} cannot be read at {wanted}: the Hub cannot be reached or fails, and the local "
+        f"cache holds another commit, {loaded}. Try later, or pass --revision {loaded}."
+    )
+
+
+def _names(splits: Iterable[Any]) -> list[str]:
+    return [str(name) for name in splits]  # datasets uses a subclass of str
+
+
+def _config_error(dataset: str, loader: str, options: Mapping[str, Any]) -> TargetError | None:
+    """The error if a configuration is missing or unknown, with the allowed names."""
+    from datasets import get_dataset_config_names
+
+    names = get_dataset_config_names(
+        loader, revision=options.get("revision"), token=options.get("token")
+    )
+    config = options.get("name")
+    if config in names or (config is None and len(names) < 2):
+        return None
+    what = "has several configurations" if config is None else f"has no configuration {config!r}"
+    return TargetError(
+        f"{dataset} {what}; pass one as {dataset}:NAME. Allowed: {', '.join(names)}."
+    )
