@@ -19,7 +19,8 @@ class Extraction:
         error: Why there are no features; ``None`` on success.
         features: The features themselves, only if they could not be stored.
         late: Whether there are none because the time was up.
-        passes: Samples that ran through the network; 0 if it failed.
+        passes: Samples that ran through the network; 0 if it failed, and if another candidate with
+            the same content ran in its place.
     """
 
     candidate: Candidate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -115,15 +116,20 @@ def extract_all(
     job = Job(target, config, store, accelerator, downloads, progress, deadline, known or {})
     keys = [feature_key(candidate, target, config) for candidate in candidates]
 
-    def done(key: FeatureKey, outcome: Outcome) -> None:
-        for candidate, own_key in zip(candidates, keys, strict=True):
-            if on_done is not None and own_key == key:
-                on_done(_extraction(candidate, key, outcome))
-
-    # Of candidates with the same content only the first is run.
+    # Of candidates with the same content only the first is run, and has the passes.
     first: dict[str, int] = {}
     for i, key in enumerate(keys):
         first.setdefault(key.digest, i)
+
+    def extraction_of(i: int, outcome: Outcome) -> Extraction:
+        passes = outcome.passes if first[keys[i].digest] == i else 0
+        return _extraction(candidates[i], keys[i], replace(outcome, passes=passes))
+
+    def done(key: FeatureKey, outcome: Outcome) -> None:
+        for i, own_key in enumerate(keys):
+            if on_done is not None and own_key == key:
+                on_done(extraction_of(i, outcome))
+
     # One process looks into the store, so that all agree on what is left to do.
     stored = from_main(
         accelerator, lambda: [digest for digest, i in first.items() if is_stored(job, keys[i])]
@@ -135,10 +141,7 @@ def extract_all(
     tasks = [Task(index, candidates[i], keys[i]) for index, i in enumerate(pending)]
     run = _SCHEDULES[_schedule(config, len(tasks), accelerator.num_processes)]
     outcomes |= run(job, tasks, lambda task, outcome: done(task.key, outcome))
-    return [
-        _extraction(candidate, key, outcomes[key.digest])
-        for candidate, key in zip(candidates, keys, strict=True)
-    ]
+    return [extraction_of(i, outcomes[key.digest]) for i, key in enumerate(keys)]
 
 
 def _schedule(config: RankConfig, models: int, processes: int) -> Literal["models", "samples"]:

@@ -6,6 +6,7 @@ needs to compute them.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -55,7 +56,8 @@ def t_quantile(tail: float, degrees_of_freedom: float) -> float:
     """The value that a variable with Student's t distribution exceeds with probability ``tail``."""
     from scipy.special import stdtrit
 
-    return float(-stdtrit(degrees_of_freedom, tail))
+    # stdtrit has the wrong sign at 0, which is what a tail beyond 38 standard errors rounds to.
+    return float(-stdtrit(degrees_of_freedom, tail)) if tail > 0 else math.inf
 
 
 def normal_tail(value: float) -> float:

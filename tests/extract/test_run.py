@@ -506,6 +506,7 @@ def test_the_same_content_twice_is_run_once(zoo, tmp_path, monkeypatch):
     assert [row.candidate.model_id for row in rows] == ["vit", "copy"]
     assert [row.error for row in rows] == [None, None]
     assert opened == ["vit"]
+    assert [row.passes for row in rows] == [15, 0], "no sample is counted twice"
 
 
 def test_another_launch_at_work_is_waited_for_and_its_result_taken(zoo, tmp_path):

@@ -24,7 +24,7 @@ def test_ranks(ties, shape):
 
 
 def test_quantiles_are_those_of_scipy_to_the_bit():
-    for tail in (0.4, 0.05, 0.025, 1e-9):
+    for tail in (0.4, 0.05, 0.025, 1e-9, 0.0):
         assert normal_quantile(tail) == stats.norm.isf(tail)
         assert t_quantile(tail, np.inf) == stats.t.isf(tail, np.inf)
         for degrees in (1, 5.5, 19, 1000):
