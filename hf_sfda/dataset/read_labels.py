@@ -192,7 +192,7 @@ def column_reader(data: Dataset | RemoteSplit) -> Callable[[str], pa.ChunkedArra
     """A function that reads the column of a name: the values of all rows, not decoded.
 
     ``Dataset.select_columns`` copies the description of every column: called once for each of 784
-    columns it took 20 seconds. A table on disk is mapped, so that all of its columns cost nothing;
+    columns it took 27 seconds. A table on disk is mapped, so that all of its columns cost nothing;
     but rows that are picked by indices would be copied with all of their columns.
     """
     if isinstance(data, RemoteSplit) or data._indices is not None:
