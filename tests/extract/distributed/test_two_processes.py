@@ -1,13 +1,11 @@
-"""Two processes of ``accelerate launch`` give what one process gives."""
+"""Two processes of ``accelerate launch``, on one machine or on two, give what one process gives.
+
+The two machines are two network namespaces that share the disk.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,46 +28,24 @@ from tests.extract.distributed.cases import (
     write_race,
     write_zoo,
 )
+from tests.extract.distributed.launching import launch, launch_on_two_machines, same_features
 from tests.targets import make_target
 
 # One launch for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
 
-ROOT = Path(__file__).parents[3]
 SCRIPT = "tests/extract/distributed/extract_everything.py"
 CONFIG = RankConfig("me/test", batch_size=4)
 
 
-def launch(*arguments: object, processes: int = 2) -> str:
-    """Run a script under ``accelerate launch``; its output if it succeeds.
-
-    Not with ``--cpu``, which starts a single process whatever ``--num_processes`` says: several
-    processes on the CPU are started by the launcher for several GPUs.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    command += ["--num_processes", processes, "--num_machines", 1, "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "--main_process_port", port, *arguments]
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory):
+@pytest.fixture(scope="module", params=["one machine", "two machines"])
+def launched(request, tmp_path_factory):
     """The folder and what each of the two processes saw, from a single launch."""
     root = tmp_path_factory.mktemp("launch")
     write_zoo(root / "zoo")
     write_race(root)
-    launch(SCRIPT, root / "zoo", root)
+    run_script = launch if request.param == "one machine" else launch_on_two_machines
+    run_script(SCRIPT, root / "zoo", root)
     return root, [json.loads((root / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
@@ -106,17 +82,6 @@ def test_two_processes_give_the_features_of_one(case, launched, tmp_path):
             else:
                 same_features(found, expected)
                 assert len(found) == count
-
-
-def same_features(found, expected):
-    assert list(found.layers) == list(expected.layers)
-    for stage, values in expected.layers.items():
-        np.testing.assert_allclose(found.layers[stage], values, rtol=0, atol=1e-6)
-    assert (found.source_logits is None) == (expected.source_logits is None)
-    if expected.source_logits is not None:
-        np.testing.assert_allclose(found.source_logits, expected.source_logits, rtol=0, atol=1e-6)
-    assert found.params == expected.params
-    assert found.meta["pooling"] == expected.meta["pooling"]
 
 
 @pytest.mark.parametrize("way", WAYS)
