@@ -79,8 +79,8 @@ class CandidateOptions:
         top: Number of candidates to query from the Hub.
         pipeline_tag: Tasks as the Hub tags them, instead of those that fit the dataset.
         library: Only of these libraries: ``transformers``, ``timm``, ``sentence-transformers``.
-        license: Licence ids of the Hub; ``permissive`` stands for those that ask little. They are
-            :data:`PERMISSIVE_LICENSES`.
+        license: Licence ids of the Hub; ``permissive`` stands for those that allow nearly all uses.
+            They are :data:`PERMISSIVE_LICENSES`.
         author: Only by these users or organisations.
         collection: Slug of a collection; its models take the place of the Hub query.
         language: Language codes that the card names.
@@ -183,7 +183,7 @@ class RankConfig(CandidateOptions):
         metric: Metric to sort by; labels other than one class a sample have their own default.
             ``three_heads`` orders checkpoints most like fine-tuning does, by the measurements in
             benchmarks/zoo/README.md; ``auto`` means the default.
-        metrics: Metrics to compute beside it, separated by commas.
+        metrics: Metrics to compute beside ``metric``, separated by commas.
         layers: Score the features of all layers together, or of the last one. Full fine-tuning
             changes every layer, so a checkpoint is more than its last one.
         batch_norms: Statistics of batch norms: the published ones, or both these and those measured

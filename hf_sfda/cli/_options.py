@@ -41,7 +41,7 @@ class Consent:
     """Whether a plan is carried out.
 
     Attributes:
-        yes: It is; else it is only shown.
+        yes: Carry it out; otherwise it is only shown.
         expect: Digest of the plan that the user has seen; any other plan is refused.
     """
 
@@ -111,9 +111,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
         for group in wanted
         for name, (kind, option, default) in _SHARED[group].items()
     ]
-    own = [p for name, p in given.parameters.items() if name not in wanted]
-    own.sort(key=lambda parameter: parameter.kind is parameter.VAR_KEYWORD)  # stays the last
-    rest = len(own) - sum(parameter.kind is parameter.VAR_KEYWORD for parameter in own)
+    own = [parameter for name, parameter in given.parameters.items() if name not in wanted]
 
     @wraps(command)
     def wrapper(**values: Any) -> None:
@@ -131,7 +129,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         command(**values, **shared)
 
-    return with_parameters(wrapper, [*own[:rest], *made, *own[rest:]])
+    return with_parameters(wrapper, [*own, *made])
 
 
 def with_parameters(
@@ -139,9 +137,7 @@ def with_parameters(
 ) -> Callable[..., None]:
     """The command with other parameters, for typer; it receives all of them by name."""
     named = inspect.Parameter.KEYWORD_ONLY
-    signature = inspect.Signature(
-        [p if p.kind is p.VAR_KEYWORD else p.replace(kind=named) for p in parameters]
-    )
+    signature = inspect.Signature([parameter.replace(kind=named) for parameter in parameters])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command

@@ -52,8 +52,8 @@ def with_options_of(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one parameter for each field of a configuration class.
 
-    The command declares ``**options``; it receives the values there, and
-    :func:`values_of` converts them to those of the class.
+    The command declares ``**options``; it receives the values there, and :func:`values_of` converts
+    them to those of the class. Apply it before ``with_shared_options``, which takes no ``**``.
 
     Args:
         config: :class:`~hf_sfda.config.RankConfig` or the class with the candidates' options.
@@ -61,12 +61,13 @@ def with_options_of(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         given = inspect.signature(command, eval_str=True).parameters.values()
+        texts = help_of(CandidateOptions) | help_of(config)
         made = [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=_default(getattr(config, name, "")),
-                annotation=Annotated[_typed_as(name), _option(name)],
+                annotation=Annotated[_typed_as(name), _option(name, texts[name])],
             )
             for name in option_types()
             if name in get_type_hints(config)
@@ -105,12 +106,11 @@ def _spelled(match: re.Match[str]) -> str:
     return f"`--{name.replace('_', '-')}`" if name in option_types() else f"`{name}`"
 
 
-def _option(name: str) -> Any:
-    texts = help_of(CandidateOptions) | help_of(RankConfig)
+def _option(name: str, text: str) -> Any:
     plain = getattr(RankConfig, name, None)
     return typer.Option(
         *_FLAGS.get(name, (f"--{name.replace('_', '-')}",)),
-        help=texts.get(name),
+        help=text,
         show_default=plain not in (None, ()) and plain is not False,
         metavar=_VALUES.get(name, "TEXT,..." if _is_list(name) else None),
         parser=parse_count if name in ("min_params", "max_params") else None,

@@ -44,8 +44,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("rank", epilog=_EXAMPLES)(rank)
 
 
-@with_options_of(RankConfig)
 @with_shared_options
+@with_options_of(RankConfig)
 def rank(
     context: typer.Context,
     more_models: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,

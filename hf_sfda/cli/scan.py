@@ -29,8 +29,8 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
-@with_options_of(CandidateOptions)
 @with_shared_options
+@with_options_of(CandidateOptions)
 def scan(
     models: Annotated[
         list[str] | None,

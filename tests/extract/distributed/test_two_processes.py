@@ -49,6 +49,12 @@ def launched(request, tmp_path_factory):
     return root, [json.loads((root / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
+def extract_alone(root, names, target, store):
+    """What one process extracts."""
+    zoo, accelerator = candidates(root / "zoo", names), make_accelerator(cpu=True)
+    return extract_all(zoo, target, config=CONFIG, store=store, accelerator=accelerator)
+
+
 def together(launched, way):
     """(case, what process 0 saw, what process 1 saw) of one way to share work."""
     _, (main, other) = launched
@@ -63,13 +69,7 @@ def test_two_processes_give_the_features_of_one(case, launched, tmp_path):
     modality, count, names = case
     target = make_target(samples_of(modality, count), modality)
     alone = FeatureStore(tmp_path)
-    rows = extract_all(
-        candidates(root / "zoo", names),
-        target,
-        config=CONFIG,
-        store=alone,
-        accelerator=make_accelerator(cpu=True),
-    )
+    rows = extract_alone(root, names, target, alone)
     for way in WAYS:
         shared = FeatureStore(root / way)
         for row in rows:
@@ -134,13 +134,7 @@ def test_known_features_are_not_extracted_again(launched, tmp_path):
     for modality, count, names in KNOWN_CASES:
         target = make_target(samples_of(modality, count), modality)
         alone = FeatureStore(tmp_path / modality)
-        rows = extract_all(
-            candidates(root / "zoo", names),
-            target,
-            config=CONFIG,
-            store=alone,
-            accelerator=make_accelerator(cpu=True),
-        )
+        rows = extract_alone(root, names, target, alone)
         for way in WAYS:
             for row in rows:
                 found, expected_row = (
