@@ -23,7 +23,7 @@ from hf_sfda.space.backend import Backend
 from hf_sfda.space.cleanup import start_cleanup
 from hf_sfda.space.hosts import OwnHostsOnly
 from hf_sfda.space.jobs import Jobs
-from hf_sfda.space.page import OWN, Page, SessionRanking
+from hf_sfda.space.page import AT_ONCE, OWN, Page, SessionRanking
 from hf_sfda.space.results import leaderboard_name, modality_of
 from hf_sfda.space.settings import Settings
 
@@ -214,16 +214,16 @@ def _build(app: gr.Blocks, page: Page) -> None:
     def show_own(own: SessionRanking | None) -> list[Any]:
         return arrange(None, OWN, None, own)
 
-    app.load(open_page, [page.own], [bar, *outputs], api_visibility="private")
+    app.load(open_page, [page.own], [bar, *outputs], **AT_ONCE)
     gr.on(
         [modality.input, page.dataset.input, page.metric.input],
         arrange,
         [modality, page.dataset, page.metric, page.own],
         outputs,
-        api_visibility="private",
         show_progress="hidden",
+        **AT_ONCE,
     )
-    page.own.change(show_own, [page.own], outputs, api_visibility="private", show_progress="hidden")
+    page.own.change(show_own, [page.own], outputs, show_progress="hidden", **AT_ONCE)
     app.unload(page.leave)
 
 

@@ -20,6 +20,14 @@ from hf_sfda.types import Ranking
 OWN = "Your own ranking"
 """Name of a visitor's own ranking in the menu of leaderboards; it exists during their visit."""
 
+AT_ONCE: dict[str, Any] = {"api_visibility": "private", "queue": False}
+"""Options of the events that only show something; they do not wait in the queue.
+
+gradio's queue can lose a result: its server closes a page's stream of results after the last one.
+An event that joins the queue then, before the page knows, has no stream for its result. On a slow
+network this happened to the first view: the sign-in button asks for its label at the same time.
+"""
+
 _MAX_RENDERED = 32
 """Number of rendered views in the cache; rendering a thousand models takes a second."""
 

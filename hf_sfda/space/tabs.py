@@ -18,7 +18,7 @@ from hf_sfda.publish.names import slug
 from hf_sfda.report.files import to_csv, to_json
 from hf_sfda.space import fragments
 from hf_sfda.space.backend import View, view_of
-from hf_sfda.space.page import OWN, Page, SessionRanking, explained
+from hf_sfda.space.page import AT_ONCE, OWN, Page, SessionRanking, explained
 from hf_sfda.space.requests import RankRequest, parse_models
 from hf_sfda.space.samples import previews
 from hf_sfda.space.settings import Limits
@@ -283,8 +283,8 @@ def _switch(
         ],
         radio,
         list(fields),
-        api_visibility="private",
         show_progress="hidden",
+        **AT_ONCE,
     )
 
 

@@ -72,6 +72,8 @@ def test_every_candidate_every_reason_and_every_warning_is_there(page):
         assert row.model_id in page.visible
         if row.reason:
             assert row.reason in page.visible
+    for reason, n in ranking.dataset["left_out"].items():
+        assert f"{n}: {reason}" in page.visible
     for warning in ranking.warnings:
         assert warning in page.visible
     assert "at the noise floor (0.118)" in page.visible

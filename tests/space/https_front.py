@@ -23,6 +23,7 @@ class HttpsFront:
     Attributes:
         host: Name and port.
         url: Of the same.
+        stream_delay: Seconds by which each piece of an event stream comes later.
     """
 
     def __init__(self, behind: str, certificate: Path) -> None:
@@ -31,6 +32,7 @@ class HttpsFront:
         from starlette.routing import Route
 
         self._behind = behind
+        self.stream_delay = 0.0
         self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
         methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
         app = Starlette(routes=[Route("/{path:path}", self._pass_on, methods=methods)])
@@ -71,9 +73,13 @@ class HttpsFront:
         except httpx2.TransportError as error:
             return Response(f"No answer: {error!r}", 502)
 
+        is_stream = answer.headers.get("content-type", "").startswith("text/event-stream")
+
         async def body() -> AsyncIterator[bytes]:
             try:
                 async for piece in answer.aiter_raw():
+                    if is_stream:
+                        await asyncio.sleep(self.stream_delay)
                     yield piece
             except (httpx2.TransportError, asyncio.CancelledError):
                 return  # one of the two sides is gone

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +143,16 @@ class SpaceServer:
             return found
 
         return until(started, self.log.read_text)[1]
+
+    @contextlib.contextmanager
+    def slow_streams(self, seconds: float) -> Iterator[None]:
+        """Each piece of an event stream comes so much later than it was sent."""
+        assert self._front is not None
+        self._front.stream_delay = seconds
+        try:
+            yield
+        finally:
+            self._front.stream_delay = 0.0
 
     @property
     def pid(self) -> int:

@@ -55,10 +55,19 @@ def deployed(tmp_path_factory) -> Iterator[SpaceServer]:
 
 @pytest.fixture(scope="module")
 def visit(browser, deployed):
-    """Opens pages as visitors who do not know each other."""
+    """Opens pages as visitors who do not know each other.
+
+    ``before`` is called with the page before it is opened.
+    """
     contexts = []
 
-    def open_page(query: str = "", *, on_the_hub: str | None = None, width: int = 1280):
+    def open_page(
+        query: str = "",
+        *,
+        on_the_hub: str | None = None,
+        width: int = 1280,
+        before=lambda page: None,
+    ):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, ignore_https_errors=True
         )
@@ -68,6 +77,7 @@ def visit(browser, deployed):
             token = deployed.hub.account(on_the_hub)
             context.add_cookies([{"name": "token", "value": token, "url": deployed.hub.url}])
         page = context.new_page()
+        before(page)
         page.goto(f"{deployed.url}?{query}")
         _wait_for_board(page)
         return page
@@ -134,6 +144,29 @@ def refusal(page, dataset: str) -> str:
     page.locator("#plan .trouble", has_text=dataset).wait_for()
     assert not page.locator("#start-button").is_visible()
     return page.inner_text("#plan .trouble")
+
+
+# -- the first view
+
+
+def test_a_slow_network_does_not_keep_the_leaderboard_from_showing(visit, deployed):
+    """The button's event ends before the page's other events arrive, and the page learns it later.
+
+    gradio loses the result of an event that joins its queue just then.
+    """
+    joined = []
+
+    def join_late(route):
+        joined.append(route)
+        if len(joined) > 1:
+            route.request.frame.page.wait_for_timeout(0.3 * SECOND)
+        route.continue_()
+
+    with deployed.slow_streams(1.0):
+        page = visit(before=lambda page: page.route("**/queue/join*", join_late))
+    assert joined, "the button does not use the queue any more"
+    assert names(page, "#board")
+    page.close()
 
 
 # -- who is not signed in
@@ -208,7 +241,7 @@ def test_compare_reads_with_her_token_and_only_for_her(anna, stranger, deployed)
     assert "sign in with Hugging Face" in told(stranger)
 
 
-def test_signing_out_ends_it(visit):
+def test_after_signing_out_private_datasets_are_refused_again(visit):
     page = visit(on_the_hub="anna")
     sign_in(page)
     page.get_by_role("button", name="Sign out (anna)").click()
@@ -218,7 +251,7 @@ def test_signing_out_ends_it(visit):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_button_fits(anna, stranger, width):
+def test_the_sign_in_button_fits_on_the_page(anna, stranger, width):
     for page, words in ((stranger, "Sign in with Hugging Face"), (anna.page, "Sign out (anna)")):
         page.set_viewport_size({"width": width, "height": 900})
         button = page.get_by_role("button", name=words).bounding_box()
