@@ -31,6 +31,7 @@ from hf_sfda.hub import (
 )
 from hf_sfda.hub.api import requested_wait
 from hf_sfda.secrets import keep_secret, redact
+from hf_sfda.session import Session
 from hf_sfda.types import Candidate
 from tests import factories
 
@@ -272,7 +273,7 @@ def test_model_files_takes_what_is_needed_and_no_more():
 def test_download_is_pinned_and_brings_only_what_is_needed(hub, vit, tmp_path):
     hub.put(vit.model_id, {"config.json": "{}"}, title="a later, broken commit")
     listener = Recorder()
-    folder = download_model(vit, progress=listener)
+    folder = download_model(vit, Session(progress=listener))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
     assert names == ["config.json", "model.safetensors", "preprocessor_config.json"]
     assert "ViT" in (folder / "config.json").read_text()
@@ -286,7 +287,7 @@ def test_a_second_download_asks_nobody(hub, vit):
     folder = download_model(vit)
     hub.requests.clear()
     listener = Recorder()
-    assert download_model(vit, progress=listener) == folder == cached_model(vit)
+    assert download_model(vit, Session(progress=listener)) == folder == cached_model(vit)
     assert hub.requests == [] and listener.tasks == []
     hub.stop()
     assert download_model(vit) == folder, "nor does it need the Hub"
@@ -361,7 +362,7 @@ def test_progress_may_be_told_from_several_threads(hub, vit):
             context.enter_result = lambda n: names.add(threading.current_thread().name)
             return context
 
-    download_model(vit, progress=Listener())
+    download_model(vit, Session(progress=Listener()))
     assert names and "MainThread" not in names
 
 

@@ -175,16 +175,14 @@ def finetune(
     }
     if epochs is not None:
         recipe |= {"epochs": epochs, "min_steps": 0}
-    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.extract import make_accelerator
     from hf_sfda.finetune.plan import plan_finetuning
     from hf_sfda.finetune.shortlist import finetune_shortlist
 
     accelerator = make_accelerator()
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
-        plan = plan_finetuning(
-            run, shortlist, recipe, token=token, accelerator=accelerator, progress=progress
-        )
+    with open_session(token, output) as session:
+        plan = plan_finetuning(run, shortlist, recipe, session=session, accelerator=accelerator)
     push = _Push(output, run, push_to, private, token) if push_to else None
     if not consent.yes:
         if is_main_process():
@@ -194,12 +192,11 @@ def finetune(
         push.require(plan, consent.expect)
     if is_main_process():
         output.log(_render(plan, push))
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
+    with open_session(token, output) as session:
         outcome = finetune_shortlist(
             plan,
-            token=token,
+            session=session,
             accelerator=accelerator,
-            progress=progress,
             on_measured=lambda finetuned: _save(plan, finetuned),
         )
     if is_main_process():

@@ -18,6 +18,7 @@ from hf_sfda.dataset import load_target
 from hf_sfda.ensemble import select_for_ranking, select_for_run
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
 from hf_sfda.ranking import assemble, score_candidate
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Features, Ranking, Target
 from tests import factories
@@ -182,11 +183,11 @@ def test_a_ranking_and_a_target_at_hand_need_no_directory(tmp_path, store):
     ranking, expected = read(run), select_for_run(run)
     shutil.rmtree(run)
     shutil.rmtree(tmp_path / "shapes")
-    chosen = select_for_ranking(ranking, target=target, store=store)
+    chosen = select_for_ranking(ranking, target=target, session=Session(store=store))
     assert chosen.to_dict() == expected.to_dict()
     other = dataclasses.replace(target, fingerprint="0" * 64)
     with pytest.raises(TargetError, match=r"no longer what was ranked .*000000000000 now"):
-        select_for_ranking(ranking, target=other, store=store)
+        select_for_ranking(ranking, target=other, session=Session(store=store))
 
 
 def test_revisions_of_one_model_are_members_of_their_own(run, store):
