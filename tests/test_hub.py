@@ -96,7 +96,7 @@ class Recorder:
         ("https://hub.example/api/models?limit=5", "https://hub.example/api/models?limit=5"),
     ],
 )
-def test_redact(text, clean):
+def test_redact_masks_tokens(text, clean):
     assert redact(text) == clean
 
 
@@ -175,7 +175,7 @@ def _raised(function, *args, **kwargs) -> Exception:
     return caught.value
 
 
-def test_explain_repositories(hub, vit):
+def test_errors_of_repositories_are_explained(hub, vit):
     api = hub_api()
     hub.put("acme/gated", {"config.json": "{}"}, gated="manual")
     gated = explain(_raised(api.hf_hub_download, "acme/gated", "config.json"))
@@ -201,7 +201,7 @@ def test_explain_repositories(hub, vit):
         (418, "answered 418"),
     ],
 )
-def test_explain_statuses(hub, vit, status, words):
+def test_error_statuses_of_the_hub_are_explained(hub, vit, status, words):
     hub.faults.add(path_regex="/api/models", status=status)
     assert words in explain(_raised(hub_api().model_info, vit.model_id))
 
@@ -234,7 +234,7 @@ def test_explain_finds_the_cause_inside_wrappers(hub):
         assert explain(outer).startswith("gated")
 
 
-def test_explain_other_errors():
+def test_other_errors_are_explained_without_secrets():
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/model.safetensors")
     assert explain(full).startswith("the disk is full while writing /cache/model.safetensors")
     assert explain(ValueError("two\nlines")) == "ValueError: two"

@@ -150,7 +150,9 @@ def test_a_large_download_is_not_begun_where_nobody_can_be_asked(two, data, tmp_
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("y\n", 0)])
-def test_on_a_terminal_it_asks(two, data, tmp_path, monkeypatch, answer, code):
+def test_on_a_terminal_rank_asks_before_a_large_download(
+    two, data, tmp_path, monkeypatch, answer, code
+):
     import io
 
     terminal = io.StringIO(answer)

@@ -49,7 +49,7 @@ def test_after_a_killed_process_the_same_command_completes_the_features(way, alo
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_more_processes_than_models(way, alone, tmp_path):
+def test_more_processes_than_models_give_the_features_of_one_process(way, alone, tmp_path):
     zoo, expected = alone
     launch(SCRIPT, zoo, tmp_path, way, COUNT, "lives", "vit1", processes=3)
     key, features = expected["vit1"]
