@@ -217,7 +217,7 @@ def test_help_lists_the_commands_and_version_prints():
     assert installed.stdout.strip() == f"hf-sfda {hf_sfda.__version__}"
 
 
-def test_metrics_in_every_format():
+def test_metrics_are_listed_in_every_format():
     document = json.loads(run("metrics", "--json")[0])
     names = [row["name"] for row in document]
     assert {"sfda", "sfda_cv", "logme", "hscore", "knn", "logistic_probe", "params"} <= set(names)
