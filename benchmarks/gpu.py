@@ -368,6 +368,7 @@ def extracted(
     """
     from hf_sfda.config import RankConfig
     from hf_sfda.extract import extract_all
+    from hf_sfda.session import Session
     from hf_sfda.store import FeatureStore
     from hf_sfda.types import Candidate
 
@@ -385,7 +386,7 @@ def extracted(
             [candidate],
             target_of(samples, network.modality, name),
             config=config,
-            store=store,
+            session=Session(store=store),
             accelerator=accelerator_on(device),
         )
         features = extraction.features or store.get(extraction.key)

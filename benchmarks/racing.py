@@ -21,8 +21,8 @@ import typer
 from hf_sfda.config import RankConfig
 from hf_sfda.journal import read_events
 from hf_sfda.pipeline import run
-from hf_sfda.progress import NoProgress
 from hf_sfda.report import save_ranking
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 
 COPIES = 20
@@ -85,8 +85,7 @@ def main(
             start = time.perf_counter()
             ranking = run(
                 config,
-                store=FeatureStore(Path(folder) / name),
-                progress=NoProgress(),
+                Session(store=FeatureStore(Path(folder) / name)),
                 log=print,
                 directory=directory,
             )

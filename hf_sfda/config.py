@@ -397,24 +397,24 @@ class FinetuneConfig:
             1e-3, vision transformers are destroyed by that and want 1e-5 to 3e-5
             (benchmarks/zoo/README.md). The search begins in the middle of the sorted grid and
             climbs towards better validation accuracy, so three or four of five are tried.
-        epochs: At most this many passes over the training part; more where it is small, see
-            ``min_steps``.
+        epochs: Most passes over the training part. More where it is small, see ``min_steps``.
         min_steps: A small training part gets as many epochs as this many steps need, because a few
             dozen steps leave a network half trained (benchmarks/zoo/README.md).
         patience: Stop after this many epochs without a better one on the validation part; the
             start, epoch 0, is not counted. It grows in proportion to the epochs.
-        batch_size: Samples a step. Small, so that a few hundred samples give a few hundred steps.
+        batch_size: Samples per training step. Small, so that a few hundred samples give a few
+            hundred steps.
         weight_decay: Of AdamW; not applied to biases and norms.
         warmup: Share of the steps in which the learning rate rises; then it falls as a cosine.
         label_smoothing: Of the training loss.
         augment: Random crops of 80 to 100% of the side (images only).
-        flip: Random mirror images (only with ``augment``). Switch it off where a mirror image has
-            another class: letters, digits, arrows.
+        flip: Mirror images at random; not where a mirror image has another class: letters, digits,
+            arrows. Only with ``augment``.
         test_share: Share of the target that is kept for the test, where no test part is given.
         validation_share: Share of the rest that is kept for validation, where none is given.
         max_length: Tokens kept of a text.
-        seed: Of batches, augmentation and dropout. The division into parts follows the seed of the
-            target.
+        seed: Random seed of batches, augmentation and dropout. The division into parts follows
+            the seed of the target.
     """
 
     learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
@@ -464,17 +464,18 @@ class ShortlistConfig:
     """Which models of a run `hf-sfda finetune` takes, on which samples, and for how long.
 
     Attributes:
-        top: The first models of the ranking. On nine of the ten targets of the zoo the best
-            checkpoint is among the first two of the default order, on the tenth it is the fourth,
-            .9 points ahead of the first (benchmarks/zoo/scores.csv and truth.csv).
-        models: Names of ranked models, instead of the first ones.
-        samples: Size of the stratified sample; ``None`` takes the samples that were ranked.
-        test_split: Measure on the dataset's own test split. By default it is not read: the test
-            part is held out of the sample, so that the test split stays unseen until the end.
-        time_budget: Seconds after which no more training is done; ``None`` for no limit.
-        halving: Begin with all ranked models (or those named) and little training, and halve their
-            number until ``top`` are left; these get the whole recipe.
-        save: Keep the network of the best one in the folder ``model`` of the run directory.
+        top: Number of models, from the first of the ranking. On nine of the ten targets of the zoo
+            the best checkpoint is among the first two of the default order, on the tenth it is the
+            fourth, .9 points ahead of the first (benchmarks/zoo/scores.csv and truth.csv).
+        models: Ranked models instead, named as in the table.
+        samples: Size of the stratified sample; by default the samples that were ranked.
+        test_split: Measure on the dataset's test split; by default on held-out samples of the
+            split that was ranked. So the test split stays unseen until the end.
+        time_budget: Stop training after this time: ``30m``, ``2h``, ``1h30m``; what is unfinished
+            resumes later. In seconds; ``None`` for no limit.
+        halving: Begin with all ranked models (or those named) and little training; the better half
+            goes on, until ``top`` are left. These get the whole recipe.
+        save: Keep the network of the best model in ``RUN/model``, for its own library.
     """
 
     top: int = 3
@@ -553,10 +554,14 @@ def _at_least(name: str, value: int, low: int) -> None:
 
 
 @cache
-def option_types() -> Mapping[str, Any]:
-    """Option of a run -> its type; which candidates take part comes last."""
-    hints = get_type_hints(RankConfig)
-    return {name: hints[name] for name in (*RankConfig.__annotations__, *hints)}
+def option_types(config: type = RankConfig) -> Mapping[str, Any]:
+    """Option -> its type; in a run, which candidates take part comes last.
+
+    Args:
+        config: The class with the options; by default those of a run.
+    """
+    hints = get_type_hints(config)
+    return {name: hints[name] for name in (*config.__annotations__, *hints)}
 
 
 def _run_name(dataset: str) -> str:

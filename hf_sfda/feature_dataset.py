@@ -22,9 +22,9 @@ from hf_sfda.extract.run import feature_key
 from hf_sfda.foreign import ForeignError, clean, listing, read_json
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, download_files, find_head, read_file
-from hf_sfda.progress import Progress
 from hf_sfda.secrets import redact
-from hf_sfda.store import FeatureKey, FeatureStore
+from hf_sfda.session import Session
+from hf_sfda.store import FeatureKey
 from hf_sfda.typed import typed
 from hf_sfda.types import Candidate, Scan, Target
 
@@ -141,13 +141,7 @@ class FeatureDataset:
         return {row.feature_key: row for row in self.rows if row.feature_key in wanted}
 
     def copy_missing(
-        self,
-        scan: Scan,
-        target: Target,
-        config: RankConfig,
-        store: FeatureStore,
-        token: str | None,
-        progress: Progress,
+        self, scan: Scan, target: Target, config: RankConfig, session: Session
     ) -> Scan:
         """Copy the features of candidates that a store lacks.
 
@@ -155,23 +149,21 @@ class FeatureDataset:
             scan: The candidates.
             target: The samples.
             config: The options that features depend on.
-            store: The feature store.
-            token: Hub token.
-            progress: Shows the bytes.
+            session: Token, feature store and progress.
 
         Returns:
             The scan; a candidate whose features are damaged has failed, with the reason.
         """
         keys = {c: feature_key(c, target, config) for c in scan.candidates if c.skip is None}
-        rows = self.find([key for key in keys.values() if not store.has(key)])
+        rows = self.find([key for key in keys.values() if not session.feature_store.has(key)])
         total = sum(row.bytes for row in rows.values())
         candidates = []
-        with progress.task("download", "features", total=total, unit="B") as advance:
+        with session.progress.task("download", "features", total=total, unit="B") as advance:
             for candidate in scan.candidates:
                 row = rows.get(keys[candidate].digest) if candidate in keys else None
                 if row is not None:
                     try:
-                        self._copy(keys[candidate], store, token)
+                        self._copy(keys[candidate], session)
                     except (PublishError, StoreError) as error:
                         reason = redact(str(error))
                         candidate = replace(candidate, skip=reason, status="failed")
@@ -179,12 +171,12 @@ class FeatureDataset:
                 candidates.append(candidate)
         return replace(scan, candidates=tuple(candidates))
 
-    def _copy(self, key: FeatureKey, store: FeatureStore, token: str | None) -> None:
+    def _copy(self, key: FeatureKey, session: Session) -> None:
         paths = entry_paths(key.digest)
-        folder = download_files(hub_api(token), self.repo, paths, self.sha)
+        folder = download_files(hub_api(session.token), self.repo, paths, self.sha)
         try:
             marker, content = ((folder / path).read_bytes() for path in paths)
-            store.add(key, marker, content)
+            session.feature_store.add(key, marker, content)
         except FileNotFoundError as error:
             raise StoreError(f"{self.repo.id} lacks its features, {paths[1]}") from error
         except StoreError as error:

@@ -14,19 +14,15 @@ from hf_sfda.errors import ConfigError, MetricError
 from hf_sfda.feature_dataset import features_warning
 from hf_sfda.foreign import listing
 from hf_sfda.pipeline import make_ranking
-from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import Scored, assemble, score_candidate
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target
 
 
 def merge_runs(
-    directories: Sequence[str | Path],
-    *,
-    store: FeatureStore | None = None,
-    token: str | None = None,
-    progress: Progress | None = None,
+    directories: Sequence[str | Path], session: Session | None = None
 ) -> tuple[Ranking, RankConfig]:
     """Rank the models of several runs together.
 
@@ -35,9 +31,7 @@ def merge_runs(
 
     Args:
         directories: The run directories.
-        store: The feature store; ``None`` uses the default store.
-        token: Hub token.
-        progress: Receives the progress.
+        session: Token, feature store and progress.
 
     Returns:
         The ranking, with one row a model and revision. A model that is ranked in one run and failed
@@ -50,13 +44,14 @@ def merge_runs(
     """
     rankings = [read_ranking(directory) for directory in directories]
     _require_same(directories, rankings)
-    store, progress = store or FeatureStore(), progress or NoProgress()
-    target = load_ranked_target(rankings[0], token=token, progress=progress)
+    session = session or Session()
+    store = session.feature_store
+    target = load_ranked_target(rankings[0], session)
     config = _merged_config(rankings)
     rows = _rows(rankings)
     ranked = [row for row in rows if row.status == "ok"]
     scored, failed = [], [row for row in rows if row.status != "ok"]
-    with progress.task("score", "", total=len(ranked), unit="models") as advance:
+    with session.progress.task("score", "", total=len(ranked), unit="models") as advance:
         for row in ranked:
             try:
                 scored.append(_score(row, target, config, store))

@@ -27,6 +27,7 @@ from hf_sfda.metrics import get_metric, list_metrics, require_name
 from hf_sfda.processes import from_main, is_launched, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress, default_progress
 from hf_sfda.secrets import keep_secret, redact
+from hf_sfda.session import Session
 from hf_sfda.tasks import columns_phrase, label_facts, strata_of
 from hf_sfda.types import (
     Candidate,
@@ -66,6 +67,8 @@ def rank(
 ) -> Ranking:
     """Rank checkpoints for a dataset, without fine-tuning.
 
+    Token, store and progress become the :class:`~hf_sfda.session.Session` of the run.
+
     Args:
         dataset: Hub id, ``id:config``, folder of images or sounds, parquet/csv file or
             ``save_to_disk`` folder.
@@ -92,8 +95,8 @@ def rank(
     names = (models,) if isinstance(models, str) else tuple(models or ())
     config = RankConfig.from_dict({"dataset": dataset, "models": names, **options})
     directory = config.run_directory if config.out else None
-    progress = progress or default_progress()
-    ranking = run(config, token=token, store=store, progress=progress, directory=directory)
+    session = Session(token, store, progress or default_progress())
+    ranking = run(config, session, directory=directory)
     if directory is not None and is_main_process():
         # Check again: another run may have written to this directory in the meantime.
         refuse_other_dataset(directory, config.dataset)
@@ -104,10 +107,8 @@ def rank(
 
 def run(
     config: RankConfig,
+    session: Session | None = None,
     *,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
     log: Callable[[str], None] = lambda line: None,
     directory: Path | None = None,
     accelerator: Accelerator | None = None,
@@ -119,9 +120,7 @@ def run(
 
     Args:
         config: The configuration.
-        token: Hub token.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress of the stages.
+        session: Token, feature store and progress.
         log: Receives one line per stage, for people to read.
         directory: Run directory for the journal; ``None`` for no journal.
         accelerator: The processes; created if ``None``.
@@ -140,20 +139,20 @@ def run(
     from hf_sfda.extract import extract_all, make_accelerator
     from hf_sfda.race import run_race
     from hf_sfda.ranking import assemble
-    from hf_sfda.store import FeatureStore
 
-    keep_secret(token)
+    session = session or Session()
+    keep_secret(session.token)
     check_metrics(config)
     accelerator = accelerator or _launched_processes()
     main = accelerator is None or accelerator.is_main_process
-    store = store or FeatureStore()
-    progress = (progress if main else None) or NoProgress()
+    session = session if main else replace(session, progress=NoProgress())
+    store = session.feature_store
     log = log if main else (lambda line: None)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     from_main(accelerator, lambda: prepare_directory(directory, config.dataset))
     journal = Journal(directory if main else None)
 
-    target = main_first(accelerator, lambda: target_of(config, token=token, progress=progress))
+    target = main_first(accelerator, lambda: target_of(config, session))
     log(describe_target(target))
     # Only now, because it waits for torch. So a run whose dataset fails leaves no event.
     accelerator = accelerator or make_accelerator()
@@ -168,9 +167,9 @@ def run(
     config = config_for(config, target)
     journal.write("target", **target.describe())
 
-    shared, config = from_main(accelerator, lambda: _open_features(config, token))
+    shared, config = from_main(accelerator, lambda: _open_features(config, session.token))
     if candidates is None:
-        scan = from_main(accelerator, lambda: _scan(config, target, token, shared))
+        scan = from_main(accelerator, lambda: _scan(config, target, session.token, shared))
     else:
         scan = Scan(tuple(candidates))
     scan = _shard_of(scan, config)
@@ -186,7 +185,7 @@ def run(
 
     from_main(accelerator, check_plan)
     if shared is not None:
-        copy = partial(shared.copy_missing, scan, target, config, store, token, progress)
+        copy = partial(shared.copy_missing, scan, target, config, session)
         scan = from_main(accelerator, copy)
 
     def extracted(extraction: Extraction) -> None:
@@ -199,10 +198,8 @@ def run(
         usable,
         target,
         config,
-        store=store,
+        session=session,
         accelerator=accelerator,
-        token=token,
-        progress=progress,
         on_round=lambda round_: _tell(round_, log, journal),
         deadline=deadline,
     )
@@ -210,17 +207,15 @@ def run(
         race.survivors,
         target,
         config=config,
-        store=store,
+        session=session,
         accelerator=accelerator,
-        token=token,
-        progress=progress,
         on_done=extracted,
         deadline=deadline,
         known=race.known,
     )
 
     def finalize() -> Ranking:
-        scored, failed = _score(extractions, target, config, store, progress)
+        scored, failed = _score(extractions, target, config, session)
         left_out = [
             ModelRow.of(c, c.status, reason=c.skip) for c in scan.candidates if c.skip is not None
         ]
@@ -235,7 +230,7 @@ def run(
         curve = None
         if config.learning_curve:
             try:
-                curve = _learning_curve(scored, extractions, target, config, store, progress)
+                curve = _learning_curve(scored, extractions, target, config, session)
             except MetricError as error:
                 warnings.append(f"There is no learning curve: {error}")
         warnings += shared.warnings([e.key for e in extractions]) if shared else []
@@ -247,10 +242,8 @@ def run(
 
 def plan(
     config: RankConfig,
+    session: Session | None = None,
     *,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> RunPlan:
     """Plan a run: read the sample, scan, and run a few batches of a candidate that is here.
@@ -259,9 +252,7 @@ def plan(
 
     Args:
         config: The configuration.
-        token: Hub token.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress of the stages.
+        session: Token, feature store and progress.
         log: Receives one line per stage, for people to read.
 
     Raises:
@@ -270,17 +261,17 @@ def plan(
     from hf_sfda.dataset import target_of
     from hf_sfda.extract import make_accelerator
     from hf_sfda.run_plan import calibrate, usable
-    from hf_sfda.store import FeatureStore
 
-    keep_secret(token)
+    session = session or Session()
+    keep_secret(session.token)
     check_metrics(config)
-    store = store or FeatureStore()
-    target = target_of(config, token=token, progress=progress or NoProgress())
+    store = session.feature_store
+    target = target_of(config, session)
     log(describe_target(target))
     accelerator = make_accelerator()
     config = config_for(config, target)
-    shared, config = _open_features(config, token)
-    scan = _shard_of(_scan(config, target, token, shared), config)
+    shared, config = _open_features(config, session.token)
+    scan = _shard_of(_scan(config, target, session.token, shared), config)
     log(describe_candidates(scan.candidates))
     speed = calibrate(usable(scan), target, config, store, accelerator)
     return _plan(scan, target, config, store, accelerator, speed, shared)
@@ -391,10 +382,7 @@ def measure(
     candidates: Sequence[Candidate],
     target: Target,
     config: RankConfig,
-    *,
-    store: FeatureStore | None = None,
-    token: str | None = None,
-    progress: Progress | None = None,
+    session: Session,
 ) -> tuple[list[Scored], list[ModelRow]]:
     """Extract and score candidates in this process, without ranking them.
 
@@ -404,22 +392,15 @@ def measure(
         candidates: Candidates that the scan did not skip.
         target: The samples.
         config: The configuration.
-        store: The store of extracted features; ``None`` uses the default store.
-        token: Hub token.
-        progress: Receives the progress of the stages.
+        session: Token, feature store and progress.
 
     Returns:
         The scored candidates, and one row for each candidate that failed.
     """
     from hf_sfda.extract import extract_all
-    from hf_sfda.store import FeatureStore
 
-    store = store or FeatureStore()
-    progress = progress or NoProgress()
-    extractions = extract_all(
-        candidates, target, config=config, store=store, token=token, progress=progress
-    )
-    return _score(extractions, target, config, store, progress)
+    extractions = extract_all(candidates, target, config=config, session=session)
+    return _score(extractions, target, config, session)
 
 
 def make_ranking(
@@ -528,18 +509,17 @@ def _score(
     extractions: Sequence[Extraction],
     target: Target,
     config: RankConfig,
-    store: FeatureStore,
-    progress: Progress,
+    session: Session,
 ) -> tuple[list[Scored], list[ModelRow]]:
     """Score the extracted candidates, with the features of one candidate in memory at a time."""
     scored: list[Scored] = []
     failed: list[ModelRow] = []
-    with progress.task("score", "", total=len(extractions), unit="models") as advance:
+    with session.progress.task("score", "", total=len(extractions), unit="models") as advance:
         for extraction in extractions:
             candidate, reason = extraction.candidate, extraction.error
             if reason is None:
                 try:
-                    scored.append(_score_one(extraction, target, config, store))
+                    scored.append(_score_one(extraction, target, config, session.feature_store))
                 except (MetricError, StoreError) as error:
                     reason = str(error)
             if reason is not None:
@@ -565,8 +545,7 @@ def _learning_curve(
     extractions: Sequence[Extraction],
     target: Target,
     config: RankConfig,
-    store: FeatureStore,
-    progress: Progress,
+    session: Session,
 ) -> LearningCurve:
     """Score the ranked models on smaller samples.
 
@@ -582,10 +561,11 @@ def _learning_curve(
     subsets = [half for pairs in samples.values() for pair in pairs for half in pair]
     extracted = {id(extraction.candidate): extraction for extraction in extractions}
     scores = []
-    with progress.task("score", "learning curve", total=len(scored), unit="models") as advance:
+    total = len(scored)
+    with session.progress.task("score", "learning curve", total=total, unit="models") as advance:
         for model in scored:
             try:
-                features = _features(extracted[id(model.candidate)], store)
+                features = _features(extracted[id(model.candidate)], session.feature_store)
                 scores.append(score_subsets(features, target.labels, subsets, config))
             except StoreError:
                 scores.append(np.full(len(subsets), np.nan))

@@ -50,8 +50,8 @@ from hf_sfda.extract.known import Known, joined_features
 from hf_sfda.extract.run import feature_key
 from hf_sfda.format import score as show_score
 from hf_sfda.processes import from_main
-from hf_sfda.progress import Progress
 from hf_sfda.ranking import contributions_of, features_of
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.tasks import strata_of
 from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Status, Target
@@ -253,10 +253,8 @@ def run_race(
     target: Target,
     config: RankConfig,
     *,
-    store: FeatureStore,
+    session: Session,
     accelerator: Accelerator,
-    token: str | None,
-    progress: Progress,
     on_round: Callable[[Round], None],
     deadline: float | None = None,
 ) -> Race:
@@ -268,10 +266,8 @@ def run_race(
         candidates: The candidates, in the order in which they are to run.
         target: The samples.
         config: ``race``, ``keep``, ``metric``, ``seed`` and the options of the extraction.
-        store: The feature store.
+        session: Token, feature store and progress.
         accelerator: The processes.
-        token: Hub token.
-        progress: Shows forward passes.
         on_round: Called after each round.
         deadline: Time of ``time.monotonic`` after which no candidate is started.
 
@@ -281,6 +277,7 @@ def run_race(
     strata = strata_of(target.labels)
     order, sizes = nested_order(strata, config.seed), round_sizes(len(target), len(set(strata)))
     quick = config.replace(batch_norms="published", permutations=0)
+    store = session.feature_store
     racers = from_main(accelerator, lambda: _line_up(candidates, target, config, store))
     rows: list[ModelRow] = []
     rounds: list[Round] = []
@@ -294,10 +291,8 @@ def run_race(
             [racer.candidate for racer in running],
             part_of(target, new.tolist()),
             config=quick,
-            store=store,
+            session=session,
             accelerator=accelerator,
-            token=token,
-            progress=progress,
             deadline=deadline,
         )
         for racer, extraction in zip(running, extractions, strict=True):

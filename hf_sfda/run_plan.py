@@ -17,6 +17,7 @@ from hf_sfda.cost import Device, ModelLoad, about, estimate
 from hf_sfda.errors import StoreError
 from hf_sfda.format import show_bytes
 from hf_sfda.hub import cached_model
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Modality, Scan, Target
 
@@ -310,14 +311,14 @@ def calibrate(
     size = min(_CALIBRATION, len(target))
     rows = [i * len(target) // size for i in range(size)]
     with tempfile.TemporaryDirectory() as folder:
-        own_store = FeatureStore(folder)
+        session = Session(store=FeatureStore(folder))
         # The first batch is slower than all others, so it is run once before.
         for part in (rows[:_WARM_UP], rows):
             sample = part_of(target, part)
             [extraction] = extract_all(
-                [candidate], sample, config=config, store=own_store, accelerator=accelerator
+                [candidate], sample, config=config, session=session, accelerator=accelerator
             )
-        features = extraction.features or own_store.get(extraction.key)
+        features = extraction.features or session.feature_store.get(extraction.key)
     if features is None or features.seconds <= 0:
         return None
     speed = (candidate.params or 0) * len(rows) / features.seconds

@@ -8,7 +8,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.dataset import target_of
 from hf_sfda.errors import ConfigError, TargetError
 from hf_sfda.foreign import read_json_file
-from hf_sfda.progress import Progress
+from hf_sfda.session import Session
 from hf_sfda.typed import expanded
 from hf_sfda.types import Ranking, Target
 
@@ -50,19 +50,14 @@ def config_of(ranking: Ranking) -> RankConfig:
 
 
 def load_ranked_target(
-    ranking: Ranking,
-    *,
-    target: Target | None = None,
-    token: str | None = None,
-    progress: Progress | None = None,
+    ranking: Ranking, session: Session | None = None, *, target: Target | None = None
 ) -> Target:
     """Load the samples of a ranking again, because a ranking does not contain them.
 
     Args:
         ranking: The ranking. Its dataset is loaded at the commit that was ranked.
+        session: Its token is used, and its progress shows the reading.
         target: The samples, if the caller has them; then they are only checked.
-        token: Hub token.
-        progress: Receives the progress.
 
     Raises:
         TargetError: The dataset cannot be loaded, or its samples are not those of the ranking, so
@@ -71,7 +66,7 @@ def load_ranked_target(
     if target is None:
         config = config_of(ranking)
         revision = ranking.dataset.get("revision") or config.revision
-        target = target_of(config.replace(revision=revision), token=token, progress=progress)
+        target = target_of(config.replace(revision=revision), session)
     if target.fingerprint != ranking.dataset["fingerprint"]:
         raise TargetError(
             f"{target.dataset_id} is no longer what was ranked (fingerprint "

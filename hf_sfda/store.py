@@ -396,12 +396,13 @@ def default_root() -> Path:
 
     try:
         return Path(cached_assets_path("hf-sfda", namespace="features", subfolder="v1"))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a file has the name of the folder
         raise StoreError(_os_message("create", Path(constants.HF_ASSETS_CACHE), error)) from error
 
 
-def _os_message(verb: str, root: Path, error: OSError) -> str:
+def _os_message(verb: str, root: Path, error: OSError | ValueError) -> str:
+    reason = getattr(error, "strerror", None) or str(error).rstrip(".")
     return (
-        f"Cannot {verb} the feature store {root}: {error.strerror or error}. "
+        f"Cannot {verb} the feature store {root}: {reason}. "
         "Free space there, or point HF_HOME or HF_ASSETS_CACHE at another disk."
     )

@@ -16,7 +16,7 @@ from hf_sfda.report.files import to_yaml
 from hf_sfda.types import Ranking
 
 
-def test_round_trip_through_yaml(tmp_path):
+def test_a_configuration_is_read_back_from_yaml(tmp_path):
     config = RankConfig("me/ds:large", models=("a/b", "./c"), samples=50, max_params=10**8, out="x")
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert RankConfig.from_yaml(tmp_path / "config.yaml") == config
@@ -53,7 +53,7 @@ def test_bad_values_say_what_is_allowed(option, message):
     ("content", "message"),
     [("[1, 2", "not YAML"), ("- a", "key: value"), ("seed: 1", "names no dataset")],
 )
-def test_bad_files(tmp_path, content, message):
+def test_bad_configuration_files_are_refused_with_the_reason(tmp_path, content, message):
     (tmp_path / "c.yaml").write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         RankConfig.from_yaml(tmp_path / "c.yaml")
@@ -86,7 +86,7 @@ def test_the_metric_to_sort_by_is_always_computed():
         ("...", "run"),
     ],
 )
-def test_run_directory(dataset, name, tmp_path, monkeypatch):
+def test_the_run_directory_is_named_after_the_dataset(dataset, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(RankConfig(dataset).run_directory) == f"runs/{name}"
 
@@ -171,7 +171,7 @@ def test_a_file_with_a_value_of_the_wrong_kind(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
-def test_a_file_in_another_encoding(tmp_path, encoding):
+def test_a_configuration_in_another_encoding_is_refused(tmp_path, encoding):
     (tmp_path / "c.yaml").write_text("dataset: me/Blüten\n", encoding=encoding)
     with pytest.raises(ConfigError, match=r"is not UTF-8 text.*save it as UTF-8"):
         RankConfig.from_yaml(tmp_path / "c.yaml")

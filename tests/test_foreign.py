@@ -67,7 +67,7 @@ def test_what_is_as_deep_as_allowed_is_read():
         (b"[" + b" " * MAX_BYTES, "larger than 64 MB"),
     ],
 )
-def test_json_that_cannot_be_read(text, message):
+def test_bad_json_is_refused_with_a_short_reason(text, message):
     with pytest.raises(ForeignError, match=message) as caught:
         read_json(text)
     assert len(str(caught.value)) < 300
@@ -91,7 +91,7 @@ def test_json_that_cannot_be_read(text, message):
         ("#" + " " * MAX_YAML_BYTES, "larger than 8 MB"),
     ],
 )
-def test_yaml_that_cannot_be_read(text, message):
+def test_bad_yaml_is_refused_with_a_short_reason(text, message):
     with pytest.raises(ForeignError, match=message) as caught:
         read_yaml(text)
     assert len(str(caught.value)) < 300
@@ -108,7 +108,7 @@ def test_a_few_lines_of_aliases_do_not_stand_for_a_billion_values():
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda children: (
     st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4)
 ), max_leaves=20))  # fmt: skip
-def test_ordinary_values_come_back(value):
+def test_ordinary_values_are_read_back_from_json(value):
     assert read_json(json.dumps(value)) == value
     assert read_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
@@ -127,7 +127,7 @@ def test_halves_of_characters_are_replaced_and_pairs_stay():
     assert read_yaml(r'{"\uD800": "\U0001F600"}') == {"\ufffd": "😀"}
 
 
-def test_files(tmp_path):
+def test_a_json_file_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
     assert read_json_file(tmp_path / "a.json") == [1]
     with pytest.raises(OSError, match="No such file"):
@@ -143,13 +143,13 @@ def test_files(tmp_path):
         ("---\n---\n# A", {}),
     ],
 )
-def test_front_matter(tmp_path, card, metadata):
+def test_the_front_matter_of_a_card_is_read(tmp_path, card, metadata):
     (tmp_path / "README.md").write_text(card, encoding="utf-8", newline="")
     assert read_front_matter(tmp_path / "README.md") == metadata
 
 
 @pytest.mark.parametrize("front", ["a: [", "- a", "[" * 5000, "a: !!timestamp x"])
-def test_front_matter_that_cannot_be_read(tmp_path, front):
+def test_bad_front_matter_is_refused(tmp_path, front):
     (tmp_path / "README.md").write_text(f"---\n{front}\n---\n", encoding="utf-8")
     with pytest.raises(ForeignError):
         read_front_matter(tmp_path / "README.md")
@@ -183,7 +183,7 @@ def test_lines_and_tabs_stay_where_they_may():
 
 
 @given(st.text(st.characters(exclude_categories=[])))
-def test_nothing_shown_can_harm(text):
+def test_shown_lines_hold_no_hidden_characters(text):
     assert not set(clean_lines(text)) & set(HIDDEN)
     clean_lines(text).encode()
 

@@ -31,6 +31,7 @@ from hf_sfda.hub import (
 )
 from hf_sfda.hub.api import requested_wait
 from hf_sfda.secrets import keep_secret, redact
+from hf_sfda.session import Session
 from hf_sfda.types import Candidate
 from tests import factories
 
@@ -95,7 +96,7 @@ class Recorder:
         ("https://hub.example/api/models?limit=5", "https://hub.example/api/models?limit=5"),
     ],
 )
-def test_redact(text, clean):
+def test_redact_masks_tokens(text, clean):
     assert redact(text) == clean
 
 
@@ -174,7 +175,7 @@ def _raised(function, *args, **kwargs) -> Exception:
     return caught.value
 
 
-def test_explain_repositories(hub, vit):
+def test_errors_of_repositories_are_explained(hub, vit):
     api = hub_api()
     hub.put("acme/gated", {"config.json": "{}"}, gated="manual")
     gated = explain(_raised(api.hf_hub_download, "acme/gated", "config.json"))
@@ -200,7 +201,7 @@ def test_explain_repositories(hub, vit):
         (418, "answered 418"),
     ],
 )
-def test_explain_statuses(hub, vit, status, words):
+def test_error_statuses_of_the_hub_are_explained(hub, vit, status, words):
     hub.faults.add(path_regex="/api/models", status=status)
     assert words in explain(_raised(hub_api().model_info, vit.model_id))
 
@@ -233,7 +234,7 @@ def test_explain_finds_the_cause_inside_wrappers(hub):
         assert explain(outer).startswith("gated")
 
 
-def test_explain_other_errors():
+def test_other_errors_are_explained_without_secrets():
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/model.safetensors")
     assert explain(full).startswith("the disk is full while writing /cache/model.safetensors")
     assert explain(ValueError("two\nlines")) == "ValueError: two"
@@ -272,7 +273,7 @@ def test_model_files_takes_what_is_needed_and_no_more():
 def test_download_is_pinned_and_brings_only_what_is_needed(hub, vit, tmp_path):
     hub.put(vit.model_id, {"config.json": "{}"}, title="a later, broken commit")
     listener = Recorder()
-    folder = download_model(vit, progress=listener)
+    folder = download_model(vit, Session(progress=listener))
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
     assert names == ["config.json", "model.safetensors", "preprocessor_config.json"]
     assert "ViT" in (folder / "config.json").read_text()
@@ -286,7 +287,7 @@ def test_a_second_download_asks_nobody(hub, vit):
     folder = download_model(vit)
     hub.requests.clear()
     listener = Recorder()
-    assert download_model(vit, progress=listener) == folder == cached_model(vit)
+    assert download_model(vit, Session(progress=listener)) == folder == cached_model(vit)
     assert hub.requests == [] and listener.tasks == []
     hub.stop()
     assert download_model(vit) == folder, "nor does it need the Hub"
@@ -361,7 +362,7 @@ def test_progress_may_be_told_from_several_threads(hub, vit):
             context.enter_result = lambda n: names.add(threading.current_thread().name)
             return context
 
-    download_model(vit, progress=Listener())
+    download_model(vit, Session(progress=Listener()))
     assert names and "MainThread" not in names
 
 

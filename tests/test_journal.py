@@ -102,7 +102,7 @@ def test_a_ranking_that_cannot_be_read_holds_nothing_back(tmp_path, content):
     prepare_directory(tmp_path, "me/plants")
 
 
-def test_no_directory_no_journal():
+def test_without_a_directory_nothing_is_written():
     prepare_directory(None)
     Journal(None).write("event")
 

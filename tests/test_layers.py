@@ -25,7 +25,7 @@ def stages(**more):
     return Features({name: array.astype(np.float32) for name, array in {**made, **more}.items()})
 
 
-def test_last_is_what_was_stored():
+def test_the_layer_last_is_the_stored_one():
     features = stages()
     assert layer_features(features, LABELS, "last") is features.last
 
@@ -87,6 +87,6 @@ def test_single_stage_scores_as_the_last_one():
     assert one == pytest.approx(score(features.last, LABELS).value, abs=1e-6)
 
 
-def test_unknown_view():
+def test_an_unknown_choice_of_layers_is_refused():
     with pytest.raises(MetricError, match=r"'first'; allowed are last, all"):
         layer_features(stages(), LABELS, "first")

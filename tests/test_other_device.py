@@ -53,7 +53,7 @@ def test_the_device_refuses_what_a_gpu_refuses(monkeypatch):
 
 
 @every
-def test_metrics(metric, monkeypatch):
+def test_metrics_are_the_same_on_another_device(metric, monkeypatch):
     for kind in sorted(metric.tasks - {"token"}):
         for X, y in (blobs(1.0), blobs(1.0, n=60, d=90)):
             labels = y if kind == "single-label" else other_target(kind, X, y)
@@ -63,7 +63,7 @@ def test_metrics(metric, monkeypatch):
             assert other.value == pytest.approx(one.value, rel=1e-9)
 
 
-def test_shuffled_labels(monkeypatch):
+def test_scores_of_shuffled_labels_are_the_same_on_another_device(monkeypatch):
     X, y = blobs(1.0)
     one = permuted_scores(make_problem(X, y))
     with other_device(monkeypatch) as device:
@@ -87,7 +87,7 @@ def samples_of(modality):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_backbones(family, tmp_path, monkeypatch):
+def test_features_are_the_same_on_another_device(family, tmp_path, monkeypatch):
     make, modality = FAMILIES[family]
     make(tmp_path)
     samples = samples_of(modality)
@@ -119,7 +119,7 @@ def test_backbones(family, tmp_path, monkeypatch):
 # torch warns that nothing is copied into a meta tensor, and copies.
 @pytest.mark.filterwarnings("ignore:.*which is a no-op")
 @pytest.mark.parametrize("family", ["vit", "resnet", "bert"])
-def test_finetuning(family, tmp_path, monkeypatch):
+def test_finetuning_is_the_same_on_another_device(family, tmp_path, monkeypatch):
     make, modality = FAMILIES[family]
     make(tmp_path)
     samples, labels = images(12, 3) if modality == "image" else texts(12, 3)

@@ -205,5 +205,5 @@ def test_another_schema_version_is_refused():
         Ranking.from_dict({"schema_version": 99})
 
 
-def test_nothing_scored_gives_nothing():
+def test_a_ranking_of_nothing_is_empty():
     assert assemble([], LABELS, NAMES, RankConfig("d")) == ([], {}, [])

@@ -16,6 +16,7 @@ from hf_sfda.errors import ConfigError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.pipeline import plan, rank
 from hf_sfda.run_plan import calibrate, known_speed
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Features
 from tests import factories
@@ -55,7 +56,8 @@ def words(data, tmp_path) -> list[str]:
 def test_a_plan_says_what_is_here_and_downloads_nothing(two, data, tmp_path):
     store = FeatureStore(tmp_path / "store")
     config = RankConfig(**options(data, tmp_path))
-    before = plan(config, store=store)
+    session = Session(store=store)
+    before = plan(config, session)
     assert [model.model_id for model in before.models] == ["acme/vit", "acme/resnet"]
     assert before.left_out == {"gated": 1}
     assert before.download_bytes >= sum(4 * (m.params or 0) for m in before.models) > 0
@@ -68,12 +70,12 @@ def test_a_plan_says_what_is_here_and_downloads_nothing(two, data, tmp_path):
     assert not list((tmp_path / "store").rglob("*"))
 
     rank(**options(data, tmp_path), store=store)
-    after = plan(config, store=store)
+    after = plan(config, session)
     assert all(model.stored for model in after.models)
     assert (after.download_bytes, after.memory_bytes) == (0, 0)
     assert after.cached_bytes > 0
     assert after.seconds[1] < before.seconds[1]
-    more = plan(config.replace(samples=20), store=store)
+    more = plan(config.replace(samples=20), session)
     assert not any(model.stored for model in more.models) and more.download_bytes == 0
 
 
@@ -81,7 +83,7 @@ def test_a_candidate_that_is_here_calibrates_the_time(hub, data, tmp_path):
     folder = factories.tiny_vit(tmp_path / "vit")
     store = FeatureStore(tmp_path / "store")
     config = RankConfig(**options(data, tmp_path), models=(str(folder),))
-    planned = plan(config, store=store)
+    planned = plan(config, Session(store=store))
     assert planned.speed.basis.startswith("from 30 samples of ")
     fast, slow = planned.speed.per_second
     assert fast == 4 * slow > 0
@@ -148,7 +150,9 @@ def test_a_large_download_is_not_begun_where_nobody_can_be_asked(two, data, tmp_
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("y\n", 0)])
-def test_on_a_terminal_it_asks(two, data, tmp_path, monkeypatch, answer, code):
+def test_on_a_terminal_rank_asks_before_a_large_download(
+    two, data, tmp_path, monkeypatch, answer, code
+):
     import io
 
     terminal = io.StringIO(answer)

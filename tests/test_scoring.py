@@ -26,7 +26,7 @@ def lent(monkeypatch):
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
 
-def test_public_name():
+def test_the_public_function_scores_by_sfda_cv():
     X, y = blobs()
     assert hf_sfda.score(X, y).metric == "sfda_cv"
 
@@ -99,7 +99,7 @@ def test_failing_metric_does_not_take_the_others_along(lent):
         score(*blobs(), "broken")
 
 
-def test_input_error_is_everyones():
+def test_features_that_are_not_finite_are_refused():
     X, y = blobs()
     with pytest.raises(MetricError, match="NaN"):
         make_problem(X * np.nan, y)
@@ -136,7 +136,7 @@ def test_chance_is_the_same_for_a_checkpoint_everywhere():
     assert 0.4 < np.mean(values) < 0.6
 
 
-def test_users_metric(lent):
+def test_a_registered_metric_is_computed(lent):
     @register_metric("spread", summary="Distance between class means")
     def spread(problem):
         return float(torch.pdist(problem.class_means).mean())
@@ -189,7 +189,7 @@ def test_name_can_be_taken_once(lent):
 @pytest.mark.parametrize(
     "metric", ["sfda", "sfda_cv", "logme", "knn", "linear_probe", "hscore", "nleep", "parc"]
 )
-def test_shuffled_labels_by_hand(metric):
+def test_permuted_scores_are_those_of_shuffled_labels(metric):
     X, y = blobs(1.0)
     rng = np.random.default_rng([7, 1])
     by_hand = [score(X, y[rng.permutation(len(y))], metric, seed=7).value for _ in range(3)]
@@ -215,7 +215,7 @@ def test_shuffles_of_many_samples_are_scored_on_a_few_folds():
     assert part.value == pytest.approx(whole[held].mean(), abs=1e-9)
 
 
-def test_no_shuffles():
+def test_without_permutations_there_are_no_permuted_scores():
     assert permuted_scores(make_problem(*blobs()), "knn", n_permutations=0).shape == (0,)
 
 

@@ -95,7 +95,7 @@ def test_whole_floats_are_regression_with_a_warning(kind):
     [[[0, 1], [0]] * 18, [Y, Y[1:]], None, {"a": 1}, np.zeros(36, "M8[s]"), 1j * Y, "abc", 3,
      [[1, "a"]] * 36, np.zeros(36, [("a", int)]), [object()] * 36, torch.zeros(36).to_sparse()],
 )  # fmt: skip
-def test_labels_that_are_none(labels):
+def test_values_that_cannot_be_labels_are_refused(labels):
     with pytest.raises(MetricError):
         score(X, labels, "knn")
 
@@ -140,7 +140,7 @@ def test_numbers_stored_as_objects_are_numbers():
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
-def test_kinds_of_tensors_and_matrices():
+def test_eight_bit_floats_are_scored_and_sparse_matrices_refused():
     near = score(torch.from_numpy(X).to(torch.float8_e5m2), Y, "knn").value
     assert near == pytest.approx(VALUE, abs=0.2)
     with pytest.raises(MetricError, match=r"dense array; pass features.toarray\(\)"):

@@ -46,7 +46,7 @@ def assert_same(got: Features | None, want: Features) -> None:
     assert (got.params, got.seconds, dict(got.meta)) == (want.params, want.seconds, want.meta)
 
 
-def test_round_trip(tmp_path):
+def test_stored_features_are_read_back(tmp_path):
     store = FeatureStore(tmp_path)
     assert not store.has(KEY)
     assert store.get(KEY) is None
@@ -263,7 +263,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_litter(tmp_path, monkey
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_entries_and_clear(tmp_path):
+def test_entries_are_listed_and_cleared(tmp_path):
     store = FeatureStore(tmp_path)
     store.put(KEY, features())
     entry = next(store.entries())

@@ -1,4 +1,4 @@
-"""Progress bars on stderr, if it is a terminal."""
+"""The session of a command, with progress bars on stderr if it is a terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.foreign import clean
 from hf_sfda.progress import Advance, Kind
+from hf_sfda.session import Session
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import Task
+
+    from hf_sfda.cli._output import Output
 
 _TITLES: dict[Kind, str] = {
     "dataset": "Target",
@@ -22,6 +25,13 @@ _TITLES: dict[Kind, str] = {
     "score": "Score",
     "finetune": "Train",
 }
+
+
+@contextmanager
+def open_session(token: str | None, output: Output) -> Iterator[Session]:
+    """The session of a command: its token, the default store, and bars on stderr until the end."""
+    with ConsoleProgress(output.stderr if output.human else None) as progress:
+        yield Session(token, progress=progress)
 
 
 class ConsoleProgress:

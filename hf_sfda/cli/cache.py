@@ -164,6 +164,7 @@ def export(
 ) -> None:
     """Publish the features and labels of a run: `rank --features` uses them. Plan first."""
     from hf_sfda.publish.features import plan_features
+    from hf_sfda.session import Session
 
-    plan = plan_features(run, to=to, private=private, token=token)
+    plan = plan_features(run, to=to, private=private, session=Session(token))
     show_or_execute(output, plan, consent, token)

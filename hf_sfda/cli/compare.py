@@ -62,13 +62,11 @@ def compare(
     Uses the stored features of a finished run. Only the dataset is read again. `--quiet` prints the
     better model, or both if the difference is not significant.
     """
-    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.compare import compare_for_run
 
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
-        comparison = compare_for_run(
-            run, model_a, model_b, metric=metric, token=token, progress=progress, top=top
-        )
+    with open_session(token, output) as session:
+        comparison = compare_for_run(run, model_a, model_b, metric=metric, session=session, top=top)
     output.document(
         comparison.to_dict(),
         human=lambda width: render_tables(comparison),

@@ -64,18 +64,17 @@ def ensemble(
 
     Uses the stored features of a finished run. Only the labels of the dataset are read again.
     """
-    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.ensemble import select_for_run
 
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
+    with open_session(token, output) as session:
         selection = select_for_run(
             run,
             models=tuple(models or ()),
             size=size,
             criterion=criterion,
             pooling=pooling,
-            token=token,
-            progress=progress,
+            session=session,
         )
     output.document(
         selection.to_dict(),

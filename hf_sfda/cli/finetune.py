@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from hf_sfda.cli._errors import NOTHING_RANKED
 from hf_sfda.cli._options import Consent, with_shared_options
 from hf_sfda.cli._output import Output
+from hf_sfda.cli._run_options import values_of, with_options_of
 from hf_sfda.config import FinetuneConfig, ShortlistConfig, parse_duration
 from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.foreign import clean_lines
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
     from hf_sfda.finetune.shortlist import Outcome
     from hf_sfda.hub.plan import Plan
     from hf_sfda.types import Finetuned, Ranking
-
-_RECIPE = FinetuneConfig()
-_SHORTLIST = ShortlistConfig()
-_RATES = ",".join(f"{rate:g}" for rate in _RECIPE.learning_rates)
 
 _EXAMPLES = """
 **Examples**
@@ -51,88 +49,30 @@ def add_to(app: typer.Typer) -> None:
 
 
 @with_shared_options
+@with_options_of(
+    ShortlistConfig,
+    top={
+        "default": None,
+        "min": 1,
+        "show_default": f"the models that Next proposes, or {ShortlistConfig.top}",
+    },
+    models={"metavar": "NAME,..."},
+)
+@with_options_of(
+    FinetuneConfig,
+    only=("learning_rates", "epochs", "batch_size", "flip", "seed"),
+    epochs={
+        "default": None,
+        "min": 1,
+        "show_default": f"{FinetuneConfig.epochs}, more if the part is small",
+    },
+    batch_size={"min": 1},
+    seed={"min": 0},
+)
 def finetune(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
     ],
-    top: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of models, from the first of the ranking. [default: the models that "
-            f"`Next` proposes, or {_SHORTLIST.top}]",
-            show_default=False,
-        ),
-    ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--models",
-            "-m",
-            help="Ranked models instead, named as in the table, separated by commas.",
-            show_default=False,
-        ),
-    ] = None,
-    halving: Annotated[
-        bool,
-        typer.Option(
-            "--halving",
-            help="Begin with all ranked models and little training; the better half goes on, until "
-            "--top are left.",
-        ),
-    ] = _SHORTLIST.halving,
-    time_budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Stop training after this time: 30m, 2h, 1h30m. What is unfinished resumes later.",
-            show_default=False,
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples",
-            "-n",
-            help="Size of the stratified sample. [default: the samples that were ranked]",
-            show_default=False,
-        ),
-    ] = None,
-    test_split: Annotated[
-        bool,
-        typer.Option(
-            "--test-split",
-            help="Measure on the dataset's test split. [default: on held-out samples of the train "
-            "split]",
-        ),
-    ] = _SHORTLIST.test_split,
-    learning_rates: Annotated[
-        str, typer.Option(help="Grid of learning rates, separated by commas.")
-    ] = _RATES,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help=f"Most passes over the training part. [default: {_RECIPE.epochs}, more if the "
-            "part is small]",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Samples per training step.")
-    ] = _RECIPE.batch_size,
-    flip: Annotated[
-        bool,
-        typer.Option(help="Mirror images at random; not where a mirror image has another class."),
-    ] = _RECIPE.flip,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Random seed of batches, augmentation and dropout.")
-    ] = _RECIPE.seed,
-    save: Annotated[
-        bool,
-        typer.Option(
-            "--save", help="Keep the network of the best model in RUN/model, for its own library."
-        ),
-    ] = _SHORTLIST.save,
     push_to: Annotated[
         str | None,
         typer.Option(
@@ -150,41 +90,24 @@ def finetune(
     consent: Consent,
     token: str | None,
     output: Output,
+    **options: Any,
 ) -> None:
     """Fine-tune the first models of a run and measure them on unseen samples. Plan first."""
     if push_to is None and (consent.expect is not None or private):
         given = "--expect" if consent.expect is not None else "--private"
         raise ConfigError(f"{given} is about a publication; give --push-to OWNER/NAME, too.")
-    names = tuple(_names(models or []))
-    if top is None and not names and not halving:
-        names = _proposed(run)
-    shortlist = ShortlistConfig(
-        top=_SHORTLIST.top if top is None else top,
-        models=names,
-        samples=samples,
-        test_split=test_split,
-        time_budget=parse_duration(time_budget),
-        halving=halving,
-        save=save or push_to is not None,
-    )
-    recipe: dict[str, Any] = {
-        "learning_rates": _parse_rates(learning_rates),
-        "batch_size": batch_size,
-        "flip": flip,
-        "seed": seed,
-    }
-    if epochs is not None:
-        recipe |= {"epochs": epochs, "min_steps": 0}
-    from hf_sfda.cli._progress import ConsoleProgress
+    shortlist = _shortlist(run, options, save=options["save"] or push_to is not None)
+    recipe = values_of(options, FinetuneConfig)
+    # Whoever asks for epochs gets so many, also of a small training part.
+    recipe |= {"min_steps": 0} if recipe["epochs"] else {"epochs": FinetuneConfig.epochs}
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.extract import make_accelerator
     from hf_sfda.finetune.plan import plan_finetuning
     from hf_sfda.finetune.shortlist import finetune_shortlist
 
     accelerator = make_accelerator()
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
-        plan = plan_finetuning(
-            run, shortlist, recipe, token=token, accelerator=accelerator, progress=progress
-        )
+    with open_session(token, output) as session:
+        plan = plan_finetuning(run, shortlist, recipe, session=session, accelerator=accelerator)
     push = _Push(output, run, push_to, private, token) if push_to else None
     if not consent.yes:
         if is_main_process():
@@ -194,12 +117,11 @@ def finetune(
         push.require(plan, consent.expect)
     if is_main_process():
         output.log(_render(plan, push))
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
+    with open_session(token, output) as session:
         outcome = finetune_shortlist(
             plan,
-            token=token,
+            session=session,
             accelerator=accelerator,
-            progress=progress,
             on_measured=lambda finetuned: _save(plan, finetuned),
         )
     if is_main_process():
@@ -265,6 +187,17 @@ class _Push:
         return {**plan.to_dict(), "done": [result.to_dict() for result in results]}
 
 
+def _shortlist(run: Path, options: dict[str, Any], *, save: bool) -> ShortlistConfig:
+    values = values_of(options, ShortlistConfig)
+    values["models"] = tuple(_names(values["models"]))
+    if values["top"] is None:
+        if not values["models"] and not values["halving"]:
+            values["models"] = _proposed(run)
+        values["top"] = ShortlistConfig.top
+    values |= {"time_budget": parse_duration(values["time_budget"]), "save": save}
+    return ShortlistConfig(**values)
+
+
 def _proposed(run: Path) -> tuple[str, ...]:
     """The models that the line ``Next`` of the table proposes, if it names several."""
     from hf_sfda.report import sentences
@@ -277,17 +210,8 @@ def _proposed(run: Path) -> tuple[str, ...]:
     return tuple(row.model_id for row in models) if len(models) > 1 else ()
 
 
-def _names(models: list[str]) -> list[str]:
+def _names(models: Iterable[str]) -> list[str]:
     return [name.strip() for text in models for name in text.split(",") if name.strip()]
-
-
-def _parse_rates(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ConfigError(
-            f"learning_rates is {text!r}; give numbers separated by commas, such as 1e-5,1e-4."
-        ) from None
 
 
 def _save(plan: FinetunePlan, finetuned: Finetuned) -> None:

@@ -145,11 +145,11 @@ def update(
     output: Output,
 ) -> None:
     """Measure new or changed models, rank all models again, publish. Shows the plan first."""
-    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.leaderboard.update import plan_update
 
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
-        plan = plan_update(_id(repo), token=token, progress=progress)
+    with open_session(token, output) as session:
+        plan = plan_update(_id(repo), session)
         show_or_execute(output, plan, consent, token)
 
 

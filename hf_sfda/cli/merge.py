@@ -45,14 +45,14 @@ def merge(
     output: Output,
 ) -> None:
     """Rank the models of several runs together, from their stored features."""
-    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.journal import Journal, prepare_directory
     from hf_sfda.measurements import with_measurements
     from hf_sfda.merge import merge_runs
     from hf_sfda.report import save_ranking
 
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
-        ranking, config = merge_runs(runs, token=token, progress=progress)
+    with open_session(token, output) as session:
+        ranking, config = merge_runs(runs, session)
     directory = config.replace(out=out).run_directory
     prepare_directory(directory, config.dataset)
     ranking = with_measurements(ranking, directory)

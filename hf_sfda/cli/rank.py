@@ -120,12 +120,12 @@ def _show_plan(settings: RankConfig, token: str | None, output: Output) -> None:
     _say_what_is_read(settings, output)
     from rich.text import Text
 
-    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.foreign import clean_lines
     from hf_sfda.pipeline import plan
 
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
-        planned = plan(settings, token=token, progress=progress, log=output.log)
+    with open_session(token, output) as session:
+        planned = plan(settings, session, log=output.log)
     text = clean_lines("\n".join(planned.lines))
     output.document(
         planned.to_dict(),
@@ -164,14 +164,13 @@ def _say_what_is_read(settings: RankConfig, output: Output) -> None:
 
 def _run(settings: RankConfig, token: str | None, output: Output, *, yes: bool) -> Ranking:
     _say_what_is_read(settings, output)
-    from hf_sfda.cli._progress import ConsoleProgress
+    from hf_sfda.cli._progress import open_session
     from hf_sfda.pipeline import run
 
-    with ConsoleProgress(output.stderr if output.human else None) as progress:
+    with open_session(token, output) as session:
         return run(
             settings,
-            token=token,
-            progress=progress,
+            session,
             log=output.log,
             directory=settings.run_directory,
             approve=lambda plan: None if yes else _confirm(plan, settings, output),

@@ -12,9 +12,9 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.metrics import get_metric
 from hf_sfda.names import distinct_names, find_model, identity
-from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.ranking import FloatArray, rescore
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.tasks import has_classes
 from hf_sfda.types import Features, ModelRow, Ranking, Score, Target
@@ -30,9 +30,7 @@ def compare_for_run(
     second: str,
     *,
     metric: str | None = None,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
     top: int = 12,
 ) -> Comparison:
     """Compare two ranked models of a run directory.
@@ -42,9 +40,7 @@ def compare_for_run(
         first: Name of a model, see :func:`~hf_sfda.names.find_model`.
         second: Name of another model.
         metric: The metric to compare; by default the one that the run ranked by.
-        token: Hub token.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress.
+        session: Token, feature store and progress.
         top: How many samples to list that favour either model.
 
     Raises:
@@ -54,9 +50,7 @@ def compare_for_run(
         MetricError: The metric does not use features, or cannot be computed.
     """
     ranking = read_ranking(directory)
-    return compare_for_ranking(
-        ranking, first, second, metric=metric, token=token, store=store, progress=progress, top=top
-    )
+    return compare_for_ranking(ranking, first, second, metric=metric, session=session, top=top)
 
 
 def compare_for_ranking(
@@ -65,9 +59,7 @@ def compare_for_ranking(
     second: str,
     *,
     metric: str | None = None,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
     target: Target | None = None,
     top: int = 12,
 ) -> Comparison:
@@ -83,9 +75,7 @@ def compare_for_ranking(
         second: Name of another model.
         metric: The metric to compare; the run need not have computed it. By default the metric
             that the run ranked by.
-        token: Hub token.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress.
+        session: Token, feature store and progress.
         target: The ranked samples, if the caller has them; otherwise they are loaded again.
         top: How many samples to list that favour either model.
 
@@ -99,13 +89,13 @@ def compare_for_ranking(
     rows = ranked_pair(ranking, first, second)
     check_comparable(metric)
     config = config_of(ranking)
-    progress = progress or NoProgress()
-    target = load_ranked_target(ranking, target=target, token=token, progress=progress)
-    features = _stored(rows, target, store or FeatureStore())
+    session = session or Session()
+    target = load_ranked_target(ranking, session, target=target)
+    features = _stored(rows, target, session.feature_store)
     names = distinct_names(rows)
     scores: list[Score] = []
     contributions: list[FloatArray] = []
-    with progress.task("score", metric, total=2, unit="models") as advance:
+    with session.progress.task("score", metric, total=2, unit="models") as advance:
         for model_features in features:
             score, model_contributions = _score(model_features, target, metric, config)
             scores.append(score)

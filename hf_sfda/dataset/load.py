@@ -23,6 +23,7 @@ from hf_sfda.dataset.words import WordTags, has_tags_of_words, read_word_tags
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.session import Session
 from hf_sfda.tasks import task_name
 from hf_sfda.types import IntArray, LabelKind, Target
 
@@ -35,10 +36,9 @@ _PAIRS_NOT_MEASURED = (
 )
 
 
-def target_of(
-    config: RankConfig, *, token: str | None = None, progress: Progress | None = None
-) -> Target:
+def target_of(config: RankConfig, session: Session | None = None) -> Target:
     """Load the target that the configuration of a run describes; see :func:`load_target`."""
+    session = session or Session()
     return load_target(
         config.dataset,
         revision=config.revision,
@@ -48,8 +48,8 @@ def target_of(
         task=config.task,
         samples=config.samples,
         seed=config.seed,
-        token=token,
-        progress=progress,
+        token=session.token,
+        progress=session.progress,
     )
 
 

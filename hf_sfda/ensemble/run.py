@@ -13,8 +13,8 @@ from hf_sfda.ensemble.select import Ensemble, select_ensemble
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.layers import layer_features
 from hf_sfda.names import distinct_names, find_model, identity
-from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.tasks import has_classes, kind_of_task
 from hf_sfda.types import ModelRow, Ranking, Target
@@ -25,9 +25,7 @@ def select_for_run(
     *,
     models: Sequence[str] = (),
     size: int = 3,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
     **options: Any,
 ) -> Ensemble:
     """Select an ensemble among the ranked models of a run directory.
@@ -37,9 +35,7 @@ def select_for_run(
         models: Select only among these models, named as in :func:`~hf_sfda.names.find_model`; by
             default among all ranked models.
         size: The largest number of models to select.
-        token: Hub token.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress.
+        session: Token, feature store and progress.
         options: More options of :func:`select_for_ranking`.
 
     Raises:
@@ -53,18 +49,14 @@ def select_for_run(
         chosen = {identity(find_model(ranking, name)) for name in models}
         rows = tuple(row for row in ranking.rows if identity(row) in chosen)
         ranking = replace(ranking, rows=rows)
-    return select_for_ranking(
-        ranking, size=size, token=token, store=store, progress=progress, **options
-    )
+    return select_for_ranking(ranking, size=size, session=session, **options)
 
 
 def select_for_ranking(
     ranking: Ranking,
     *,
     size: int = 3,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
     target: Target | None = None,
     **options: Any,
 ) -> Ensemble:
@@ -76,9 +68,7 @@ def select_for_ranking(
     Args:
         ranking: The ranking; its rows have the keys of the stored features.
         size: The largest number of models to select.
-        token: Hub token.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress.
+        session: Token, feature store and progress.
         target: The ranked samples, if the caller has them; otherwise they are loaded again.
         options: ``criterion``, ``pooling`` and ``weight`` of
             :func:`~hf_sfda.ensemble.select_ensemble`. Folds, resamples, confidence and seed are
@@ -101,9 +91,9 @@ def select_for_ranking(
             f"The ranking on {config.dataset} has {len(ranking.ranked)} ranked models; an ensemble "
             "needs at least 2."
         )
-    progress = progress or NoProgress()
-    target = load_ranked_target(ranking, target=target, token=token, progress=progress)
-    members, lost = _members(ranking, target, config, store or FeatureStore(), progress)
+    session = session or Session()
+    target = load_ranked_target(ranking, session, target=target)
+    members, lost = _members(ranking, target, config, session)
     if len(members) < 2:
         raise StoreError(
             f"The features of {len(lost)} of {len(ranking.ranked)} ranked models are not stored "
@@ -123,7 +113,7 @@ def select_for_ranking(
 
 
 def _members(
-    ranking: Ranking, target: Target, config: RankConfig, store: FeatureStore, progress: Progress
+    ranking: Ranking, target: Target, config: RankConfig, session: Session
 ) -> tuple[dict[str, Member], list[str]]:
     """Make the members, with the features of one model in memory at a time.
 
@@ -132,9 +122,9 @@ def _members(
     """
     members: dict[str, Member] = {}
     lost: list[str] = []
-    with progress.task("score", "", total=len(ranking.ranked), unit="models") as advance:
+    with session.progress.task("score", "", total=len(ranking.ranked), unit="models") as advance:
         for row, name in _named(ranking):
-            member = _member(row, target, config, store)
+            member = _member(row, target, config, session.feature_store)
             if member is None:
                 lost.append(name)
             else:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from hf_sfda.hub import download_model
-from hf_sfda.progress import Progress
+from hf_sfda.session import Session
 from hf_sfda.types import Candidate
 
 
@@ -15,13 +15,11 @@ class Downloads:
     """Downloads checkpoints in the background. An error is raised by :meth:`wait`.
 
     Args:
-        token: Hub token.
-        progress: Shows the bytes as they arrive.
+        session: Its token is used, and its progress shows the bytes as they arrive.
     """
 
-    def __init__(self, token: str | None, progress: Progress) -> None:
-        self._token = token
-        self._progress = progress
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._started: dict[Candidate, Future[Path]] = {}
 
     def start(self, candidate: Candidate) -> None:
@@ -44,6 +42,6 @@ class Downloads:
     def _fetch(self, candidate: Candidate) -> None:
         future = self._started[candidate]
         try:
-            future.set_result(download_model(candidate, token=self._token, progress=self._progress))
+            future.set_result(download_model(candidate, self._session))
         except BaseException as error:
             future.set_exception(error)

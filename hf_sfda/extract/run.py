@@ -18,8 +18,8 @@ from hf_sfda.extract.extraction import Extraction
 from hf_sfda.extract.job import Job, Outcome, Task, is_stored
 from hf_sfda.extract.known import Known
 from hf_sfda.processes import from_main
-from hf_sfda.progress import NoProgress, Progress
-from hf_sfda.store import FeatureKey, FeatureStore
+from hf_sfda.session import Session
+from hf_sfda.store import FeatureKey
 from hf_sfda.types import Candidate, Target
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ def extract_all(
     target: Target,
     *,
     config: RankConfig,
-    store: FeatureStore,
+    session: Session,
     accelerator: Accelerator | None = None,
-    token: str | None = None,
-    progress: Progress | None = None,
     on_done: Callable[[Extraction], None] | None = None,
     deadline: float | None = None,
     known: Mapping[Candidate, Known] | None = None,
@@ -97,10 +95,8 @@ def extract_all(
         candidates: The candidates, without those that the scan left out.
         target: The samples.
         config: ``batch_size``, ``dtype``, ``max_length``, ``work`` and ``workers``.
-        store: The feature store.
+        session: Token, feature store and progress.
         accelerator: Created here if it is ``None``.
-        token: Hub token.
-        progress: Listens to downloads and forward passes.
         on_done: Called once for each candidate, in each process as soon as the result is known.
         deadline: Time of ``time.monotonic`` after which no candidate is started; the first one of
             each process is started in any case.
@@ -111,9 +107,10 @@ def extract_all(
         model leaves this function as an exception.
     """
     accelerator = accelerator or make_accelerator()
-    progress = progress or NoProgress()
-    downloads = Downloads(token, progress)
-    job = Job(target, config, store, accelerator, downloads, progress, deadline, known or {})
+    store, downloads = session.feature_store, Downloads(session)
+    job = Job(
+        target, config, store, accelerator, downloads, session.progress, deadline, known or {}
+    )
     keys = [feature_key(candidate, target, config) for candidate in candidates]
 
     # Of candidates with the same content only the first is run, and has the passes.

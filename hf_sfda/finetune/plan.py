@@ -21,9 +21,9 @@ from hf_sfda.finetune.parts import Sizes, divide
 from hf_sfda.measurements import read_measurements
 from hf_sfda.names import find_model
 from hf_sfda.processes import from_main, main_first
-from hf_sfda.progress import Progress
 from hf_sfda.runs import config_of, load_ranked_target, read_ranking
 from hf_sfda.scan import find_candidates
+from hf_sfda.session import Session
 from hf_sfda.types import Candidate, Finetuned, ModelRow, Ranking, Target
 
 if TYPE_CHECKING:
@@ -153,9 +153,8 @@ def plan_finetuning(
     shortlist: ShortlistConfig | None = None,
     recipe: Mapping[str, Any] | None = None,
     *,
-    token: str | None = None,
+    session: Session | None = None,
     accelerator: Accelerator | None = None,
-    progress: Progress | None = None,
 ) -> FinetunePlan:
     """Plan the fine-tuning of the first models of a run. Nothing is trained or written.
 
@@ -167,9 +166,8 @@ def plan_finetuning(
         shortlist: Which models and samples; the defaults by default.
         recipe: Fields of :class:`~hf_sfda.config.FinetuneConfig` that differ from the defaults.
             The length of texts is that of the run.
-        token: Hub token.
+        session: Its token is used, and its progress shows what is read.
         accelerator: Made here if not given.
-        progress: Told what is read.
 
     Raises:
         ConfigError: There is no finished run, a model is not ranked, or an option is wrong.
@@ -177,16 +175,14 @@ def plan_finetuning(
     """
     from hf_sfda.extract import make_accelerator
 
-    accelerator = accelerator or make_accelerator()
+    session, accelerator = session or Session(), accelerator or make_accelerator()
     shortlist = shortlist or ShortlistConfig()
     directory = Path(directory)
     ranking = read_ranking(directory)
     _check_split(ranking, shortlist)
     config = FinetuneConfig(**{"max_length": config_of(ranking).max_length, **(recipe or {})})
     rows = _rows(ranking, shortlist)
-    target, test = main_first(
-        accelerator, lambda: _load(ranking, shortlist, token=token, progress=progress)
-    )
+    target, test = main_first(accelerator, lambda: _load(ranking, shortlist, session))
     # Rows instead of samples: nothing is decoded to count them.
     sizes = divide(
         replace(target, samples=range(len(target))),
@@ -196,7 +192,9 @@ def plan_finetuning(
         test_share=config.test_share,
     ).sizes
     finetuned = _earlier(directory, _settings(ranking, target, test, sizes, config))
-    candidates = from_main(accelerator, lambda: [_candidate(row, target, token) for row in rows])
+    candidates = from_main(
+        accelerator, lambda: [_candidate(row, target, session.token) for row in rows]
+    )
     work = most_forward_passes(config, sizes)
     models = tuple(
         PlannedModel(
@@ -245,26 +243,21 @@ def _rows(ranking: Ranking, shortlist: ShortlistConfig) -> tuple[ModelRow, ...]:
 
 
 def _load(
-    ranking: Ranking,
-    shortlist: ShortlistConfig,
-    *,
-    token: str | None,
-    progress: Progress | None,
+    ranking: Ranking, shortlist: ShortlistConfig, session: Session
 ) -> tuple[Target, Target | None]:
     """Read the samples, and the test split if it was asked for."""
     config = config_of(ranking)
     config = config.replace(revision=ranking.dataset.get("revision") or config.revision)
     if shortlist.samples in (None, config.samples):
-        target = load_ranked_target(ranking, token=token, progress=progress)
+        target = load_ranked_target(ranking, session)
     else:
         assert shortlist.samples is not None
         config = config.replace(samples=shortlist.samples)
-        target = target_of(config, token=token, progress=progress)
+        target = target_of(config, session)
     if not shortlist.test_split:
         return target, None
     columns = {"input_column": target.input_column, "label_column": target.label_column}
-    test = target_of(config.replace(split="test", **columns), token=token, progress=progress)
-    return target, test
+    return target, target_of(config.replace(split="test", **columns), session)
 
 
 def _settings(

@@ -33,6 +33,7 @@ from hf_sfda.finetune.train import Progress as TrialProgress
 from hf_sfda.hub import download_model
 from hf_sfda.processes import from_main, in_all, main_first
 from hf_sfda.progress import NoProgress, Progress
+from hf_sfda.session import Session
 from hf_sfda.types import Candidate, Target
 from hf_sfda.versions import library_versions
 
@@ -67,9 +68,9 @@ def finetune(
         config: The recipe; its defaults by default.
         validation: Samples that choose learning rate and epoch.
         test: Samples that measure the result. They are read once, after everything is chosen.
-        token: Hub token.
+        token: Hub token; ``None`` uses the current login.
         accelerator: Made here if not given.
-        progress: Told every epoch.
+        progress: Receives the download and every epoch; ``None`` shows nothing.
         directory: Where progress is kept, so that the same call resumes after an interruption;
             ``None`` keeps none.
         should_stop: Asked before every training step, in the main process; ``True`` ends the work.
@@ -89,9 +90,8 @@ def finetune(
     config = config or FinetuneConfig()
     accelerator = accelerator or make_accelerator()
     listener = (progress if accelerator.is_main_process else None) or NoProgress()
-    path = main_first(
-        accelerator, lambda: download_model(candidate, token=token, progress=listener)
-    )
+    session = Session(token, progress=listener)
+    path = main_first(accelerator, lambda: download_model(candidate, session))
     parts = divide(
         target,
         validation=validation,

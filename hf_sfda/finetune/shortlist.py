@@ -29,7 +29,7 @@ from hf_sfda.finetune.run import finetune
 from hf_sfda.journal import Journal
 from hf_sfda.measurements import write_measurements
 from hf_sfda.processes import from_main
-from hf_sfda.progress import Progress
+from hf_sfda.session import Session
 from hf_sfda.types import BriefMeasurement, Finetuned, Measurement, Target
 
 if TYPE_CHECKING:
@@ -60,9 +60,8 @@ class Outcome:
 def finetune_shortlist(
     plan: FinetunePlan,
     *,
-    token: str | None = None,
+    session: Session | None = None,
     accelerator: Accelerator | None = None,
-    progress: Progress | None = None,
     on_measured: Callable[[Finetuned], None] = lambda finetuned: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
@@ -70,9 +69,8 @@ def finetune_shortlist(
 
     Args:
         plan: The plan.
-        token: Hub token.
+        session: Its token is used, and its progress receives every epoch.
         accelerator: Made here if not given.
-        progress: Told every epoch.
         on_measured: Called in the main process after every measurement, once it is stored.
         clock: Seconds, for the time budget.
 
@@ -91,7 +89,8 @@ def finetune_shortlist(
     def is_over() -> bool:
         return end is not None and clock() >= end
 
-    work = _Work(plan, token, accelerator, progress, is_over if end is not None else None)
+    should_stop = None if end is None else is_over
+    work = _Work(plan, session or Session(), accelerator, should_stop)
     main = accelerator.is_main_process
     if plan.shortlist.save:
         from_main(accelerator, lambda: require_ours(plan.directory))
@@ -122,9 +121,8 @@ class _Work:
     def __init__(
         self,
         plan: FinetunePlan,
-        token: str | None,
+        session: Session,
         accelerator: Accelerator,
-        progress: Progress | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
         self.finetuned = plan.finetuned
@@ -132,7 +130,7 @@ class _Work:
         self.out_of_time: list[str] = []
         self.not_saved: dict[str, str] = {}
         self._plan, self._should_stop = plan, should_stop
-        self._token, self._accelerator, self._progress = token, accelerator, progress
+        self._session, self._accelerator = session, accelerator
         self._journal = Journal(plan.directory if accelerator.is_main_process else None)
 
     def save(self) -> None:
@@ -251,9 +249,9 @@ class _Work:
                 config,
                 validation=validation,
                 test=test,
-                token=self._token,
+                token=self._session.token,
                 accelerator=self._accelerator,
-                progress=self._progress,
+                progress=self._session.progress,
                 directory=folder,
                 should_stop=self._should_stop,
                 on_trained=on_trained,

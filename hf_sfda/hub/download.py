@@ -12,13 +12,12 @@ from hf_sfda.hub.api import hub_api, retry_download
 from hf_sfda.hub.checksums import snapshot_verified
 from hf_sfda.hub.files import MODEL_FILES, WEIGHTS, WEIGHTS_INDEX, model_files, shard_names
 from hf_sfda.hub.reasons import explain_answer
-from hf_sfda.progress import Advance, NoProgress, Progress
+from hf_sfda.progress import Advance
+from hf_sfda.session import Session
 from hf_sfda.types import Candidate
 
 
-def download_model(
-    candidate: Candidate, *, token: str | None = None, progress: Progress | None = None
-) -> Path:
+def download_model(candidate: Candidate, session: Session | None = None) -> Path:
     """Return the folder with a candidate's files; download what the cache does not hold.
 
     A download is pinned to ``candidate.revision`` and resumes an interrupted one. If the cache
@@ -26,8 +25,7 @@ def download_model(
 
     Args:
         candidate: A candidate that :func:`hf_sfda.scan.find_candidates` did not skip.
-        token: User access token; ``None`` uses the current login.
-        progress: Receives the number of bytes as they arrive.
+        session: Its token is used, and its progress receives the number of bytes as they arrive.
 
     Returns:
         ``candidate.path`` for a local candidate, else the snapshot folder in the cache.
@@ -39,13 +37,14 @@ def download_model(
         return candidate.path
     if (folder := cached_model(candidate)) is not None:
         return folder
-    listener = progress or NoProgress()
-    task = listener.task("download", candidate.model_id, total=candidate.download_bytes, unit="B")
-    with task as advance:
+    session = session or Session()
+    with session.progress.task(
+        "download", candidate.model_id, total=candidate.download_bytes, unit="B"
+    ) as advance:
         # The model card has the licence, which offline runs show.
-        folder = _download(candidate, [*MODEL_FILES, "README.md"], token, advance)
+        folder = _download(candidate, [*MODEL_FILES, "README.md"], session.token, advance)
         if missing := [name for name in _shards(folder) if not (folder / name).is_file()]:
-            _download(candidate, [glob.escape(name) for name in missing], token, advance)
+            _download(candidate, [glob.escape(name) for name in missing], session.token, advance)
     for name in _shards(folder) or [WEIGHTS]:
         if not (folder / name).is_file():
             raise ExtractionError(

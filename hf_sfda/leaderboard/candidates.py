@@ -23,6 +23,7 @@ from hf_sfda.leaderboard.state import (
     dataset_folder,
     pool_folder,
 )
+from hf_sfda.session import Session
 from hf_sfda.types import Candidate, Target
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def take_snapshot(
     from hf_sfda.pipeline import config_for
     from hf_sfda.scan import find_candidates
 
-    target = target_of(config, token=token)
+    target = target_of(config, Session(token))
     config = config_for(config, target)
     settings = state.settings
     prefix = f"{dataset_folder(config)}/"

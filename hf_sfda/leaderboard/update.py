@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,15 +53,12 @@ from hf_sfda.publish.results_dataset import missing, results_card, run_files
 from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import Run, make_run
 from hf_sfda.secrets import redact
+from hf_sfda.session import Session
 from hf_sfda.types import ModelRow, Ranking
 from hf_sfda.versions import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-    from hf_sfda.progress import Progress
-    from hf_sfda.publish.row_files import Row
-    from hf_sfda.store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
@@ -73,16 +70,12 @@ class UpdateStep(Step):
     Attributes:
         state: The state of the leaderboard that the plan was made on.
         updates: One update per dataset with changes.
-        token: Hub token with write access.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress of the measurements.
+        session: A token with write access, the feature store and the progress.
     """
 
     state: State
     updates: tuple[DatasetUpdate, ...]
-    token: str | None = field(default=None, repr=False)
-    store: FeatureStore | None = None
-    progress: Progress | None = None
+    session: Session
 
     def where(self) -> str:
         """The repository and the number of candidates, as one line of a plan."""
@@ -105,7 +98,7 @@ class UpdateStep(Step):
         """
         fresh: dict[str, bytes] = {}
         for update in self.updates:
-            fresh |= _measure(update, self.token, self.store, self.progress)
+            fresh |= _measure(update, self.session)
         snapshots = [update.snapshot for update in self.updates]
         commit = build_commit(api, self.state, snapshots, fresh)
         if commit is None:
@@ -122,26 +115,18 @@ class UpdateStep(Step):
                 "Nothing was written; run the same command again (features are reused)."
             )
         # The other writer may have added models that did not exist at our scan.
-        me = who_am_i(api)
+        me, token = who_am_i(api), self.session.token
         configs = [update.snapshot.config for update in self.updates]
-        snapshots = [take_snapshot(api, me, state, config, self.token) for config in configs]
+        snapshots = [take_snapshot(api, me, state, config, token) for config in configs]
         return build_commit(api, state, snapshots, fresh)
 
 
-def plan_update(
-    repo_id: str,
-    *,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
-) -> Plan:
+def plan_update(repo_id: str, session: Session | None = None) -> Plan:
     """Plan an update; measure and write nothing.
 
     Args:
         repo_id: The results dataset with the ``leaderboard.yaml``.
-        token: Hub token with write access.
-        store: The store of extracted features; ``None`` uses the default store.
-        progress: Receives the progress when the plan is executed.
+        session: A token with write access, the feature store, and the progress of the execution.
 
     Raises:
         PublishError: There is no leaderboard, the token may not write, or a request fails.
@@ -150,8 +135,9 @@ def plan_update(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise PublishError("An update is one process; run it without a launcher.")
-    api, me, state = open_leaderboard(repo_id, token)
-    updates, warnings = plan_datasets(api, me, state, token)
+    session = session or Session()
+    api, me, state = open_leaderboard(repo_id, session.token)
+    updates, warnings = plan_datasets(api, me, state, session.token)
     needed = tuple(
         update
         for update in updates
@@ -163,7 +149,7 @@ def plan_update(
         for update in updates
         if update not in needed
     )
-    steps = (UpdateStep(state, needed, token, store, progress),) if needed else ()
+    steps = (UpdateStep(state, needed, session),) if needed else ()
     return Plan(None, me.name, steps, up_to_date, tuple(warnings), f"Update leaderboard {repo_id}")
 
 
@@ -271,23 +257,14 @@ def log_event(
     }
 
 
-def _measure(
-    update: DatasetUpdate, token: str | None, store: FeatureStore | None, progress: Progress | None
-) -> dict[str, bytes]:
+def _measure(update: DatasetUpdate, session: Session) -> dict[str, bytes]:
     """Measure the candidates of one dataset; return the records as path -> content."""
     from hf_sfda.pipeline import measure
 
     if not update.measure:
         return {}
     snapshot = update.snapshot
-    scored, failed = measure(
-        update.measure,
-        snapshot.target,
-        snapshot.config,
-        store=store,
-        token=token,
-        progress=progress,
-    )
+    scored, failed = measure(update.measure, snapshot.target, snapshot.config, session)
     records: dict[str, bytes] = {}
     for model in scored:
         candidate = model.candidate

@@ -34,10 +34,10 @@ from hf_sfda.hub.access import (
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import Plan
-from hf_sfda.progress import Progress
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.names import private_sources, public_dataset, public_model
 from hf_sfda.runs import RESTORE, load_ranked_target, read_ranking
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target
 from hf_sfda.versions import __version__
@@ -64,9 +64,7 @@ def plan_features(
     *,
     to: str,
     private: bool = False,
-    token: str | None = None,
-    store: FeatureStore | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
 ) -> Plan:
     """Plan the publication of the features of all ranked models of a run; write nothing.
 
@@ -76,9 +74,7 @@ def plan_features(
         run_dir: The run directory.
         to: ``OWNER/NAME`` of the features dataset; created if it does not exist.
         private: Whether a new repository is private.
-        token: Hub token with write access; ``None`` uses the current login.
-        store: The feature store; ``None`` uses the default store.
-        progress: Shows the reading of the dataset.
+        session: A token with write access, the feature store, and the progress of the reading.
 
     Raises:
         ConfigError: The run cannot be read.
@@ -88,13 +84,14 @@ def plan_features(
     """
     if not is_repo_id(to):
         raise PublishError(f"--to is {to!r}; give a dataset as OWNER/NAME, such as me/features.")
-    api, repo = hub_api(token), Repo(to, "dataset")
-    ranking, store = read_ranking(run_dir), store or FeatureStore()
+    session = session or Session()
+    api, repo = hub_api(session.token), Repo(to, "dataset")
+    ranking, store = read_ranking(run_dir), session.feature_store
     account = who_am_i(api)
     instead = f"Publish features to a dataset of your own: --to {account.name}/features"
     require_own(api, account, repo, instead)
     files = _entries(ranking, store)
-    target = load_ranked_target(ranking, token=token, progress=progress)
+    target = load_ranked_target(ranking, session)
     commit = _plan_commit(api, repo, ranking, target, files, private=private)
     warnings = [REVEALS]
     if not is_private(api, repo, if_new=private):

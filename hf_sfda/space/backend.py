@@ -12,6 +12,7 @@ from hf_sfda.hub import explain, hub_api, retry_read
 from hf_sfda.publish.leaderboards import to_ranking
 from hf_sfda.report import sorted_by
 from hf_sfda.runs import config_of, load_ranked_target
+from hf_sfda.session import Session
 from hf_sfda.space.jobs import LISTED
 from hf_sfda.space.requests import RankRequest
 from hf_sfda.space.results import Results, Snapshot, leaderboard_name
@@ -246,7 +247,7 @@ def _read_here(ranking: Ranking, token: str | None) -> Target:
             retry_read(hub_api(token).auth_check, repo, repo_type="dataset")
         except Exception as error:
             raise TargetError(f"Dataset {dataset}: {explain(error)}.") from error
-    return load_ranked_target(ranking, token=token)
+    return load_ranked_target(ranking, Session(token))
 
 
 def view_of(

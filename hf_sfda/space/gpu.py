@@ -27,6 +27,7 @@ from hf_sfda.cost import ModelLoad, estimate
 from hf_sfda.errors import JobError
 from hf_sfda.hub import explain
 from hf_sfda.secrets import redact
+from hf_sfda.session import Session
 from hf_sfda.space.child import TICK
 from hf_sfda.space.events import Event, EventProgress
 from hf_sfda.space.plan import JobPlan
@@ -240,8 +241,7 @@ def _extract(
         read_target(directory),
         # No worker processes: the fork is a daemon, which may not start child processes.
         config=RankConfig.from_dict(config).replace(workers=0),
-        store=FeatureStore(store),
-        progress=EventProgress(sink),
+        session=Session(store=FeatureStore(store), progress=EventProgress(sink)),
         on_done=done,
     )
 

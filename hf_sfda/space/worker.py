@@ -27,6 +27,7 @@ from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.format import show_bytes
 from hf_sfda.hub import cached_model, explain
 from hf_sfda.secrets import keep_secret, redact
+from hf_sfda.session import Session
 from hf_sfda.space.events import EventProgress, Sink, json_lines
 from hf_sfda.space.plan import (
     JobPlan,
@@ -138,8 +139,8 @@ def fetch(work: WorkerInput) -> None:
 
     target, spent = _target(work)
     write_target(target, work.directory)
-    progress = _progress(work, spent)
-    fetched = [_fetched(work, c, progress) for c in read_candidates(work.directory)]
+    session = _session(work, spent)
+    fetched = [_fetched(work, c, session) for c in read_candidates(work.directory)]
     write_candidates(work.directory, fetched)
     work.sink({"event": "fetched", "store": str(FeatureStore().root)})
 
@@ -149,11 +150,9 @@ def rank(work: WorkerInput) -> None:
     from hf_sfda.pipeline import run
     from hf_sfda.report import save_ranking
 
-    spent = _data_size(work)
     ranking = run(
         work.config,
-        token=work.token,
-        progress=_progress(work, spent),
+        _session(work, spent=_data_size(work)),
         log=lambda line: work.sink({"event": "log", "text": line}),
         directory=work.run_directory,
         # Drop the local path, so that the ranking shows the candidates as Hub models.
@@ -170,7 +169,7 @@ def sample(work: WorkerInput) -> None:
     from hf_sfda.space.samples import write_target
 
     ranking = Ranking.from_dict(work.arguments["ranking"])
-    write_target(load_ranked_target(ranking, token=work.token), work.directory)
+    write_target(load_ranked_target(ranking, Session(work.token)), work.directory)
     work.sink({"event": "sampled"})
 
 
@@ -181,7 +180,7 @@ def compare(work: WorkerInput) -> None:
     from hf_sfda.space.samples import previews
 
     ranking = read_ranking(work.run_directory)
-    target = load_ranked_target(ranking, token=work.token)
+    target = load_ranked_target(ranking, Session(work.token))
     comparison = compare_for_ranking(ranking, target=target, **work.arguments)
     samples = previews(target, (sample.index for sample in comparison.samples))
     work.sink({"event": "compared", "comparison": comparison.to_dict(), "previews": samples})
@@ -191,7 +190,8 @@ def ensemble(work: WorkerInput) -> None:
     """Select an ensemble among the models of the finished ranking."""
     from hf_sfda.ensemble import select_for_run
 
-    selection = select_for_run(work.run_directory, token=work.token, **work.arguments)
+    session = Session(work.token)
+    selection = select_for_run(work.run_directory, session=session, **work.arguments)
     work.sink({"event": "chosen", "ensemble": selection.to_dict()})
 
 
@@ -259,8 +259,7 @@ def _target(work: WorkerInput) -> tuple[Target, int]:
     from hf_sfda.dataset import target_of
 
     size = _data_size(work)
-    progress = _progress(work, size)
-    return target_of(work.config, token=work.token, progress=progress), size
+    return target_of(work.config, _session(work, size)), size
 
 
 def _candidates(work: WorkerInput, target: Target, spent: int) -> list[Candidate]:
@@ -332,14 +331,14 @@ def _planned(work: WorkerInput, target: Target, candidates: list[Candidate]) -> 
     )
 
 
-def _fetched(work: WorkerInput, candidate: Candidate, progress: EventProgress) -> Candidate:
+def _fetched(work: WorkerInput, candidate: Candidate, session: Session) -> Candidate:
     """Download a candidate; return it with its folder, or with the reason of the failure."""
     from hf_sfda.hub import download_model
 
     if candidate.skip is not None:
         return candidate
     try:
-        folder = download_model(candidate, token=work.token, progress=progress)
+        folder = download_model(candidate, session)
     except SfdaError as error:
         failure = replace(candidate, skip=redact(str(error)), status="failed")
         model, reason = candidate.model_id, failure.skip
@@ -348,8 +347,10 @@ def _fetched(work: WorkerInput, candidate: Candidate, progress: EventProgress) -
     return replace(candidate, path=folder)
 
 
-def _progress(work: WorkerInput, spent: int) -> EventProgress:
-    return EventProgress(work.sink, limit=work.limits.download_bytes - spent)
+def _session(work: WorkerInput, spent: int) -> Session:
+    """The visitor's token; progress becomes events, and a download over the limit an error."""
+    progress = EventProgress(work.sink, limit=work.limits.download_bytes - spent)
+    return Session(work.token, progress=progress)
 
 
 def _device() -> Device:

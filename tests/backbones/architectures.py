@@ -27,7 +27,7 @@ SIZES = "its defaults cannot be scaled down field by field"
 LARGE = "its parts cannot be made tiny"
 OTHER = "takes no text by itself"
 NO_PLAIN = "AutoModel knows no plain class of it"
-TESTED = "tested with a configuration of its own in test_backbones_odd.py"
+TESTED = "tested with a configuration of its own in test_odd_networks.py"
 TEXT_NOT_TRIED = {
     **dict.fromkeys(
         (
@@ -66,7 +66,7 @@ IMAGE_NOT_TRIED = {
     ),
     **dict.fromkeys(("hgnet_v2", "sam2", "sam2_video", "siglip2", "textnet"), TESTED),
     **dict.fromkeys(
-        ("timm_backbone", "timm_wrapper"), "opened by timm; tested in test_backbones.py"
+        ("timm_backbone", "timm_wrapper"), "opened by timm; tested in test_families.py"
     ),
     "imagegpt": "its processor, which makes tokens of colours, comes with the checkpoint",
 }

@@ -396,7 +396,7 @@ def test_a_bad_folder_is_one_plain_reason(case, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_the_trap_is_one(tmp_path):
+def test_the_trap_springs_when_it_is_unpickled(tmp_path):
     pickle.loads(pickle.dumps(Trap(tmp_path / "sprung")))
     assert (tmp_path / "sprung").exists()
 

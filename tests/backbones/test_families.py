@@ -78,7 +78,7 @@ def test_features_are_those_of_the_reference(case, folder):
 
 
 @pytest.mark.parametrize("case", [*IMAGES, *TEXTS], ids=lambda case: case.name)
-def test_nothing_random_is_used(case, folder):
+def test_features_do_not_depend_on_the_random_seed(case, folder):
     outputs = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -209,7 +209,7 @@ def test_stages_are_pooled_hidden_states(tmp_path):
         ([], []),
     ],
 )
-def test_which_blocks_stand_for_stages(resolutions, expected):
+def test_the_last_blocks_of_resolutions_or_quarters_stand_for_stages(resolutions, expected):
     assert list(stage_indices(resolutions).values()) == expected
 
 

@@ -614,7 +614,7 @@ def test_texts_are_lower_cased_where_sentence_transformers_does(file, tmp_path):
 # -- tokenizers that do not fit their networks
 
 
-def test_padding_with_a_token_that_was_added_later(tmp_path):
+def test_a_padding_token_without_an_embedding_does_not_change_features(tmp_path):
     """It has no embedding. A text is padded with another token, which the mask hides as well."""
     from transformers import AutoTokenizer
 

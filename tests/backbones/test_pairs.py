@@ -124,7 +124,7 @@ def test_the_order_of_the_texts_matters(name, folders):
 
 
 @every_family
-def test_where_one_text_ends_matters(name, folders):
+def test_features_depend_on_where_the_first_text_ends(name, folders):
     backbone = opened(folders[name])
     one, other = run(backbone, [TextPair("the wave", "ship"), TextPair("the", "wave ship")])["last"]
     assert (one - other).abs().max() > 1e-3
@@ -209,7 +209,7 @@ def test_a_token_that_begins_each_text_is_no_separator(folders):
 
 
 @every_family
-def test_too_few_tokens_for_a_pair(name, folders):
+def test_a_max_length_without_room_for_a_pair_is_refused(name, folders):
     special = {"bert": 3, "roberta": 4, "gpt2": 1}[name]
     backbone = opened(folders[name], max_length=special + 1)
     with pytest.raises(ExtractionError, match=rf"adds {special} tokens; raise --max-length"):

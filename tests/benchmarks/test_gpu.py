@@ -26,7 +26,7 @@ QUICK = ("memory", "scores")
 @pytest.mark.parametrize(
     "part", [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FIGURES]
 )
-def test_a_part_on_the_cpu(part, tmp_path, capsys):
+def test_each_part_runs_on_the_cpu_without_failures(part, tmp_path, capsys):
     code = gpu.main(["--device", "cpu", "--here", "--parts", part, "--out", str(tmp_path)])
     document = json.loads((tmp_path / "gpu.json").read_text())
     result = document["parts"][part]

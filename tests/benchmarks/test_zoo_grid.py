@@ -173,7 +173,7 @@ def test_a_broken_checkpoint_fails_alone(zoo, truth, capsys):
 
 
 @pytest.mark.slow
-def test_a_paused_run_waits(zoo, truth, monkeypatch):
+def test_a_paused_run_waits_until_it_is_resumed(zoo, truth, monkeypatch):
     monkeypatch.setattr(run, "_LOOK_SECONDS", 0.05)
     (zoo / "paused").touch()
     order = everything(zoo)[:1]

@@ -110,13 +110,13 @@ def test_every_form_of_output_is_clean(mode, capsys, monkeypatch):
         assert json.loads(captured.out)["extra"].startswith("acme/[red]")
 
 
-def test_an_error_is_clean(capsys):
+def test_an_error_shows_no_hidden_characters(capsys):
     for error in (TargetError(NAME), ConfigError(NAME), ValueError(NAME)):
         report_failure(error)
     harmless(capsys.readouterr().err)
 
 
-def test_a_plan_is_clean(capsys):
+def test_a_plan_shows_no_hidden_characters(capsys):
     plan = Plan(None, "me", (), up_to_date=(NAME,), warnings=(NAME,), title=NAME)
     show_or_execute(Output(Format.human), plan, Consent(yes=False, expect=None), token=None)
     captured = capsys.readouterr()
@@ -124,7 +124,7 @@ def test_a_plan_is_clean(capsys):
     assert "[/nothing]" in captured.out
 
 
-def test_warnings_are_clean(capsys):
+def test_warnings_show_no_hidden_characters(capsys):
     from hf_sfda.cli._logging import send_warnings_to
 
     send_warnings_to(Output(Format.agent).warn)
@@ -193,7 +193,7 @@ def test_other_files_keep_names_as_they_are():
 TOKEN = "hf_" + "aZ9" * 11
 
 
-def test_a_token_from_a_file(tmp_path, capsys):
+def test_a_token_is_read_from_a_file_and_kept_secret(tmp_path, capsys):
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     assert choose_token(None, tmp_path / "token") == TOKEN
     assert TOKEN not in redact(f"sent {TOKEN}")
@@ -237,7 +237,7 @@ def test_a_token_that_is_typed_works_and_warns(capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a b", b"a\nb", b"\xff\xfe", b"x y" * 9000])
-def test_a_file_without_one_token(tmp_path, content):
+def test_a_token_file_without_exactly_one_token_is_refused(tmp_path, content):
     (tmp_path / "token").write_bytes(content)
     with pytest.raises(ConfigError, match="must hold one token and nothing else"):
         choose_token(None, tmp_path / "token")

@@ -88,7 +88,7 @@ def test_wrong_columns_are_refused(work):
     assert "Did you mean 'hypothesis'?" in " ".join(err.split())
 
 
-def test_the_run_is_read_again(work, ranked, monkeypatch):
+def test_compare_and_ensemble_read_a_run_of_pairs(work, ranked, monkeypatch):
     monkeypatch.chdir(work)
     target = load_ranked_target(read_ranking("run"))
     assert isinstance(target.samples[0], TextPair)
@@ -120,6 +120,6 @@ def test_features_of_pairs_are_shared(hub, work, tmp_path):
     assert "holds no features of these 60 samples" in " ".join(err.split())
 
 
-def test_a_race_of_pairs(work):
+def test_pairs_can_be_raced(work):
     rank(work, *MODELS, "--race", "--keep", "1", "--out", "race", "--quiet")
     assert read_ranking(work / "race").ranked

@@ -14,7 +14,8 @@ from typer.main import get_command
 
 from hf_sfda.cli import app
 from hf_sfda.cli._run_options import help_of, values_of
-from hf_sfda.config import RankConfig, option_types
+from hf_sfda.config import FinetuneConfig, RankConfig, ShortlistConfig, option_types
+from hf_sfda.errors import ConfigError
 from tests.command import run_command as run
 
 HF_SFDA = Path(sys.executable).with_name("hf-sfda")
@@ -187,6 +188,25 @@ def test_values_of_a_command_are_those_of_the_configuration():
     }  # fmt: skip
 
 
+def test_options_of_finetune_have_the_help_texts_of_their_classes():
+    options = {
+        parameter.name: parameter for parameter in get_command(app).commands["finetune"].params
+    }
+    for config in (ShortlistConfig, FinetuneConfig):
+        texts = help_of(config)
+        for name in option_types(config).keys() & options.keys():
+            assert options[name].help == texts[name], name
+    assert option_types(ShortlistConfig).keys() <= options.keys()
+
+
+def test_a_grid_of_learning_rates_is_read_as_numbers():
+    assert values_of({"learning_rates": "1e-5, .5", "samples": 5}, FinetuneConfig) == {
+        "learning_rates": (1e-5, 0.5)
+    }
+    with pytest.raises(ConfigError, match="learning_rates is '1e-5,high'; give numbers"):
+        values_of({"learning_rates": "1e-5,high"}, FinetuneConfig)
+
+
 def test_help_lists_the_commands_and_version_prints():
     import hf_sfda
 
@@ -197,7 +217,7 @@ def test_help_lists_the_commands_and_version_prints():
     assert installed.stdout.strip() == f"hf-sfda {hf_sfda.__version__}"
 
 
-def test_metrics_in_every_format():
+def test_metrics_are_listed_in_every_format():
     document = json.loads(run("metrics", "--json")[0])
     names = [row["name"] for row in document]
     assert {"sfda", "sfda_cv", "logme", "hscore", "knn", "logistic_probe", "params"} <= set(names)

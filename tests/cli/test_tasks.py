@@ -148,7 +148,7 @@ def test_one_task_from_rows_to_leaderboard(tmp_path, runs, name):
 
 
 @pytest.mark.parametrize("name", ["values", "tagged"])
-def test_other_commands(runs, name):
+def test_other_commands_take_the_task_or_refuse_it_by_name(runs, name):
     """They do it, or refuse the task by its name."""
     task = {"values": "regression", "tagged": "multi-label-classification"}[name]
     work = runs[name].parent.parent

@@ -101,7 +101,7 @@ def test_named_columns_are_the_same_words(work, ranked):
     assert read_ranking(work / "named").ranked == named_run.ranked
 
 
-def test_metrics_of_words(work):
+def test_words_are_scored_by_the_default_metrics(work):
     from hf_sfda import load_target
 
     target = load_target(str(work / "conll.parquet"))
@@ -109,14 +109,14 @@ def test_metrics_of_words(work):
     assert config_for(RankConfig("d", metric="knn"), target).metric == "knn"
 
 
-def test_refusals(work):
+def test_columns_that_hold_no_words_or_tags_are_refused(work):
     _, err = rank(work, *MODELS, "--task", "token", "--label-column", "tokens", code=1)
     assert "No column holds one tag for each word" in " ".join(err.split())
     _, err = rank(work, *MODELS, "--task", "regression", "--label-column", "ner_tags", code=1)
     assert "No column holds images, texts or sounds" in " ".join(err.split())
 
 
-def test_the_run_is_read_again(work, ranked, monkeypatch):
+def test_compare_and_ensemble_read_a_run_of_words(work, ranked, monkeypatch):
     monkeypatch.chdir(work)
     target = load_ranked_target(read_ranking("run"))
     assert isinstance(target.samples[0], Word) and target.label_kind == "token"

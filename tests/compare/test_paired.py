@@ -105,7 +105,7 @@ def test_whoever_is_first_says_the_same(first, seed, strata):
 
 
 @given(VALUES)
-def test_one_model_under_two_names(values):
+def test_a_model_under_two_names_is_equal_in_every_resample(values):
     labels = np.arange(len(values)) % 3
     found = compare(values, values, labels, resamples=100)
     assert (found.difference, found.interval, found.p_first_better) == (0, (0, 0), 0.5)
@@ -250,7 +250,7 @@ def test_the_document_is_plain_json():
         ({"top": -1}, ConfigError, "at least 0"),
     ],
 )
-def test_what_cannot_be_compared(change, error, message):
+def test_contributions_that_cannot_be_compared_are_refused(change, error, message):
     first, second, labels = made(60)
     given = {"first": first, "second": second, "labels": labels, **change}
     with pytest.raises(error, match=message):

@@ -151,7 +151,7 @@ def test_a_tie_of_the_ranking_stays_one_for_who_picked_the_pair(run, monkeypatch
         ((A, B), {"top": -1}, ConfigError, "top is -1"),
     ],
 )
-def test_what_cannot_be_compared(run, models, options, error, message):
+def test_models_that_cannot_be_compared_are_refused(run, models, options, error, message):
     with pytest.raises(error, match=message):
         compare_for_run(run, *models, **options)
 

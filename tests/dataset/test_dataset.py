@@ -81,7 +81,7 @@ def test_other_seeds_draw_other_rows():
         ([1.0, float("nan"), 0.0, None], None, [1, -1, 0, -1], ("0", "1")),
     ],
 )
-def test_labels_of_every_kind(values, declared, codes, names):
+def test_labels_of_every_kind_are_encoded(values, declared, codes, names):
     encoded = encode(values, declared, "label")
     assert encoded.codes.tolist() == codes and encoded.names == names
 
@@ -268,7 +268,7 @@ def test_an_image_folder_with_splits_takes_train(tmp_path):
         load_target(str(tmp_path), split="dev")
 
 
-def test_an_image_folder_with_metadata(tmp_path):
+def test_the_metadata_of_an_image_folder_gives_the_labels(tmp_path):
     root = factories.image_folder(tmp_path / "x", n_per_class=4, classes=["a"])
     lines = [f"a/{i:04d}.png,{'odd' if i % 2 else 'even'}" for i in range(4)]
     (root / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
@@ -276,7 +276,7 @@ def test_an_image_folder_with_metadata(tmp_path):
     assert target.class_names == ("even", "odd") and len(target) == 4
 
 
-def test_a_dataset_repository_on_disk(sentences, tmp_path):
+def test_a_dataset_repository_on_disk_is_read_by_split(sentences, tmp_path):
     (tmp_path / "data").mkdir()
     sentences.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
     sentences.select(range(6)).to_parquet(tmp_path / "data" / "test-00000-of-00001.parquet")
@@ -284,7 +284,7 @@ def test_a_dataset_repository_on_disk(sentences, tmp_path):
     assert load_target(str(tmp_path), split="test").n_available == 6
 
 
-def test_pictures_as_pandas_writes_them(shapes, tmp_path):
+def test_pictures_written_by_pandas_are_the_same_inputs(shapes, tmp_path):
     import pandas as pd
     from datasets import Image
 
@@ -465,12 +465,12 @@ def test_offline_mode_uses_what_was_loaded_before(hub, sentences):
     ("names", "chosen"),
     [(["test", "train"], "train"), (["test", "validation"], "validation"), (["all"], "all")],
 )
-def test_the_default_split(names, chosen):
+def test_the_default_split_is_never_the_test_split(names, chosen):
     assert choose_split("d", names, None) == chosen
 
 
 @pytest.mark.parametrize("names", [["test"], ["a", "b"], ["test", "test_matched"]])
-def test_no_default_split(names):
+def test_without_a_default_split_the_user_is_asked(names):
     with pytest.raises(TargetError, match=f"Splits: {', '.join(names)}. Pass one with --split"):
         choose_split("d", names, None)
     assert choose_split("d", names, names[0]) == names[0]
@@ -515,7 +515,7 @@ def test_ambiguous_columns_are_asked_for(tmp_path):
         load_target_of(table(label=halves), tmp_path, input_column="row", label_column="row")
 
 
-def test_several_declared_labels(tmp_path):
+def test_several_declared_labels_are_asked_about(tmp_path):
     from datasets import ClassLabel
 
     halves = [0, 1] * 10
@@ -534,7 +534,7 @@ def test_several_declared_labels(tmp_path):
         ([{"a": 1}] * 20, "labels must be class names"),
     ],
 )
-def test_labels_that_are_not_supported(tmp_path, labels, words):
+def test_labels_that_are_not_supported_are_refused(tmp_path, labels, words):
     with pytest.raises(TargetError, match=words):
         load_target_of(table(label=labels), tmp_path)
 
@@ -601,13 +601,13 @@ def test_broken_pictures_are_left_out_and_their_class_with_them(tmp_path):
         ([-1] * 6, "no class.*no label: 6"),
     ],
 )
-def test_too_few_classes(tmp_path, labels, words):
+def test_fewer_than_two_classes_are_refused(tmp_path, labels, words):
     with pytest.raises(TargetError, match=words) as caught:
         load_target_of(table(label=labels), tmp_path)
     assert "--label-column" in str(caught.value)
 
 
-def test_an_empty_split(tmp_path):
+def test_an_empty_split_is_refused(tmp_path):
     with pytest.raises(TargetError, match="is empty"):
         load_target_of(table(label=["a", "b"]).select([]), tmp_path)
     table(label=["a", "b"]).select([]).to_parquet(tmp_path / "x.parquet")
@@ -631,14 +631,14 @@ def test_unused_declared_classes_vanish(tmp_path, shapes):
         ("x.xlsx", b"x", "is not a dataset. Allowed are"),
     ],
 )
-def test_broken_files(tmp_path, name, content, words):
+def test_broken_files_are_refused_in_one_line(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(TargetError, match=words) as caught:
         load_target(str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
 
-def test_folders_that_are_no_dataset(tmp_path):
+def test_folders_that_are_no_dataset_are_refused(tmp_path):
     with pytest.raises(TargetError, match="no data files"):
         load_target(str(tmp_path))
     (tmp_path / "x.png").write_bytes(png())
@@ -709,5 +709,5 @@ def test_progress_counts_rows_and_the_libraries_stay_quiet(hub, sentences, capfd
     assert capfd.readouterr().err == ""
 
 
-def test_json_document(sentences, tmp_path):
+def test_the_description_of_a_target_is_json(sentences, tmp_path):
     json.dumps(load_target_of(sentences, tmp_path).describe())

@@ -75,7 +75,7 @@ def test_folders_of_splits_are_not_classes(tmp_path, name):
     assert target.left_out[walk.SYSTEM] == 1
 
 
-def test_classes_that_hold_splits(tmp_path):
+def test_class_folders_may_hold_the_splits(tmp_path):
     fill(tmp_path, *(f"{kind}/{split}" for kind in ("cat", "dog") for split in ("train", "test")))
     target = load_target(str(tmp_path))
     assert (target.class_names, len(target)) == (("cat", "dog"), 6)
@@ -369,7 +369,7 @@ def test_what_is_no_image_is_counted_with_its_reason(tmp_path):
     }
 
 
-def test_only_unreadable_images(tmp_path):
+def test_a_folder_of_unsupported_images_is_refused(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.heic").write_bytes(b"x")
     with pytest.raises(
@@ -411,7 +411,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["~nosuchuser/x", "x" * 5000, "a/" * 3000 + "b", "a\0b"])
-def test_names_that_are_no_paths(name):
+def test_names_that_are_no_paths_are_refused_in_few_words(name):
     with pytest.raises(TargetError) as caught:
         load_target(name)
     assert len(str(caught.value)) < 600

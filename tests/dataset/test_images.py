@@ -142,7 +142,7 @@ def test_opaque_alpha_changes_nothing():
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr", "LAB"])
-def test_other_modes(mode):
+def test_images_of_other_modes_keep_their_content(mode):
     picture = Image.fromarray(GREY.astype("uint8"))
     if mode == "LAB":
         picture = Image.merge("LAB", [picture, *[Image.new("L", picture.size, 128)] * 2])

@@ -108,7 +108,7 @@ def test_the_fingerprint_of_a_regression_knows_its_values(tmp_path):
         ([0.5, 1.5] * 10, {"samples": 5}, "pass --samples 10 or more"),
     ],
 )
-def test_what_cannot_be_a_regression(tmp_path, values, options, words):
+def test_values_that_cannot_be_a_regression_are_refused(tmp_path, values, options, words):
     with pytest.raises(TargetError, match=words):
         load_target(saved(tmp_path, label=values), **options)
 
@@ -143,7 +143,7 @@ def test_a_csv_and_a_folder_of_images_with_values(tmp_path):
 # -- several labels
 
 
-def test_lists_of_declared_labels(tmp_path):
+def test_lists_of_declared_labels_are_a_multi_label_target(tmp_path):
     rows = [[0], [0, 1], [1, 2], [2, 0], [], None, [1], [1, 1]]
     target = load_target(saved(tmp_path, lists("colours"), colours=rows), samples=100)
     assert (target.label_kind, target.task) == ("multi-label", "text-multi-label-classification")
@@ -167,7 +167,7 @@ def test_lists_of_names_in_jsonl_and_on_the_hub(tmp_path, hub):
     assert here.labels[2].tolist() == [1, 0, 1]
 
 
-def test_columns_of_zero_and_one(tmp_path):
+def test_columns_of_zero_and_one_are_a_multi_label_target(tmp_path):
     columns = {
         "toxic": [0, 1, 1, 0, 0, 1, 0, None],
         "rude": [False, True, False, True, False, True, False, True],
@@ -192,7 +192,7 @@ def test_lists_of_zero_and_one_are_a_table(tmp_path):
     assert target.labels[:4].tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 0], [1, 0, 1]], "ids"
 
 
-def test_hidden_labels_in_lists(tmp_path):
+def test_hidden_labels_in_lists_are_left_out(tmp_path):
     rows = [[0, 1], [1], [0], [0, 2], [2, 1], [-1]] * 3
     for features in (lists("labels"), None):
         target = load_target(saved(tmp_path, features, labels=rows), samples=100)
@@ -224,7 +224,7 @@ def test_rare_labels_are_left_out_and_named(tmp_path):
         ({"labels": [["a", "b"], ["b", "c"], ["c"]] * 9}, {"samples": 9}, "--samples 12 or more"),
     ],
 )
-def test_what_cannot_be_several_labels(tmp_path, columns, options, words):
+def test_values_that_cannot_be_several_labels_are_refused(tmp_path, columns, options, words):
     with pytest.raises(TargetError, match=words):
         load_target(saved(tmp_path, **columns), **options)
 
@@ -279,7 +279,7 @@ def test_tags_of_words_are_no_labels_of_the_text(tmp_path):
     assert target.label_kind == "multi-label" and target.labels[0].tolist() == [1, 0]
 
 
-def test_mixed_types_in_lists(tmp_path):
+def test_lists_of_mixed_types_are_refused(tmp_path):
     rows = [{"text": f"t {i}", "labels": ["a", i]} for i in range(12)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(TargetError, match=r"values of several types|type int, str"):
@@ -309,7 +309,7 @@ def test_values_are_centred_and_scaled_in_any_unit(unit):
     assert scored_labels(np.array([0.0, 0.0]) * unit).tolist() == [0, 0]
 
 
-def test_strata_by_hand():
+def test_strata_have_at_least_two_members():
     assert strata_of(np.array([2, 0, 1])).tolist() == [2, 0, 1]
     assert strata_of(np.arange(40, 0, -1.0)).tolist() == [1] * 20 + [0] * 20
     assert strata_of(np.array([0.0] * 57 + [1, 2, 2])).tolist() == [0] * 57 + [1] * 3

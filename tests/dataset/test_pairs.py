@@ -74,7 +74,7 @@ def test_equal_fingerprints_mean_equal_samples(one, other):
 # -- which columns
 
 
-def test_two_named_columns(tmp_path):
+def test_two_named_columns_are_read_as_pairs(tmp_path):
     columns = {"left": texts("a"), "right": texts("b"), "more": texts("c"), "label": HALVES}
     target = loaded(tmp_path, columns, input_column="right, left")
     assert target.samples[3] == TextPair("b number 3", "a number 3")
@@ -192,7 +192,7 @@ def test_rows_with_an_empty_text_are_left_out(tmp_path):
         ("label", HALVES, "text-classification"),
     ],
 )
-def test_every_kind_of_label(tmp_path, column, labels, task):
+def test_pairs_take_labels_of_every_kind(tmp_path, column, labels, task):
     columns = {"sentence1": texts("a"), "sentence2": texts("b"), column: labels}
     target = loaded(tmp_path, columns)
     assert target.task == task and target.input_column == "sentence1, sentence2"

@@ -152,7 +152,7 @@ def test_features_of_the_readme_come_before_those_of_the_files(hub):
         ("name", None, "single-label"),
     ],
 )
-def test_every_kind_of_label(hub, column, task, kind):
+def test_labels_of_every_kind_are_read_in_parts(hub, column, task, kind):
     rng = np.random.default_rng(0)
     n = 300
     data = Dataset.from_dict(
@@ -175,7 +175,7 @@ def test_every_kind_of_label(hub, column, task, kind):
     assert any("row groups were read" in text for text in target.warnings)
 
 
-def test_tables_of_pandas_and_pyarrow(hub, tmp_path):
+def test_tables_of_pandas_and_pyarrow_are_read_in_parts(hub, tmp_path):
     """Categories, which differ in each row group, large strings and an index."""
     import pandas as pd
     import pyarrow as pa
@@ -200,7 +200,7 @@ def test_tables_of_pandas_and_pyarrow(hub, tmp_path):
     assert len(load_target("me/frame", samples=20).class_names) == 4
 
 
-def test_sounds(hub):
+def test_sounds_are_read_in_parts(hub):
     data = factories.audio_dataset(n_per_class=20)
     _put(hub, "me/sounds", data)
     target = load_target("me/sounds", samples=20)

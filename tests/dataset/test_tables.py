@@ -49,7 +49,7 @@ def loaded(tmp_path, content, name="x.csv", **options):
         (gzip.compress(lines("\t").encode(), mtime=0), "x.tsv.gz"),
     ],
 )
-def test_dialects(tmp_path, content, name):
+def test_tables_of_every_dialect_are_read(tmp_path, content, name):
     target = loaded(tmp_path, content, name)
     assert target.samples == tuple(text for text, _ in ROWS)
     assert (target.input_column, target.label_column) == ("text", "label")
@@ -82,7 +82,7 @@ def test_lines_are_counted_as_an_editor_does(tmp_path):
         loaded(tmp_path, text)
 
 
-def test_columns_of_one_name(tmp_path):
+def test_two_columns_of_one_name_are_refused(tmp_path):
     with pytest.raises(TargetError, match="several columns called 'label'"):
         loaded(tmp_path, "text,label,label\nx,a,b\n")
 
@@ -215,7 +215,7 @@ JSON_LINES = "\n".join(json.dumps({"text": text, "label": label}) for text, labe
 
 
 @pytest.mark.parametrize("name", ["x.jsonl.gz", "x.json.gz"])
-def test_packed_json(tmp_path, name):
+def test_compressed_json_is_read(tmp_path, name):
     target = loaded(tmp_path, gzip.compress(JSON_LINES.encode(), mtime=0), name)
     assert target.samples == tuple(text for text, _ in ROWS)
 
@@ -265,7 +265,7 @@ def test_declared_class_names_are_kept(hub, kind):
 
 
 @pytest.mark.parametrize("place", ["x.parquet", "x.arrow", "folder", "hub"])
-def test_arrow_view_types(hub, tmp_path, place):
+def test_arrow_view_types_are_read(hub, tmp_path, place):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -326,7 +326,7 @@ def test_columns_of_odd_types_do_not_matter(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["runs", "dictionary", "dictionary of views"])
-def test_labels_that_arrow_compresses(tmp_path, kind):
+def test_labels_that_arrow_compresses_are_read(tmp_path, kind):
     import pyarrow as pa
 
     texts = [text for text, _ in ROWS]
@@ -345,7 +345,7 @@ def test_labels_that_arrow_compresses(tmp_path, kind):
     assert target.labels.tolist() == codes.to_pylist()
 
 
-def test_images_in_a_binary_view(tmp_path):
+def test_images_in_a_binary_view_are_read(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets import Image
@@ -366,7 +366,7 @@ def test_images_in_a_binary_view(tmp_path):
 
 
 @pytest.mark.parametrize(("shards", "label"), [(1, "cls"), (3, "cls"), (3, "json")])
-def test_webdataset_shards(tmp_path, shards, label):
+def test_webdataset_shards_are_read(tmp_path, shards, label):
     data = factories.image_dataset(n_per_class=6, classes=2)
     (tmp_path / "w").mkdir()
     for shard in range(shards):
@@ -437,7 +437,7 @@ def test_messages_stay_short(tmp_path):
         ("pic", "data:image/png;base64,AAAA{}", "base64"),
     ],
 )
-def test_images_in_disguise(tmp_path, column, value, words):
+def test_images_that_are_stored_as_text_are_refused(tmp_path, column, value, words):
     rows = [(f'"{value.format(i)}"', "ab"[i % 2]) for i in range(20)]
     with pytest.raises(TargetError, match=f"holds .*{words}"):
         loaded(tmp_path, lines(header=(column, "label"), rows=rows), input_column=column)

@@ -121,12 +121,12 @@ def test_a_smaller_sample_has_the_same_words(tmp_path):
         ({"labels": TAGS}, ("0", "1", "2"), None),
     ],
 )
-def test_ids_and_names_of_tags(tmp_path, columns, expected, names):
+def test_tags_may_be_ids_or_names(tmp_path, columns, expected, names):
     target = loaded(tmp_path, {"words": SENTENCES, **columns}, names)
     assert target.class_names == expected and target.input_column == "words"
 
 
-def test_the_user_says_which_tags(tmp_path):
+def test_several_columns_of_tags_are_asked_about(tmp_path):
     columns = {"tokens": SENTENCES, "ner_tags": TAGS, "pos_tags": [tags[::-1] for tags in TAGS]}
     words = (
         r"Several columns have one tag for each word of 'tokens': ner_tags, pos_tags\. .*--label"
@@ -141,7 +141,7 @@ def test_the_user_says_which_tags(tmp_path):
     assert tags.fingerprint == named.fingerprint
 
 
-def test_which_tags_a_text_has(tmp_path):
+def test_tags_of_words_are_labels_of_the_text_if_the_user_says_so(tmp_path):
     texts = [" ".join(words) for words in SENTENCES]
     some = [tags if i % 2 else [0] * len(tags) for i, tags in enumerate(TAGS)]
     columns = {"text": texts, "tokens": SENTENCES, "ner_tags": some}
@@ -252,7 +252,7 @@ def test_rare_tags_are_left_out(tmp_path):
         ({"words": SENTENCES, "tags": TAGS}, {"samples": 3}, "cannot hold 2 of each of 3 classes"),
     ],
 )
-def test_refusals(tmp_path, columns, options, words):
+def test_columns_that_are_no_words_and_tags_are_refused(tmp_path, columns, options, words):
     with pytest.raises(TargetError, match=words):
         loaded(tmp_path, columns, task="token", **options)
 

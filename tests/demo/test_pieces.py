@@ -144,7 +144,7 @@ def test_a_name_that_could_leave_the_folder_is_refused(tmp_path, name):
         inside(tmp_path, name)
 
 
-def test_a_plain_name_is_fine(tmp_path):
+def test_a_plain_name_stays_inside_its_folder(tmp_path):
     assert inside(tmp_path, "1f600.png") == tmp_path / "1f600.png"
 
 
@@ -316,7 +316,7 @@ def test_balanced_takes_equally_many_or_says_why_not():
         data.balanced(rows, lambda row: row[1], 80)
 
 
-def test_names_of_pictures_and_categories():
+def test_codes_and_categories_become_file_names():
     assert data.twemoji_code("1F600") == "1f600"
     assert data.twemoji_code("2764-FE0F") == "2764"
     assert data.twemoji_code("2764-FE0F-200D-1F525") == "2764-fe0f-200d-1f525"

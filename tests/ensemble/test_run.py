@@ -18,6 +18,7 @@ from hf_sfda.dataset import load_target
 from hf_sfda.ensemble import select_for_ranking, select_for_run
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
 from hf_sfda.ranking import assemble, score_candidate
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Features, Ranking, Target
 from tests import factories
@@ -97,7 +98,7 @@ def test_the_store_reads_by_the_name_that_a_ranking_has(store):
     assert (store.get_by_digest(key.digest).last == store.get(key).last).all()
 
 
-def test_json_is_the_whole_answer(run):
+def test_the_json_holds_the_models_the_steps_and_the_gain(run):
     result = command(run, "--json")
     document = json.loads(result.stdout)
     assert set(document["models"]) == {"acme/low", "acme/high"}
@@ -145,7 +146,7 @@ def test_people_agents_and_scripts_read_the_same(run):
     assert command(run, "-q", "--size", "1").stdout.split() == document["models"][:1]
 
 
-def test_says_so_when_no_pair_helps(tmp_path, store):
+def test_the_command_says_that_no_pair_helps(tmp_path, store):
     models = {"acme/good": (range(4), 1.5), "acme/noise": (range(0), 0.0)}
     run, _ = make_run(tmp_path, store, models)
     out = " ".join(command(run, "--format", "human").stdout.split())
@@ -155,7 +156,7 @@ def test_says_so_when_no_pair_helps(tmp_path, store):
     assert document["refused"]["models"] == ["acme/good", "acme/noise"]
 
 
-def test_by_log_likelihood_of_averaged_probabilities(run):
+def test_averaged_probabilities_are_selected_by_log_likelihood_only(run):
     options = ("--criterion", "log_likelihood", "--pooling", "arithmetic", "--json")
     document = json.loads(command(run, *options).stdout)
     best, pair = (step["quality"]["log_likelihood"] for step in document["steps"])
@@ -182,11 +183,11 @@ def test_a_ranking_and_a_target_at_hand_need_no_directory(tmp_path, store):
     ranking, expected = read(run), select_for_run(run)
     shutil.rmtree(run)
     shutil.rmtree(tmp_path / "shapes")
-    chosen = select_for_ranking(ranking, target=target, store=store)
+    chosen = select_for_ranking(ranking, target=target, session=Session(store=store))
     assert chosen.to_dict() == expected.to_dict()
     other = dataclasses.replace(target, fingerprint="0" * 64)
     with pytest.raises(TargetError, match=r"no longer what was ranked .*000000000000 now"):
-        select_for_ranking(ranking, target=other, store=store)
+        select_for_ranking(ranking, target=other, session=Session(store=store))
 
 
 def test_revisions_of_one_model_are_members_of_their_own(run, store):
@@ -248,14 +249,14 @@ def test_one_ranked_model_is_no_choice(tmp_path, store):
         ('{"schema_version": 1}', "is not a ranking"),
     ],
 )
-def test_what_is_no_run_directory(tmp_path, content, message):
+def test_a_directory_without_a_ranking_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "ranking.json").write_text(content)
     with pytest.raises(ConfigError, match=message):
         select_for_run(tmp_path)
 
 
-def test_after_a_real_run(tmp_path, store, monkeypatch):
+def test_the_command_selects_among_the_models_of_a_run(tmp_path, store, monkeypatch):
     """Rank two small checkpoints, then choose; neither asks a Hub."""
     monkeypatch.chdir(tmp_path)
     factories.image_folder("shapes", n_per_class=20, classes=3)

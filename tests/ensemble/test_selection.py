@@ -237,7 +237,7 @@ def test_a_third_member_is_the_one_that_helps():
 
 
 @pytest.mark.parametrize("pooling", ["geometric", "arithmetic"])
-def test_by_log_likelihood(pooling):
+def test_the_gain_in_log_likelihood_is_that_of_the_best_pair(pooling):
     found = select_ensemble(
         members([1, 2, 2], seed=0), LABELS, criterion="log_likelihood", pooling=pooling, size=2
     )
@@ -331,7 +331,7 @@ def test_complementarity_is_what_the_nuclear_norm_loses(n_classes):
         assert 0 <= found <= 1
 
 
-def test_complementarity_at_its_ends():
+def test_complementarity_is_one_for_disjoint_models_and_less_for_equal_ones():
     one = np.zeros((6, 3))
     one[:3] = np.eye(3)
     other = np.roll(one, 3, axis=0)
@@ -398,7 +398,7 @@ def test_error_correlation_is_that_of_the_mistakes():
     assert found.to_dict()["error_correlation"]["matrix"][2] == [None] * 3
 
 
-def test_the_document_is_json():
+def test_the_document_of_an_ensemble_is_json():
     found = select_ensemble(members([1, 2, 50], seed=0), LABELS)
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert document["models"] == list(found.models)
@@ -499,7 +499,7 @@ def test_bad_input_says_what_to_do(change, error, message):
         (np.full((N, 2), 0.5), r"must be \(320, 8\)"),
     ],
 )
-def test_posteriors_that_are_none(P, message):
+def test_posteriors_that_are_no_probabilities_are_refused(P, message):
     with pytest.raises(MetricError, match=message):
         good = member_of(features(ALL, 0.5, 0), LABELS)
         select_ensemble({"a": good, "b": Member.of_posteriors(P)}, LABELS)

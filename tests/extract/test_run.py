@@ -29,6 +29,8 @@ from hf_sfda.extract import (
 from hf_sfda.extract.known import Known
 from hf_sfda.extract.measured import measure_norms
 from hf_sfda.extract.run import feature_key
+from hf_sfda.progress import NoProgress
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import edit_weights, extract
@@ -279,10 +281,9 @@ def run_all(candidates, target, store, *, on_done=None, progress=None, known=Non
         candidates,
         target,
         config=RankConfig("me/test", **options),
-        store=store,
+        session=Session(store=store, progress=progress or NoProgress()),
         accelerator=make_accelerator(cpu=True),
         on_done=on_done,
-        progress=progress,
         known=known,
     )
 
@@ -566,7 +567,7 @@ def test_the_next_model_downloads_while_one_runs(zoo, tmp_path, monkeypatch):
     """The second download begins before the first model is done, the third does not."""
     begun = {name: threading.Event() for name in ("vit", "resnet", "third")}
 
-    def download(candidate, *, token=None, progress=None):
+    def download(candidate, session):
         begun[candidate.model_id].set()
         return candidate.path
 
@@ -591,7 +592,7 @@ def test_the_next_model_downloads_while_one_runs(zoo, tmp_path, monkeypatch):
 def test_a_failed_download_is_a_row(zoo, tmp_path, monkeypatch):
     secret = "hf_" + "abcdefghijklmnop" * 2
 
-    def download(candidate, *, token=None, progress=None):
+    def download(candidate, session):
         if candidate.model_id == "vit":
             raise ConnectionResetError(f"the line went dead, {secret}")
         return candidate.path
@@ -652,7 +653,7 @@ def extracted(tmp_path, folder, samples, **options):
         [candidate],
         make_target(samples),
         config=config,
-        store=store,
+        session=Session(store=store),
         accelerator=make_accelerator(cpu=True),
     )
     assert result.error is None

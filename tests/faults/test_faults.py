@@ -34,7 +34,7 @@ every_command = pytest.mark.parametrize("command", list(COMMANDS), indirect=True
 
 
 @every_command
-def test_a_kill_before_every_change_of_a_file(command, trials, step):
+def test_after_a_kill_before_any_change_of_a_file_the_same_command_completes(command, trials, step):
     for n in range(0, len(command.changes), step):
         with trials.one(f"killed before {command.changes[n]}"):
             command.strike(kill=n)
@@ -42,14 +42,14 @@ def test_a_kill_before_every_change_of_a_file(command, trials, step):
 
 @every_command
 @pytest.mark.parametrize("when", ["kill_request", "kill_answer"])
-def test_a_kill_at_every_request(command, trials, step, when):
+def test_after_a_kill_at_any_request_the_same_command_completes(command, trials, step, when):
     for n in range(0, command.requests, step):
         with trials.one(f"{when} {n}"):
             command.strike(**{when: n})
 
 
 @every_command
-def test_a_disk_that_is_full_from_every_change_on(command, trials, step):
+def test_after_a_full_disk_at_any_change_the_same_command_completes(command, trials, step):
     for n in range(0, len(command.changes), step):
         with trials.one(f"the disk is full from {command.changes[n]}"):
             command.strike(full=n)
@@ -58,14 +58,16 @@ def test_a_disk_that_is_full_from_every_change_on(command, trials, step):
 @every_command
 @pytest.mark.parametrize("name", list(HUB_FAULTS))
 @pytest.mark.parametrize("times", [1, None], ids=["once", "from then on"])
-def test_a_hub_that_is_ill_at_every_request(command, trials, step, name, times):
+def test_a_hub_that_is_ill_at_any_request_leaves_nothing_half_done(
+    command, trials, step, name, times
+):
     for n in range(0, command.requests, 3 * step):
         with trials.one(f"{name} at request {n}, {'once' if times else 'from then on'}"):
             command.strike_hub(n, times, **HUB_FAULTS[name])
 
 
 @pytest.mark.parametrize("what", ["deleted", "closed", "changed", "moved"])
-def test_a_model_that_changes_while_it_is_ranked(bench, trials, step, what):
+def test_a_model_that_changes_while_it_is_ranked_is_ranked_or_failed(bench, trials, step, what):
     command = _undisturbed("rank", bench)
     for n in range(0, command.requests, step):
         bench.reset()
@@ -96,7 +98,7 @@ def change(hub: Any, what: str) -> None:
         hub.put("acme/vit", {**files, "model.safetensors": bytes(content)})
 
 
-def test_two_runs_at_once(bench, trials):
+def test_two_runs_at_once_do_not_disturb_each_other(bench, trials):
     command = _undisturbed("rank", bench)
     for turn in range(5):
         bench.reset()
@@ -109,7 +111,7 @@ def test_two_runs_at_once(bench, trials):
             assert {p.name for p in (bench.work / "runs/me--shapes").iterdir()} == RUN_FILES
 
 
-def test_eight_publications_at_once(bench, trials):
+def test_eight_publications_at_once_all_arrive_in_the_end(bench, trials):
     for turn in range(3):
         bench.reset()
         names = [f"set{i}" for i in range(8)]

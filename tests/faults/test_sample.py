@@ -44,12 +44,12 @@ def place(rank: Rank, pattern: str) -> int:
         r"rename .*/\.ranking\.json\.",
     ],
 )
-def test_a_kill_and_the_same_command_again(rank, trials, pattern):
+def test_after_a_kill_at_a_write_the_same_command_completes(rank, trials, pattern):
     with trials.one(f"killed before {pattern}"):
         rank.strike(kill=place(rank, pattern))
 
 
-def test_a_kill_at_a_request(rank, trials):
+def test_after_a_kill_at_a_request_the_same_command_completes(rank, trials):
     with trials.one("killed at a request"):
         rank.strike(kill_answer=rank.requests // 2)
 
@@ -57,7 +57,7 @@ def test_a_kill_at_a_request(rank, trials):
 @pytest.mark.parametrize(
     "pattern", [r"open .*/features/.*\.safetensors\.", further(r"\.ranking\.csv\.")]
 )
-def test_a_full_disk(rank, trials, pattern):
+def test_after_a_full_disk_the_same_command_completes(rank, trials, pattern):
     with trials.one(f"the disk is full from {pattern} on"):
         rank.strike(full=place(rank, pattern))
 
@@ -65,6 +65,6 @@ def test_a_full_disk(rank, trials, pattern):
 @pytest.mark.parametrize(
     "name", ["wrong bytes of the right length", further("429, wait for years")]
 )
-def test_an_ill_hub(rank, trials, name):
+def test_an_ill_hub_leaves_nothing_half_done(rank, trials, name):
     with trials.one(name):
         rank.strike_hub(rank.requests // 2, None, **HUB_FAULTS[name])

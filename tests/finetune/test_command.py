@@ -125,7 +125,7 @@ def test_most_trials_is_the_longest_climb(n):
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("90s", 90), (None, None)]
 )
-def test_durations(text, seconds):
+def test_durations_are_read_as_seconds(text, seconds):
     assert parse_duration(text) == seconds
 
 
@@ -254,7 +254,7 @@ def test_the_test_split_is_read_only_if_it_is_asked_for(work):
     assert "test" in err
 
 
-def test_more_samples_or_fewer(work):
+def test_another_sample_size_is_divided_into_the_three_parts(work):
     plan = json.loads(finetune("--json", "--samples", "30")[0])
     assert [plan["data"][n] for n in ("n_train", "n_validation", "n_test")] == [15, 6, 9]
 

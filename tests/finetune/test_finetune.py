@@ -246,7 +246,9 @@ def test_training_mode_keeps_the_statistics_frozen(small, pixels):
     dilation=st.integers(1, 2),
     bias=st.booleans(),
 )
-def test_fast_depthwise_gradients(channels, side, kernel, stride, dilation, bias):
+def test_fast_depthwise_convolutions_have_the_same_gradients(
+    channels, side, kernel, stride, dilation, bias
+):
     torch.manual_seed(0)
     padding = dilation * (kernel // 2)
     layer = nn.Conv2d(

@@ -90,7 +90,9 @@ def test_old_commits_stay_readable(hub: HubServer, api: HfApi) -> None:
     assert api.model_info("me/model", revision=old).sha == old
 
 
-def test_deleting_copying_and_missing_things(hub: HubServer, api: HfApi) -> None:
+def test_files_are_deleted_and_copied_and_deleting_missing_ones_fails(
+    hub: HubServer, api: HfApi
+) -> None:
     hub.put("me/model", {"a/1": "1", "a/2": "2", "b.bin": b"\0\1", "c.txt": "c"})
     api.delete_folder("a", "me/model")
     api.delete_file("c.txt", "me/model")
@@ -186,7 +188,7 @@ def test_corrupt_uploads_are_refused(hub: HubServer, api: HfApi) -> None:
     assert "does not exist" in answer.json()["error"]
 
 
-def test_snapshots_and_dry_runs(hub: HubServer, api: HfApi) -> None:
+def test_a_dry_run_lists_the_files_and_downloads_nothing(hub: HubServer, api: HfApi) -> None:
     sha = hub.put("me/model", model_files() | {"big.bin": b"\0" * 1000})
     plan = snapshot_download("me/model", allow_patterns=["*.json", "*.safetensors"], dry_run=True)
     assert {f.filename for f in plan} == {
@@ -243,7 +245,7 @@ def test_trees_paths_and_the_file_system(hub: HubServer, api: HfApi) -> None:
     ("span", "expected"),
     [("bytes=2-4", b"234"), ("bytes=7-", b"789"), ("bytes=-3", b"789"), ("bytes=5-99", b"56789")],
 )
-def test_ranges(hub: HubServer, span: str, expected: bytes) -> None:
+def test_a_range_of_a_file_is_served(hub: HubServer, span: str, expected: bytes) -> None:
     hub.put("me/model", {"digits.txt": "0123456789"})
     url = f"{hub.url}/me/model/resolve/main/digits.txt"
     answer = get_session().get(url, headers={"Range": span})
@@ -252,7 +254,9 @@ def test_ranges(hub: HubServer, span: str, expected: bytes) -> None:
     assert get_session().get(url, headers={"Range": "bytes=10-"}).status_code == 416
 
 
-def test_branches_tags_and_unknown_revisions(hub: HubServer, api: HfApi) -> None:
+def test_branches_and_tags_are_read_and_unknown_revisions_refused(
+    hub: HubServer, api: HfApi
+) -> None:
     first = hub.put("me/model", {"a.txt": "one"})
     api.create_branch("me/model", branch="dev")
     api.create_tag("me/model", tag="v1", revision=first)

@@ -139,7 +139,7 @@ def test_sharded_and_mixed_safetensors_are_counted(hub: HubServer, api: HfApi) -
         get_safetensors_metadata("me/none")
 
 
-def test_dataset_information(hub: HubServer, api: HfApi) -> None:
+def test_a_dataset_has_tags_of_its_files_and_its_card(hub: HubServer, api: HfApi) -> None:
     front = {
         "license": "cc0-1.0",
         "task_categories": ["image-classification"],
@@ -216,7 +216,7 @@ def test_listing_pages_by_link_header(zoo: HubServer, api: HfApi) -> None:
     assert len(zoo.requests) == 2
 
 
-def test_short_full_and_config_listings(zoo: HubServer, api: HfApi) -> None:
+def test_listings_hold_what_was_asked_for(zoo: HubServer, api: HfApi) -> None:
     short = next(iter(api.list_models(author="acme")))
     assert short.tags
     assert (short.sha, short.config, short.card_data, short.siblings) == (None,) * 4

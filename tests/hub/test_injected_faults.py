@@ -76,7 +76,9 @@ def test_a_download_that_is_always_cut_fails_at_last(hub: HubServer, naps: list[
     assert fault.hits > 1
 
 
-def test_dropped_connections(hub: HubServer, naps: list[float]) -> None:
+def test_dropped_connections_are_retried_in_listings_only(
+    hub: HubServer, naps: list[float]
+) -> None:
     hub.put("me/model", {"config.json": "{}"})
     hub.faults.add(action="drop", times=3)
     assert len(list(HfApi().list_models())) == 1
@@ -95,7 +97,7 @@ def test_a_commit_whose_answer_is_lost_has_happened(hub: HubServer) -> None:
     assert hub.files("me/model")["a.txt"] == b"two"
 
 
-def test_slow_answers(hub: HubServer) -> None:
+def test_a_slow_answer_times_out_or_is_waited_for(hub: HubServer) -> None:
     hub.put("me/model", {"config.json": "{}"})
     hub.faults.add(path_regex="/api/models/", action="delay", seconds=0.5, times=2)
     with pytest.raises(httpx2.TimeoutException):

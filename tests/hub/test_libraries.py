@@ -89,7 +89,7 @@ def test_an_image_folder_on_the_hub_is_a_dataset(hub: HubServer, tmp_path: Path)
 # -- checkpoints
 
 
-def test_transformers_push_and_load(hub: HubServer, tmp_path: Path) -> None:
+def test_a_model_pushed_by_transformers_is_loaded_again(hub: HubServer, tmp_path: Path) -> None:
     import torch
     import transformers
 
@@ -128,7 +128,7 @@ def test_a_pinned_revision_survives_a_later_push(hub: HubServer, tmp_path: Path)
     assert tokenizer.tokenize("the rocket xy") == ["the", "rocket", "x", "##y"]
 
 
-def test_timm_push_and_load(hub: HubServer, tmp_path: Path) -> None:
+def test_a_model_pushed_by_timm_is_loaded_again(hub: HubServer, tmp_path: Path) -> None:
     import timm
     import torch
 
@@ -205,7 +205,7 @@ def test_a_subprocess_works_against_the_hub(hub: HubServer, hub_env: dict[str, s
     assert path.startswith(hub_env["HF_HOME"])
 
 
-def test_the_command_line_client(hub: HubServer, hub_env: dict[str, str]) -> None:
+def test_the_client_hf_lists_and_describes_models(hub: HubServer, hub_env: dict[str, str]) -> None:
     hub.put("me/model", model_files(), downloads=5)
     hf = Path(sys.executable).parent / "hf"
 
@@ -220,7 +220,9 @@ def test_the_command_line_client(hub: HubServer, hub_env: dict[str, str]) -> Non
     assert run("models", "info", "me/model")["sha"] == hub.repo("me/model").head.sha
 
 
-def test_serving_by_hand(hub: HubServer, hub_env: dict[str, str], tmp_path: Path) -> None:
+def test_the_module_serves_a_folder_by_hand(
+    hub: HubServer, hub_env: dict[str, str], tmp_path: Path
+) -> None:
     folder = tmp_path / "root" / "models" / "acme" / "model"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")

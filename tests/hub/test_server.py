@@ -76,7 +76,7 @@ def test_organisation_members_write_to_its_repos(hub: HubServer, api: HfApi) -> 
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
-def test_create_list_and_delete(hub: HubServer, api: HfApi, kind: str) -> None:
+def test_a_repository_is_created_listed_and_deleted(hub: HubServer, api: HfApi, kind: str) -> None:
     sdk = "gradio" if kind == "space" else None
     url = api.create_repo("me/thing", repo_type=kind, space_sdk=sdk)
     assert (url.repo_id, url.repo_type, url.endpoint) == ("me/thing", kind, hub.url)
@@ -148,7 +148,7 @@ def test_the_owner_gates_and_grants_through_the_api(hub: HubServer, api: HfApi) 
     api.auth_check("me/model", token=token)
 
 
-def test_disabled_and_vanished_repos(hub: HubServer, api: HfApi) -> None:
+def test_disabled_and_vanished_repositories_are_refused(hub: HubServer, api: HfApi) -> None:
     hub.put("me/model", model_files())
     hub.set("me/model", disabled=True)
     with pytest.raises(DisabledRepoError):

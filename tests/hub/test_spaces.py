@@ -18,7 +18,9 @@ from tests.factories import model_files
 from tests.hub.server import HubServer
 
 
-def test_spaces(hub: HubServer, api: HfApi, tmp_path: Path) -> None:
+def test_a_space_keeps_secrets_variables_and_hardware(
+    hub: HubServer, api: HfApi, tmp_path: Path
+) -> None:
     api.create_repo(
         "me/app",
         repo_type="space",
@@ -63,7 +65,7 @@ def test_a_new_space_holds_the_hubs_own_card(hub: HubServer, api: HfApi) -> None
     assert {commit.title for commit in commits} == {"initial commit"}
 
 
-def test_hardware_that_costs(hub: HubServer, api: HfApi) -> None:
+def test_an_account_that_does_not_pay_gets_free_hardware_only(hub: HubServer, api: HfApi) -> None:
     poor = HfApi(token=hub.account("poor", pays=False))
     with pytest.raises(HfHubHTTPError, match="402"):
         poor.create_repo("poor/app", repo_type="space", space_sdk="gradio")
@@ -85,7 +87,7 @@ def test_hardware_that_costs(hub: HubServer, api: HfApi) -> None:
         poor.request_space_hardware("poor/app", "abacus")
 
 
-def test_collections(hub: HubServer, api: HfApi) -> None:
+def test_a_collection_keeps_its_items_in_order(hub: HubServer, api: HfApi) -> None:
     for name in "abc":
         hub.put(f"acme/{name}", model_files())
     made = api.create_collection("Best for pets", namespace="me", description="By SFDA")

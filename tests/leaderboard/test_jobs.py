@@ -203,7 +203,7 @@ def test_schedules_of_other_leaderboards_are_left_alone(hub, board):
         (["--timeout", "soon"], "'soon'; write seconds, or 90m"),
     ],
 )
-def test_a_schedule_that_is_none(hub, board, options, said):
+def test_a_bad_schedule_is_refused(hub, board, options, said):
     _, err = board("schedule", BOARD, *options, code=1)
     assert said in err
 

@@ -21,6 +21,7 @@ from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.rows import make_run
 from hf_sfda.runs import config_of, load_ranked_target
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests import factories
 from tests.publishing import make_ranking
@@ -42,7 +43,7 @@ class World:
 
     def __init__(self, api, store, **changes):
         execute(plan_init(REPO.id, json.dumps(SETTINGS | changes)))
-        execute(plan_update(REPO.id, store=store))
+        execute(plan_update(REPO.id, Session(store=store)))
         self.api, self.store = api, store
         self.rows, _ = load_results(api, REPO, find_head(api, REPO))
         (board,) = make_leaderboards(self.rows)
@@ -78,7 +79,7 @@ def filled(hub, tmp_path, monkeypatch):
 
 
 def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
-    world = World(api, filled)
+    world, session = World(api, filled), Session(store=filled)
 
     # The board itself leads back to the samples and to the settings.
     config = config_of(world.ranking)
@@ -89,7 +90,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     for metric in ("knn", "logistic_probe", None):
         kept = world.compare(metric=metric, target=target, top=5)
         from_features = compare_for_ranking(
-            world.ranking, FIRST, SECOND, metric=metric, store=filled, target=target, top=5
+            world.ranking, FIRST, SECOND, metric=metric, session=session, target=target, top=5
         )
         assert kept.to_dict() == from_features.to_dict()
         assert len(kept.classes) == 3
@@ -113,10 +114,9 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
     assert compare_measured(
         api, nowhere, world.ranking, world.rows, FIRST, SECOND, target=None
     ) is None  # fmt: skip
+    empty = Session(store=FeatureStore(tmp_path / "empty"))
     with pytest.raises(StoreError, match="features of acme/vit and acme/resnet are not stored"):
-        compare_for_ranking(
-            world.ranking, FIRST, SECOND, store=FeatureStore(tmp_path / "empty"), target=target
-        )
+        compare_for_ranking(world.ranking, FIRST, SECOND, session=empty, target=target)
     with pytest.raises(ConfigError, match=r"no acme/other in this ranking\. Ranked are acme/"):
         world.compare("acme/other", FIRST)
     with pytest.raises(MetricError, match="params looks at no features"):
@@ -143,10 +143,12 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
 
 
 def test_a_board_ranked_by_a_metric_of_groups(filled, api):
-    world = World(api, filled, metric="logme")
+    world, session = World(api, filled, metric="logme"), Session(store=filled)
     target = load_ranked_target(world.ranking)
     kept = world.compare(target=target)
-    from_features = compare_for_ranking(world.ranking, FIRST, SECOND, store=filled, target=target)
+    from_features = compare_for_ranking(
+        world.ranking, FIRST, SECOND, session=session, target=target
+    )
     assert kept.to_dict() == from_features.to_dict()
     assert kept.classes == kept.samples == ()
     assert kept.n_samples == 36

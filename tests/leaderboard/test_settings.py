@@ -154,7 +154,7 @@ def known(name: str, sha: str = A, *, ok: bool = True) -> Measurement:
     return Measurement(POOL, f"acme/{name}", sha, ok, path)
 
 
-def test_a_decision_answers_for_everybody():
+def test_a_decision_covers_every_candidate():
     decision = decide(
         [
             candidate("new"),

@@ -27,6 +27,7 @@ from hf_sfda.hub.plan import execute
 from hf_sfda.leaderboard import update as update_module
 from hf_sfda.leaderboard.init import plan_init
 from hf_sfda.leaderboard.update import leaderboard_status, plan_update
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests import factories
 from tests.waiting import PATIENCE
@@ -80,7 +81,7 @@ class Board:
         return FeatureStore(self._tmp / f"store-{next(self._numbers)}")
 
     def plan(self, store=None):
-        return plan_update(BOARD, store=store or self.store())
+        return plan_update(BOARD, Session(store=store or self.store()))
 
     def update(self, store=None) -> list:
         self.hub.requests.clear()

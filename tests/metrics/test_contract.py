@@ -55,7 +55,7 @@ def test_inputs_are_left_alone(metric):
 
 
 @every
-def test_same_seed_same_score(metric):
+def test_the_same_seed_gives_the_same_score(metric):
     X, y = blobs()
     assert scored(metric, X, y, seed=3).value == scored(metric, X, y, seed=3).value
 
@@ -76,7 +76,7 @@ def test_score_is_finite_and_the_mean_of_its_shares(metric):
 
 
 @every
-def test_row_order(metric):
+def test_the_order_of_the_rows_does_not_change_the_score(metric):
     X, y = blobs(1.0)
     logits = head(y)
     order = np.random.default_rng(1).permutation(N)
@@ -92,7 +92,7 @@ def test_row_order(metric):
 
 
 @every
-def test_label_names(metric):
+def test_the_names_of_the_labels_do_not_change_the_score(metric):
     X, y = blobs(1.0)
     logits = head(y)
     one = scored(metric, X, y, source_logits=logits).value
@@ -115,7 +115,7 @@ CHANGES = {
 
 
 @every
-def test_claimed_invariance(metric, subtests):
+def test_the_score_is_invariant_to_what_the_metric_claims(metric, subtests):
     if metric.needs == "source_logits":
         pytest.skip("does not look at the features")
     X, y = blobs(1.0)
@@ -127,7 +127,7 @@ def test_claimed_invariance(metric, subtests):
 
 
 @every
-def test_separation_pays(metric):
+def test_better_separated_classes_score_higher(metric):
     if not metric.supervised:
         pytest.skip("sees no labels")
     values = []
@@ -175,7 +175,7 @@ def test_signal_is_above_shuffled_labels(metric):
 
 
 @every
-def test_few_samples_many_dimensions_noise(metric):
+def test_noise_in_many_dimensions_stays_at_chance(metric):
     """Held-out metrics stay at chance where N < D; in-sample ones are only asked not to break."""
     rng = np.random.default_rng(4)
     n = 80
@@ -218,7 +218,7 @@ def test_float32_is_as_good_as_float64(metric):
 
 
 @every
-def test_strided_and_integer_features(metric):
+def test_strided_and_integer_features_score_the_same(metric):
     X, y = blobs(1.0)
     logits = head(y)
     whole = np.rint(X * 10).astype(np.int16)
@@ -268,7 +268,7 @@ def test_hard_inputs_get_a_finite_score(metric, subtests):
 
 
 @every
-def test_class_of_one(metric):
+def test_a_class_with_one_sample_is_refused_unless_it_is_allowed(metric):
     X, y = blobs(1.0)
     y = y.copy()
     y[0] = 99
@@ -309,7 +309,7 @@ def test_bad_inputs_get_a_clear_error(metric, subtests):
 
 
 @every
-def test_labels_of_another_kind(metric):
+def test_labels_of_another_kind_are_scored_or_refused(metric):
     X, y = blobs()
     kinds = {"regression": X[:, 0] + y, "multi-label": np.eye(C, dtype=int)[y]}
     for kind, labels in kinds.items():
@@ -365,7 +365,7 @@ def test_needed_head_is_asked_for(metric):
 
 
 @every
-def test_card(metric):
+def test_a_metric_has_a_summary_a_cost_and_a_reference(metric):
     """What ``hf-sfda metrics`` shows is there."""
     assert metric.summary and metric.cost and metric.reference
     assert "single-label" in metric.tasks or metric.tasks & {"regression", "multi-label"}
@@ -373,7 +373,7 @@ def test_card(metric):
 
 
 @pytest.mark.parametrize("wide", [False, True], ids=["tall", "wide"])
-def test_together_as_alone(wide):
+def test_a_metric_scores_the_same_together_with_others(wide):
     X, y = blobs(1.0, n=60, d=90) if wide else blobs(1.0)
     logits = head(y)
     problem = make_problem(X, y, source_logits=logits)

@@ -40,7 +40,7 @@ def is_wide(name):
 
 
 @every
-def test_sfda(name):
+def test_sfda_is_that_of_the_release(name):
     result = value(name, "sfda")
     tolerance = 1e-6 if is_wide(name) else 1e-9
     assert result.value == pytest.approx(expected(name, "sfda"), abs=tolerance)
@@ -55,7 +55,7 @@ SHORT_OF_THE_MAXIMUM = {"gaussian_10c": 0.0024, "imbalanced_7c": 0.0068}
 
 
 @every
-def test_logme(name):
+def test_logme_is_at_least_that_of_the_release(name):
     """The default release drops a term where N < D; there the first implementation is right.
 
     The release iterates a fixed point for eleven steps. Ours is the maximum: never below.
@@ -106,19 +106,19 @@ def test_logme_keeps_the_term_that_the_release_drops():
 
 
 @every
-def test_hscore(name):
+def test_hscore_is_that_of_the_release(name):
     assert value(name, "hscore").value == pytest.approx(expected(name, "hscore"), abs=1e-9)
 
 
 @every
-def test_hscore_lw(name):
+def test_hscore_lw_is_that_of_the_release(name):
     wanted = expected(name, "hscore_regularized")
     assert value(name, "hscore_lw").value == pytest.approx(wanted, abs=1e-9)
 
 
 @every
 @pytest.mark.parametrize("metric", ["leep", "nce"])
-def test_head(name, metric):
+def test_metrics_of_the_source_head_are_those_of_the_release(name, metric):
     probs = given(name)["source_probs"]
     result = value(name, metric, source_probs=probs)
     # The reference adds 1e-20 inside NCE's logarithms, and single precision is all that is given.
@@ -128,12 +128,12 @@ def test_head(name, metric):
 
 
 @every
-def test_transrate(name):
+def test_transrate_is_that_of_the_release(name):
     wanted = expected(name, "transrate")
     assert value(name, "transrate").value == pytest.approx(wanted, rel=1e-9)
 
 
-def test_parc():
+def test_parc_of_two_classes_is_that_of_the_release():
     """Two classes are the one case in which the released label distances tie as they should.
 
     With more, rounding in their last digit orders equal distances: on ``imbalanced_7c`` that makes
@@ -148,13 +148,13 @@ def test_parc():
 
 
 @pytest.mark.parametrize("name", ["gaussian_10c", "relu_50c", "small_scale", "real_image_features"])
-def test_parc_with_nearly_equal_classes(name):
+def test_parc_of_nearly_equal_classes_is_close_to_the_release(name):
     """Where classes are balanced the ties broken by rounding matter little."""
     assert value(name, "parc").value == pytest.approx(expected(name, "parc_32"), abs=1.5)
 
 
 @every
-def test_nleep(name):
+def test_nleep_is_that_of_the_release(name):
     details = value(name, "nleep").details
     per_class = details["components"] / EXPECTED[name]["classes"]
     assert per_class == expected(name, "nleep_components_per_class")
@@ -163,7 +163,7 @@ def test_nleep(name):
 
 
 @every
-def test_ncti(name):
+def test_ncti_is_that_of_the_release(name):
     # The reference reduces the widest large input by a randomised solver without a seed.
     tolerance = 5e-3 if name == "real_image_features" else 1e-5
     details = value(name, "ncti").details
@@ -194,6 +194,6 @@ def test_released_score_depends_on_the_unit_and_the_cross_fitted_does_not():
     assert crossed[0] == pytest.approx(crossed[1], abs=1e-12)
 
 
-def test_saturation_is_said():
+def test_a_saturated_sfda_has_a_warning():
     assert any("saturated" in warning for warning in value("few_samples_n_lt_d", "sfda").warnings)
     assert not value("imbalanced_7c", "sfda").warnings

@@ -43,7 +43,7 @@ def test_it_predicts_unseen_models_on_unseen_data_sets():
         ("someone/dogs", []),
     ],
 )
-def test_hints(name, found):
+def test_hints_are_whole_words_in_the_name_of_a_model(name, found):
     assert hints(name) == found
 
 
@@ -59,5 +59,5 @@ def test_value_is_the_sum_of_what_the_name_says():
 @pytest.mark.parametrize(
     ("name", "tag"), [("bert-base-uncased", None), ("a/swin-of-words", "text-classification")]
 )
-def test_other_models_have_none(name, tag):
+def test_models_that_are_not_for_images_have_no_prior(name, tag):
     assert isinstance(prior(name, pipeline_tag=tag), MetricError)

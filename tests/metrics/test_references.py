@@ -75,14 +75,14 @@ def textbook_sfda(X, y):
 
 
 @pytest.mark.parametrize(("n", "d", "c"), [(90, 7, 3), (120, 30, 5), (60, 4, 2), (400, 70, 12)])
-def test_sfda_is_the_textbook_one(n, d, c):
+def test_sfda_is_that_of_the_textbook(n, d, c):
     X, y = blobs(0.4, n=n, d=d, c=c, seed=n)
     ours = score(0.4 * X, y, "sfda")
     assert 0.01 < ours.details["shrinkage"] < 1  # not at either end, where less would be compared
     np.testing.assert_allclose(ours.per_sample, textbook_sfda(0.4 * X, y), atol=1e-10)
 
 
-def test_sfda_where_samples_are_few():
+def test_sfda_of_few_samples_is_that_of_the_textbook():
     X, y = blobs(0.4, n=40, d=90, c=4, seed=1)
     ours = score(0.1 * X, y, "sfda")
     assert 0.01 < ours.details["shrinkage"] < 1
@@ -289,7 +289,7 @@ def test_fewer_steps_of_logme_are_never_higher():
     assert values[0] == pytest.approx(values[2], abs=1e-3)
 
 
-def test_logme_of_a_regression_target():
+def test_logme_of_a_regression_is_the_maximum_of_the_evidence():
     X, _ = blobs(0.5, n=50, d=8)
     t = X[:, 0] + np.random.default_rng(0).normal(size=50)
     result = score(X, t, "logme")
@@ -328,7 +328,7 @@ def test_hscore_warns_where_it_rewards_width():
 
 @few
 @given(seed=seeds, k=st.sampled_from([1, 3, 5, 60]))
-def test_knn_by_brute_force(seed, k):
+def test_knn_is_that_of_brute_force(seed, k):
     X, y = blobs(0.5, n=50, d=3, seed=seed)
     hits = []
     for i in range(len(X)):
@@ -414,7 +414,7 @@ def test_knn_and_probe_score_the_variance_explained(kind):
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 6), (30, 60)])
-def test_linear_probe_by_refitting(n, d):
+def test_linear_probe_is_that_of_refits_without_each_sample(n, d):
     X, y = blobs(0.5, n=n, d=d, seed=d)
     ours = score(X, y, "linear_probe")
     Y = np.eye(4)[y]
@@ -461,7 +461,7 @@ def test_logistic_probe_is_scikit_learns(n, d, penalty):
     assert ours.details["log_likelihood"] == pytest.approx(logs.mean(), abs=1e-4)
 
 
-def test_logistic_probe_options():
+def test_logistic_probe_scores_a_part_of_the_folds_and_refuses_bad_options():
     X, y = blobs(0.4)
     part, whole = (score(X, y, "logistic_probe", max_scored=enough) for enough in (30, None))
     held = stratified_folds(np.unique(y, return_inverse=True)[1], 5, seed=0) == 0
@@ -474,7 +474,7 @@ def test_logistic_probe_options():
 
 @few
 @given(seed=seeds)
-def test_leep_and_nce_by_counting(seed):
+def test_leep_and_nce_are_those_of_counting(seed):
     rng = np.random.default_rng(seed)
     theta, y = rng.dirichlet(np.ones(5), size=60), rng.integers(0, 3, 60)
     y[:6] = [0, 1, 2, 0, 1, 2]
@@ -529,7 +529,7 @@ def test_principal_components_are_scikit_learns():
 
 
 @pytest.mark.parametrize("covariance", ["spherical", "diagonal"])
-def test_gbc_pair_by_pair(covariance):
+def test_gbc_is_the_sum_over_pairs_of_classes(covariance):
     X, y = blobs(0.5, n=90, d=3)
     # One variance a dimension only means something in the basis of the components.
     Z = principal_components(Geometry(torch.from_numpy(X)), 3).numpy()
@@ -553,7 +553,7 @@ def _bhattacharyya(A, B, covariance):
 
 
 @pytest.mark.parametrize(("n", "d"), [(90, 7), (40, 60)])
-def test_transrate_by_determinants(n, d):
+def test_transrate_is_that_of_determinants(n, d):
     X, y = blobs(0.5, n=n, d=d)
     Z = X - X.mean(0)
 
@@ -589,7 +589,7 @@ def test_energy_is_that_of_the_least_familiar():
     assert score(X, y, "energy", share=1.0).value == pytest.approx(energies.mean())
 
 
-def test_ncti_of_a_pool():
+def test_ncti_is_rescaled_over_the_candidates_and_knn_is_not():
     rows = [(0.5, 10.0, 3.0), (0.7, 30.0, 3.5), (0.9, 20.0, 4.0)]
     keys = ("true_class_probability", "feature_nuclear_norm", "log_class_nuclear_norm")
     scores = [Score("ncti", row[0], details=dict(zip(keys, row, strict=True))) for row in rows]
@@ -601,7 +601,7 @@ def test_ncti_of_a_pool():
 
 @few
 @given(seed=seeds, n=st.integers(1, 400), d=st.integers(1, 200))
-def test_gram(seed, n, d):
+def test_gram_matrices_are_those_of_numpy(seed, n, d):
     rng = np.random.default_rng(seed)
     X, y, w = rng.normal(size=(n, d)), rng.integers(0, 3, n), rng.random(n)
     centres = rng.normal(size=(3, d))
@@ -644,7 +644,7 @@ def test_mixed_samples_are_never_made_but_as_if():
     np.testing.assert_allclose(mixed.within, within, atol=1e-12)
 
 
-def test_moments_over_many_passes():
+def test_moments_of_a_large_slice_are_those_of_numpy():
     X, w = torch.randn(5000, 3, dtype=torch.float64), torch.rand(5000, dtype=torch.float64)
     y = torch.zeros(5000, dtype=torch.int64)
     moments = linalg.weighted_moments(X, w, y, 1, [slice(7, 4321)])
@@ -653,7 +653,7 @@ def test_moments_over_many_passes():
     np.testing.assert_allclose(moments.first[0], R.sum(0), atol=1e-8)
 
 
-def test_cholesky_mends_rounding():
+def test_cholesky_adds_as_much_jitter_as_rounding_needs():
     x = torch.arange(1.0, 6.0, dtype=torch.float64)[:, None]
     L, jitter = linalg.cholesky(x @ x.T)
     assert 0 < jitter < 1e-10

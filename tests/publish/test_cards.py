@@ -88,12 +88,12 @@ def test_there_is_a_golden_file_for_every_template():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_golden(name, tmp_path):
+def test_texts_for_the_hub_are_the_golden_ones(name, tmp_path):
     file = name if "." in name else f"{name}.md"
     compare(file, render_all(str(save_run(tmp_path, TIED)))[name])
 
 
-def test_golden_model_card(monkeypatch):
+def test_an_edited_model_card_is_the_golden_one(monkeypatch):
     monkeypatch.setattr("hf_sfda.hub.access.hub_url", lambda: HUB)
     result = make_model_result(make_run(TIED), "me/resnet", Repo("me/results", "dataset"))
     compare("model_card.md", edit_card(AUTHOR.encode(), Repo("me/resnet"), result).decode())

@@ -60,7 +60,7 @@ def test_the_best_in_order_with_their_scores(models, run, api):
     ]
 
 
-def test_twice_changes_nothing(models, run, api):
+def test_publishing_a_collection_twice_changes_nothing(models, run, api):
     publish(run)
     models.requests.clear()
     plan, done = publish(run)
@@ -138,18 +138,18 @@ def test_two_plans_make_one_collection(models, run, api):
         ({"top": 0}, "top is 0"),
     ],
 )
-def test_bad_options(models, run, options, said):
+def test_bad_options_of_a_collection_are_refused(models, run, options, said):
     with pytest.raises(PublishError, match=said):
         publish(run, **options)
 
 
-def test_nothing_to_collect(hub, tmp_path):
+def test_a_collection_without_models_on_the_hub_is_refused(hub, tmp_path):
     run = save_run(tmp_path / "run", make_ranking({"acme/gone": 0.5}))
     with pytest.raises(PublishError, match="None of the ranked models is on the Hub"):
         publish(run)
 
 
-def test_private_is_asked_for(models, run, api):
+def test_a_collection_is_private_if_asked_for(models, run, api):
     publish(run, private=True)
     (collection,) = api.list_collections(owner="me")
     assert collection.private

@@ -215,7 +215,7 @@ CARDS = {
 
 
 @pytest.mark.parametrize("name", CARDS)
-def test_cards_of_every_style(name):
+def test_a_result_is_added_to_cards_of_every_style(name):
     before = CARDS[name]
     after = edited(before)
     lost = [x for x in lost_lines(before.strip("\ufeff"), after.strip("\ufeff")) if x.strip()]
@@ -295,7 +295,7 @@ def test_a_card_that_cannot_be_read_is_left_alone_and_the_place_is_named(name):
     assert "README.md of model me/resnet" in said
 
 
-def test_not_utf8_is_left_alone():
+def test_a_card_that_is_not_utf8_is_refused():
     with pytest.raises(PublishError, match=r"not UTF-8 text \(byte 2\)"):
         edit_card(b"# \xff\xfe", MODEL, model_result())
 

@@ -110,12 +110,12 @@ def test_the_card_of_a_stranger_needs_a_pull_request(models, run):
         ("acme/big", r"acme/big was skipped in this run \(gated"),
     ],
 )
-def test_a_model_without_a_score(models, run, model, said):
+def test_a_card_of_a_model_without_a_score_is_refused(models, run, model, said):
     with pytest.raises(PublishError, match=said):
         publish(run, cards=[model])
 
 
-def test_a_model_that_vanished(models, run):
+def test_a_card_of_a_model_that_vanished_is_refused(models, run):
     models.delete("me/resnet")
     with pytest.raises(PublishError, match="model me/resnet is no longer on the Hub"):
         publish(run, cards=["me/resnet"])
@@ -256,7 +256,7 @@ def test_a_failed_one_is_not_opened(models, run):
     assert models.repo("acme/vit").discussions == []
 
 
-def test_two_plans_open_one(models, run):
+def test_two_plans_open_one_pull_request(models, run):
     plans = [plan_publication(run, to=TO, create_pr="acme/vit") for _ in range(2)]
     execute(plans[0])
     with pytest.raises(PublishError, match="pull request 1 on model acme/vit was opened after"):
@@ -296,7 +296,7 @@ def benchmark(models):
     return models
 
 
-def test_eval_results_round_trip(benchmark, run, api: HfApi):
+def test_eval_results_are_read_back_by_the_hub(benchmark, run, api: HfApi):
     publish(run, cards=["me/resnet"], eval_results="me/bench:sfda_plants")
     path = ".eval_results/hf-sfda--me--bench--sfda_plants.yaml"
     (entry,) = yaml.safe_load(benchmark.files("me/resnet")[path])

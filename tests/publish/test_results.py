@@ -407,7 +407,7 @@ def test_the_hub_decides_who_may_write(hub, run):
         publish(run)
 
 
-def test_a_wrong_token_and_none(hub, run, monkeypatch):
+def test_a_wrong_token_and_a_missing_one_are_refused(hub, run, monkeypatch):
     wrong = "hf_" + "wrong" * 6
     with pytest.raises(PublishError, match="token is valid") as caught:
         publish(run, token=wrong)
@@ -480,7 +480,7 @@ def test_a_hub_that_is_down_is_named(hub, run):
         publish(run)
 
 
-def test_private_is_asked_for(hub, run):
+def test_a_results_dataset_is_private_if_asked_for(hub, run):
     plan, _ = publish(run, private=True)
     assert "a new private repository" in plan.render()
     assert hub.repo(REPO).private

@@ -54,7 +54,7 @@ def test_the_first_pick_is_the_best():
     assert verdict.regret.points == 0
 
 
-def test_the_first_pick_cost_points():
+def test_a_verdict_says_how_many_points_the_first_pick_cost():
     (verdict,) = judged(one({"a/a": 70, "b/b": 60, "c/c": 90}))
     assert (verdict.best, verdict.among, verdict.is_hit) == ("c/c", 3, False)
     assert verdict.regret.points == pytest.approx(20)

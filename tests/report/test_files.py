@@ -26,7 +26,7 @@ def saved(tmp_path_factory) -> Path:
     return save_ranking(example_ranking(), tmp_path_factory.mktemp("run") / "deep" / "emoji")
 
 
-def test_all_files_and_nothing_else(saved):
+def test_a_run_directory_holds_these_files_only(saved):
     assert {path.name for path in saved.iterdir()} == NAMES
 
 
@@ -134,5 +134,5 @@ def test_a_file_in_the_way_of_the_folder(tmp_path):
     assert (tmp_path / "run").read_text() == "in the way"
 
 
-def test_ranking_save_is_the_same(tmp_path):
+def test_saving_from_python_writes_the_same_files(tmp_path):
     assert {path.name for path in save_ranking(example_ranking(), tmp_path).iterdir()} == NAMES

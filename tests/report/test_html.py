@@ -85,7 +85,7 @@ def test_every_candidate_every_reason_and_every_warning_is_there(page):
     assert "1 to 3 cannot be told apart at 95%." in page.visible
 
 
-def test_the_answer_comes_first(page):
+def test_the_report_begins_with_the_model_to_fine_tune(page):
     after = page.visible.split("Which checkpoint to fine-tune on me/emoji ")[1]
     assert after.startswith(
         "acme/convnext-small-in22k Best of the 20 after fine-tuning with probability .52; "
@@ -207,7 +207,7 @@ def contrast(first: str, second: str) -> float:
 
 @pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("ground", ["page", "surface", "band", "accent-soft", "warn-soft"])
-def test_words_can_be_read(mode, ground):
+def test_text_has_enough_contrast(mode, ground):
     assert contrast(PALETTE["ink"][mode], PALETTE[ground][mode]) >= 7
     if ground != "warn-soft":
         assert contrast(PALETTE["soft"][mode], PALETTE[ground][mode]) >= 4.5
@@ -240,7 +240,7 @@ def test_scores_plot_shows_every_model_interval_and_floor():
     assert len(figure.layout.yaxis.ticktext) == 20
 
 
-def test_pareto_front_by_hand():
+def test_the_pareto_front_is_the_one_by_hand():
     front = [row.model_id for row in pareto_front(example_ranking())]
     assert front == [
         "acme/squeezenet",
@@ -278,7 +278,7 @@ def test_plots_that_the_data_do_not_carry_are_left_out():
     assert agreement_figure(replace(ranking, rows=lonely)) is None
 
 
-def test_pages_of_poor_rankings():
+def test_reports_of_rankings_with_little_in_them_are_drawn():
     ranking = example_ranking()
     nothing = Page(render_html(replace(ranking, rows=ranking.rows[20:], agreement={})))
     assert "Nothing could be ranked" in nothing.visible

@@ -71,7 +71,7 @@ def test_equally_good_models_are_named_as_such():
     )
 
 
-def test_the_first_pick_cost_points():
+def test_the_summary_says_what_the_first_pick_cost():
     ranking = with_measured(first=POOR, second=MIDDLE, third=GOOD)
     loss = regret(ranking)
     assert loss.points == pytest.approx(30)
@@ -123,7 +123,7 @@ def test_the_table_shows_accuracies_at_every_width(width):
     assert "cost 30.0 points" in " ".join(" ".join(lines).split())
 
 
-def test_every_file_holds_them():
+def test_every_file_holds_the_measured_accuracies():
     ranking = with_measured(first=POOR, second=GOOD)
     document = json.loads(to_json(ranking))
     again = Ranking.from_dict(document)

@@ -229,7 +229,7 @@ def test_strangers_names_are_text():
     assert "&lt;script" in document.replace("\\u0026", "&")
 
 
-def test_no_picture_of_nothing():
+def test_no_figure_is_drawn_without_two_updates():
     assert order_figure([]) is None
     assert order_figure(updates_of("ab")) is None
     assert order_figure(updates_of("", "")) is None

@@ -31,7 +31,7 @@ def drawn(ranking, width: int, **options) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
-def test_table_looks_as_it_did(width):
+def test_the_table_is_the_golden_one(width):
     """After a change that is meant: UPDATE_GOLDEN=1 pytest, and read the difference."""
     path = GOLDEN / f"table_{width}.txt"
     now = drawn(example_ranking(), width, header=True)
@@ -90,7 +90,7 @@ def test_an_empty_ranking_is_drawn_too():
     assert "Nothing could be ranked" in shown
 
 
-def test_one_model_without_intervals():
+def test_a_table_of_one_model_shows_no_intervals():
     (first, *_) = example_ranking().rows
     bare = replace(first, intervals={}, p_best=None, rank_interval=None, license=None)
     shown = drawn(replace(example_ranking(), rows=(bare,)), 100)
@@ -112,7 +112,7 @@ def test_one_model_without_intervals():
         ([1], ""),
     ],
 )
-def test_the_sentence_about_ties(groups, sentence):
+def test_the_sentence_about_ties_names_the_models_that_share_the_first_place(groups, sentence):
     ranking = example_ranking()
     rows = [replace(row, tie_group=g) for row, g in zip(ranking.rows, groups, strict=False)]
     assert sentences.ties(replace(ranking, rows=tuple(rows))) == sentence
@@ -126,7 +126,7 @@ def test_the_sentence_about_ties(groups, sentence):
         ({"logistic_probe": -0.2}, "The probe disagrees", "-.20"),
     ],
 )
-def test_the_sentence_about_agreement(agreement, subject, taus):
+def test_the_sentence_about_agreement_names_the_baselines(agreement, subject, taus):
     sentence = sentences.agreement(replace(example_ranking(), agreement=agreement))
     assert sentence == f"{subject} with the order (weighted tau {taus})."
 
@@ -313,7 +313,7 @@ def test_quiet_is_the_ids_of_the_ranked():
         (text.interval, None, ""),
     ],
 )
-def test_numbers_as_people_read_them(function, value, expected):
+def test_numbers_are_rounded_for_people(function, value, expected):
     assert function(value) == expected
 
 

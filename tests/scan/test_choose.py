@@ -125,7 +125,7 @@ def test_the_hash_of_weights_is_asked_for_equal_sizes_only():
     assert not {"d/small", "e/swin"} & set(asked)
 
 
-def test_a_text_names_few():
+def test_the_text_about_represented_models_names_at_most_five():
     scan = Scan((), represents={"a/b": tuple(f"c/{n}" for n in range(8)), "d/e": ("f/g",)})
     assert describe_represented(scan, "a/b") == (
         "stands for 8 others that are not run: c/0, c/1, c/2, c/3, c/4 and 3 more"

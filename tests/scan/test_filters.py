@@ -78,7 +78,7 @@ def names(found) -> list[str]:
         ({"license": "permissive", "exclude": "*/mit"}, ["me/apache"], 4),
     ],
 )
-def test_filters_of_a_query(zoo, options, expected, rejected):
+def test_the_filters_of_a_query_leave_out_and_count(zoo, options, expected, rejected):
     found = scan_candidates((), CandidateOptions(**options), modality="image")
     assert names(found) == expected
     assert sum(found.rejected.values()) == rejected

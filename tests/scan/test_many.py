@@ -14,6 +14,7 @@ from hf_sfda.errors import ScanError
 from hf_sfda.pipeline import run
 from hf_sfda.scan import scan_candidates
 from hf_sfda.scan.query import PIPELINE_TAGS
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests import factories
 
@@ -77,12 +78,12 @@ def test_offline_a_run_touches_no_network(hub, tmp_path, monkeypatch):
         "dataset": str(factories.image_folder(tmp_path / "data")), "models": ("acme/vit",),
         "metric": "knn", "metrics": ("knn",),
     }  # fmt: skip
-    store = FeatureStore(tmp_path / "store")
-    online = run(RankConfig(**options, samples=30), store=store)
+    session = Session(store=FeatureStore(tmp_path / "store"))
+    online = run(RankConfig(**options, samples=30), session)
     hub.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    again = run(RankConfig(**options, samples=30), store=store)
-    fewer = run(RankConfig(**options, samples=20), store=store)
+    again = run(RankConfig(**options, samples=30), session)
+    fewer = run(RankConfig(**options, samples=20), session)
     assert again.rows[0].scores == online.rows[0].scores
     assert fewer.rows[0].status == "ok"
     with pytest.raises(ScanError, match="HF_HUB_OFFLINE is set"):

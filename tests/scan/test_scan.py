@@ -156,7 +156,7 @@ def test_left_out_models_come_with_their_reason_and_do_not_count(hub, zoo):
     assert found["acme/ok"].skip is None
 
 
-def test_too_large_and_unknown_size(hub, zoo):
+def test_models_over_the_largest_size_are_left_out(hub, zoo):
     hub.put("acme/vit", zoo / "vit", downloads=2)
     params = find_candidates(modality="image")[0].params
     assert find_candidates(modality="image", max_params=params)[0].skip is None
@@ -474,7 +474,7 @@ def test_lists_from_any_editor_or_page(hub, zoo, tmp_path, content):
     assert [(c.model_id, c.skip) for c in candidates] == [("acme/bert", None), ("acme/vit", None)]
 
 
-def test_addresses_that_are_no_model(hub, zoo):
+def test_addresses_that_are_no_model_are_left_out_with_a_reason(hub, zoo):
     hub.put("acme/vit", zoo / "vit")
     dataset, other, good = find_candidates(
         [

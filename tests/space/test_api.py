@@ -212,7 +212,7 @@ def test_compare_says_what_the_command_line_says(ask, space):
     assert found == approximately(told)
 
 
-def test_compare_by_another_metric(ask):
+def test_compare_takes_another_metric(ask):
     leaderboard = Ranking.from_dict(ask("/leaderboard", board="me/shapes", metric="knn"))
     found = ask("/compare", board="me/shapes", first=MODELS[0], second=MODELS[1], metric="knn")
     scores = {row.model_id: row.scores["knn"] for row in leaderboard.ranked}

@@ -217,7 +217,7 @@ def test_filters_combine_and_can_be_cleared(visitor):
     assert not page.get_by_role("button", name="Clear filters").is_visible()
 
 
-def test_the_keyboard_is_enough(visitor):
+def test_the_leaderboard_is_used_by_keyboard_alone(visitor):
     page = visitor("board=me/emoji")
     page.get_by_label("Search models").focus()
     page.keyboard.type("acme")
@@ -297,7 +297,7 @@ def test_menus_choose_dataset_metric_and_modality(visitor):
 
 
 @pytest.mark.slow
-def test_a_thousand_models(visitor):
+def test_a_leaderboard_of_a_thousand_models_is_filtered_and_sorted(visitor):
     page = visitor("board=me/thousand")
     count = page.locator("#board output")
     assert count.inner_text() == "1000 models"
@@ -620,7 +620,7 @@ def test_the_last_good_results_outlast_the_hub(visitor, space):
 
 
 @pytest.mark.slow
-def test_before_the_first_results(browser, tmp_path):
+def test_a_new_space_says_how_to_publish_results(browser, tmp_path):
     server = SpaceServer(tmp_path / "new")
     try:
         server.publish([])

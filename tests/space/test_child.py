@@ -70,7 +70,7 @@ def test_only_the_last_lines_of_stderr_are_kept(start):
     assert (len(lines), lines[-1]) == (200, "999")
 
 
-def test_its_exit_code(start):
+def test_a_child_that_dies_gives_its_exit_code(start):
     child = start("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     assert heard(child) == []
     assert child.wait() == -11
@@ -97,7 +97,7 @@ def test_what_it_started_ends_with_it_though_it_holds_the_pipes(start, ends):
     assert has_ended(int(event["text"]))
 
 
-def test_killed_with_all_it_started(start):
+def test_a_child_is_killed_with_all_it_started(start):
     child = start(_FAMILY.replace("ENDS", "time.sleep(10_000)"))
     grandchild = int(next(event for event in child.events() if event)["text"])
     assert is_alive(grandchild)

@@ -216,7 +216,7 @@ def test_deploying_twice_changes_nothing(results):
     assert hardware(results) == ("zero-a10g", 600)
 
 
-def test_private_is_asked_for(results):
+def test_a_space_is_private_if_asked_for(results):
     plan, _ = deploy(private=True)
     assert "a new private Space" in plan.render()
     assert results.repo(SPACE, "space").private
@@ -501,7 +501,7 @@ def test_a_gated_results_dataset_is_named(results):
         ({"sleep": 60, "hardware": "cpu-basic"}, "cpu-basic sleeps after 48 hours"),
     ],
 )
-def test_options_that_are_not_allowed(results, options, said):
+def test_options_that_are_not_allowed_are_refused(results, options, said):
     with pytest.raises(ConfigError, match=said) as caught:
         plan_it(**options)
     assert SECRET not in str(caught.value)
@@ -515,7 +515,7 @@ def test_sleep_on_a_space_that_has_free_hardware(results):
     assert plan_it(sleep=60, hardware="t4-small").steps
 
 
-def test_hardware_that_nobody_pays_for(results, monkeypatch):
+def test_hardware_that_nobody_pays_for_is_refused(results, monkeypatch):
     token = results.account("me", pays=False)
     assert token == results.token
     with pytest.raises(

@@ -88,7 +88,7 @@ def test_the_ranking_has_the_last_word():
     assert state.ranking.to_dict() == ranking.to_dict()
 
 
-def test_the_end_is_the_end():
+def test_events_after_the_end_change_nothing():
     failed = after(LISTED, {"event": "failed", "message": "No."})
     assert (failed.stage, failed.error, failed.cancelled) == ("failed", "No.", False)
     assert apply(failed, {"event": "log", "text": "more"}) == failed
@@ -166,7 +166,7 @@ PLAN = JobPlan(
 )  # fmt: skip
 
 
-def test_a_plan_in_words():
+def test_a_plan_says_what_is_ranked_downloaded_and_how_long_it_takes():
     assert PLAN.sentences == (
         "me/shapes: 1,000 of 50,000 images of the split train, 2 classes (column label: a, b); "
         "3 left out: no label.",
@@ -193,7 +193,7 @@ def test_a_plan_survives_json():
         (58, 62, "about 1 minute"),
     ],
 )
-def test_time_in_words(low, high, said):
+def test_durations_are_shown_in_round_numbers(low, high, said):
     assert about(low, high) == said
 
 

@@ -328,7 +328,7 @@ def test_a_board_without_measurements_has_the_hit_rate_of_the_others():
 
 @pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("piece", PIECES)
-def test_words_of_strangers_are_words(piece, words):
+def test_texts_of_strangers_add_no_element(piece, words):
     root, plain = parse(PIECES[piece](words)), parse(PIECES[piece](PLAIN))
     assert shape(root) == shape(plain), "they add no element and no attribute"
     seen = [root.words, *values(root)]
@@ -666,7 +666,7 @@ def test_a_plan_says_what_is_fetched_what_is_here_and_what_is_left_out():
         ),
     ],
 )
-def test_progress_says_how_it_stands(state, kind, said):
+def test_progress_shows_the_state_of_a_job(state, kind, said):
     root = parse(fragments.progress(state))
     assert root.words == said
     assert root.children[-1].tag == "#text" or root.children
@@ -802,7 +802,7 @@ def test_one_date_is_not_drawn():
     assert plot_hit_rate(()) is None
 
 
-def test_the_page_shows_it():
+def test_the_page_draws_the_hit_rate_over_time():
     record = {
         "updates": [], "here": "", "everywhere": ["3 of 4."], "over_time": OVER_TIME,
         "plot": plot_hit_rate(OVER_TIME),

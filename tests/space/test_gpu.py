@@ -247,7 +247,7 @@ def test_without_a_gpu_the_visitor_hears_why(job, monkeypatch):
 
 
 @pytest.mark.parametrize(("cancelled", "deadline"), [(True, float("inf")), (False, 0.0)])
-def test_cancelled_or_out_of_time(job, monkeypatch, cancelled, deadline):
+def test_a_gpu_step_ends_when_it_is_cancelled_or_out_of_time(job, monkeypatch, cancelled, deadline):
     closed = []
 
     def step(*_):

@@ -417,7 +417,7 @@ def test_a_limit_that_is_no_number_stops_a_space():
 @pytest.mark.parametrize(
     ("text", "seconds"), [("", 60.0), ("  ", 60.0), ("5", 5.0), (" 0.5 ", 0.5), ("1e3", 1000.0)]
 )
-def test_how_old_results_may_become(text, seconds):
+def test_the_refresh_time_of_results_is_read_from_the_environment(text, seconds):
     assert refresh_seconds({"HF_SFDA_REFRESH": text}) == seconds
     assert refresh_seconds({}) == 60.0
 

@@ -130,7 +130,7 @@ def test_private_results_are_as_good_as_none_without_a_token(hub, results, hub_e
     assert stranger not in said
 
 
-def test_as_me_needs_me(results, hub_env):
+def test_as_me_without_a_token_is_refused(results, hub_env):
     env = {name: value for name, value in hub_env.items() if name != "HF_TOKEN"}
     said = run(*SERVE, "--as-me", env=env)
     assert said == (

@@ -11,7 +11,7 @@ from hf_sfda.format import show_bytes, show_count, show_seconds
 from hf_sfda.space.settings import Limits, variable
 
 
-def test_without_variables_the_defaults_hold():
+def test_without_variables_the_limits_have_their_defaults():
     assert Limits.from_environment({}) == Limits()
     assert Limits.from_environment({"HF_SFDA_MAX_SAMPLES": " "}) == Limits()
 
@@ -64,5 +64,5 @@ def test_the_sentence_holds_the_numbers_a_visitor_meets():
         (show_seconds(900), "15 minutes"),
     ],
 )
-def test_numbers_for_a_person(shown, said):
+def test_limits_are_shown_in_round_numbers(shown, said):
     assert shown == said

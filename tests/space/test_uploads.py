@@ -62,7 +62,7 @@ def refused(file: Path, into: Path, limits: Limits = LIMITS) -> str:
 
 
 @pytest.mark.parametrize("wrapped", ["", "my flowers/"])
-def test_a_zip_of_class_folders(tmp_path, wrapped):
+def test_a_zip_of_class_folders_is_a_dataset(tmp_path, wrapped):
     files = {f"{wrapped}{name}": content for name, content in two_classes().items()}
     files |= {
         f"{wrapped}daisy/": b"",
@@ -95,7 +95,7 @@ def sounds_of_two_classes(**more: bytes) -> dict[str, bytes]:
     return {name: wav(0.3, 1000 + 500 * i) for i, name in enumerate(names)} | more
 
 
-def test_a_zip_of_sounds(tmp_path):
+def test_a_zip_of_sounds_is_a_dataset(tmp_path):
     files = sounds_of_two_classes(
         **{"cover.jpg": PICTURE, "low/broken.wav": b"no sound", "high/3.m4a": b"\0\0\0\x20ftypM4A "}
     )
@@ -114,7 +114,7 @@ def test_sounds_outside_class_folders_are_refused(tmp_path):
     assert "1 of 7 sound files lie outside class folders" in said
 
 
-def test_a_zip_with_splits(tmp_path):
+def test_of_a_zip_with_splits_train_is_taken(tmp_path):
     files = {
         f"data/{split}/{kind}/{i}.png": png(i)
         for split in ("Train", "val", "test")
@@ -199,7 +199,7 @@ def test_class_names_of_any_script_stay_and_harmful_parts_go(tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "sign"), [(".csv", ","), (".tsv", "\t"), (".CSV", ",")])
-def test_a_table(tmp_path, suffix, sign):
+def test_a_table_is_a_dataset_whatever_its_separator(tmp_path, suffix, sign):
     rows = "\n".join(f"the text {i}{sign}{'ab'[i % 2]}" for i in range(10))
     file = tmp_path / f"topics{suffix}"
     file.write_bytes(b"\xef\xbb\xbf" + f"text{sign}label\n{rows}".encode())
@@ -214,7 +214,7 @@ def test_content_decides_and_not_the_suffix(tmp_path):
     assert place.is_dir()
 
 
-def test_names_for_the_result():
+def test_names_of_uploads_become_safe_names():
     assert safe_name(Path("../../ä b.tar.zip")) == "ä-b.tar"
     assert safe_name(Path("....zip")) == "upload"
     assert len(safe_name(Path("x" * 300 + ".zip"))) == 60
@@ -228,14 +228,14 @@ def test_names_for_the_result():
     ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:/evil.png", "c:evil.png", "a\\evil.png",
      "..\\evil.png", "//host/evil.png", "a/..", "daisy/x\0.png"],
 )  # fmt: skip
-def test_names_that_lead_outside(tmp_path, name):
+def test_names_that_lead_outside_are_refused(tmp_path, name):
     message = refused(
         make_zip(tmp_path / "x.zip", two_classes(**{name: PICTURE})), tmp_path / "into"
     )
     assert "leads outside" in message
 
 
-def test_links_and_special_files(tmp_path):
+def test_links_and_special_files_are_refused(tmp_path):
     for mode, what in (
         (stat.S_IFLNK, "a link"),
         (stat.S_IFIFO, "special"),
@@ -264,12 +264,12 @@ def patched(file: Path, find: bytes, offset: int, value: bytes) -> Path:
 CENTRAL, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 
 
-def test_encrypted(tmp_path):
+def test_an_encrypted_zip_is_refused(tmp_path):
     file = patched(make_zip(tmp_path / "x.zip", two_classes()), CENTRAL, 8, b"\1\0")
     assert "password" in refused(file, tmp_path / "into")
 
 
-def test_unusual_compression(tmp_path):
+def test_unusual_compression_is_refused(tmp_path):
     file = make_zip(tmp_path / "x.zip", two_classes(), method=zipfile.ZIP_LZMA)
     assert "ordinary zip" in refused(file, tmp_path / "into")
 
@@ -281,7 +281,7 @@ def test_a_bomb_by_what_it_declares(tmp_path):
     assert "at most 2 MB" in refused(file, tmp_path / "into")
 
 
-def test_a_bomb_by_its_ratio(tmp_path):
+def test_a_zip_that_shrinks_too_much_is_refused(tmp_path):
     zeros = {f"{kind}/{i}.png": PICTURE + bytes(10_000_000) for kind in "ab" for i in range(3)}
     file = make_zip(tmp_path / "x.zip", zeros)
     message = refused(file, tmp_path / "into", Limits())
@@ -315,7 +315,7 @@ def test_overlapping_entries_count_each(tmp_path):
     assert "at most 2 MB" in refused(file, tmp_path / "into")
 
 
-def test_too_many_entries(tmp_path):
+def test_a_zip_with_too_many_entries_is_refused(tmp_path):
     file = make_zip(tmp_path / "x.zip", {f"a/{i}.png": b"" for i in range(51)})
     assert "at most 50 files" in refused(file, tmp_path / "into")
     patched(file, END, 10, struct.pack("<H", 5))  # the count lies
@@ -359,13 +359,13 @@ def test_ten_gigabytes_are_refused_unread(tmp_path):
         (b"\xef\xbb\xbf", "x.csv", "one column"),
     ],
 )
-def test_no_dataset(tmp_path, content, name, said):
+def test_a_file_that_holds_no_dataset_is_refused(tmp_path, content, name, said):
     file = tmp_path / name
     file.write_bytes(content)
     assert said in refused(file, tmp_path / "into")
 
 
-def test_a_cut_zip(tmp_path):
+def test_a_zip_that_is_cut_off_or_damaged_is_refused(tmp_path):
     file = make_zip(tmp_path / "x.zip", two_classes())
     content = file.read_bytes()
     file.write_bytes(content[:-200])
@@ -393,11 +393,11 @@ def test_a_cut_zip(tmp_path):
         ({"\u202e/1.png": PICTURE, "a/2.png": PICTURE}, "no name that can serve"),
     ],
 )
-def test_no_classes(tmp_path, files, said):
+def test_a_zip_without_two_class_folders_of_images_is_refused(tmp_path, files, said):
     assert said in refused(make_zip(tmp_path / "x.zip", files), tmp_path / "into")
 
 
-def test_the_same_name_twice(tmp_path):
+def test_a_zip_with_a_name_twice_is_refused(tmp_path):
     file = make_zip(tmp_path / "x.zip", two_classes())
     with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("daisy/0.png", PICTURE)

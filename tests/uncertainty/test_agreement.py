@@ -36,7 +36,7 @@ def test_the_floor_is_seldom_passed_by_chance():
     assert passed / 400 < 0.02
 
 
-def test_weighted_tau_by_hand():
+def test_weighted_tau_of_two_swaps_is_the_value_by_hand():
     # Swapping the two best of three: weights 1/(r+1) + 1/(s+1) = 3/2, 4/3, 5/6 of the pairs
     # (0,1), (0,2), (1,2). From either list the swapped pair holds ranks 0 and 1.
     assert weighted_tau([3, 2, 1], [2, 3, 1]) == pytest.approx((4 / 3 + 5 / 6 - 3 / 2) / (11 / 3))
@@ -44,7 +44,7 @@ def test_weighted_tau_by_hand():
     assert weighted_tau([3, 2, 1], [3, 1, 2]) == pytest.approx((3 / 2 + 4 / 3 - 5 / 6) / (11 / 3))
 
 
-def test_weighted_tau_signs_and_gaps():
+def test_weighted_tau_is_plus_or_minus_one_at_its_ends_and_ignores_gaps():
     assert weighted_tau([0.1, 0.5, 0.9], [10, 20, 30]) == pytest.approx(1)
     assert weighted_tau([0.1, 0.5, 0.9], [30, 20, 10]) == pytest.approx(-1)
     assert weighted_tau([0.1, np.nan, 0.5, 0.9], [1, 99, 2, 3]) == pytest.approx(1)
@@ -57,7 +57,7 @@ def test_agreement_leaves_out_what_is_undefined():
     assert agreement_with("a", scores) == pytest.approx({"b": -1, "a2": 1})
 
 
-def test_consensus_by_hand():
+def test_consensus_gives_the_mean_ranks_and_marks_who_disagrees():
     result = consensus(
         {
             "a": [4, 3, 2, 1],

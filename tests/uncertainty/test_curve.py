@@ -102,7 +102,7 @@ def test_a_candidate_is_scored_anew_on_each_part():
     assert np.isnan(scores[2])  # one class
 
 
-def test_a_run_measures_it_on_demand(tmp_path):
+def test_a_run_measures_the_learning_curve_on_demand(tmp_path):
     factories.image_folder(tmp_path / "shapes", n_per_class=12, classes=2)
     zoo = [factories.tiny_vit(tmp_path / "vit"), factories.tiny_resnet(tmp_path / "resnet")]
     options = {"metric": "knn", "metrics": ["knn"], "permutations": 0}
@@ -133,7 +133,7 @@ def test_a_run_measures_it_on_demand(tmp_path):
     assert "There is no learning curve: It needs two ranked models." in one.warnings
 
 
-def test_the_report_shows_it():
+def test_the_report_draws_the_learning_curve_of_the_metric_that_sorts():
     ranking = replace(example_ranking(), learning_curve=curve_of(0.2))
     page = render_html(ranking)
     assert 'id="plot-curve"' in page

@@ -47,13 +47,13 @@ def test_a_healthy_run_has_no_warning():
     assert diagnose_row(field()[0], metric="sfda_cv", n_samples=1000, n_classes=2) == ()
 
 
-def test_nothing_ranked_says_nothing():
+def test_a_run_without_ranked_models_has_no_warning():
     failed = ModelRow("x", None, "failed", reason="NaN")
     assert run([failed]) == []
     assert diagnose_row(failed, metric="sfda_cv", n_samples=1000, n_classes=2) == ()
 
 
-def test_the_floor():
+def test_models_at_the_noise_floor_are_counted_in_a_warning():
     low = row("low", 0.51)
     assert diagnose_row(low, metric="sfda_cv", n_samples=1000, n_classes=2) == (
         RowWarning(None, "at the noise floor (0.500)"),
@@ -152,7 +152,7 @@ def test_few_models_make_agreement_meaningless():
     assert run(field(1), agreement={}) == []
 
 
-def test_one_checkpoint_under_two_names():
+def test_a_checkpoint_under_two_names_is_warned_of():
     rows = [*field(), row("a/one", 0.7, params=9), row("b/two", 0.7, params=9)]
     (text,) = run(rows)
     assert text.startswith("a/one and b/two score the same on every metric")

@@ -92,7 +92,7 @@ def test_equal_models_stay_equal_to_the_last_bit():
         (np.ones((0, 3)), np.zeros(3, dtype=int), "nothing to resample"),
     ],
 )
-def test_bad_input_is_named(values, labels, message):
+def test_the_bootstrap_refuses_bad_input_with_the_reason(values, labels, message):
     with pytest.raises(MetricError, match=message):
         paired_bootstrap(values, labels, n_resamples=10, seed=0)
 
@@ -190,7 +190,7 @@ def test_intervals_cover_the_truth(n, n_classes):
     assert abs(np.mean(covered) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / len(covered))
 
 
-def test_summary_of_a_clear_order():
+def test_a_clear_order_has_tight_rank_intervals_and_no_ties():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
     values = np.array([0.2, 0.8, 0.5])[:, None] + 0.05 * rng.normal(size=(3, 400))
@@ -218,7 +218,7 @@ def test_twins_share_the_first_place():
 
 @given(st.integers(1, 12), st.integers(2, 40), st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
-def test_summary_invariants(n_models, n, seed):
+def test_a_summary_has_every_rank_once_and_probabilities_that_add_up(n_models, n, seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, n)
     values = np.round(rng.random((n_models, n)), 1)  # many ties
@@ -241,7 +241,7 @@ def test_without_resamples_only_equal_scores_tie():
     assert [one.tie_group for one in result] == [2, 1, 1]
 
 
-def test_summary_of_nothing_and_of_nonsense():
+def test_a_summary_of_nothing_is_empty_and_one_of_nonsense_is_refused():
     assert summarise(np.empty(0), np.empty((10, 0)), 0.95) == []
     with pytest.raises(MetricError, match=r"expected \(M,\) and \(B, M\)"):
         summarise(np.ones(2), np.ones((10, 3)), 0.95)

@@ -17,7 +17,7 @@ from hf_sfda.uncertainty.statistics import (
 
 @pytest.mark.parametrize("ties", ["min", "max", "average"])
 @pytest.mark.parametrize("shape", [(1,), (9,), (40, 12), (3, 1), (2, 3, 5)])
-def test_ranks(ties, shape):
+def test_ranks_are_those_of_scipy(ties, shape):
     values = np.random.default_rng(0).integers(0, 4, shape).astype(float)
     expected = stats.rankdata(values, method=ties, axis=-1)
     np.testing.assert_array_equal(ranks(values, ties), expected)
@@ -34,7 +34,7 @@ def test_quantiles_are_those_of_scipy_to_the_bit():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_weighted_kendall(seed):
+def test_weighted_kendall_is_that_of_scipy(seed):
     rng = np.random.default_rng(seed)
     size = int(rng.integers(2, 30))
     first, second = (rng.integers(0, 1 + size // rng.integers(1, 4), size) for _ in "ab")

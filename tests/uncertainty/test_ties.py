@@ -86,14 +86,14 @@ def test_no_variance_ties_equal_models_and_separates_constant_gaps():
     assert tie_groups(values.mean(axis=1), resampled, 0.95).tolist() == [1, 2, 2, 3]
 
 
-def test_all_models_constant():
+def test_constant_models_are_tied_only_if_they_are_equal():
     values = np.array([1.0, 1.0, 0.5])
     resampled = np.tile(values, (20, 1))
     assert tie_groups(values, resampled, 0.95).tolist() == [1, 1, 2]
     assert tie_groups(values[:1], resampled[:, :1], 0.95).tolist() == [1]
 
 
-def test_chunks_do_not_matter(monkeypatch):
+def test_pairs_compared_in_chunks_give_the_same_result(monkeypatch):
     rng = np.random.default_rng(3)
     values = rng.random((15, 80)) + np.linspace(0, 0.3, 15)[:, None]
     labels = np.arange(80) % 4

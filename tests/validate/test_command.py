@@ -89,7 +89,7 @@ def test_runs_in_directories_of_the_same_name_are_not_confused(tmp_path):
     assert json.loads(out)["targets"] == {"plants": 3, "birds": 3}
 
 
-def test_nothing_in_common_is_refused():
+def test_runs_that_share_nothing_with_the_truth_are_refused():
     with pytest.raises(ConfigError, match="No run shares two models"):
         validate_runs({"a": ranking("me/moths")}, TRUTH)
     with pytest.raises(ConfigError, match="Two runs belong to the target plants"):

@@ -22,6 +22,7 @@ from hf_sfda.dataset.sample import part_of
 from hf_sfda.extract import extract_all, make_accelerator
 from hf_sfda.extract.known import Known
 from hf_sfda.pipeline import run
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import (
     CASES,
@@ -64,7 +65,7 @@ def main(zoo: Path, out: Path) -> None:
                 candidates(zoo, names),
                 make_target(samples_of(modality, count), modality),
                 config=RankConfig("me/test", batch_size=4, work=way),
-                store=FeatureStore(out / way),
+                session=Session(store=FeatureStore(out / way)),
                 accelerator=accelerator,
                 on_done=lambda row, heard=heard: heard.append(row.candidate.model_id),
             )
@@ -83,8 +84,8 @@ def main(zoo: Path, out: Path) -> None:
     rows = [row for way in WAYS for row in with_known(zoo, out, way, accelerator)]
     (out / f"{rank}-known.json").write_text(json.dumps(rows))
     race.ALPHA = 0.9  # so that something is dropped on so few samples
-    store = FeatureStore(out / "race-store")
-    ranking = run(race_config(out), store=store, accelerator=accelerator, directory=out / "race")
+    session = Session(store=FeatureStore(out / "race-store"))
+    ranking = run(race_config(out), session, accelerator=accelerator, directory=out / "race")
     (out / f"{rank}-race.json").write_text(json.dumps(ranking.to_dict()))
 
 
@@ -95,7 +96,7 @@ def with_known(zoo: Path, out: Path, way: str, accelerator: Accelerator) -> list
         target = make_target(samples_of(modality, count), modality)
         racers, store = candidates(zoo, names), FeatureStore(out / f"{way}-known")
         config = RankConfig("me/test", batch_size=4, work=way)
-        options = {"store": store, "accelerator": accelerator}
+        options = {"session": Session(store=store), "accelerator": accelerator}
         known = {racer: Known() for racer in racers}
         for part in map(np.array, KNOWN_ROWS):
             quick = config.replace(batch_norms="published")

@@ -14,6 +14,7 @@ from pathlib import Path
 import hf_sfda.extract.job as job
 from hf_sfda.config import RankConfig
 from hf_sfda.extract import extract_all, make_accelerator
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import candidates, samples_of
 from tests.targets import make_target
@@ -33,7 +34,7 @@ def main(zoo: str, store: str, way: str, count: str, fate: str, *names: str) -> 
         candidates(Path(zoo), names),
         make_target(samples_of("image", int(count)), "image"),
         config=RankConfig("me/test", batch_size=4, work=way),
-        store=FeatureStore(store),
+        session=Session(store=FeatureStore(store)),
         accelerator=accelerator,
     )
     assert [(row.candidate.model_id, row.error) for row in rows] == [(name, None) for name in names]

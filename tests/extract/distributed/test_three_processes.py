@@ -6,6 +6,7 @@ import pytest
 
 from hf_sfda.config import RankConfig
 from hf_sfda.extract import extract_all, make_accelerator
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import WAYS, candidates, samples_of, write_race
 from tests.extract.distributed.launching import launch, same_features, start
@@ -28,7 +29,7 @@ def alone(tmp_path_factory):
         candidates(root / "racers", NAMES),
         make_target(samples_of("image", COUNT), "image"),
         config=RankConfig("me/test", batch_size=4),
-        store=store,
+        session=Session(store=store),
         accelerator=make_accelerator(cpu=True),
     )
     return root / "racers", {row.candidate.model_id: (row.key, store.get(row.key)) for row in rows}
@@ -48,7 +49,7 @@ def test_after_a_killed_process_the_same_command_completes_the_features(way, alo
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_more_processes_than_models(way, alone, tmp_path):
+def test_more_processes_than_models_give_the_features_of_one_process(way, alone, tmp_path):
     zoo, expected = alone
     launch(SCRIPT, zoo, tmp_path, way, COUNT, "lives", "vit1", processes=3)
     key, features = expected["vit1"]

@@ -16,6 +16,7 @@ from hf_sfda.extract import extract_all, make_accelerator
 from hf_sfda.extract.run import feature_key
 from hf_sfda.journal import read_events
 from hf_sfda.pipeline import run
+from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import (
     CASES,
@@ -52,7 +53,8 @@ def launched(request, tmp_path_factory):
 def extract_alone(root, names, target, store):
     """What one process extracts."""
     zoo, accelerator = candidates(root / "zoo", names), make_accelerator(cpu=True)
-    return extract_all(zoo, target, config=CONFIG, store=store, accelerator=accelerator)
+    session = Session(store=store)
+    return extract_all(zoo, target, config=CONFIG, session=session, accelerator=accelerator)
 
 
 def together(launched, way):
@@ -151,7 +153,7 @@ def test_a_race_is_that_of_one_process(launched, tmp_path, monkeypatch):
     root, _ = launched
     monkeypatch.setattr(race, "ALPHA", 0.9)
     store = FeatureStore(tmp_path / "store")
-    alone = run(race_config(root), store=store, directory=tmp_path / "race")
+    alone = run(race_config(root), Session(store=store), directory=tmp_path / "race")
     rows = [(row.model_id, row.status, row.reason) for row in alone.rows]
     assert "dropped by the race" in str(rows), "the race decides something"
     scores = [row.scores["three_heads"] for row in alone.ranked]
