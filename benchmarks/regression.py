@@ -72,7 +72,7 @@ def measure(sdist: Path, zoo: Path, out: Path, target: str) -> None:
 
 def rows_of(run: Path, target: str) -> list[dict[str, object]]:
     """The measured models of a run with their scores."""
-    from hf_sfda.runs import read_ranking
+    from hf_sfda.ranking.runs import read_ranking
 
     ranking = read_ranking(run)
     rows: list[dict[str, object]] = []

@@ -33,7 +33,7 @@ from scipy.special import softmax
 
 from hf_sfda.config import RankConfig
 from hf_sfda.metrics import Metric, linalg, list_metrics
-from hf_sfda.ranking import _contributions as contributions_of_groups
+from hf_sfda.ranking.assemble import _contributions as contributions_of_groups
 from hf_sfda.scoring import (
     make_problem,
     permuted_scores,

@@ -215,7 +215,7 @@ class RankConfig(CandidateOptions):
             no weights; without ``models``, its models are the candidates. ``OWNER/NAME`` or
             ``OWNER/NAME@REVISION``.
         race: Drop models early, on small samples, that cannot be among the first ``keep``. See
-            :mod:`hf_sfda.race`.
+            :mod:`hf_sfda.ranking.race`.
         keep: Number of first models that ``race`` must not lose. Of ten targets of the zoo, the
             best checkpoint was among the first three on nine.
         time_budget: Start no model after this time: ``30m``, ``2h``, ``1h30m``; cached and small

@@ -14,8 +14,8 @@ from hf_sfda.errors import ConfigError, MetricError
 from hf_sfda.feature_dataset import features_warning
 from hf_sfda.foreign import listing
 from hf_sfda.pipeline import make_ranking
-from hf_sfda.ranking import Scored, assemble, score_candidate
-from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
+from hf_sfda.ranking.assemble import Scored, assemble, score_candidate
+from hf_sfda.ranking.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate, ModelRow, Ranking, Target

@@ -22,10 +22,10 @@ from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.foreign import clean
 from hf_sfda.format import joined, megabytes
 from hf_sfda.journal import Journal, prepare_directory, refuse_other_dataset
-from hf_sfda.measurements import with_measurements
 from hf_sfda.metrics import get_metric, list_metrics, require_name
 from hf_sfda.processes import from_main, is_launched, is_main_process, main_first
 from hf_sfda.progress import NoProgress, Progress, default_progress
+from hf_sfda.ranking.measurements import with_measurements
 from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.session import Session
 from hf_sfda.tasks import columns_phrase, label_facts, strata_of
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
-    from hf_sfda.cost import Device
     from hf_sfda.extract import Extraction
     from hf_sfda.feature_dataset import FeatureDataset
-    from hf_sfda.race import Race, Round
-    from hf_sfda.ranking import Scored
-    from hf_sfda.run_plan import RunPlan, Speed
+    from hf_sfda.ranking.assemble import Scored
+    from hf_sfda.ranking.cost import Device
+    from hf_sfda.ranking.plan import RunPlan, Speed
+    from hf_sfda.ranking.race import Race, Round
     from hf_sfda.store import FeatureStore
 
 
@@ -137,8 +137,8 @@ def run(
     """
     from hf_sfda.dataset import target_of
     from hf_sfda.extract import extract_all, make_accelerator
-    from hf_sfda.race import run_race
-    from hf_sfda.ranking import assemble
+    from hf_sfda.ranking.assemble import assemble
+    from hf_sfda.ranking.race import run_race
 
     session = session or Session()
     keep_secret(session.token)
@@ -260,7 +260,7 @@ def plan(
     """
     from hf_sfda.dataset import target_of
     from hf_sfda.extract import make_accelerator
-    from hf_sfda.run_plan import calibrate, usable
+    from hf_sfda.ranking.plan import calibrate, usable
 
     session = session or Session()
     keep_secret(session.token)
@@ -370,7 +370,7 @@ def _plan(
     speed: Speed | None = None,
     shared: FeatureDataset | None = None,
 ) -> RunPlan:
-    from hf_sfda.run_plan import known_speed, plan_run
+    from hf_sfda.ranking.plan import known_speed, plan_run
 
     device: Device = "cpu" if accelerator.device.type == "cpu" else "gpu"
     speed = speed or known_speed(store, target.modality, config.dtype)
@@ -386,7 +386,7 @@ def measure(
 ) -> tuple[list[Scored], list[ModelRow]]:
     """Extract and score candidates in this process, without ranking them.
 
-    The caller stores the results and ranks them later with :func:`hf_sfda.ranking.assemble`.
+    The caller stores the results and ranks them with :func:`hf_sfda.ranking.assemble.assemble`.
 
     Args:
         candidates: Candidates that the scan did not skip.
@@ -532,7 +532,7 @@ def _score(
 def _score_one(
     extraction: Extraction, target: Target, config: RankConfig, store: FeatureStore
 ) -> Scored:
-    from hf_sfda.ranking import score_candidate
+    from hf_sfda.ranking.assemble import score_candidate
 
     features, digest = _features(extraction, store), extraction.key.digest
     return score_candidate(
@@ -552,7 +552,7 @@ def _learning_curve(
     Raises:
         MetricError: The sample cannot be divided, or there is only one model.
     """
-    from hf_sfda.ranking import score_subsets
+    from hf_sfda.ranking.assemble import score_subsets
     from hf_sfda.uncertainty import disjoint_samples, learning_curve
 
     if len(scored) < 2:

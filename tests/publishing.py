@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hf_sfda.measurements import write_measurements
+from hf_sfda.ranking.measurements import write_measurements
 from hf_sfda.types import Finetuned, Measurement, ModelRow, Ranking
 from hf_sfda.uncertainty import wilson
 

@@ -32,7 +32,7 @@ from hf_sfda.leaderboard.state import load_failure, load_scored, parse_log
 from hf_sfda.publish.edits import parse_card
 from hf_sfda.publish.plan import load_run
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
-from hf_sfda.runs import read_ranking
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.types import Candidate, ModelRow, Ranking, RowWarning, Target
 from tests.publishing import make_ranking
 from tests.targets import make_target

@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 
 def scores_of(arrays: Mapping[str, Any]) -> dict[str, float]:
     """All columns of one pair."""
-    from hf_sfda.layers import layer_features
+    from hf_sfda.ranking.layers import layer_features
     from hf_sfda.types import Features
 
     labels = np.asarray(arrays["labels"])

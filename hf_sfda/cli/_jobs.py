@@ -40,7 +40,7 @@ def run_on_jobs(
         PublishError: The Hub refuses or fails, or the Job failed.
     """
     from hf_sfda.rank_job import fetch, follow, plan_rank_job
-    from hf_sfda.runs import read_ranking
+    from hf_sfda.ranking.runs import read_ranking
 
     directory = settings.run_directory
     refuse_other_dataset(directory, settings.dataset)

@@ -200,8 +200,8 @@ def _shortlist(run: Path, options: dict[str, Any], *, save: bool) -> ShortlistCo
 
 def _proposed(run: Path) -> tuple[str, ...]:
     """The models that the line ``Next`` of the table proposes, if it names several."""
+    from hf_sfda.ranking.runs import read_ranking
     from hf_sfda.report import sentences
-    from hf_sfda.runs import read_ranking
 
     ranking = read_ranking(run)
     if not sentences.is_calibrated(ranking):

@@ -47,8 +47,8 @@ def merge(
     """Rank the models of several runs together, from their stored features."""
     from hf_sfda.cli._progress import open_session
     from hf_sfda.journal import Journal, prepare_directory
-    from hf_sfda.measurements import with_measurements
     from hf_sfda.merge import merge_runs
+    from hf_sfda.ranking.measurements import with_measurements
     from hf_sfda.report import save_ranking
 
     with open_session(token, output) as session:

@@ -19,11 +19,11 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import show_bytes
 from hf_sfda.journal import refuse_other_dataset
-from hf_sfda.measurements import with_measurements
 from hf_sfda.processes import is_main_process
+from hf_sfda.ranking.measurements import with_measurements
 
 if TYPE_CHECKING:
-    from hf_sfda.run_plan import RunPlan
+    from hf_sfda.ranking.plan import RunPlan
     from hf_sfda.types import Ranking
 
 _EXAMPLES = """

@@ -58,7 +58,7 @@ def validate(
     output: Output,
 ) -> None:
     """Compare the scores of finished runs with accuracies after fine-tuning."""
-    from hf_sfda.runs import read_ranking
+    from hf_sfda.ranking.runs import read_ranking
     from hf_sfda.validate.runs import validate_runs
     from hf_sfda.validate.truth import mean_over_seeds, read_seeds, run_noise
 

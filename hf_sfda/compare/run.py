@@ -12,8 +12,8 @@ from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.metrics import get_metric
 from hf_sfda.names import distinct_names, find_model, identity
-from hf_sfda.ranking import FloatArray, rescore
-from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
+from hf_sfda.ranking.assemble import FloatArray, rescore
+from hf_sfda.ranking.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.tasks import has_classes

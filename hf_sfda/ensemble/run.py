@@ -11,9 +11,9 @@ from hf_sfda.config import RankConfig
 from hf_sfda.ensemble.posteriors import Member, member_of
 from hf_sfda.ensemble.select import Ensemble, select_ensemble
 from hf_sfda.errors import ConfigError, MetricError, StoreError
-from hf_sfda.layers import layer_features
 from hf_sfda.names import distinct_names, find_model, identity
-from hf_sfda.runs import RESTORE, config_of, load_ranked_target, read_ranking
+from hf_sfda.ranking.layers import layer_features
+from hf_sfda.ranking.runs import RESTORE, config_of, load_ranked_target, read_ranking
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.tasks import has_classes, kind_of_task

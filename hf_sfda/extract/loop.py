@@ -13,7 +13,7 @@ from hf_sfda.backbones import Backbone, Outputs
 from hf_sfda.dataset.images import pieces
 from hf_sfda.errors import ExtractionError
 from hf_sfda.extract.features import Part
-from hf_sfda.memory import is_out_of_memory
+from hf_sfda.extract.memory import is_out_of_memory
 from hf_sfda.progress import Advance
 
 if TYPE_CHECKING:

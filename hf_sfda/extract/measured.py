@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_sfda.backbones import Backbone
 from hf_sfda.extract.loop import form_batches, load_batches, without_tf32
-from hf_sfda.memory import is_out_of_memory
+from hf_sfda.extract.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_sfda.errors import FinetuneError
+from hf_sfda.extract.memory import is_out_of_memory
 from hf_sfda.finetune.objectives import Objective
 from hf_sfda.finetune.parts import Part
-from hf_sfda.memory import is_out_of_memory
 from hf_sfda.processes import in_all
 from hf_sfda.types import Modality
 

@@ -18,10 +18,10 @@ from hf_sfda.config import FinetuneConfig, ShortlistConfig
 from hf_sfda.dataset import target_of
 from hf_sfda.errors import ConfigError
 from hf_sfda.finetune.parts import Sizes, divide
-from hf_sfda.measurements import read_measurements
 from hf_sfda.names import find_model
 from hf_sfda.processes import from_main, main_first
-from hf_sfda.runs import config_of, load_ranked_target, read_ranking
+from hf_sfda.ranking.measurements import read_measurements
+from hf_sfda.ranking.runs import config_of, load_ranked_target, read_ranking
 from hf_sfda.scan import find_candidates
 from hf_sfda.session import Session
 from hf_sfda.types import Candidate, Finetuned, ModelRow, Ranking, Target

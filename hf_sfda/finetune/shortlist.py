@@ -27,8 +27,8 @@ from hf_sfda.finetune.plan import FinetunePlan, PlannedModel, Round, best
 from hf_sfda.finetune.result import Measured
 from hf_sfda.finetune.run import finetune
 from hf_sfda.journal import Journal
-from hf_sfda.measurements import write_measurements
 from hf_sfda.processes import from_main
+from hf_sfda.ranking.measurements import write_measurements
 from hf_sfda.session import Session
 from hf_sfda.types import BriefMeasurement, Finetuned, Measurement, Target
 

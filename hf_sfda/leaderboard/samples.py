@@ -22,8 +22,8 @@ from hf_sfda.errors import PublishError
 from hf_sfda.hub.access import Repo, find_head, read_file
 from hf_sfda.leaderboard.state import LOG_FILE, Event, load_scored, parse_log, record_path
 from hf_sfda.publish.row_files import Row, time_of
-from hf_sfda.ranking import FloatArray, Scored
-from hf_sfda.runs import config_of, load_ranked_target
+from hf_sfda.ranking.assemble import FloatArray, Scored
+from hf_sfda.ranking.runs import config_of, load_ranked_target
 from hf_sfda.tasks import has_classes, kind_of_task
 from hf_sfda.types import ModelRow, Ranking, Target
 

@@ -33,7 +33,7 @@ from hf_sfda.metrics import list_metrics
 from hf_sfda.publish.names import slug
 from hf_sfda.publish.results_dataset import check_results_repo, load_results
 from hf_sfda.publish.row_files import Row
-from hf_sfda.ranking import Scored
+from hf_sfda.ranking.assemble import Scored
 from hf_sfda.secrets import redact
 from hf_sfda.types import Candidate, ModelRow, Score, Target, read_warnings
 from hf_sfda.versions import __version__

@@ -321,7 +321,7 @@ def _rank(
 ) -> Ranking:
     """Rank the whole pool from its measurements, with ties and intervals."""
     from hf_sfda.pipeline import make_ranking
-    from hf_sfda.ranking import assemble
+    from hf_sfda.ranking.assemble import assemble
 
     stored = [m for m in (*decision.pool, *decision.failed) if m.path in state.paths]
     records = {**fresh, **read_records(api, state, stored)}

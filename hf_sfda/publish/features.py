@@ -36,7 +36,7 @@ from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import Plan
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.names import private_sources, public_dataset, public_model
-from hf_sfda.runs import RESTORE, load_ranked_target, read_ranking
+from hf_sfda.ranking.runs import RESTORE, load_ranked_target, read_ranking
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import ModelRow, Ranking, Target

@@ -27,11 +27,11 @@ from hf_sfda.hub.access import (
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import Plan
-from hf_sfda.measurements import read_measurements
 from hf_sfda.publish.cards import render_card
 from hf_sfda.publish.edits import parse_card
 from hf_sfda.publish.names import is_local_model, private_sources, public_dataset, public_model
-from hf_sfda.runs import read_ranking
+from hf_sfda.ranking.measurements import read_measurements
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.types import MEASURE_IDS, Finetuned, Measure, Measurement, ModelRow, Ranking
 from hf_sfda.versions import __version__
 

@@ -122,7 +122,7 @@ def finetuning_rows(
         settings: What was measured in its run directory. Measurements on other samples, and of
             models that the run did not rank, are left out.
         times: (model, accuracy) -> time of the measurement, see
-            :func:`hf_sfda.measurements.measured_times`.
+            :func:`hf_sfda.ranking.measurements.measured_times`.
     """
     mine = [s for s in settings if s.ranked == run.ranking.dataset["fingerprint"]]
     rows: list[Row] = []

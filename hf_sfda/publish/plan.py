@@ -9,7 +9,6 @@ from hf_sfda.errors import ConfigError, PublishError
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, is_private, is_repo_id, who_am_i
 from hf_sfda.hub.plan import Plan, Step
-from hf_sfda.measurements import measured_times, read_measurements
 from hf_sfda.publish.collection import plan_collection
 from hf_sfda.publish.finetuning_rows import finetuning_rows
 from hf_sfda.publish.model_card import CardPlanner
@@ -19,7 +18,8 @@ from hf_sfda.publish.pull_request import plan_pull_request
 from hf_sfda.publish.results_dataset import check_results_repo, plan_results
 from hf_sfda.publish.row_files import Row
 from hf_sfda.publish.rows import Run, make_run
-from hf_sfda.runs import read_ranking
+from hf_sfda.ranking.measurements import measured_times, read_measurements
+from hf_sfda.ranking.runs import read_ranking
 
 DEFAULT_TOP = 10
 """Number of models in a collection: few enough to read."""
@@ -106,7 +106,7 @@ def load_run(run_dir: str | Path) -> Run:
     """Load the ranking of a run directory and convert it to rows.
 
     Raises:
-        PublishError: As in :func:`hf_sfda.runs.read_ranking`, or the ranking has no candidates.
+        PublishError: As in :func:`~hf_sfda.ranking.runs.read_ranking`, or it has no candidates.
     """
     try:
         return make_run(read_ranking(run_dir))

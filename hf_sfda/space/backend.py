@@ -10,8 +10,8 @@ from hf_sfda.errors import ConfigError, SfdaError, TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.hub import explain, hub_api, retry_read
 from hf_sfda.publish.leaderboards import to_ranking
+from hf_sfda.ranking.runs import config_of, load_ranked_target
 from hf_sfda.report import sorted_by
-from hf_sfda.runs import config_of, load_ranked_target
 from hf_sfda.session import Session
 from hf_sfda.space.jobs import LISTED
 from hf_sfda.space.requests import RankRequest

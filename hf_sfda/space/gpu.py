@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_sfda.config import RankConfig
-from hf_sfda.cost import ModelLoad, estimate
 from hf_sfda.errors import JobError
 from hf_sfda.hub import explain
+from hf_sfda.ranking.cost import ModelLoad, estimate
 from hf_sfda.secrets import redact
 from hf_sfda.session import Session
 from hf_sfda.space.child import TICK

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from hf_sfda.cost import Device
 from hf_sfda.errors import JobError, StoreError
 from hf_sfda.format import show_seconds
+from hf_sfda.ranking.cost import Device
 from hf_sfda.space import gpu
 from hf_sfda.space.child import TICK, Child, environment
 from hf_sfda.space.events import Event, JobState, apply

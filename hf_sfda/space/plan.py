@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from hf_sfda.cost import Device, about
 from hf_sfda.errors import JobError
 from hf_sfda.format import show_bytes, show_seconds
+from hf_sfda.ranking.cost import Device, about
 from hf_sfda.space.settings import Limits
 from hf_sfda.tasks import label_facts
 from hf_sfda.types import Candidate, Modality, Target, first_classes

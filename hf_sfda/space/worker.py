@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from hf_sfda.config import RankConfig
-from hf_sfda.cost import Device, ModelLoad, estimate
 from hf_sfda.errors import JobError, SfdaError
 from hf_sfda.foreign import bounded, read_json_file
 from hf_sfda.format import show_bytes
 from hf_sfda.hub import cached_model, explain
+from hf_sfda.ranking.cost import Device, ModelLoad, estimate
 from hf_sfda.secrets import keep_secret, redact
 from hf_sfda.session import Session
 from hf_sfda.space.events import EventProgress, Sink, json_lines
@@ -165,7 +165,7 @@ def rank(work: WorkerInput) -> None:
 
 def sample(work: WorkerInput) -> None:
     """Load the samples of an existing ranking, for the server."""
-    from hf_sfda.runs import load_ranked_target
+    from hf_sfda.ranking.runs import load_ranked_target
     from hf_sfda.space.samples import write_target
 
     ranking = Ranking.from_dict(work.arguments["ranking"])
@@ -176,7 +176,7 @@ def sample(work: WorkerInput) -> None:
 def compare(work: WorkerInput) -> None:
     """Compare two models of the finished ranking; add previews of the samples."""
     from hf_sfda.compare import compare_for_ranking
-    from hf_sfda.runs import load_ranked_target, read_ranking
+    from hf_sfda.ranking.runs import load_ranked_target, read_ranking
     from hf_sfda.space.samples import previews
 
     ranking = read_ranking(work.run_directory)

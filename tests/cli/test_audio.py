@@ -9,7 +9,7 @@ import pytest
 from hf_sfda.dataset import load_target, sounds
 from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
-from hf_sfda.runs import read_ranking
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.space.results import modality_of
 from hf_sfda.space.samples import previews, read_target, write_target
 from tests import factories

@@ -210,7 +210,7 @@ def test_a_token_in_a_file_from_windows(tmp_path, encoding):
 
 def test_a_tilde_that_the_shell_left(tmp_path, monkeypatch):
     from hf_sfda.config import RankConfig
-    from hf_sfda.runs import read_ranking
+    from hf_sfda.ranking.runs import read_ranking
 
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "token").write_text(TOKEN)

@@ -10,7 +10,7 @@ import pytest
 
 from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
-from hf_sfda.runs import load_ranked_target, read_ranking
+from hf_sfda.ranking.runs import load_ranked_target, read_ranking
 from hf_sfda.types import TextPair
 from tests import factories
 from tests.command import run_command

@@ -14,9 +14,9 @@ from hf_sfda.metrics import get_metric
 from hf_sfda.pipeline import config_for
 from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.report import render_html
 from hf_sfda.report.resort import sorted_by
-from hf_sfda.runs import read_ranking
 from tests import factories
 from tests.command import run_command
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from hf_sfda.config import DEFAULT_METRICS, RankConfig
-from hf_sfda.measurements import read_measurements
 from hf_sfda.pipeline import config_for
 from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.rows import dump_rows, make_run, read_results
+from hf_sfda.ranking.measurements import read_measurements
+from hf_sfda.ranking.runs import load_ranked_target, read_ranking
 from hf_sfda.report import render_html
 from hf_sfda.report.resort import sorted_by
-from hf_sfda.runs import load_ranked_target, read_ranking
 from hf_sfda.types import Word
 from tests import factories
 from tests.command import run_command

@@ -17,8 +17,8 @@ from hf_sfda.compare import compare_for_ranking, compare_for_run
 from hf_sfda.dataset import load_target
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
 from hf_sfda.metrics import list_metrics
-from hf_sfda.ranking import rescore
-from hf_sfda.runs import read_ranking
+from hf_sfda.ranking.assemble import rescore
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.store import FeatureStore
 from tests import factories
 from tests.command import run_command

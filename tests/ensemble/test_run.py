@@ -17,7 +17,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.dataset import load_target
 from hf_sfda.ensemble import select_for_ranking, select_for_run
 from hf_sfda.errors import ConfigError, MetricError, StoreError, TargetError
-from hf_sfda.ranking import assemble, score_candidate
+from hf_sfda.ranking.assemble import assemble, score_candidate
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Features, Ranking, Target

@@ -23,9 +23,9 @@ from hf_sfda.finetune.plan import most_forward_passes, most_trials, plan_finetun
 from hf_sfda.finetune.run import climb
 from hf_sfda.finetune.shortlist import finetune_shortlist
 from hf_sfda.finetune.train import Checkpoint, Progress
-from hf_sfda.measurements import read_measurements
+from hf_sfda.ranking.measurements import read_measurements
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.report import save_ranking, sentences
-from hf_sfda.runs import read_ranking
 from tests import factories
 from tests.command import run_command
 from tests.finetune.test_finetune import trial

@@ -15,7 +15,7 @@ from hf_sfda.finetune import shortlist
 from hf_sfda.finetune.parts import divide
 from hf_sfda.finetune.plan import Round, best, plan_finetuning, plan_rounds, share_of_training
 from hf_sfda.finetune.shortlist import finetune_shortlist
-from hf_sfda.runs import read_ranking
+from hf_sfda.ranking.runs import read_ranking
 from tests.finetune.test_command import QUICK, RECIPE, Clock, finetune, order, ranked, work
 
 __all__ = ["ranked", "work"]  # fixtures

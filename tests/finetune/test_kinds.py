@@ -16,9 +16,9 @@ from hf_sfda.errors import FinetuneError, TargetError
 from hf_sfda.finetune import finetune
 from hf_sfda.finetune.export import Exported, Trained, export
 from hf_sfda.finetune.parts import divide
-from hf_sfda.measurements import read_measurements
 from hf_sfda.publish.finetuned_model import usage
-from hf_sfda.runs import read_ranking
+from hf_sfda.ranking.measurements import read_measurements
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.types import Finetuned, Measurement, Sound, Target, TextPair, Word
 from tests import factories
 from tests.command import run_command

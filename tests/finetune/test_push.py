@@ -14,7 +14,7 @@ from PIL import Image
 from hf_sfda.errors import FinetuneError
 from hf_sfda.finetune import kept, shortlist
 from hf_sfda.finetune.kept import read_kept
-from hf_sfda.measurements import read_measurements
+from hf_sfda.ranking.measurements import read_measurements
 from tests import factories
 from tests.command import run_command
 from tests.finetune.test_command import QUICK, finetune, fork, order, ranked, work

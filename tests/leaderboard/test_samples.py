@@ -20,7 +20,7 @@ from hf_sfda.leaderboard.update import plan_update
 from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.rows import make_run
-from hf_sfda.runs import config_of, load_ranked_target
+from hf_sfda.ranking.runs import config_of, load_ranked_target
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests import factories

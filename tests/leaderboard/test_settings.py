@@ -23,7 +23,7 @@ from hf_sfda.leaderboard.state import (
     read_path,
     record_path,
 )
-from hf_sfda.ranking import Scored
+from hf_sfda.ranking.assemble import Scored
 from hf_sfda.types import Candidate, ModelRow, RowWarning, Score
 from tests.publishing import SECRET
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hf_sfda.config import RankConfig
-from hf_sfda.layers import layer_features
 from hf_sfda.metrics import logistic_probe as logistic_probe_module
 from hf_sfda.metrics.folds import stratified_folds
-from hf_sfda.ranking import score_candidate
+from hf_sfda.ranking.assemble import score_candidate
+from hf_sfda.ranking.layers import layer_features
 from hf_sfda.scoring import make_problem, score, score_problem, score_problem_by_all
 from hf_sfda.types import Candidate, Features
 

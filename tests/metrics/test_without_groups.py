@@ -13,7 +13,7 @@ from hf_sfda import metrics
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import MetricError
 from hf_sfda.metrics import list_metrics
-from hf_sfda.ranking import score_candidate
+from hf_sfda.ranking.assemble import score_candidate
 from hf_sfda.scoring import make_problem, score, scores_without_groups
 from hf_sfda.tasks import scored_labels, strata_of
 from hf_sfda.types import Candidate, Features

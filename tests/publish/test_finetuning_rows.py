@@ -14,7 +14,6 @@ from hf_sfda.errors import PublishError
 from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import Repo, find_head
 from hf_sfda.hub.plan import execute
-from hf_sfda.measurements import measured_times
 from hf_sfda.publish import plan_publication
 from hf_sfda.publish.finetuning_rows import (
     FOLDER,
@@ -26,6 +25,7 @@ from hf_sfda.publish.finetuning_rows import (
 from hf_sfda.publish.leaderboards import make_leaderboards, to_ranking
 from hf_sfda.publish.results_dataset import load_results
 from hf_sfda.publish.rows import make_run
+from hf_sfda.ranking.measurements import measured_times
 from hf_sfda.report.measured import summary
 from tests.publishing import finetuned, make_ranking, ok_row, save_measured, save_run, sha_of
 

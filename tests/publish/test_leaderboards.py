@@ -15,7 +15,7 @@ from hf_sfda.config import RankConfig
 from hf_sfda.publish.leaderboards import history, make_leaderboards, to_ranking
 from hf_sfda.publish.names import public_model
 from hf_sfda.publish.rows import make_run
-from hf_sfda.runs import config_of
+from hf_sfda.ranking.runs import config_of
 from hf_sfda.types import ModelRow, Ranking, RowWarning
 from hf_sfda.uncertainty import agreement_with
 from tests.publishing import make_ranking, ok_row

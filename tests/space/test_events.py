@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hf_sfda.cost import ModelLoad, about, estimate
+from hf_sfda.ranking.cost import ModelLoad, about, estimate
 from hf_sfda.secrets import keep_secret
 from hf_sfda.space.events import DownloadLimitError, EventProgress, JobState, apply, json_lines
 from hf_sfda.space.plan import JobPlan, PlannedModel, skip_large_downloads

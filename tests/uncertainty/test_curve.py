@@ -11,12 +11,12 @@ import pytest
 import hf_sfda
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError, MetricError
-from hf_sfda.ranking import score_candidate, score_subsets
+from hf_sfda.ranking.assemble import score_candidate, score_subsets
+from hf_sfda.ranking.runs import read_ranking
 from hf_sfda.report import render_html, render_plain, save_ranking, sorted_by
 from hf_sfda.report.plots import figures
 from hf_sfda.report.sentences import command
 from hf_sfda.report.sentences import learning_curve as sentence
-from hf_sfda.runs import read_ranking
 from hf_sfda.store import FeatureStore
 from hf_sfda.types import Candidate, Features, LearningCurve
 from hf_sfda.uncertainty import disjoint_samples, learning_curve

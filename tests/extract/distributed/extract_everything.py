@@ -16,12 +16,12 @@ import numpy as np
 from accelerate import Accelerator
 
 import hf_sfda.extract.job as job
-from hf_sfda import race
 from hf_sfda.config import RankConfig
 from hf_sfda.dataset.sample import part_of
 from hf_sfda.extract import extract_all, make_accelerator
 from hf_sfda.extract.known import Known
 from hf_sfda.pipeline import run
+from hf_sfda.ranking import race
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import (

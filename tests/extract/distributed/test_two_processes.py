@@ -10,12 +10,12 @@ import json
 import numpy as np
 import pytest
 
-from hf_sfda import race
 from hf_sfda.config import RankConfig
 from hf_sfda.extract import extract_all, make_accelerator
 from hf_sfda.extract.run import feature_key
 from hf_sfda.journal import read_events
 from hf_sfda.pipeline import run
+from hf_sfda.ranking import race
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import (

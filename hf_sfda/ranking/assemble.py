@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import MetricError
-from hf_sfda.layers import layer_features
 from hf_sfda.metrics import Metric, get_metric
+from hf_sfda.ranking.layers import layer_features
 from hf_sfda.scoring import (
     make_problem,
     permuted_scores,
@@ -298,7 +298,7 @@ def _problem_of(
 
     Args:
         features: Of N samples.
-        X: (N, D) their layers as the run scores them, of :func:`hf_sfda.layers.layer_features`.
+        X: (N, D) their layers as scored, from :func:`hf_sfda.ranking.layers.layer_features`.
         labels: Of the target, of any kind.
         config: Layers and seed.
         min_class_size: As in :func:`hf_sfda.scoring.make_problem`.

@@ -13,10 +13,10 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.config import RankConfig
-from hf_sfda.cost import Device, ModelLoad, about, estimate
 from hf_sfda.errors import StoreError
 from hf_sfda.format import show_bytes
 from hf_sfda.hub import cached_model
+from hf_sfda.ranking.cost import Device, ModelLoad, about, estimate
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Modality, Scan, Target

@@ -10,8 +10,8 @@ import torch
 
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import MetricError
-from hf_sfda.layers import layer_features
-from hf_sfda.ranking import Scored, assemble, score_candidate
+from hf_sfda.ranking.assemble import Scored, assemble, score_candidate
+from hf_sfda.ranking.layers import layer_features
 from hf_sfda.scoring import make_problem, permuted_scores
 from hf_sfda.types import Candidate, Features, ModelRow, Ranking
 

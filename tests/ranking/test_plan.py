@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from hf_sfda import RankConfig, find_candidates
-from hf_sfda.cost import ModelLoad, estimate
 from hf_sfda.dataset import target_of
 from hf_sfda.errors import ConfigError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.pipeline import plan, rank
-from hf_sfda.run_plan import calibrate, known_speed
+from hf_sfda.ranking.cost import ModelLoad, estimate
+from hf_sfda.ranking.plan import calibrate, known_speed
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Features

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_sfda import race
 from hf_sfda.config import RankConfig, parse_duration
 from hf_sfda.errors import ConfigError
-from hf_sfda.race import ALPHA, hopeless, levels, nested_order, round_sizes
+from hf_sfda.ranking import race
+from hf_sfda.ranking.race import ALPHA, hopeless, levels, nested_order, round_sizes
 from tests import factories
 from tests.command import run_command
 

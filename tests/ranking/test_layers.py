@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hf_sfda.errors import MetricError
-from hf_sfda.layers import layer_features
+from hf_sfda.ranking.layers import layer_features
 from hf_sfda.scoring import score
 from hf_sfda.types import Features
 

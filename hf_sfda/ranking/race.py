@@ -50,7 +50,7 @@ from hf_sfda.extract.known import Known, joined_features
 from hf_sfda.extract.run import feature_key
 from hf_sfda.format import score as show_score
 from hf_sfda.processes import from_main
-from hf_sfda.ranking import contributions_of, features_of
+from hf_sfda.ranking.assemble import contributions_of, features_of
 from hf_sfda.session import Session
 from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.tasks import strata_of

@@ -1,0 +1,1 @@
+"""What a run plans, drops, orders and leaves in its directory."""
