@@ -378,7 +378,7 @@ def test_a_folder_of_unsupported_images_is_refused(tmp_path):
         load_target(str(tmp_path))
 
 
-def test_files_without_suffix_and_with_another(tmp_path):
+def test_images_are_known_without_their_suffix(tmp_path):
     fill(tmp_path, "cat", "dog")
     for path in sorted(tmp_path.rglob("*.png")):
         path.rename(path.with_suffix("" if "0" in path.name else ".part"))

@@ -123,7 +123,7 @@ def test_declared_classes_are_no_values(tmp_path):
         load_target(path, task="regression", label_column="label")
 
 
-def test_a_csv_and_a_folder_of_images_with_values(tmp_path):
+def test_values_of_a_csv_and_of_an_image_folder_are_read(tmp_path):
     (tmp_path / "x.csv").write_text(
         "text,price\n" + "".join(f"thing {i},{i}.5\n" for i in range(20))
     )
