@@ -161,7 +161,7 @@ TOO_DEEP = "[" * 5000
         ('models: ["\\0"]', "an entry of models is .*NUL"),
     ],
 )
-def test_a_file_with_a_value_of_the_wrong_kind(tmp_path, text, message):
+def test_a_value_of_the_wrong_kind_in_a_file_is_refused(tmp_path, text, message):
     path = tmp_path / "c.yaml"
     path.write_text(f"dataset: me/ds\n{text}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=message) as caught:

@@ -119,7 +119,7 @@ def textbook_sfda_cv(X, y, folds):
 
 
 @pytest.mark.parametrize(("n", "d", "c", "k"), [(120, 9, 3, 5), (90, 30, 4, 3), (60, 100, 3, 4)])
-def test_sfda_cv_is_what_it_says(n, d, c, k):
+def test_sfda_cv_is_the_textbook_score_of_held_out_folds(n, d, c, k):
     X, y = blobs(0.6, n=n, d=d, c=c, seed=n)
     y = np.unique(y, return_inverse=True)[1]
     ours = score(X, y, "sfda_cv", folds=k, seed=4)

@@ -49,7 +49,7 @@ def commits(hub) -> int:
     return sum(len(repo.commits) for repo in hub.state.repos.values())
 
 
-def test_from_plan_to_published_to_nothing_left(hub, hf_sfda):
+def test_the_command_shows_the_plan_carries_it_out_and_then_finds_nothing_to_do(hub, hf_sfda):
     asked = ["runs/plants", "--to", "me/results", "--card", "me/resnet", "--create-pr", "acme/vit",
              "--collection", "For plants", "--top", "1", "--format", "human"]  # fmt: skip
     before = commits(hub)

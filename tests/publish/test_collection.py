@@ -102,7 +102,7 @@ def test_models_that_vanished_or_are_local_make_room_for_the_next(models, run, a
     assert ids(api) == ["me/resnet", "acme/mid"]
 
 
-def test_interrupted_half_way_it_is_finished_by_repeating(models, run, api):
+def test_the_same_command_finishes_an_interrupted_collection(models, run, api):
     models.faults.add(path_regex="/items$", method="POST", status=500, times=1, skip=1)
     with pytest.raises(PublishError, match="Step 2 of 2; done before it: dataset me/results"):
         publish(run)

@@ -272,7 +272,7 @@ def test_a_pull_request_on_a_card_that_moved_is_refused(models, run):
     assert models.repo("acme/vit").discussions == []
 
 
-def test_a_pull_request_to_a_gated_model(models, run):
+def test_a_pull_request_to_a_gated_model_is_opened(models, run):
     models.set("acme/vit", gated="manual")
     _, done = publish(run, create_pr="acme/vit")
     assert done[1].url.endswith("/discussions/1")

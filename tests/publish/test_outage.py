@@ -154,7 +154,7 @@ def test_an_outage_while_results_are_first_published(hub, first_publication, act
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
-def test_an_outage_at_any_moment_of_a_publication(hub, publication, action):
+def test_after_an_outage_at_any_moment_the_same_publication_completes(hub, publication, action):
     assert check_outages(hub, *publication, action) > 15
 
 
@@ -173,7 +173,9 @@ def test_an_outage_while_a_space_is_updated(hub, update_of_a_space, action):
 @pytest.mark.parametrize(
     "name", ["datasets/me/results", "models/me/resnet", "models/acme/vit", "spaces/me/board"]
 )
-def test_a_repository_that_vanishes_after_the_plan(hub, publication, update_of_a_space, name):
+def test_a_repository_that_vanishes_after_the_plan_is_not_made_again(
+    hub, publication, update_of_a_space, name
+):
     start, plan = update_of_a_space if name.startswith("spaces/") else publication
     start()
     planned = plan()

@@ -380,7 +380,7 @@ def test_a_torn_file_is_told_from_one_of_ours(tmp_path):
         ("me/results/x", "OWNER/NAME"),
     ],
 )
-def test_only_to_a_place_of_ones_own(hub, run, to, said):
+def test_publishing_to_a_place_of_others_is_refused(hub, run, to, said):
     with pytest.raises(PublishError, match=said):
         publish(run, to=to)
 

@@ -772,7 +772,7 @@ def test_a_named_model_of_another_family_is_left_out_by_name(hub):
     assert "model type bert is not read for sounds; read are audio-spec" in (candidate.skip or "")
 
 
-def test_a_model_for_sounds_on_the_hub(hub, tmp_path):
+def test_a_model_for_sounds_is_left_out_for_texts(hub, tmp_path):
     hub.put("a/wave", factories.tiny_wav2vec2(tmp_path))
     [heard] = find_candidates(["a/wave"], modality="audio")
     assert (heard.skip, heard.pipeline_tag) == (None, "feature-extraction")

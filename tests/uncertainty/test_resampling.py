@@ -54,7 +54,7 @@ def test_class_shares_never_move():
     np.testing.assert_allclose(resampled, np.tile([7 / 11, 3 / 11, 1 / 11], (50, 1)))
 
 
-def test_the_same_resamples_for_every_model_and_every_call():
+def test_resamples_are_the_same_for_every_model_and_every_call():
     rng = np.random.default_rng(0)
     labels, first = rng.integers(0, 4, 90), rng.random((2, 90))
     both = paired_bootstrap(np.vstack([first, first.sum(axis=0)]), labels, n_resamples=30, seed=5)
