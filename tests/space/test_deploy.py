@@ -332,7 +332,7 @@ def test_a_space_made_by_hand_keeps_its_card(results, api: HfApi):
     assert settings(results)["variables"] == {"HF_SFDA_RESULTS": RESULTS}
 
 
-def test_an_empty_space_without_any_card(results, api: HfApi):
+def test_a_space_without_a_card_gets_one(results, api: HfApi):
     api.create_repo(SPACE, repo_type="space", space_sdk="gradio")
     del results.repo(SPACE, "space").head.files["README.md"]
     deploy()
@@ -695,7 +695,9 @@ def hf_sfda(results, monkeypatch, capsys):
     return run
 
 
-def test_from_plan_to_deployed_to_nothing_left(results, hf_sfda, monkeypatch):
+def test_deploying_shows_the_plan_carries_it_out_and_then_finds_nothing_to_do(
+    results, hf_sfda, monkeypatch
+):
     monkeypatch.setenv("MY_SECRET", SECRET)
     asked = ["deploy", SPACE, "--results", RESULTS, "--secret", "MY_SECRET", "--variable"]
     asked += ["HF_SFDA_JOBS=2", "--hardware", "zero-a10g", "--sleep", "600"]

@@ -172,7 +172,7 @@ def test_without_gradio_it_says_what_to_install(hub_env):
 
 
 @pytest.mark.parametrize("arguments", [["space", "--help"], ["space", "serve", "--help"]])
-def test_help_is_light(arguments):
+def test_help_loads_no_heavy_library(arguments):
     code = (
         "import sys\n"
         "from hf_sfda.cli import main\n"

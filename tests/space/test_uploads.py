@@ -274,7 +274,7 @@ def test_unusual_compression_is_refused(tmp_path):
     assert "ordinary zip" in refused(file, tmp_path / "into")
 
 
-def test_a_bomb_by_what_it_declares(tmp_path):
+def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path):
     zeros = {f"{kind}/{i}.png": PICTURE + bytes(500_000) for kind in "ab" for i in range(3)}
     file = make_zip(tmp_path / "x.zip", zeros)
     assert file.stat().st_size < 20_000
