@@ -329,7 +329,7 @@ def bytes_of(picture) -> bytes:
     return picture.tobytes()
 
 
-def test_rows_from_the_hub_bring_no_picture_of_this_machine_to_light(hub, tmp_path):
+def test_rows_from_the_hub_cannot_name_files_of_this_machine(hub, tmp_path):
     """A row may name any path; only what was downloaded is read."""
     import pyarrow as pa
     import pyarrow.parquet as pq

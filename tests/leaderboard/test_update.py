@@ -349,7 +349,7 @@ def test_two_updates_at_once_are_both_in(board, zoo, hub, tmp_path, monkeypatch)
     assert_as_if_ranked_at_once(board, tmp_path, ["acme/a", "acme/b"])
 
 
-def test_who_comes_late_with_old_knowledge_takes_nobody_out(board, zoo, hub):
+def test_an_update_with_an_old_plan_takes_no_model_out(board, zoo, hub):
     board.settings()
     hub.put("acme/a", zoo["vit0"])
     early = board.plan()

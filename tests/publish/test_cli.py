@@ -94,7 +94,7 @@ def test_json_is_one_document_and_quiet_is_addresses(hub, hf_sfda):
     assert json.loads(out)["steps"] == []
 
 
-def test_a_plan_that_is_no_longer_the_one_that_was_shown(hub, hf_sfda, tmp_path):
+def test_a_plan_other_than_the_expected_one_is_refused(hub, hf_sfda, tmp_path):
     out, _ = hf_sfda("runs/plants", "--to", "me/results", "--json")
     shown = json.loads(out)["digest"]
     save_run(tmp_path / "runs" / "plants", make_ranking({"acme/vit": 0.1}))

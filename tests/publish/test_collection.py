@@ -48,7 +48,7 @@ def ids(api: HfApi) -> list[str]:
     return [name for name, _ in contents(api)]
 
 
-def test_the_best_in_order_with_their_scores(models, run, api):
+def test_a_collection_holds_the_best_models_in_order_with_their_scores(models, run, api):
     plan, done = publish(run, top=3)
     assert "a new collection 'For plants' of me" in plan.render()
     assert "+acme/vit  hf-sfda #1: sfda_cv .580" in plan.render()

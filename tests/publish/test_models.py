@@ -279,7 +279,7 @@ def test_a_pull_request_to_a_gated_model_is_opened(models, run):
 
 
 @pytest.mark.parametrize("setting", ["private", "disabled"])
-def test_a_pull_request_to_what_nobody_can_see(models, run, setting):
+def test_a_pull_request_to_a_private_or_disabled_model_is_refused(models, run, setting):
     models.set("acme/vit", **{setting: True})
     with pytest.raises(PublishError, match="acme/vit"):
         publish(run, create_pr="acme/vit")

@@ -148,7 +148,7 @@ def check_outages(hub, start: Callable[[], None], plan: Callable[[], Plan], acti
 
 
 @pytest.mark.parametrize("action", [pytest.param("drop", marks=pytest.mark.slow), "lose"])
-def test_an_outage_while_results_are_first_published(hub, first_publication, action):
+def test_after_an_outage_the_first_publication_is_completed(hub, first_publication, action):
     assert check_outages(hub, *first_publication, action) > 5
 
 
@@ -160,13 +160,13 @@ def test_after_an_outage_at_any_moment_the_same_publication_completes(hub, publi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
-def test_an_outage_while_a_space_is_first_deployed(hub, first_deployment, action):
+def test_after_an_outage_the_first_deployment_is_completed(hub, first_deployment, action):
     assert check_outages(hub, *first_deployment, action) >= 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
-def test_an_outage_while_a_space_is_updated(hub, update_of_a_space, action):
+def test_after_an_outage_the_update_of_a_space_is_completed(hub, update_of_a_space, action):
     assert check_outages(hub, *update_of_a_space, action) >= 4
 
 

@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(name, tmp_path, monkeypatch
     assert {path.name for path in run.iterdir()} == NAMES  # no temporary file is left
 
 
-def test_a_place_that_may_not_be_written(tmp_path, monkeypatch):
+def test_a_place_that_may_not_be_written_is_an_error(tmp_path, monkeypatch):
     def denied(*args, **options):
         raise PermissionError(errno.EACCES, "Permission denied")
 

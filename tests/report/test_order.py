@@ -183,7 +183,7 @@ def lines(figure) -> dict[str, tuple]:
     return {trace.name: trace.y for trace in figure.data}
 
 
-def test_a_line_for_each_model_named_at_its_end():
+def test_the_figure_has_a_line_for_each_model_named_at_its_end():
     figure = order_figure(updates_of("abc", "bac", "bcd"))
     assert lines(figure) == {
         "org/a": (1, 2, None),

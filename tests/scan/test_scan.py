@@ -465,7 +465,7 @@ def test_lists_name_models_relative_to_themselves(hub, zoo, tmp_path):
         b"acme/bert\nacme/vit\nacme/bert\n",
     ],
 )
-def test_lists_from_any_editor_or_page(hub, zoo, tmp_path, content):
+def test_lists_are_read_from_any_editor_or_page(hub, zoo, tmp_path, content):
     for name in ("bert", "vit"):
         hub.put(f"acme/{name}", zoo / name)
     listing = tmp_path / "models.txt"

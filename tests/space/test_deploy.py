@@ -462,7 +462,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(results, space, optio
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_token_that_may_only_read(results, exists):
+def test_a_token_that_may_only_read_is_refused(results, exists):
     if exists:
         deploy()
     with pytest.raises(PublishError, match="The token of me may only read"):
@@ -508,7 +508,7 @@ def test_options_that_are_not_allowed_are_refused(results, options, said):
     assert writes(results) == []
 
 
-def test_sleep_on_a_space_that_has_free_hardware(results):
+def test_a_sleep_time_needs_paid_hardware(results):
     deploy()
     with pytest.raises(ConfigError, match="cpu-basic sleeps after 48 hours"):
         plan_it(sleep=60)
@@ -607,7 +607,7 @@ def test_a_space_that_moved_after_the_plan_is_refused(older):
     assert files(older)["notes/mine.md"] == b"newer"
 
 
-def test_a_space_that_somebody_else_makes_in_between(results, api: HfApi):
+def test_a_space_that_somebody_else_makes_after_the_plan_is_left_alone(results, api: HfApi):
     plan = plan_it()
     api.create_repo(SPACE, repo_type="space", space_sdk="docker")
     results.put(SPACE, {"Dockerfile": "x"}, repo_type="space")

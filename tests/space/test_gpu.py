@@ -159,7 +159,7 @@ def test_an_extraction_that_is_closed_runs_no_further_model(fetched):
     assert not store.has(feature_key(last, target, config))
 
 
-def test_what_ends_all_is_an_event(tmp_path):
+def test_an_error_that_ends_the_extraction_is_an_event(tmp_path):
     step = gpu.extract(str(tmp_path), RankConfig(dataset="data").to_dict(), str(tmp_path), 60)
     (event,) = [event for event in step if event is not None]
     assert event["event"] == "failed"

@@ -206,7 +206,7 @@ def test_a_clear_order_has_tight_rank_intervals_and_no_ties():
     )
 
 
-def test_twins_share_the_first_place():
+def test_equal_models_share_the_first_place():
     rng = np.random.default_rng(0)
     values = np.vstack([row := 0.8 + 0.1 * rng.random(100), row, 0.1 * rng.random(100)])
     resampled = paired_bootstrap(values, np.arange(100) % 4, n_resamples=100, seed=0)
