@@ -114,18 +114,18 @@ class FeatureDataset:
         Raises:
             ConfigError: No model has any.
         """
-        found = [
+        candidates = [
             candidate
             for row in self.rows
             if feature_key(candidate := row.candidate(), target, config).digest == row.feature_key
         ]
-        if not found:
+        if not candidates:
             raise ConfigError(
                 f"{self.repo.id} holds no features of these {len(target):,} samples. It has: "
                 f"{self._samples()}. Use the same dataset, --revision, --samples, --seed, --dtype, "
                 "--max-length and --batch-norms, or leave out --features."
             )
-        return found
+        return candidates
 
     def _samples(self) -> str:
         kinds = dict.fromkeys(

@@ -104,12 +104,12 @@ def _merged_config(rankings: Sequence[Ranking]) -> RankConfig:
 
 def _rows(rankings: Sequence[Ranking]) -> list[ModelRow]:
     """One row a model and revision, a ranked one if there is any."""
-    found: dict[tuple[str, str | None], ModelRow] = {}
+    by_model: dict[tuple[str, str | None], ModelRow] = {}
     for row in (row for ranking in rankings for row in ranking.rows):
         name = (row.model_id, row.revision)
-        if name not in found or (row.status == "ok" and found[name].status != "ok"):
-            found[name] = row
-    return list(found.values())
+        if name not in by_model or (row.status == "ok" and by_model[name].status != "ok"):
+            by_model[name] = row
+    return list(by_model.values())
 
 
 def _score(row: ModelRow, target: Target, config: RankConfig, store: FeatureStore) -> Scored:

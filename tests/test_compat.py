@@ -119,7 +119,7 @@ def test_other_failures_are_not_hidden(fake_torchvision):
     assert out == "disk on fire\n"
 
 
-def test_the_installed_libraries_import_after_it(tmp_path):
+def test_timm_and_transformers_import_after_ensure_torchvision(tmp_path):
     if not all(importlib.util.find_spec(name) for name in ("timm", "torchvision")):
         pytest.skip("needs timm and torchvision")
     out = run(

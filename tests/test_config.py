@@ -161,7 +161,7 @@ TOO_DEEP = "[" * 5000
         ('models: ["\\0"]', "an entry of models is .*NUL"),
     ],
 )
-def test_a_file_with_a_value_of_the_wrong_kind(tmp_path, text, message):
+def test_a_value_of_the_wrong_kind_in_a_file_is_refused(tmp_path, text, message):
     path = tmp_path / "c.yaml"
     path.write_text(f"dataset: me/ds\n{text}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=message) as caught:
@@ -177,7 +177,7 @@ def test_a_configuration_in_another_encoding_is_refused(tmp_path, encoding):
         RankConfig.from_yaml(tmp_path / "c.yaml")
 
 
-def test_what_is_meant_well_is_taken(tmp_path):
+def test_a_single_model_a_byte_order_mark_and_underscores_in_numbers_are_accepted(tmp_path):
     (tmp_path / "c.yaml").write_bytes(
         b"\xef\xbb\xbfdataset: me/ds\nmodels: org/name\nmetrics: [knn]\nmax_params: 300_000\n"
     )
@@ -211,7 +211,7 @@ def test_an_alias_and_a_merge_are_no_repeated_keys(tmp_path):
     assert (config.samples, config.dataset, config.split) == (50, "me/ds", "me/ds")
 
 
-def test_a_path_that_can_be_none():
+def test_a_path_with_a_null_character_is_refused():
     with pytest.raises(ConfigError, match="Cannot read the configuration"):
         RankConfig.from_yaml("a\0b")
 

@@ -244,7 +244,7 @@ def test_other_errors_are_explained_without_secrets():
     assert "sesame" not in explain(ValueError("token sesame-seeds is wrong"))
 
 
-def test_explain_a_hub_that_is_gone(hub, waits):
+def test_a_hub_that_is_gone_is_explained(hub, waits):
     hub.stop()
     error = _raised(hub_api().model_info, "acme/vit")
     assert is_unreachable(error)
@@ -424,7 +424,7 @@ def test_a_candidate_without_a_revision_is_never_taken_from_the_cache(vit):
         ({"RateLimit": f'"api";r=0;t={"9" * 5000}'}, None),
     ],
 )
-def test_how_long_an_answer_asks_to_wait(headers, seconds):
+def test_the_wait_is_read_from_the_headers_of_an_answer(headers, seconds):
     assert requested_wait(headers) == seconds
 
 

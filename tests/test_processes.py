@@ -65,7 +65,7 @@ def test_results_and_errors_reach_every_process(tmp_path):
         ]
 
 
-def test_a_single_process_just_calls():
+def test_a_single_process_calls_the_function_and_passes_errors():
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)

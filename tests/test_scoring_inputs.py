@@ -41,7 +41,7 @@ def test_hidden_labels_are_refused(labels):
 
 
 @pytest.mark.parametrize("names", [[-1, 1], [-2, -1, 0], ["-1", "0", "1"], [-7, 0, 1]])
-def test_negative_classes_that_nothing_hides_behind(names):
+def test_negative_numbers_are_classes_where_they_do_not_mean_missing(names):
     n = len(names)
     labels = np.array(names)[Y % n]
     assert score(X, labels, "knn").value == score(X, Y % n, "knn").value

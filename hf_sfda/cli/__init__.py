@@ -49,8 +49,8 @@ class _Commands(Mapping[str, "Command"]):
                 raise KeyError(name)
             alone = typer.Typer(rich_markup_mode="markdown")
             importlib.import_module(f"{__name__}.{name}").add_to(alone)
-            made: Any = typer.main.get_group(alone).commands[name]
-            self._made[name] = made
+            command: Any = typer.main.get_group(alone).commands[name]
+            self._made[name] = command
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -101,7 +101,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """
     given = inspect.signature(command, eval_str=True)
     wanted = [name for name in _SHARED if name in given.parameters]
-    made = [
+    parameters = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -129,7 +129,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         command(**values, **shared)
 
-    return with_parameters(wrapper, [*own, *made])
+    return with_parameters(wrapper, [*own, *parameters])
 
 
 def with_parameters(

@@ -223,18 +223,18 @@ def _prepared(dataset: str, split: str | None, repo: str, **options: Any) -> Sou
     if commit is None or opened is None:
         return None
     chosen = choose_split(dataset, opened.splits, split)
-    shown = _shown_config(opened.config, repo, options)
+    shown_config = _shown_config(opened.config, repo, options)
     token = options.get("token")
     parts = remote.remembered_split(dataset, repo, commit, opened.config, chosen, token)
     if parts is not None:
-        return Source(parts, commit, shown, chosen)
+        return Source(parts, commit, shown_config, chosen)
     builder = open_prepared(repo, commit, opened, chosen)
     if builder is None:
         return None
     data = builder.as_dataset(split=chosen)
     if builder.info.builder_name == "json":
         check_json_rows(data, dataset)
-    return Source(data, commit, shown, chosen)
+    return Source(data, commit, shown_config, chosen)
 
 
 def _is_packaged(builder: Any, loader: str) -> bool:

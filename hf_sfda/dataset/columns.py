@@ -132,12 +132,12 @@ def infer_columns(
     labels = given_labels or _find_labels(features, inputs, task, distinct, same_classes)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
-    found = inputs or _find_inputs(features, modality, labels, holds_images)
+    columns = inputs or _find_inputs(features, modality, labels, holds_images)
     notes: tuple[str, ...] = ()
     if not inputs:
-        alone = _without_partner(features, found[0], labels)
-        notes = (_pair_note(found),) if len(found) > 1 else alone
-    return Columns(found, labels, modality[found[0]] or "text", notes)
+        alone = _without_partner(features, columns[0], labels)
+        notes = (_pair_note(columns),) if len(columns) > 1 else alone
+    return Columns(columns, labels, modality[columns[0]] or "text", notes)
 
 
 def _given_inputs(features: Mapping[str, Any], given: str | None) -> tuple[str, ...]:
@@ -287,9 +287,9 @@ def _find_words(
                 "parquet and JSON lines can."
             )
         return None
-    if len(found := dict.fromkeys(words for words, _ in pairs)) > 1:
+    if len(word_columns := dict.fromkeys(words for words, _ in pairs)) > 1:
         raise TargetError(
-            f"Several columns could be the words: {_list(found)}. Pass one of them with "
+            f"Several columns could be the words: {_list(word_columns)}. Pass one of them with "
             "--input-column, and the column with their tags with --label-column."
         )
     if len(pairs) > 1:

@@ -221,9 +221,9 @@ def described_sounds(dataset: str, path: Path, files: Files, split: str | None) 
     """
     from datasets import Audio, Value
 
-    found = [file for name in METADATA for file in (path / name, *sorted(path.glob(f"*/{name}")))]
-    found = [file for file in found if file.is_file()]
-    by_split = {"train" if file.parent == path else file.parent.name: file for file in found}
+    tables = [file for name in METADATA for file in (path / name, *sorted(path.glob(f"*/{name}")))]
+    tables = [file for file in tables if file.is_file()]
+    by_split = {"train" if file.parent == path else file.parent.name: file for file in tables}
     chosen = choose_split(dataset, list(by_split), split)
     file = by_split[chosen]
     with as_target_error(dataset):
@@ -249,7 +249,7 @@ def described_sounds(dataset: str, path: Path, files: Files, split: str | None) 
     data = data.add_column(column, places, feature=Value("string"))
     data = data.cast_column(column, Audio(decode=False))
     left_out: Counter[str] = Counter()
-    if unnamed := _unnamed(path, files, found, file, names):
+    if unnamed := _unnamed(path, files, tables, file, names):
         left_out[f"sound file that {file.name} does not name"] = unnamed
     return Source(data, None, None, chosen, names, left_out, notes)
 

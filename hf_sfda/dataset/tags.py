@@ -191,9 +191,9 @@ def _of_indicators(
             continue
         for j, value in enumerate(row):
             if isinstance(value, str) or value not in (0, 1):
-                shown = f"the text {cut(value, 40)!r}" if isinstance(value, str) else repr(value)
+                text = f"the text {cut(value, 40)!r}" if isinstance(value, str) else repr(value)
                 raise TargetError(
-                    f"{names[j]!r} holds {shown}; columns of several labels ({column}) must hold "
+                    f"{names[j]!r} holds {text}; columns of several labels ({column}) must hold "
                     "only the numbers 0 and 1. Pass others with --label-column."
                 )
             array[i, j] = int(value)

@@ -47,12 +47,12 @@ class Known:
         Raises:
             StoreError: A file exists but cannot be read.
         """
-        found = []
+        parts = []
         for rows, extraction in zip(self.rows, self.extractions, strict=True):
             features = extraction.features or store.get(extraction.key)
             if features is not None:
-                found.append(_part_of(features, rows))
-        return found
+                parts.append(_part_of(features, rows))
+        return parts
 
 
 def _part_of(features: Features, rows: IntArray) -> Part:

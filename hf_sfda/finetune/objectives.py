@@ -156,13 +156,13 @@ class _SingleLabel(_Logits):
 
     def fits(self, X: Tensor, labels: Tensor, Z: Tensor, length: float) -> list[Fit]:
         start = np.zeros((X.shape[1] + 1) * self.n_outputs)
-        found = []
+        fits = []
         for penalty in PENALTIES:
             start, _ = fit_logistic(X, labels, self.n_outputs, penalty, length, start)
             log_P = logistic_log_probabilities(Z, start, labels, self.n_outputs, length)
             theta = torch.from_numpy(start).view(-1, self.n_outputs)
-            found.append(Fit(penalty, theta[:-1].T / length, theta[-1], log_P))
-        return found
+            fits.append(Fit(penalty, theta[:-1].T / length, theta[-1], log_P))
+        return fits
 
 
 @dataclass(frozen=True)
@@ -201,13 +201,13 @@ class _MultiLabel(_Logits):
 
     def fits(self, X: Tensor, labels: Tensor, Z: Tensor, length: float) -> list[Fit]:
         start = np.zeros((X.shape[1] + 1) * self.n_outputs)
-        found = []
+        fits = []
         for penalty in PENALTIES:
             start = fit_sigmoid(X, labels, penalty, length, start)
             theta = torch.from_numpy(start).view(-1, self.n_outputs)
             weight, bias = theta[:-1].T / length, theta[-1]
-            found.append(Fit(penalty, weight, bias, functional.linear(Z, weight, bias)))
-        return found
+            fits.append(Fit(penalty, weight, bias, functional.linear(Z, weight, bias)))
+        return fits
 
 
 @dataclass(frozen=True)
@@ -250,13 +250,13 @@ class _Regression:
         U, S, Vh = torch.linalg.svd(X / length, full_matrices=False)
         mean = labels.mean(0)
         rotated = U.T @ (labels - mean) / len(X)
-        found = []
+        fits = []
         for penalty in PENALTIES:
             shrunk = rotated * (S / (S.square() / len(X) + penalty))[:, None]
             weight = (Vh.T @ shrunk).T / length
             bias = mean - weight @ X.mean(0)
-            found.append(Fit(penalty, weight, bias, functional.linear(Z, weight, bias)))
-        return found
+            fits.append(Fit(penalty, weight, bias, functional.linear(Z, weight, bias)))
+        return fits
 
     def unscale(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         if self.unit != 1:

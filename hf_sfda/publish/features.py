@@ -112,18 +112,18 @@ def _entries(ranking: Ranking, store: FeatureStore) -> list[tuple[ModelRow, Path
     Raises:
         PublishError: Nothing is ranked, or features are gone.
     """
-    found, gone = [], []
+    entries, gone = [], []
     for row in ranking.ranked:
         paths = store.files_of(row.feature_key or "")
         if paths is None:
             gone.append(public_model(row))
         else:
-            found.append((row, *paths))
+            entries.append((row, *paths))
     if gone:
         raise PublishError(f"The features of {gone[0]} are no longer stored. {RESTORE}")
-    if not found:
+    if not entries:
         raise PublishError("The run has no ranked model, so there are no features to publish.")
-    return found
+    return entries
 
 
 def _plan_commit(

@@ -203,8 +203,8 @@ def warn_before_training(
         token: Hub token.
     """
     api = hub_api(token)
-    found = [text for row in rows for text in _warnings(api, destination, ranking, row)]
-    return tuple(dict.fromkeys(found))
+    texts = [text for row in rows for text in _warnings(api, destination, ranking, row)]
+    return tuple(dict.fromkeys(texts))
 
 
 def _warnings(

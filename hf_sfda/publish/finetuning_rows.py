@@ -130,9 +130,9 @@ def finetuning_rows(
         predicted = _predicted(run, model)
         if predicted["expected_regret"] is not None:
             rows.append(_row("predicted", predicted))
-        for one in mine:
-            if (measurement := one.of(model)) is not None:
-                row = _row("measured", {**predicted, **_measured(measurement, one)})
+        for finetuned in mine:
+            if (measurement := finetuned.of(model)) is not None:
+                row = _row("measured", {**predicted, **_measured(measurement, finetuned)})
                 time = (times or {}).get((measurement.model_id, measurement.value))
                 rows.append({**row, "measured_at": time})
     return rows

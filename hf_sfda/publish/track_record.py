@@ -132,13 +132,13 @@ def predictions(scores: Iterable[Row]) -> list[Prediction]:
         if row["metric"] == row["ranked_by"] and row["status"] == "ok" and row["rank"] is not None
     ]
     ranked.sort(key=lambda row: (moment_of(row), row["run"], row["rank"]))
-    found = []
+    predicted = []
     for run, same_run in groupby(ranked, key=lambda row: row["run"]):
         rows = list(same_run)
         order = tuple(model_of(row) for row in rows)
         samples = str(rows[0]["dataset_fingerprint"])
-        found.append(Prediction(run, time_of(rows[0]), split_of(rows[0]), samples, order))
-    return found
+        predicted.append(Prediction(run, time_of(rows[0]), split_of(rows[0]), samples, order))
+    return predicted
 
 
 def truth_of(
@@ -311,10 +311,12 @@ class TrackRecord:
 def track_record(scores: Iterable[Row], finetuning: Iterable[Row]) -> TrackRecord | None:
     """The track record; ``None`` if there is nothing to compare the predictions with."""
     scores, finetuning = list(scores), list(finetuning)
-    found = verdicts(scores, finetuning)
-    if not found:
+    all_verdicts = verdicts(scores, finetuning)
+    if not all_verdicts:
         return None
-    return TrackRecord(tuple(found), hit_rate(found), tuple(over_time(scores, finetuning)))
+    return TrackRecord(
+        tuple(all_verdicts), hit_rate(all_verdicts), tuple(over_time(scores, finetuning))
+    )
 
 
 def summary(record: TrackRecord) -> list[str]:

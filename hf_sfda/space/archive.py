@@ -270,8 +270,8 @@ def _layout(paths: Sequence[str], modality: Modality) -> Layout:
     Raises:
         UploadError: They are not in class folders, or the arrangement is ambiguous.
     """
-    found = sorted(set(paths))
-    files = Files(sounds=found) if modality == "audio" else Files(images=found)
+    ordered = sorted(set(paths))
+    files = Files(sounds=ordered) if modality == "audio" else Files(images=ordered)
     noun = NOUNS[modality]
     loose = [path for path in paths if "/" not in path]
     try:

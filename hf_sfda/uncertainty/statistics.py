@@ -40,9 +40,9 @@ def ranks(values: AnyArray, ties: Literal["min", "max", "average"] = "average") 
         np.where(np.concatenate([differs, edge], axis=-1), places, size)[..., ::-1], axis=-1
     )[..., ::-1]
     of_ordered = {"min": lowest, "max": highest, "average": (lowest + highest) / 2}[ties]
-    found = np.empty(values.shape)
-    np.put_along_axis(found, order, of_ordered.astype(np.float64), axis=-1)
-    return found
+    result = np.empty(values.shape)
+    np.put_along_axis(result, order, of_ordered.astype(np.float64), axis=-1)
+    return result
 
 
 def normal_quantile(tail: float) -> float:

@@ -109,7 +109,7 @@ def run(backbone, sounds):
 
 
 @pytest.mark.parametrize(("architecture", "variant"), [*WAVE_HEADS, *WHOLE, *FUSED])
-def test_padding_changes_no_layer(architecture, variant, tmp_path):
+def test_padding_does_not_change_any_layer(architecture, variant, tmp_path):
     save(tmp_path, architecture, variant)
     backbone = opened(tmp_path)
     alone = [run(backbone, [sound]) for sound in SOUNDS]

@@ -88,7 +88,7 @@ def test_features_do_not_depend_on_the_random_seed(case, folder):
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=lambda case: case.name)
-def test_a_text_does_not_feel_its_neighbours(case, folder):
+def test_other_texts_in_a_batch_do_not_change_features(case, folder):
     backbone = opened(folder(case), "text")
     together = run(backbone, SENTENCES).layers["last"]
     alone = torch.cat([run(backbone, [sentence]).layers["last"] for sentence in SENTENCES])

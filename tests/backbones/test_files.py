@@ -181,7 +181,7 @@ def test_a_list_is_read_however_it_was_written(encoding, newline, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0", b"\x80\x02}q\x01.", b"\xff\xd8\x01"])
-def test_what_is_no_text_is_still_no_list(content, tmp_path):
+def test_a_binary_file_is_not_read_as_a_list_of_models(content, tmp_path):
     (tmp_path / "models.bin").write_bytes(content)
     (candidate,) = find_candidates([str(tmp_path / "models.bin")])
     assert candidate.skip.startswith("a file, not a model")

@@ -86,7 +86,7 @@ def test_a_part_in_a_process_of_its_own_ends_at_its_limit(tmp_path, monkeypatch)
     assert failure["error"] == "ended after its 0.5 seconds"
 
 
-def test_a_part_in_a_process_of_its_own(tmp_path):
+def test_a_part_runs_in_a_process_of_its_own(tmp_path):
     arguments = ["--device", "cpu", "--parts", "scores"]
     assert gpu.main([*arguments, "--out", str(tmp_path)]) == 0
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
@@ -94,7 +94,7 @@ def test_a_part_in_a_process_of_its_own(tmp_path):
     assert len(parts["scores"]["figures"]) == 4
 
 
-def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
+def test_without_a_gpu_the_benchmark_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         gpu.main(["--out", str(tmp_path)])

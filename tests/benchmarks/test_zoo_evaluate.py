@@ -46,7 +46,7 @@ def test_the_static_list_never_sees_the_target():
     assert first.tau(scores(first)) == pytest.approx(-1)
 
 
-def test_the_interval_of_a_mean_over_targets():
+def test_the_interval_of_a_mean_is_as_wide_as_the_targets_differ():
     mean = mean_over_targets([0.5] * 8)
     assert mean.low == mean.high == 0.5
     mean = mean_over_targets([0.0, 1.0] * 8)

@@ -202,13 +202,13 @@ def test_a_token_is_read_from_a_file_and_kept_secret(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
-def test_a_token_in_a_file_from_windows(tmp_path, encoding):
+def test_a_token_file_from_windows_is_read(tmp_path, encoding):
     mark = b"\xff\xfe" if encoding == "utf-16-le" else b""
     (tmp_path / "token").write_bytes(mark + f"{TOKEN}\r\n".encode(encoding))
     assert choose_token(None, tmp_path / "token") == TOKEN
 
 
-def test_a_tilde_that_the_shell_left(tmp_path, monkeypatch):
+def test_a_tilde_in_a_path_is_expanded(tmp_path, monkeypatch):
     from hf_sfda.config import RankConfig
     from hf_sfda.ranking.runs import read_ranking
 
@@ -243,7 +243,7 @@ def test_a_token_file_without_exactly_one_token_is_refused(tmp_path, content):
         choose_token(None, tmp_path / "token")
 
 
-def test_a_token_given_twice_or_not_at_all(tmp_path):
+def test_a_token_given_twice_or_a_missing_token_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Both --token and --token-file"):
         choose_token(TOKEN, tmp_path / "token")
     with pytest.raises(ConfigError, match=r"Cannot read --token-file .*No such file"):

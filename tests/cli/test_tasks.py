@@ -131,7 +131,7 @@ def test_several_labels_are_ranked(work, runs):
 
 
 @pytest.mark.parametrize("name", ["values", "tagged"])
-def test_one_task_from_rows_to_leaderboard(tmp_path, runs, name):
+def test_published_rows_are_read_again_as_the_same_task(tmp_path, runs, name):
     """What is published is read again as the same task, and sorted by another metric."""
     ranking = read_ranking(runs[name])
     run = make_run(ranking)
@@ -163,13 +163,13 @@ def test_other_commands_take_the_task_or_refuse_it_by_name(runs, name):
     assert len(json.loads(plan)["models"]) == 2
 
 
-def test_the_learning_curve_of_a_regression(work, runs):
+def test_a_regression_has_a_learning_curve(work, runs):
     rank(work, "values.parquet", "--out", "runs/curve", "--learning-curve", "--quiet")
     curve = read_ranking(work / "runs" / "curve").learning_curve
     assert curve is not None and curve.sizes[-1] == 60 and np.isfinite(curve.agreement).all()
 
 
-def test_a_metric_that_cannot_score_it(work):
+def test_a_metric_that_cannot_score_a_regression_is_refused(work):
     _, err = rank(work, "values.parquet", "--metric", "nce", code=2)
     assert "nce cannot score regression labels" in err
 

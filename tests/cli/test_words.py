@@ -161,14 +161,14 @@ def test_a_run_on_words_is_published(hub, api, work, ranked):
     assert "token classification" in card, card
 
 
-def test_a_race_and_a_learning_curve_of_words(work):
+def test_words_can_be_raced_and_have_a_learning_curve(work):
     rank(work, *MODELS, "--race", "--keep", "1", "--out", "race", "--quiet")
     assert read_ranking(work / "race").ranked
     rank(work, *MODELS, "--learning-curve", "--out", "curve", "--quiet")
     assert read_ranking(work / "curve").learning_curve is not None
 
 
-def test_finetuning_on_the_same_words(work, ranked):
+def test_finetuning_measures_the_ranked_words_and_saves_no_model(work, ranked):
     quick = ("--learning-rates", "1e-3", "--epochs", "2", "--top", "1", "--yes", "--save")
     _, err = run_command("finetune", "run", *quick, cwd=work, code=1)
     assert "a model for single words cannot be saved" in " ".join(err.split())

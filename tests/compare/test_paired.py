@@ -187,7 +187,7 @@ def test_small_classes_have_no_interval_and_absent_ones_no_line():
 # -- samples
 
 
-def test_samples_that_favour_either_model_most():
+def test_the_samples_that_favour_either_model_most_are_listed():
     first = np.array([0.9, 0.5, 0.1, 0.4, 0.7, 0.2])
     second = np.array([0.1, 0.5, 0.9, 0.5, 0.5, 0.1])
     labels = np.array([0, 0, 1, 1, 2, 2])

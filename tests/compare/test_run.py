@@ -89,7 +89,7 @@ def test_a_metric_that_is_no_mean_goes_by_groups(run):
     assert found.n_samples == 60
 
 
-def test_a_metric_that_the_run_did_not_compute(run):
+def test_a_metric_that_the_run_did_not_compute_is_compared(run):
     assert "logistic_probe" not in read_ranking(run).ranked[0].scores
     found = compare_for_run(run, A, B, metric="logistic_probe")
     assert found.metric == "logistic_probe"
@@ -107,7 +107,7 @@ def test_every_metric_is_compared_or_refused_in_words(run):
             assert np.isfinite([found.difference, *found.interval]).all()
 
 
-def test_scores_that_do_not_come_out_again_are_told(run):
+def test_scores_that_differ_from_the_ranking_are_warned_of(run):
     ranking = read_ranking(run)
     rows = tuple(
         dataclasses.replace(row, scores={**row.scores, "knn": row.scores["knn"] + shift})
@@ -179,7 +179,7 @@ def test_a_model_that_was_left_out_is_refused_with_its_reason(run):
         compare_for_ranking(changed, A, B)
 
 
-def test_features_that_are_gone_and_samples_that_changed(run):
+def test_features_that_are_gone_and_samples_that_changed_are_refused(run):
     ranking = read_ranking(run)
     target = load_target("shapes", samples=60)
     (row,) = (row for row in ranking.ranked if row.model_id == A)

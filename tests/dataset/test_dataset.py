@@ -216,7 +216,7 @@ def test_the_same_pictures_are_the_same_target_wherever_they_lie(hub, shapes, tm
         assert shapes[int(row)]["image"].tobytes() == sample.tobytes()
 
 
-def test_texts_from_every_kind_of_file(hub, sentences, tmp_path):
+def test_the_same_texts_are_the_same_inputs_from_every_kind_of_file(hub, sentences, tmp_path):
     sentences.push_to_hub("me/words")
     sentences.to_csv(tmp_path / "x.csv")
     sentences.to_csv(tmp_path / "x.tsv", sep="\t")
@@ -315,7 +315,7 @@ def test_saved_selections_keep_their_rows(sentences, tmp_path):
 # -- the Hub
 
 
-def test_a_folder_of_pictures_on_the_hub(hub, tmp_path):
+def test_a_folder_of_pictures_on_the_hub_is_read_like_a_local_one(hub, tmp_path):
     """There, rows name the downloaded files by their path."""
     folder = factories.image_folder(tmp_path / "pictures", n_per_class=5, classes=3)
     hub.put("me/folder", folder, repo_type="dataset")
@@ -329,7 +329,7 @@ def bytes_of(picture) -> bytes:
     return picture.tobytes()
 
 
-def test_rows_from_the_hub_bring_no_picture_of_this_machine_to_light(hub, tmp_path):
+def test_rows_from_the_hub_cannot_name_files_of_this_machine(hub, tmp_path):
     """A row may name any path; only what was downloaded is read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -360,7 +360,7 @@ def test_rows_from_the_hub_bring_no_picture_of_this_machine_to_light(hub, tmp_pa
     assert target.left_out == {"image file not found": len(paths)}
 
 
-def test_a_pinned_revision_and_a_configuration(hub, shapes, sentences):
+def test_a_revision_and_a_configuration_are_read_as_named(hub, shapes, sentences):
     shapes.push_to_hub("me/both", "pictures")
     sentences.push_to_hub("me/both", "words")
     old = hub.repo("me/both", "dataset").head.sha

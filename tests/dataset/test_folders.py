@@ -183,7 +183,7 @@ def zipped(folder, archive, names):
 
 @pytest.mark.parametrize("place", ["here", "hub"])
 @pytest.mark.parametrize("around", ["", "train/"])
-def test_class_folders_beside_the_archive_they_came_from(hub, tmp_path, around, place):
+def test_class_folders_are_read_beside_the_archive_they_came_from(hub, tmp_path, around, place):
     root = tmp_path / "data"
     cats(root, around.rstrip("/") or ".")
     zipped(root, root / "all.zip", [f"{around}cat/0.png", f"{around}dog/0.png"])
@@ -378,7 +378,7 @@ def test_a_folder_of_unsupported_images_is_refused(tmp_path):
         load_target(str(tmp_path))
 
 
-def test_files_without_suffix_and_with_another(tmp_path):
+def test_images_are_known_without_their_suffix(tmp_path):
     fill(tmp_path, "cat", "dog")
     for path in sorted(tmp_path.rglob("*.png")):
         path.rename(path.with_suffix("" if "0" in path.name else ".part"))
@@ -396,7 +396,7 @@ def test_folders_behind_links_are_read_and_loops_end(tmp_path):
     assert target.left_out == {walk.LOOP: 2}
 
 
-def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     fill(tmp_path, "cat", "dog")
     scandir = walk.os.scandir
 

@@ -74,7 +74,7 @@ def test_deep_colours_beside_alpha_are_scaled(channels, bits):
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_the_shape_in_a_deep_alpha_channel(channels):
+def test_a_deep_alpha_channel_is_laid_on_white(channels):
     black, alpha = np.zeros_like(GREY), np.where(GREY > 100, 65535, 0)
     encoded = png_16(*[black] * (channels - 1), alpha)
     read = np.asarray(images.decode(encoded))[..., 0]
@@ -158,7 +158,7 @@ def test_one_bit_is_black_and_white():
     assert np.array_equal(read[..., 0], np.where(GREY > 100, 255, 0))
 
 
-def test_the_first_frame_of_an_animation():
+def test_of_an_animation_the_first_frame_is_read():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for kind in ("GIF", "PNG", "TIFF"):
         encoded = saved(frames[0], kind, save_all=True, append_images=frames[1:])

@@ -123,7 +123,7 @@ def test_declared_classes_are_no_values(tmp_path):
         load_target(path, task="regression", label_column="label")
 
 
-def test_a_csv_and_a_folder_of_images_with_values(tmp_path):
+def test_values_of_a_csv_and_of_an_image_folder_are_read(tmp_path):
     (tmp_path / "x.csv").write_text(
         "text,price\n" + "".join(f"thing {i},{i}.5\n" for i in range(20))
     )
@@ -155,7 +155,7 @@ def test_lists_of_declared_labels_are_a_multi_label_target(tmp_path):
     assert target.describe()["labels_per_sample"] == 9 / 6
 
 
-def test_lists_of_names_in_jsonl_and_on_the_hub(tmp_path, hub):
+def test_lists_of_names_are_read_alike_in_jsonl_and_on_the_hub(tmp_path, hub):
     from datasets import Dataset
 
     rows = [{"text": f"t {i}", "tags": [NAMES[i % 3], NAMES[i % 2]]} for i in range(24)]
@@ -229,7 +229,7 @@ def test_values_that_cannot_be_several_labels_are_refused(tmp_path, columns, opt
         load_target(saved(tmp_path, **columns), **options)
 
 
-def test_columns_of_labels_with_commas_in_their_names(tmp_path):
+def test_columns_of_labels_may_have_commas_in_their_names(tmp_path):
     columns = {"red, or pink": [0, 1, 1] * 6, "blue": [1, 0, 1] * 6, "red": [0, 1, 2] * 6}
     path = saved(tmp_path, **columns)
     named = load_target(path, label_column="red, or pink,blue")

@@ -130,7 +130,7 @@ def test_a_name_with_a_comma_is_one_column(tmp_path):
     assert target.input_column == "a,b" and target.samples[0] == "both number 0"
 
 
-def test_a_pair_of_names_with_commas(tmp_path):
+def test_columns_of_a_pair_may_have_commas_in_their_names(tmp_path):
     columns = {"a, or b": texts("both"), "c": texts("c"), "label": HALVES}
     assert loaded(tmp_path, columns, input_column="c,a, or b").input_column == "c, a, or b"
 

@@ -317,7 +317,7 @@ def test_what_cannot_be_read_in_parts_is_downloaded(hub):
     assert len(load_target("me/shards", samples=30)) == 30
 
 
-def test_a_column_that_is_too_large_to_search_for_labels(hub, monkeypatch):
+def test_a_column_that_is_too_large_to_search_needs_a_named_label_column(hub, monkeypatch):
     monkeypatch.setattr(remote, "LARGEST_COLUMN", 1000)
     texts = [f"a text that is a bit longer, number {i}" for i in range(200)]
     data = Dataset.from_dict({"text": texts, "kind": ["a", "b"] * 100})

@@ -48,7 +48,7 @@ def test_the_same_sounds_have_the_same_fingerprint_in_every_container(tmp_path):
     assert np.array_equal(first.values, second.values)
 
 
-def test_a_hub_dataset_with_an_audio_column(hub, tmp_path):
+def test_a_hub_dataset_with_an_audio_column_is_a_target(hub, tmp_path):
     factories.audio_dataset(6, 2).to_parquet(tmp_path / "train.parquet")
     content = (tmp_path / "train.parquet").read_bytes()
     hub.put("me/tones", {"data/train.parquet": content}, repo_type="dataset")
@@ -56,7 +56,7 @@ def test_a_hub_dataset_with_an_audio_column(hub, tmp_path):
     assert (target.modality, len(target), target.n_classes) == ("audio", 12, 2)
 
 
-def test_a_folder_of_sounds_on_the_hub(hub, tmp_path):
+def test_a_folder_of_sounds_on_the_hub_is_a_target(hub, tmp_path):
     folder = factories.sound_folder(tmp_path, 5, ["low", "high"])
     files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.wav")}
     hub.put("me/tones", files, repo_type="dataset")
@@ -64,7 +64,7 @@ def test_a_folder_of_sounds_on_the_hub(hub, tmp_path):
     assert (target.modality, len(target), target.class_names) == ("audio", 10, ("high", "low"))
 
 
-def test_metadata_with_file_names_and_labels(tmp_path):
+def test_metadata_gives_the_labels_of_sounds_inside_the_folder_only(tmp_path):
     factories.sound_folder(tmp_path / "sounds", 6, ["low", "high"])
     files = sorted((tmp_path / "sounds").rglob("*.wav"))
     lines = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in files]
@@ -80,7 +80,7 @@ def test_metadata_with_file_names_and_labels(tmp_path):
         load_target(str(tmp_path))
 
 
-def test_metadata_of_sounds_on_the_hub(hub, tmp_path):
+def test_metadata_of_sounds_on_the_hub_gives_the_values(hub, tmp_path):
     folder = factories.sound_folder(tmp_path, 5, ["low", "high"])
     paths = sorted(folder.rglob("*.wav"))
     files = {f"train/{path.parent.name}-{path.name}": path.read_bytes() for path in paths}
@@ -106,7 +106,7 @@ def described(tmp_path, **columns):
     return str(tmp_path)
 
 
-def test_files_of_metadata_that_are_not_there(tmp_path):
+def test_files_that_metadata_names_and_that_are_missing_are_counted(tmp_path):
     names = [f"clips/{i}.wav" for i in range(12)]
     names[0], names[1], names[2] = "clips/gone.wav", "", "clips"
     target = load_target(described(tmp_path, file_name=names))
@@ -118,7 +118,7 @@ def test_files_of_metadata_that_are_not_there(tmp_path):
     }
 
 
-def test_metadata_of_windows_and_other_splits(tmp_path):
+def test_metadata_may_have_backslashes_and_other_splits_are_not_counted(tmp_path):
     names = [f"clips\\{i}.wav" for i in range(12)]
     folder = described(tmp_path, file_name=names)
     (tmp_path / "test").mkdir()
@@ -130,7 +130,7 @@ def test_metadata_of_windows_and_other_splits(tmp_path):
     assert load_target(folder).left_out == {}
 
 
-def test_metadata_with_a_column_called_audio_or_without_labels(tmp_path):
+def test_metadata_may_have_a_column_called_audio_but_needs_labels(tmp_path):
     target = load_target(described(tmp_path, audio=["x", "y"] * 6))
     assert (target.modality, target.label_column, len(target)) == ("audio", "label", 12)
     (tmp_path / "clips").rename(tmp_path / "sounds")
@@ -156,7 +156,7 @@ def test_texts_that_stand_for_sounds_are_refused(tmp_path, values, words):
         load_target(str(tmp_path / "x.csv"))
 
 
-def test_rows_without_a_sound_or_in_a_format_without_a_decoder(tmp_path):
+def test_rows_without_a_readable_sound_are_left_out_with_the_reason(tmp_path):
     from datasets import Audio, Dataset
 
     rows = [{"bytes": encoded(tone), "path": None} for tone in factories.sounds(6, 2)[0]]
@@ -276,7 +276,7 @@ def test_the_message_says_what_to_install(tmp_path, monkeypatch):
         load_target(str(tmp_path))
 
 
-def test_regression_and_several_labels_of_sounds(tmp_path):
+def test_sounds_take_values_and_several_labels(tmp_path):
     data = factories.audio_dataset(10, 3)
     pitches = [200.5 * 1.6**label for label in data["label"]]
     tags = [["low"] if label == 0 else ["high", "odd"][: 1 + i % 2] for i, label in

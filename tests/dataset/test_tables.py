@@ -454,7 +454,7 @@ def test_texts_that_hardly_differ_are_warned_of(tmp_path):
     assert "Only 3 of 20 texts are different" in target.warnings[0]
 
 
-def test_hidden_numbers_are_said(tmp_path):
+def test_the_label_minus_one_is_left_out_with_a_warning_unless_it_is_part_of_a_scale(tmp_path):
     rows = [(f"t {i}", str(i % 3 - 1)) for i in range(30)]
     target = loaded(tmp_path, lines(rows=rows))
     assert target.class_names == ("0", "1")

@@ -262,7 +262,7 @@ def test_a_shard_of_another_length_is_refused():
         tfjs_tensors(MANIFEST, bytes(4))
 
 
-def test_keras_names_and_layouts_of_mobilenetv2():
+def test_keras_weights_of_mobilenetv2_are_renamed_and_transposed():
     keras = {
         "Conv1/kernel": np.zeros((3, 3, 5, 7)),
         "bn_Conv1/moving_variance": np.ones(7),

@@ -88,7 +88,7 @@ def test_without_yes_nothing_is_trained_or_written(work):
     assert finetune("--quiet", "--top", "1")[0].split() == [first]
 
 
-def test_by_default_it_takes_the_models_that_next_proposes(work):
+def test_by_default_the_command_takes_the_models_that_next_proposes(work):
     ranking = read_ranking(Path("run"))
     chosen, _ = sentences.shortlist(ranking)
     wanted = [row.model_id for row in chosen] if len(chosen) > 1 else order()[:3]
@@ -205,7 +205,7 @@ def test_measurements_by_another_recipe_are_not_mixed(work):
     assert [len(s.measurements) for s in read_measurements(work / "run")] == [1, 2]
 
 
-def test_texts_and_the_length_that_was_ranked(tmp_path, monkeypatch):
+def test_texts_are_cut_to_the_length_that_was_ranked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = factories.text_dataset(n_per_class=16, classes=3)
     data.to_csv("topics.csv")
@@ -218,7 +218,7 @@ def test_texts_and_the_length_that_was_ranked(tmp_path, monkeypatch):
     assert len(document["finetuned"]["measurements"]) == 2
 
 
-def test_from_the_hub_at_the_commits_that_were_ranked(hub, tmp_path, monkeypatch):
+def test_models_and_dataset_are_read_at_the_commits_that_were_ranked(hub, tmp_path, monkeypatch):
     from huggingface_hub import HfApi
 
     monkeypatch.chdir(tmp_path)

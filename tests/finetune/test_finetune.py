@@ -293,7 +293,7 @@ def test_a_sample_is_cropped_alike_in_any_batch():
     assert not torch.equal(together["x"][0], augment(batch, [9, 6, 7, 8], flip=True)["x"][0])
 
 
-def test_mirror_images_only_where_they_are_allowed():
+def test_images_are_mirrored_only_with_flip():
     ramp = torch.linspace(0, 1, 16).expand(200, 1, 16, 16)
     rising = [
         (images[:, 0, :, -1] > images[:, 0, :, 0]).all(1).float().mean()
@@ -434,7 +434,7 @@ PLAIN = FinetuneConfig(
 )
 
 
-def test_the_recipe_against_a_plain_loop(tmp_path):
+def test_the_recipe_gives_the_result_of_a_plain_loop(tmp_path):
     """A ViT has neither batch norm nor dropout here, so everything can be written out."""
     path = tiny_vit(tmp_path / "vit")
     from transformers import AutoImageProcessor, ViTForImageClassification

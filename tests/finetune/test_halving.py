@@ -48,7 +48,7 @@ def test_many_models_need_a_fifth_of_the_training(models, finalists, times):
     assert share < 1 / times
 
 
-def test_the_share_of_training_against_a_count_by_hand():
+def test_the_share_of_training_is_that_of_a_count_by_hand():
     rounds = (Round(4, 25, 1), Round(2, 50, 2))
     assert share_of_training(rounds, 4, 1, n_train=100, epochs=4) == (100 + 200 + 400) / 1600
     assert share_of_training((), 3, 3, n_train=100, epochs=4) == 1

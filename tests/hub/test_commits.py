@@ -209,7 +209,7 @@ def test_a_dry_run_lists_the_files_and_downloads_nothing(hub: HubServer, api: Hf
     assert not any(f.will_download for f in again)
 
 
-def test_trees_paths_and_the_file_system(hub: HubServer, api: HfApi) -> None:
+def test_trees_are_listed_by_folder_and_by_path(hub: HubServer, api: HfApi) -> None:
     first = hub.put(
         "me/data", {"a.txt": "a", "x/b.txt": "b", "x/y/c.txt": "c"}, repo_type="dataset"
     )

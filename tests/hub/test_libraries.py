@@ -60,7 +60,7 @@ def test_an_image_dataset_round_trips(hub: HubServer) -> None:
     assert {"modality:image", "format:parquet"} <= set(info.tags or [])
 
 
-def test_configurations_revisions_and_features_without_download(hub: HubServer) -> None:
+def test_configurations_and_features_are_read_without_a_download(hub: HubServer) -> None:
     import datasets
 
     small, large = text_dataset(2, 2), text_dataset(5, 3)

@@ -27,7 +27,7 @@ from tests.hub.server import HubServer
 # -- discussions and pull requests
 
 
-def test_a_pull_request_from_commit_to_merge(hub: HubServer, api: HfApi) -> None:
+def test_a_pull_request_is_opened_discussed_and_merged(hub: HubServer, api: HfApi) -> None:
     hub.put("acme/model", model_files())
     owner = hub.account("acme")
     made = api.upload_file(

@@ -120,7 +120,7 @@ def test_results_of_a_newer_version_are_left_alone_by_every_command(hub, board):
     assert not hub.state.scheduled_jobs and not hub.state.webhooks
 
 
-def test_update_and_status_from_the_command_line(hub, board, tmp_path):
+def test_update_and_status_work_from_the_command_line(hub, board, tmp_path):
     factories.image_dataset(n_per_class=6, classes=2).push_to_hub("me/shapes", split="train")
     folder = factories.tiny_vit(tmp_path / "vit")
     factories.write_card(folder, library_name="transformers")
@@ -347,7 +347,7 @@ def test_a_webhook_is_made_once_and_follows_the_settings(hub, board):
     assert only(hub.state.webhooks)["id"] != hook["id"]
 
 
-def test_a_webhook_for_a_receiver_of_ones_own(hub, board, monkeypatch):
+def test_a_webhook_for_an_own_receiver_needs_https_and_a_secret(hub, board, monkeypatch):
     url = "https://example.org/hook"
     _, err = board("webhook", BOARD, "--url", url, code=1)
     assert "Set WEBHOOK_SECRET" in err
@@ -363,7 +363,7 @@ def test_a_webhook_for_a_receiver_of_ones_own(hub, board, monkeypatch):
     assert len(hub.state.webhooks) == 2, "one that starts a Job is another thing"
 
 
-def test_a_webhook_that_watches_nothing_known(hub, board):
+def test_a_webhook_that_watches_an_unknown_kind_is_refused(hub, board):
     _, err = board("webhook", BOARD, "--watch", "planet:mars", code=1)
     assert "Cannot watch 'planet:mars'; write one of user:NAME, org:NAME" in err
 

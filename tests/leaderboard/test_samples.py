@@ -142,7 +142,7 @@ def test_what_is_kept_answers_as_the_features_do(filled, api, hub, tmp_path):
         world.compare()
 
 
-def test_a_board_ranked_by_a_metric_of_groups(filled, api):
+def test_a_board_ranked_by_a_metric_of_groups_compares_without_labels(filled, api):
     world, session = World(api, filled, metric="logme"), Session(store=filled)
     target = load_ranked_target(world.ranking)
     kept = world.compare(target=target)

@@ -253,7 +253,7 @@ def test_a_record_of_an_earlier_version_names_no_metrics_of_its_warnings():
     assert load_scored(old, "x").warnings == scored().warnings
 
 
-def test_no_secret_in_a_record():
+def test_records_hold_no_secret():
     assert SECRET.encode() not in dump_scored(
         scored(warnings=(RowWarning(None, f"Bearer {SECRET}"),))
     )

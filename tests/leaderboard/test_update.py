@@ -349,7 +349,7 @@ def test_two_updates_at_once_are_both_in(board, zoo, hub, tmp_path, monkeypatch)
     assert_as_if_ranked_at_once(board, tmp_path, ["acme/a", "acme/b"])
 
 
-def test_who_comes_late_with_old_knowledge_takes_nobody_out(board, zoo, hub):
+def test_an_update_with_an_old_plan_takes_no_model_out(board, zoo, hub):
     board.settings()
     hub.put("acme/a", zoo["vit0"])
     early = board.plan()
@@ -367,7 +367,7 @@ def test_several_processes_are_refused(board, monkeypatch):
         board.plan()
 
 
-def test_settings_changed_while_an_update_ran(board, zoo, hub):
+def test_an_update_is_refused_if_the_settings_changed_after_its_plan(board, zoo, hub):
     board.settings()
     hub.put("acme/a", zoo["vit0"])
     plan = board.plan()
@@ -469,7 +469,7 @@ def test_a_revision_that_is_gone_is_gone(board, zoo, hub, api):
     assert "no such revision" in board.rows()["acme/a"]["reason"]
 
 
-def test_one_dataset_of_two_is_gone(board, zoo, hub):
+def test_a_dataset_that_is_gone_is_left_as_it_is(board, zoo, hub):
     hub.put("acme/a", zoo["vit0"])
     board.settings(datasets=["me/none", "me/shapes"])
     plan = board.plan()
@@ -505,7 +505,7 @@ def test_a_damaged_record_is_named(board, zoo, hub):
         board.plan()
 
 
-def test_status_of_a_board_before_and_after(board, zoo, hub):
+def test_status_lists_new_models_before_an_update_and_the_pool_after_it(board, zoo, hub):
     with pytest.raises(PublishError, match="leaderboard init me/board"):
         leaderboard_status(BOARD)
     hub.put("acme/a", zoo["vit0"])
@@ -539,7 +539,7 @@ def test_the_newest_ranking_counts_whatever_the_clock_says(board, zoo, hub, monk
     assert board.rows()["acme/b"]["created_at"] == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
 
 
-def test_what_lies_here_under_the_same_name_is_not_measured(board, zoo, hub, tmp_path, monkeypatch):
+def test_a_local_folder_of_the_same_name_is_refused(board, zoo, hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     board.settings(models=["acme/a"])
     factories.image_folder(tmp_path / "me" / "shapes", classes=2)

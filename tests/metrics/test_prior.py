@@ -26,7 +26,7 @@ def test_coefficients_are_learnt_from_the_table():
     assert intercept == pytest.approx(INTERCEPT, abs=5e-5)
 
 
-def test_it_predicts_unseen_models_on_unseen_data_sets():
+def test_the_prior_predicts_unseen_models_on_unseen_datasets():
     ours, mean = np.mean(list(validate().values()), axis=0)
     assert ours == pytest.approx(0.38, abs=0.005)  # what the docstring says
     assert mean == pytest.approx(0.47, abs=0.005)

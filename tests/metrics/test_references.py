@@ -119,7 +119,7 @@ def textbook_sfda_cv(X, y, folds):
 
 
 @pytest.mark.parametrize(("n", "d", "c", "k"), [(120, 9, 3, 5), (90, 30, 4, 3), (60, 100, 3, 4)])
-def test_sfda_cv_is_what_it_says(n, d, c, k):
+def test_sfda_cv_is_the_textbook_score_of_held_out_folds(n, d, c, k):
     X, y = blobs(0.6, n=n, d=d, c=c, seed=n)
     y = np.unique(y, return_inverse=True)[1]
     ours = score(X, y, "sfda_cv", folds=k, seed=4)
@@ -167,7 +167,7 @@ def test_ledoit_wolf_is_scikit_learns(seed, n, d):
         assert ours == pytest.approx(sklearn_ledoit_wolf(X, assume_centered=True)[1], abs=1e-9)
 
 
-def test_confidence_is_confined():
+def test_the_weight_of_self_challenge_stays_within_its_bounds():
     P = torch.softmax(torch.randn(50, 10, dtype=torch.float64) * 9, dim=1)
     w = self_challenge(P, P.argmax(1))
     assert (w >= 1 / 10 - 1e-12).all()
@@ -629,7 +629,7 @@ def test_gram_matrices_are_those_of_numpy(seed, n, d):
     np.testing.assert_allclose(distances, np.square(X - centres[y]).sum(1), atol=1e-9)
 
 
-def test_mixed_samples_are_never_made_but_as_if():
+def test_moments_of_mixed_samples_are_those_of_mixing_the_samples():
     X, y = blobs(0.5, n=300, d=6)
     X -= X.mean(0)
     w = np.random.default_rng(0).random(300)

@@ -42,7 +42,7 @@ def fisher_hits(X, labels, folds=5):
     return hits
 
 
-def test_it_is_the_mean_of_three_held_out_accuracies():
+def test_three_heads_is_the_mean_of_three_held_out_accuracies():
     X = layer_features(FEATURES, LABELS, "all")
     result = score_problem(make_problem(X, LABELS, last=FEATURES.last), "three_heads")
     logistic = score(X, LABELS, "logistic_probe")
@@ -63,7 +63,7 @@ def test_features_of_one_layer_have_two_heads():
 
 
 @pytest.mark.parametrize("layers", ["all", "last"])
-def test_a_run_gives_it_the_last_layer(layers):
+def test_three_heads_uses_the_last_layer_beside_all_layers(layers):
     config = RankConfig("x", metric="three_heads", metrics=("three_heads",), layers=layers)
     scored = score_candidate(Candidate("m", None), FEATURES, LABELS, config)
     details = scored.scores["three_heads"].details

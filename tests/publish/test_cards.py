@@ -127,7 +127,7 @@ def test_text_from_outside_stays_text(tmp_path):
     assert cell("<b>\n|") == "&lt;b&gt; \\|"
 
 
-def test_no_secret_in_a_card():
+def test_cards_hold_no_secret():
     ranking = make_ranking({}, extra_rows=(ok_row("a/b", 1, 0.5, license=SECRET),))
     leaderboards = make_leaderboards(make_run(ranking).rows)
     assert SECRET not in render_card(
@@ -135,7 +135,7 @@ def test_no_secret_in_a_card():
     )
 
 
-def test_nothing_measured_yet_and_nothing_ranked():
+def test_a_card_says_that_nothing_is_measured_or_ranked():
     assert "No results yet." in render_card(
         "results_section", repo="r", leaderboards=[], **NOTHING_MEASURED
     )

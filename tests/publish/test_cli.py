@@ -49,7 +49,7 @@ def commits(hub) -> int:
     return sum(len(repo.commits) for repo in hub.state.repos.values())
 
 
-def test_from_plan_to_published_to_nothing_left(hub, hf_sfda):
+def test_the_command_shows_the_plan_carries_it_out_and_then_finds_nothing_to_do(hub, hf_sfda):
     asked = ["runs/plants", "--to", "me/results", "--card", "me/resnet", "--create-pr", "acme/vit",
              "--collection", "For plants", "--top", "1", "--format", "human"]  # fmt: skip
     before = commits(hub)
@@ -94,7 +94,7 @@ def test_json_is_one_document_and_quiet_is_addresses(hub, hf_sfda):
     assert json.loads(out)["steps"] == []
 
 
-def test_a_plan_that_is_no_longer_the_one_that_was_shown(hub, hf_sfda, tmp_path):
+def test_a_plan_other_than_the_expected_one_is_refused(hub, hf_sfda, tmp_path):
     out, _ = hf_sfda("runs/plants", "--to", "me/results", "--json")
     shown = json.loads(out)["digest"]
     save_run(tmp_path / "runs" / "plants", make_ranking({"acme/vit": 0.1}))

@@ -48,7 +48,7 @@ def ids(api: HfApi) -> list[str]:
     return [name for name, _ in contents(api)]
 
 
-def test_the_best_in_order_with_their_scores(models, run, api):
+def test_a_collection_holds_the_best_models_in_order_with_their_scores(models, run, api):
     plan, done = publish(run, top=3)
     assert "a new collection 'For plants' of me" in plan.render()
     assert "+acme/vit  hf-sfda #1: sfda_cv .580" in plan.render()
@@ -102,7 +102,7 @@ def test_models_that_vanished_or_are_local_make_room_for_the_next(models, run, a
     assert ids(api) == ["me/resnet", "acme/mid"]
 
 
-def test_interrupted_half_way_it_is_finished_by_repeating(models, run, api):
+def test_the_same_command_finishes_an_interrupted_collection(models, run, api):
     models.faults.add(path_regex="/items$", method="POST", status=500, times=1, skip=1)
     with pytest.raises(PublishError, match="Step 2 of 2; done before it: dataset me/results"):
         publish(run)

@@ -139,7 +139,7 @@ def test_a_run_that_lost_a_model_keeps_its_ties_but_not_its_chances():
     ]
 
 
-def test_a_board_on_which_nobody_could_be_ranked():
+def test_a_board_without_ranked_models_keeps_failed_and_skipped_ones():
     ranking = to_ranking(board_of(make_ranking({})))
     assert ranking.ranked == ()
     assert [row.status for row in ranking.rows] == ["failed", "skipped"]
@@ -208,7 +208,7 @@ def test_history_goes_on_over_a_change_of_samples_and_marks_it():
     ),
     st.randoms(use_true_random=False),
 )
-def test_the_last_update_is_the_board(runs, random):
+def test_the_last_ranking_of_the_history_is_the_board(runs, random):
     rankings = [
         make_ranking(scores, created_at=f"2026-01-0{day}T00:00:00+00:00")
         for day, scores in enumerate(runs, 1)

@@ -357,7 +357,7 @@ def test_any_yaml_a_dumper_writes_keeps_its_meaning_or_is_refused(
     assert put_result(after, "x", ours) == after
 
 
-def test_no_statement_about_what_nobody_can_check():
+def test_results_that_nobody_can_check_are_refused_for_a_card():
     run = make_run(make_ranking())
     with pytest.raises(PublishError, match=r"acme/nan was failed .* \(layer.3.weight holds NaN\)"):
         make_model_result(run, "acme/nan", RESULTS)

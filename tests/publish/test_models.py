@@ -272,14 +272,14 @@ def test_a_pull_request_on_a_card_that_moved_is_refused(models, run):
     assert models.repo("acme/vit").discussions == []
 
 
-def test_a_pull_request_to_a_gated_model(models, run):
+def test_a_pull_request_to_a_gated_model_is_opened(models, run):
     models.set("acme/vit", gated="manual")
     _, done = publish(run, create_pr="acme/vit")
     assert done[1].url.endswith("/discussions/1")
 
 
 @pytest.mark.parametrize("setting", ["private", "disabled"])
-def test_a_pull_request_to_what_nobody_can_see(models, run, setting):
+def test_a_pull_request_to_a_private_or_disabled_model_is_refused(models, run, setting):
     models.set("acme/vit", **{setting: True})
     with pytest.raises(PublishError, match="acme/vit"):
         publish(run, create_pr="acme/vit")

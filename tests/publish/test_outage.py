@@ -148,32 +148,34 @@ def check_outages(hub, start: Callable[[], None], plan: Callable[[], Plan], acti
 
 
 @pytest.mark.parametrize("action", [pytest.param("drop", marks=pytest.mark.slow), "lose"])
-def test_an_outage_while_results_are_first_published(hub, first_publication, action):
+def test_after_an_outage_the_first_publication_is_completed(hub, first_publication, action):
     assert check_outages(hub, *first_publication, action) > 5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
-def test_an_outage_at_any_moment_of_a_publication(hub, publication, action):
+def test_after_an_outage_at_any_moment_the_same_publication_completes(hub, publication, action):
     assert check_outages(hub, *publication, action) > 15
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
-def test_an_outage_while_a_space_is_first_deployed(hub, first_deployment, action):
+def test_after_an_outage_the_first_deployment_is_completed(hub, first_deployment, action):
     assert check_outages(hub, *first_deployment, action) >= 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["drop", "lose"])
-def test_an_outage_while_a_space_is_updated(hub, update_of_a_space, action):
+def test_after_an_outage_the_update_of_a_space_is_completed(hub, update_of_a_space, action):
     assert check_outages(hub, *update_of_a_space, action) >= 4
 
 
 @pytest.mark.parametrize(
     "name", ["datasets/me/results", "models/me/resnet", "models/acme/vit", "spaces/me/board"]
 )
-def test_a_repository_that_vanishes_after_the_plan(hub, publication, update_of_a_space, name):
+def test_a_repository_that_vanishes_after_the_plan_is_not_made_again(
+    hub, publication, update_of_a_space, name
+):
     start, plan = update_of_a_space if name.startswith("spaces/") else publication
     start()
     planned = plan()

@@ -380,7 +380,7 @@ def test_a_torn_file_is_told_from_one_of_ours(tmp_path):
         ("me/results/x", "OWNER/NAME"),
     ],
 )
-def test_only_to_a_place_of_ones_own(hub, run, to, said):
+def test_publishing_to_a_place_of_others_is_refused(hub, run, to, said):
     with pytest.raises(PublishError, match=said):
         publish(run, to=to)
 
@@ -392,7 +392,7 @@ def test_an_organisation_of_ours_is_ours(hub, run):
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_token_that_may_only_read(hub, run, exists):
+def test_a_token_that_may_only_read_is_refused(hub, run, exists):
     if exists:
         hub.put(REPO, {"LICENSE": "x"}, repo_type="dataset")
     with pytest.raises(PublishError, match="token of me may only read"):
@@ -434,7 +434,7 @@ def test_a_plan_is_not_carried_out_by_another_account(hub, run):
         (json.dumps(make_ranking({}, extra_rows=()).to_dict()), "no candidates"),
     ],
 )
-def test_a_run_directory_without_a_ranking(hub, tmp_path, content, said):
+def test_a_run_directory_without_a_ranking_is_refused(hub, tmp_path, content, said):
     if content is not None:
         (tmp_path / "ranking.json").write_text(content)
     with pytest.raises(PublishError, match=said):

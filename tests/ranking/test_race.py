@@ -211,7 +211,7 @@ def test_a_race_never_takes_features_of_other_samples(work):
     assert next(scores) == next(scores)
 
 
-def test_a_budget_that_is_over_still_has_an_answer(work):
+def test_a_time_budget_of_zero_still_ranks_one_model(work):
     rank("--time-budget", "0s", "-o", "short", "--json")
     document = ranking("short")
     reached = [row for row in document["rows"] if row["status"] == "ok"]

@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(name, tmp_path, monkeypatch
     assert {path.name for path in run.iterdir()} == NAMES  # no temporary file is left
 
 
-def test_a_place_that_may_not_be_written(tmp_path, monkeypatch):
+def test_a_place_that_may_not_be_written_is_an_error(tmp_path, monkeypatch):
     def denied(*args, **options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -125,7 +125,7 @@ def test_a_place_that_may_not_be_written(tmp_path, monkeypatch):
         save_ranking(example_ranking(), tmp_path)
 
 
-def test_a_file_in_the_way_of_the_folder(tmp_path):
+def test_a_file_in_the_way_of_the_run_directory_is_an_error_and_stays(tmp_path):
     (tmp_path / "run").write_text("in the way")
     with pytest.raises(StoreError, match=r"Cannot write .*run: File exists"):
         save_ranking(example_ranking(), tmp_path / "run")

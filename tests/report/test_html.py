@@ -113,7 +113,7 @@ def test_the_table_has_one_row_a_ranked_model_and_sortable_cells(source):
     assert {row.count("data-value=") for row in rows} == {heads - 1}
 
 
-def test_mean_rank_and_dispute_between_metrics():
+def test_the_page_shows_the_mean_rank_and_marks_disputed_models():
     ranking = example_ranking()
     scores = dict.fromkeys(ranking.rows[0].scores, 0.0)  # last by all but the chosen metric
     first = replace(ranking.rows[0], scores={**scores, "sfda_cv": 0.584})

@@ -95,7 +95,7 @@ def test_equal_accuracies_go_to_the_first_of_the_ranking():
     assert best(with_measured(first=GOOD, second=GOOD[::-1])).row.model_id == FIRST
 
 
-def test_one_model_or_not_the_first_one():
+def test_the_summary_of_one_measured_model_claims_no_best():
     ranking = with_measured(second=GOOD)
     assert summary(ranking) == [f"Fine-tuned, {SECOND} reaches .800 (.711 to .867) test accuracy."]
     assert best(ranking) is None
@@ -139,7 +139,7 @@ def test_every_file_holds_the_measured_accuracies():
     assert "# " + summary(ranking)[0] in render_plain(ranking)
 
 
-def test_a_ranking_without_them_is_as_it_was():
+def test_a_ranking_without_measured_accuracies_has_no_column_for_them():
     ranking = example_ranking()
     assert "finetuned" not in to_json(ranking).decode()
     assert not [name for name in to_arrow(ranking).column_names if "finetuned" in name]
@@ -191,7 +191,7 @@ def test_a_measurement_that_is_none_is_refused(correct):
 # -- the paired interval
 
 
-def test_the_paired_interval_against_hand_calculation():
+def test_the_paired_interval_is_that_of_agresti_and_min():
     """Agresti and Min's example has one half added to each cell: 12, 5, 2, 81 of 100."""
     first = np.array([1] * 17 + [0] * 83, dtype=bool)  # 12 both, 5 only the first
     second = np.array([1] * 12 + [0] * 5 + [1] * 2 + [0] * 81, dtype=bool)

@@ -21,7 +21,7 @@ from tests.report_fixture import example_ranking
 
 
 @pytest.mark.parametrize("metric", ["knn", "logme", "hscore", "logistic_probe"])
-def test_the_same_models_in_another_order(metric):
+def test_sorting_by_another_metric_changes_only_the_order(metric):
     original = example_ranking()
     ranking = sorted_by(original, metric)
     assert ranking.metric == metric
@@ -183,7 +183,7 @@ def lines(figure) -> dict[str, tuple]:
     return {trace.name: trace.y for trace in figure.data}
 
 
-def test_a_line_for_each_model_named_at_its_end():
+def test_the_figure_has_a_line_for_each_model_named_at_its_end():
     figure = order_figure(updates_of("abc", "bac", "bcd"))
     assert lines(figure) == {
         "org/a": (1, 2, None),
@@ -221,7 +221,7 @@ def test_updates_on_other_samples_are_shaded():
     assert "other samples" not in figure.data[0].text[2]
 
 
-def test_strangers_names_are_text():
+def test_names_of_strangers_are_escaped_in_the_figure():
     hostile = "evil/<script>alert(1)</script>"
     two = [Update("r", "2026-01-01", {hostile: 1, "a/b": 2})] * 2
     document = order_figure(two).to_json()

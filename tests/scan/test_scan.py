@@ -465,7 +465,7 @@ def test_lists_name_models_relative_to_themselves(hub, zoo, tmp_path):
         b"acme/bert\nacme/vit\nacme/bert\n",
     ],
 )
-def test_lists_from_any_editor_or_page(hub, zoo, tmp_path, content):
+def test_lists_are_read_from_any_editor_or_page(hub, zoo, tmp_path, content):
     for name in ("bert", "vit"):
         hub.put(f"acme/{name}", zoo / name)
     listing = tmp_path / "models.txt"
@@ -772,7 +772,7 @@ def test_a_named_model_of_another_family_is_left_out_by_name(hub):
     assert "model type bert is not read for sounds; read are audio-spec" in (candidate.skip or "")
 
 
-def test_a_model_for_sounds_on_the_hub(hub, tmp_path):
+def test_a_model_for_sounds_is_left_out_for_texts(hub, tmp_path):
     hub.put("a/wave", factories.tiny_wav2vec2(tmp_path))
     [heard] = find_candidates(["a/wave"], modality="audio")
     assert (heard.skip, heard.pipeline_tag) == (None, "feature-extraction")

@@ -308,7 +308,7 @@ def test_rank_says_what_the_command_line_says(called, space):
     assert Ranking.from_dict(found).metric == "knn"
 
 
-def test_whoever_streams_sees_how_far_it_is(called):
+def test_the_stream_of_a_job_shows_its_progress(called):
     *before, last = called.stranger.outputs()
     assert "rows" in last
     assert all(set(one) == {"stage", "seconds", "candidates"} for one in before)

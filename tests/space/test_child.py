@@ -47,7 +47,7 @@ def has_ended(pid: int) -> bool:
     return until(lambda: not is_alive(pid), f"process {pid} lives on")
 
 
-def test_what_it_is_told_and_what_it_says(start):
+def test_a_child_reads_its_request_and_its_stderr_is_redacted(start):
     child = start(
         "import sys, os, json\n"
         "text = json.loads(sys.stdin.readline())['text']\n"
@@ -90,7 +90,7 @@ ENDS
 
 
 @pytest.mark.parametrize("ends", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)"])
-def test_what_it_started_ends_with_it_though_it_holds_the_pipes(start, ends):
+def test_processes_that_a_child_started_end_with_it(start, ends):
     child = start(_FAMILY.replace("ENDS", ends))
     (event,) = heard(child)
     assert child.wait() == (0 if "exit" in ends else -9)

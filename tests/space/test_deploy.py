@@ -332,7 +332,7 @@ def test_a_space_made_by_hand_keeps_its_card(results, api: HfApi):
     assert settings(results)["variables"] == {"HF_SFDA_RESULTS": RESULTS}
 
 
-def test_an_empty_space_without_any_card(results, api: HfApi):
+def test_a_space_without_a_card_gets_one(results, api: HfApi):
     api.create_repo(SPACE, repo_type="space", space_sdk="gradio")
     del results.repo(SPACE, "space").head.files["README.md"]
     deploy()
@@ -462,7 +462,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(results, space, optio
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_token_that_may_only_read(results, exists):
+def test_a_token_that_may_only_read_is_refused(results, exists):
     if exists:
         deploy()
     with pytest.raises(PublishError, match="The token of me may only read"):
@@ -508,7 +508,7 @@ def test_options_that_are_not_allowed_are_refused(results, options, said):
     assert writes(results) == []
 
 
-def test_sleep_on_a_space_that_has_free_hardware(results):
+def test_a_sleep_time_needs_paid_hardware(results):
     deploy()
     with pytest.raises(ConfigError, match="cpu-basic sleeps after 48 hours"):
         plan_it(sleep=60)
@@ -607,7 +607,7 @@ def test_a_space_that_moved_after_the_plan_is_refused(older):
     assert files(older)["notes/mine.md"] == b"newer"
 
 
-def test_a_space_that_somebody_else_makes_in_between(results, api: HfApi):
+def test_a_space_that_somebody_else_makes_after_the_plan_is_left_alone(results, api: HfApi):
     plan = plan_it()
     api.create_repo(SPACE, repo_type="space", space_sdk="docker")
     results.put(SPACE, {"Dockerfile": "x"}, repo_type="space")
@@ -695,7 +695,9 @@ def hf_sfda(results, monkeypatch, capsys):
     return run
 
 
-def test_from_plan_to_deployed_to_nothing_left(results, hf_sfda, monkeypatch):
+def test_deploying_shows_the_plan_carries_it_out_and_then_finds_nothing_to_do(
+    results, hf_sfda, monkeypatch
+):
     monkeypatch.setenv("MY_SECRET", SECRET)
     asked = ["deploy", SPACE, "--results", RESULTS, "--secret", "MY_SECRET", "--variable"]
     asked += ["HF_SFDA_JOBS=2", "--hardware", "zero-a10g", "--sleep", "600"]

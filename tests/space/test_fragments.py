@@ -709,7 +709,7 @@ def test_status_says_which_results_and_what_is_wrong(given, said):
         (timedelta(days=3), "3 days ago"),
     ],
 )
-def test_the_age_of_results_in_words(age, said):
+def test_the_page_says_how_old_the_results_are(age, said):
     source = fragments.status(snapshot(read_at=datetime.now(UTC) - age))
     assert words(source).endswith(f"checked {said}.")
 

@@ -148,7 +148,7 @@ def test_the_step_stores_features_and_says_what_failed(fetched):
     assert json.loads(json.dumps(events)) == events, "plain values, fit to travel"
 
 
-def test_closed_in_the_middle_it_stops_for_good(fetched):
+def test_an_extraction_that_is_closed_runs_no_further_model(fetched):
     directory, target = fetched
     config = RankConfig(dataset="data")
     store = FeatureStore(directory / "store")
@@ -159,7 +159,7 @@ def test_closed_in_the_middle_it_stops_for_good(fetched):
     assert not store.has(feature_key(last, target, config))
 
 
-def test_what_ends_all_is_an_event(tmp_path):
+def test_an_error_that_ends_the_extraction_is_an_event(tmp_path):
     step = gpu.extract(str(tmp_path), RankConfig(dataset="data").to_dict(), str(tmp_path), 60)
     (event,) = [event for event in step if event is not None]
     assert event["event"] == "failed"
@@ -263,7 +263,7 @@ def test_a_gpu_step_ends_when_it_is_cancelled_or_out_of_time(job, monkeypatch, c
     assert closed
 
 
-def test_it_asks_for_what_the_models_need_within_bounds():
+def test_the_gpu_seconds_grow_with_the_models_within_bounds():
     from dataclasses import replace
 
     def plan(params, n):
@@ -277,7 +277,7 @@ def test_it_asks_for_what_the_models_need_within_bounds():
 
 
 @pytest.mark.slow
-def test_a_job_on_zero_gpu_with_the_real_spaces_package(hub, hub_env, tmp_path):
+def test_a_job_on_zero_gpu_runs_with_the_real_spaces_package(hub, hub_env, tmp_path):
     """Fork, pickled arguments, events back, and the server's token out of it all."""
     data = factories.image_dataset(n_per_class=12, classes=3)
     data.push_to_hub("me/private", split="train", private=True)

@@ -238,7 +238,7 @@ def test_a_bad_upload_is_refused_in_the_plan(jobs, tmp_path):
     assert not list((job.directory / "work").iterdir())
 
 
-def test_a_process_that_dies_runs_late_or_is_cancelled(zoo, jobs):
+def test_a_process_that_dies_runs_late_or_is_cancelled_ends_its_job(zoo, jobs):
     push_shapes("me/shapes")
     zoo.requests.clear()
     job = jobs.open(RankRequest(dataset="me/shapes", models=("acme/one",)))

@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_written_costs_the_copy_and_nothing_else(hub, tm
 # -- a dataset that is not as it should be
 
 
-def test_a_dataset_that_was_never_there(hub):
+def test_a_missing_results_dataset_is_reported_with_what_to_do(hub):
     snapshot = Results(REPO).snapshot()
     assert (snapshot.sha, snapshot.leaderboards) == (None, ())
     assert "There is no dataset me/results, or this Space may not read it." in snapshot.problem

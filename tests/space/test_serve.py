@@ -162,7 +162,7 @@ main()
 """
 
 
-def test_without_gradio_it_says_what_to_install(hub_env):
+def test_without_gradio_the_command_says_what_to_install(hub_env):
     command = [sys.executable, "-c", BLOCKED, *SERVE]
     done = subprocess.run(command, env=hub_env, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
@@ -172,7 +172,7 @@ def test_without_gradio_it_says_what_to_install(hub_env):
 
 
 @pytest.mark.parametrize("arguments", [["space", "--help"], ["space", "serve", "--help"]])
-def test_help_is_light(arguments):
+def test_help_loads_no_heavy_library(arguments):
     code = (
         "import sys\n"
         "from hf_sfda.cli import main\n"
@@ -196,7 +196,9 @@ def test_help_is_light(arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_serves_until_a_signal_and_leaves_no_files_of_jobs(results, serve, tmp_path, number):
+def test_the_command_serves_until_a_signal_and_leaves_no_files_of_jobs(
+    results, serve, tmp_path, number
+):
     (tmp_path / "tmp").mkdir()
     served = serve(*SERVE, TMPDIR=str(tmp_path / "tmp"))
     url = served.address()
@@ -335,7 +337,7 @@ def status(url: str, **headers: str) -> int:
         return error.code
 
 
-def test_a_hub_that_is_down_does_not_stop_it(hub, monkeypatch):
+def test_a_hub_that_is_down_does_not_stop_the_server(hub, monkeypatch):
     """The app has a copy of the results, and says what is wrong."""
     from hf_sfda.hub.access import Repo
     from hf_sfda.space.serve import _check_results

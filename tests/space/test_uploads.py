@@ -153,7 +153,7 @@ def test_a_zip_is_arranged_like_the_folder_it_was_made_from(tmp_path, splits, fl
     assert sum(zipped.left_out.values()) == sum(folder.left_out.values()) == 2 * len(flat)
 
 
-def test_a_zip_that_can_be_read_in_two_ways(tmp_path):
+def test_a_zip_that_can_be_read_in_two_ways_is_refused(tmp_path):
     files = {f"{name}/{i}.png": png(i) for name in ("a", "b", "test") for i in range(2)}
     assert "two ways" in refused(make_zip(tmp_path / "x.zip", files), tmp_path / "into")
 
@@ -274,7 +274,7 @@ def test_unusual_compression_is_refused(tmp_path):
     assert "ordinary zip" in refused(file, tmp_path / "into")
 
 
-def test_a_bomb_by_what_it_declares(tmp_path):
+def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path):
     zeros = {f"{kind}/{i}.png": PICTURE + bytes(500_000) for kind in "ab" for i in range(3)}
     file = make_zip(tmp_path / "x.zip", zeros)
     assert file.stat().st_size < 20_000
@@ -288,7 +288,7 @@ def test_a_zip_that_shrinks_too_much_is_refused(tmp_path):
     assert "do not shrink like that" in message
 
 
-def test_a_bomb_that_lies_about_its_size(tmp_path):
+def test_a_zip_that_lies_about_its_size_is_refused(tmp_path):
     file = make_zip(tmp_path / "x.zip", two_classes(**{"a/b.png": PICTURE + bytes(5_000_000)}))
     patched(file, CENTRAL, 24, struct.pack("<L", 100))  # uncompressed size
     patched(file, LOCAL, 22, struct.pack("<L", 100))
@@ -324,7 +324,7 @@ def test_a_zip_with_too_many_entries_is_refused(tmp_path):
     assert "zip64" in refused(file, tmp_path / "into")
 
 
-def test_a_directory_that_would_fill_the_memory(tmp_path):
+def test_a_zip_whose_names_would_fill_the_memory_is_refused(tmp_path):
     file = make_zip(tmp_path / "x.zip", {"a/" + "x" * 60_000 + ".png": b""})
     assert "of names" in refused(file, tmp_path / "into", Limits(files=2))
 

@@ -70,7 +70,7 @@ def test_consensus_gives_the_mean_ranks_and_marks_who_disagrees():
     assert result.disagree.tolist() == [True, False, False, True]
 
 
-def test_consensus_with_gaps_and_without_votes():
+def test_consensus_ignores_gaps_and_is_undefined_without_votes():
     nan = np.nan
     result = consensus({"a": [3, 2, 1, nan], "b": [nan, 1, 2, nan]})
     np.testing.assert_allclose(result.mean_rank, [1, 2, 2, nan])

@@ -63,7 +63,7 @@ def test_models_at_the_noise_floor_are_counted_in_a_warning():
     assert only.startswith("No model rises above the noise floor")
 
 
-def test_saturation_of_the_metric_that_sorts():
+def test_saturation_of_the_metric_that_sorts_is_warned_of():
     full = row("full", 0.9995)
     assert diagnose_row(full, metric="sfda_cv", n_samples=1000, n_classes=2) == (
         RowWarning(None, "saturated"),
@@ -96,7 +96,7 @@ def test_the_h_score_is_bounded_by_the_classes():
     ]
 
 
-def test_several_models_at_the_same_top_of_an_unbounded_metric():
+def test_models_that_share_the_highest_score_are_counted():
     rows = [
         row(f"m{i}", scores={"logme": min(i, 4) / 10, "x": i}, noise_floor=None) for i in range(6)
     ]

@@ -54,7 +54,7 @@ def test_class_shares_never_move():
     np.testing.assert_allclose(resampled, np.tile([7 / 11, 3 / 11, 1 / 11], (50, 1)))
 
 
-def test_the_same_resamples_for_every_model_and_every_call():
+def test_resamples_are_the_same_for_every_model_and_every_call():
     rng = np.random.default_rng(0)
     labels, first = rng.integers(0, 4, 90), rng.random((2, 90))
     both = paired_bootstrap(np.vstack([first, first.sum(axis=0)]), labels, n_resamples=30, seed=5)
@@ -206,7 +206,7 @@ def test_a_clear_order_has_tight_rank_intervals_and_no_ties():
     )
 
 
-def test_twins_share_the_first_place():
+def test_equal_models_share_the_first_place():
     rng = np.random.default_rng(0)
     values = np.vstack([row := 0.8 + 0.1 * rng.random(100), row, 0.1 * rng.random(100)])
     resampled = paired_bootstrap(values, np.arange(100) % 4, n_resamples=100, seed=0)

@@ -48,14 +48,14 @@ def truth() -> dict[str, dict[str, float]]:
     return table
 
 
-def test_static_list_of_the_published_cnns():
+def test_the_static_list_of_the_published_cnns_has_the_published_tau():
     accuracies = np.array([list(models.values()) for models in truth().values()])
     taus = list(map(tau_two_sided, accuracies, static_list(accuracies)))
     assert np.mean(taus) == pytest.approx(0.837, abs=0.0005)
 
 
 @pytest.mark.parametrize(("column", "expected"), PUBLISHED.items())
-def test_ready_made_scores_of_the_published_cnns(column, expected):
+def test_ready_made_scores_of_the_published_cnns_have_the_published_tau(column, expected):
     table, scores = truth(), {}
     for row in read("model_spider_scores_10x8.csv"):
         dataset = NAMES.get(row["Dataset"].lower(), row["Dataset"].lower())
