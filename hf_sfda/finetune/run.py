@@ -59,7 +59,8 @@ def finetune(
 
     The recipe is described in :mod:`hf_sfda.finetune`. Under ``accelerate launch`` the processes
     share every batch; the result is the same in each. The same seed on the same device and number
-    of processes gives the same result.
+    of processes gives the same result. Token and progress become the
+    :class:`~hf_sfda.session.Session` of the download.
 
     Args:
         candidate: One that :func:`hf_sfda.scan.find_candidates` did not leave out.

@@ -46,10 +46,10 @@ def test_a_bounded_message_keeps_its_beginning_and_its_end():
 @pytest.mark.parametrize("error", [ConfigError, SfdaError, RuntimeError])
 def test_the_command_line_never_prints_pages_of_an_error(error, capsys):
     report_failure(error("Columns: " + ", ".join(NAMES) + ". Choose one."))
-    said = capsys.readouterr().err
-    assert len(said) < 2300
-    assert "Columns: name-0-" in said
-    assert "Choose one." in said
+    text = capsys.readouterr().err
+    assert len(text) < 2300
+    assert "Columns: name-0-" in text
+    assert "Choose one." in text
 
 
 def test_a_reason_of_a_library_is_short():

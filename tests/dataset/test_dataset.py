@@ -696,16 +696,16 @@ def test_progress_counts_rows_and_the_libraries_stay_quiet(hub, sentences, capfd
 
     sentences.push_to_hub("me/words")
     capfd.readouterr()
-    told = []
+    calls = []
 
     class Listener:
         @contextmanager
         def task(self, kind, name, *, total, unit):
-            told.append((kind, total, unit))
-            yield told.append
+            calls.append((kind, total, unit))
+            yield calls.append
 
     load_target("me/words", samples=12, progress=Listener())
-    assert told == [("dataset", None, "rows"), ("dataset", 12, "rows"), *[1] * 12]
+    assert calls == [("dataset", None, "rows"), ("dataset", 12, "rows"), *[1] * 12]
     assert capfd.readouterr().err == ""
 
 

@@ -302,13 +302,13 @@ def test_the_apparent_gain_is_optimistic_and_the_cross_fitted_one_is_not():
 
 
 @pytest.mark.parametrize(
-    ("interval", "said"),
+    ("interval", "message"),
     [((0.01, 0.03), "beats"), ((-0.01, 0.03), "cannot be told apart"), ((-0.03, -0.01), "is not")],
 )
-def test_the_summary_goes_by_the_interval_and_not_by_the_choice(interval, said):
+def test_the_summary_goes_by_the_interval_and_not_by_the_choice(interval, message):
     found = select_ensemble(members([1, 2, 2], seed=0), LABELS, size=2)
     steps = (found.steps[0], dataclasses.replace(found.steps[1], interval=interval))
-    assert said in dataclasses.replace(found, steps=steps).summary
+    assert message in dataclasses.replace(found, steps=steps).summary
 
 
 # -- the paper's score

@@ -33,8 +33,8 @@ def test_the_winner_is_published_with_a_card_and_loads_with_its_library(work, hu
     assert f"model {NAME}: a new public repository" in " ".join(out.split())
     assert "Nothing was trained" in err
     assert ("models", NAME) not in hub.state.repos
-    told = " ".join(err.split())
-    assert "states no licence, so none is stated" in told, "before anything is trained"
+    text = " ".join(err.split())
+    assert "states no licence, so none is stated" in text, "before anything is trained"
     _, err = finetune("--yes", "--expect", "0" * 12, "--top", "2", *TO, *QUICK, code=1)
     assert "known only after training" in " ".join(err.split())
 

@@ -196,16 +196,16 @@ def test_schedules_of_other_leaderboards_are_left_alone(hub, board):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--every", "often"], "'often'; write one of @annually"),
         (["--flavor", "huge"], "no hardware 'huge'. Allowed: cpu-basic"),
         (["--timeout", "soon"], "'soon'; write seconds, or 90m"),
     ],
 )
-def test_a_bad_schedule_is_refused(hub, board, options, said):
+def test_a_bad_schedule_is_refused(hub, board, options, message):
     _, err = board("schedule", BOARD, *options, code=1)
-    assert said in err
+    assert message in err
 
 
 def test_a_file_called_like_the_command_is_not_run_instead(hub, board):

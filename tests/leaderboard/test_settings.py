@@ -79,7 +79,7 @@ def test_who_is_ranked_does_not_decide_what_may_be_compared():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("datasets: [me/a]\nmetrik: knn", "unknown key metrik. Allowed: datasets, models, query"),
         (
@@ -116,10 +116,10 @@ def test_who_is_ranked_does_not_decide_what_may_be_compared():
         ("- a", "must hold `key: value` lines"),
     ],
 )
-def test_what_is_not_allowed_is_said_with_what_is(text, said):
+def test_what_is_not_allowed_is_said_with_what_is(text, message):
     with pytest.raises(ConfigError) as caught:
         parse_settings(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("leaderboard.yaml")
 
 

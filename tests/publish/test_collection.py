@@ -132,14 +132,14 @@ def test_two_plans_make_one_collection(models, run, api):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"collection": "x" * 61}, "61 characters; 1 to 60"),
         ({"top": 0}, "top is 0"),
     ],
 )
-def test_bad_options_of_a_collection_are_refused(models, run, options, said):
-    with pytest.raises(PublishError, match=said):
+def test_bad_options_of_a_collection_are_refused(models, run, options, message):
+    with pytest.raises(PublishError, match=message):
         publish(run, **options)
 
 

@@ -91,14 +91,14 @@ def test_a_hub_dataset_is_found_again_by_the_boards_settings(dataset):
 
 
 def test_warnings_that_hold_semicolons_are_not_cut():
-    said = (
+    text = (
         RowWarning(None, "at the noise floor (0.111)"),
         RowWarning("sfda_cv", "sfda_cv: 2 of 9 classes are small; their probabilities say little"),
         RowWarning("knn", "knn: no; really"),
     )
-    low = ok_row("a/a", 1, 0.1, noise_floor=0.111, warnings=said)
+    low = ok_row("a/a", 1, 0.1, noise_floor=0.111, warnings=text)
     (row,) = to_ranking(board_of(make_ranking({}, extra_rows=(low,)))).ranked
-    assert row.warnings == said
+    assert row.warnings == text
 
 
 # -- several runs

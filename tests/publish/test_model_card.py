@@ -289,10 +289,10 @@ def test_a_card_that_cannot_be_read_is_left_alone_and_the_place_is_named(name):
     text, where = BROKEN[name]
     with pytest.raises(PublishError) as caught:
         edited(text)
-    said = str(caught.value)
-    assert where in said
-    assert "left as it is" in said
-    assert "README.md of model me/resnet" in said
+    message = str(caught.value)
+    assert where in message
+    assert "left as it is" in message
+    assert "README.md of model me/resnet" in message
 
 
 def test_a_card_that_is_not_utf8_is_refused():

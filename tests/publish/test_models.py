@@ -104,14 +104,14 @@ def test_the_card_of_a_stranger_needs_a_pull_request(models, run):
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         ("me/gone", "me/gone is not among the Hub models"),
         ("acme/big", r"acme/big was skipped in this run \(gated"),
     ],
 )
-def test_a_card_of_a_model_without_a_score_is_refused(models, run, model, said):
-    with pytest.raises(PublishError, match=said):
+def test_a_card_of_a_model_without_a_score_is_refused(models, run, model, message):
+    with pytest.raises(PublishError, match=message):
         publish(run, cards=[model])
 
 
@@ -329,7 +329,7 @@ def test_eval_results_and_the_card_are_one_pull_request(benchmark, run, api: HfA
 
 
 @pytest.mark.parametrize(
-    ("benchmark_id", "said"),
+    ("benchmark_id", "message"),
     [
         ("me/plants", "me/plants is not a registered benchmark, so the Hub would ignore"),
         ("acme/bench", "is a benchmark of acme"),
@@ -340,11 +340,11 @@ def test_eval_results_and_the_card_are_one_pull_request(benchmark, run, api: HfA
         ("bench", "give OWNER/BENCHMARK"),
     ],
 )
-def test_eval_results_are_refused_with_the_reason(benchmark, run, benchmark_id, said):
+def test_eval_results_are_refused_with_the_reason(benchmark, run, benchmark_id, message):
     benchmark.put("me/plants", {"x.csv": "a"}, repo_type="dataset")
     benchmark.put("me/empty", {"eval.yaml": "name: x"}, repo_type="dataset", benchmark=True)
     before = heads(benchmark)
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         publish(run, cards=["me/resnet"], eval_results=benchmark_id)
     assert heads(benchmark) == before
 

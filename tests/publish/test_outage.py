@@ -136,8 +136,8 @@ def check_outages(hub, start: Callable[[], None], plan: Callable[[], Plan], acti
         try:
             execute(planned)
         except PublishError as error:
-            told = "The same command does the rest" in str(error)
-            assert told or str(error).startswith("Cannot publish"), request
+            is_explained = "The same command does the rest" in str(error)
+            assert is_explained or str(error).startswith("Cannot publish"), request
             assert hub.token not in str(error)
         hub.faults.clear()
         check_all_or_nothing(state(hub), before, after)

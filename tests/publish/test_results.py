@@ -340,7 +340,7 @@ def test_a_newer_schema_is_refused_and_nothing_written(hub, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         (
             {"data/train-00000-of-00001.parquet": other_table()},
@@ -357,10 +357,10 @@ def test_a_newer_schema_is_refused_and_nothing_written(hub, run, tmp_path):
         ({"README.md": "---\na: [\n---\n# Hi\n"}, "is not valid YAML"),
     ],
 )
-def test_other_peoples_data_and_broken_cards_are_left_alone(hub, run, files, said):
+def test_other_peoples_data_and_broken_cards_are_left_alone(hub, run, files, message):
     hub.put(REPO, files, repo_type="dataset")
     before = hub.files(REPO, "dataset")
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         publish(run)
     assert hub.files(REPO, "dataset") == before
 
@@ -373,15 +373,15 @@ def test_a_torn_file_is_told_from_one_of_ours(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("to", "said"),
+    ("to", "message"),
     [
         ("acme/results", "belongs to acme, and you are me"),
         ("results", "OWNER/NAME"),
         ("me/results/x", "OWNER/NAME"),
     ],
 )
-def test_publishing_to_a_place_of_others_is_refused(hub, run, to, said):
-    with pytest.raises(PublishError, match=said):
+def test_publishing_to_a_place_of_others_is_refused(hub, run, to, message):
+    with pytest.raises(PublishError, match=message):
         publish(run, to=to)
 
 
@@ -425,7 +425,7 @@ def test_a_plan_is_not_carried_out_by_another_account(hub, run):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "Cannot read .*runs/NAME"),
         ("{", "is not a ranking"),
@@ -434,10 +434,10 @@ def test_a_plan_is_not_carried_out_by_another_account(hub, run):
         (json.dumps(make_ranking({}, extra_rows=()).to_dict()), "no candidates"),
     ],
 )
-def test_a_run_directory_without_a_ranking_is_refused(hub, tmp_path, content, said):
+def test_a_run_directory_without_a_ranking_is_refused(hub, tmp_path, content, message):
     if content is not None:
         (tmp_path / "ranking.json").write_text(content)
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         publish(tmp_path)
 
 

@@ -174,16 +174,16 @@ def test_names_of_strangers_come_as_they_are(ask):
 
 
 def test_what_there_is_not_is_answered_with_what_there_is(ask):
-    said = refusal(ask, "/leaderboard", board="me/nothing")
-    assert "There is no leaderboard 'me/nothing'." in said
-    assert "me/emoji, me/reviews, me/shapes, me/thousand" in said
-    said = refusal(ask, "/leaderboard", board="me/emoji", metric="accuracy")
-    assert said.startswith("me/emoji has no metric 'accuracy'. Metrics: sfda_cv, ")
-    assert "logistic_probe" in said
+    text = refusal(ask, "/leaderboard", board="me/nothing")
+    assert "There is no leaderboard 'me/nothing'." in text
+    assert "me/emoji, me/reviews, me/shapes, me/thousand" in text
+    text = refusal(ask, "/leaderboard", board="me/emoji", metric="accuracy")
+    assert text.startswith("me/emoji has no metric 'accuracy'. Metrics: sfda_cv, ")
+    assert "logistic_probe" in text
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "arguments", "said"),
+    ("endpoint", "arguments", "message"),
     [
         ("/leaderboard", {"board": 3}, "board is 3; give text."),
         ("/leaderboard", {"metric": ["knn"]}, "metric is ['knn']; give text."),
@@ -195,21 +195,21 @@ def test_what_there_is_not_is_answered_with_what_there_is(ask):
         ("/rank", {"dataset": "me/shapes", "samples": 1.5}, "samples is 1.5; give a whole number."),
     ],
 )
-def test_a_wrong_type_is_named(ask, endpoint, arguments, said):
-    assert said in refusal(ask, endpoint, **arguments)
+def test_a_wrong_type_is_named(ask, endpoint, arguments, message):
+    assert message in refusal(ask, endpoint, **arguments)
 
 
 # -- compare and ensemble: the same numbers as the command line
 
 
 def test_compare_says_what_the_command_line_says(ask, space):
-    told = said_by(space, "compare", "runs/me--shapes", *MODELS, "--top", "8")
+    expected = said_by(space, "compare", "runs/me--shapes", *MODELS, "--top", "8")
     found = ask("/compare", board="me/shapes", first=MODELS[0], second=MODELS[1])
-    assert found["difference"] == pytest.approx(told["difference"], abs=1e-9)
-    assert found["interval"] == pytest.approx(told["interval"], abs=1e-9)
+    assert found["difference"] == pytest.approx(expected["difference"], abs=1e-9)
+    assert found["interval"] == pytest.approx(expected["interval"], abs=1e-9)
     assert found["classes"], "the dataset is public, so the classes are known"
     assert found["samples"]
-    assert found == approximately(told)
+    assert found == approximately(expected)
 
 
 def test_compare_takes_another_metric(ask):
@@ -222,10 +222,10 @@ def test_compare_takes_another_metric(ask):
 
 
 def test_ensemble_says_what_the_command_line_says(ask, space):
-    told = said_by(space, "ensemble", "runs/me--shapes", "--size", "2")
+    expected = said_by(space, "ensemble", "runs/me--shapes", "--size", "2")
     found = ask("/ensemble", board="me/shapes", size=2)
     assert len(found["singles"]) == 3
-    assert found == approximately(told)
+    assert found == approximately(expected)
 
 
 def approximately(document: Any) -> Any:
@@ -238,9 +238,9 @@ def approximately(document: Any) -> Any:
 
 
 def test_models_that_cannot_be_compared_are_refused_in_words(ask):
-    said = refusal(ask, "/compare", board="me/shapes", first="acme/none", second=MODELS[0])
-    assert "There is no acme/none in this ranking." in said
-    assert "acme/vit-b" in said
+    text = refusal(ask, "/compare", board="me/shapes", first="acme/none", second=MODELS[0])
+    assert "There is no acme/none in this ranking." in text
+    assert "acme/vit-b" in text
     gone = "me/thousand is not on the Hub"
     two = {"first": "org0/model-0000", "second": "org1/model-0001"}
     assert gone in refusal(ask, "/compare", board="me/thousand", **two)
@@ -295,16 +295,16 @@ def called(space, client) -> Called:
 
 
 def test_rank_says_what_the_command_line_says(called, space):
-    told = said_by(
+    expected = said_by(
         space, "rank", "--dataset", "me/shapes", "--models", *MODELS,
         "--samples", "24", "--metric", "knn", "--max-params", "400000000", "--out", "runs/again",
     )  # fmt: skip
     found = called.stranger.result()
     assert [row["status"] for row in found["rows"]] == ["ok", "ok"]
     assert found["config"]["metric"] == "knn"
-    assert found["config"]["fingerprint"] == told["config"]["fingerprint"]
-    assert found["dataset"] == told["dataset"]
-    assert comparable(found) == comparable(told)
+    assert found["config"]["fingerprint"] == expected["config"]["fingerprint"]
+    assert found["dataset"] == expected["dataset"]
+    assert comparable(found) == comparable(expected)
     assert Ranking.from_dict(found).metric == "knn"
 
 
@@ -341,7 +341,7 @@ def test_nobody_waits_for_another_ranking_to_look_at_a_board(called):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"dataset": "/etc"}, "The dataset '/etc' is not a Hub id."),
         ({"dataset": "../runs/shapes"}, "The dataset '../runs/shapes' is not a Hub id."),
@@ -361,16 +361,16 @@ def test_nobody_waits_for_another_ranking_to_look_at_a_board(called):
         ),
     ],
 )
-def test_what_may_not_be_ranked_is_refused_in_words(ask, space, arguments, said):
-    assert said in refusal(ask, "/rank", **arguments)
+def test_what_may_not_be_ranked_is_refused_in_words(ask, space, arguments, message):
+    assert message in refusal(ask, "/rank", **arguments)
     assert job_directories(space) == []
 
 
 @pytest.mark.parametrize("dataset", ["me/secret-shapes", "me/no-such-data"])
 def test_what_a_stranger_may_not_read_looks_as_if_it_were_not_there(ask, space, dataset):
     """The owner of the results may read the private one; the caller may not."""
-    said = refusal(ask, "/rank", dataset=dataset, models=MODELS[0], samples=24)
-    assert f"{dataset} is not on the Hub" in said
+    text = refusal(ask, "/rank", dataset=dataset, models=MODELS[0], samples=24)
+    assert f"{dataset} is not on the Hub" in text
     assert job_directories(space) == []
 
 

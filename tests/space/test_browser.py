@@ -412,9 +412,9 @@ def test_two_models_are_compared_sample_by_sample(visitor):
     choose(page, "first", "acme/resnet")
     page.click("#tab-compare button:has-text('Compare')")
     page.wait_for_selector("#comparison .comparison")
-    said = page.inner_text("#comparison")
-    assert "acme/resnet" in said
-    assert "acme/vit-b" in said
+    text = page.inner_text("#comparison")
+    assert "acme/resnet" in text
+    assert "acme/vit-b" in text
     page.wait_for_selector("#comparison .js-plotly-plot")
     pictures = page.locator("#comparison .samples img")
     assert pictures.count() > 2
@@ -425,9 +425,9 @@ def test_an_ensemble_is_chosen_and_explained(visitor):
     page = visitor("board=me/shapes&tab=ensemble")
     page.click("#tab-ensemble button:has-text('Choose an ensemble')")
     page.wait_for_selector("#ensemble .ensemble")
-    said = page.inner_text("#ensemble")
-    assert "Step by step" in said
-    assert "best single model" in said
+    text = page.inner_text("#ensemble")
+    assert "Step by step" in text
+    assert "best single model" in text
 
 
 def test_what_cannot_be_compared_says_why(visitor):
@@ -442,9 +442,9 @@ def test_what_only_takes_features_says_how_to_get_them(visitor, space):
     page = visitor("board=me/elsewhere&tab=compare")
     page.click("#tab-compare button:has-text('Compare')")
     page.wait_for_selector("#comparison .trouble")
-    said = page.inner_text("#comparison .trouble")
-    assert "Rank my dataset" in said
-    assert "48 samples" in said
+    text = page.inner_text("#comparison .trouble")
+    assert "Rank my dataset" in text
+    assert "48 samples" in text
 
 
 # -- rank my dataset

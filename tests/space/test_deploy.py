@@ -422,7 +422,7 @@ def test_private_results_need_a_token_and_a_private_space(results, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("held", "said"),
+    ("held", "message"),
     [
         ({"app.py": "x"}, "holds another app: app.py. It is left as it is"),
         ({"Dockerfile": "x", "a.py": "y"}, "Dockerfile and 1 more files"),
@@ -437,26 +437,26 @@ def test_private_results_need_a_token_and_a_private_space(results, monkeypatch):
         ({"README.md": "---\n{title: x}\n---\n"}, "cannot be extended"),
     ],
 )
-def test_what_is_not_ours_is_left_alone(results, held, said):
+def test_what_is_not_ours_is_left_alone(results, held, message):
     results.put(SPACE, held, repo_type="space")
     head = results.repo(SPACE, "space").head
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         plan_it()
     assert results.repo(SPACE, "space").head is head
     assert writes(results) == []
 
 
 @pytest.mark.parametrize(
-    ("space", "options", "said"),
+    ("space", "options", "message"),
     [
         ("acme/board", {}, "acme/board belongs to acme, and you are me. .* such as me/board"),
         (SPACE, {"results": "me/none"}, "dataset me/none is not on the Hub, or this token may not"),
         (SPACE, {"results": "me/plants"}, "dataset me/plants holds no results of hf-sfda"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_written(results, space, options, said):
+def test_what_cannot_be_is_said_before_anything_is_written(results, space, options, message):
     results.put("me/plants", {"train/a.csv": "1"}, repo_type="dataset")
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         plan_it(space, **options)
     assert writes(results) == []
 
@@ -482,7 +482,7 @@ def test_a_gated_results_dataset_is_named(results):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"hardware": "abacus"}, "There is no hardware 'abacus'. Allowed: cpu-basic, "),
         ({"variables": ["HF_SFDA_MAX_SAMPELS=1"]}, "There is no variable HF_SFDA_MAX_SAMPELS. All"),
@@ -501,8 +501,8 @@ def test_a_gated_results_dataset_is_named(results):
         ({"sleep": 60, "hardware": "cpu-basic"}, "cpu-basic sleeps after 48 hours"),
     ],
 )
-def test_options_that_are_not_allowed_are_refused(results, options, said):
-    with pytest.raises(ConfigError, match=said) as caught:
+def test_options_that_are_not_allowed_are_refused(results, options, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         plan_it(**options)
     assert SECRET not in str(caught.value)
     assert writes(results) == []
@@ -717,7 +717,7 @@ def test_deploying_shows_the_plan_carries_it_out_and_then_finds_nothing_to_do(
 
 
 def test_mistakes_are_one_line(hf_sfda):
-    for arguments, code, said in (
+    for arguments, code, text in (
         (("board", "--results", RESULTS), 2, "SPACE is 'board'; give a space as OWNER/NAME"),
         ((SPACE, "--results", "x"), 2, "--results is 'x'; give a dataset as OWNER/NAME"),
         ((SPACE,), 2, "--results"),
@@ -725,7 +725,7 @@ def test_mistakes_are_one_line(hf_sfda):
         ((SPACE, "--results", "me/none"), 1, "not on the Hub"),
     ):
         _, err = hf_sfda("deploy", *arguments, code=code)
-        assert said in " ".join(err.split())
+        assert text in " ".join(err.split())
         assert "Traceback" not in err
 
 

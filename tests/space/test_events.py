@@ -99,8 +99,8 @@ def test_events_after_the_end_change_nothing():
 def test_unknown_events_change_nothing_and_old_states_stay():
     state = after(LISTED)
     assert apply(state, {"event": "of a later version"}) is state
-    said = apply(state, {"event": "log", "text": "Target"})
-    assert (state.log, said.log) == ((), ("Target",))
+    after_log = apply(state, {"event": "log", "text": "Target"})
+    assert (state.log, after_log.log) == ((), ("Target",))
 
 
 # -- what a process says
@@ -147,8 +147,8 @@ def test_an_event_is_a_line_without_secrets():
     text = "line\nbreak hf_oauth_eyJhbGciOiJFZERTQSJ9.eyJzY29wZSI6WyJ.x-y_z s3cret-token"
     json_lines(out)({"event": "log", "text": text})
     (line,) = out.getvalue().splitlines()
-    said = json.loads(line)["text"]
-    assert said == "line\nbreak <redacted> <redacted>"
+    message = json.loads(line)["text"]
+    assert message == "line\nbreak <redacted> <redacted>"
 
 
 # -- the plan
@@ -184,7 +184,7 @@ def test_a_plan_survives_json():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "message"),
     [
         (5, 60, "less than a minute"),
         (20, 90, "about 1 to 2 minutes"),
@@ -193,8 +193,8 @@ def test_a_plan_survives_json():
         (58, 62, "about 1 minute"),
     ],
 )
-def test_durations_are_shown_in_round_numbers(low, high, said):
-    assert about(low, high) == said
+def test_durations_are_shown_in_round_numbers(low, high, message):
+    assert about(low, high) == message
 
 
 def test_the_guess_grows_with_what_costs_and_holds_what_was_measured():

@@ -316,9 +316,9 @@ def test_a_board_without_measurements_has_the_hit_rate_of_the_others():
     rows = finetuning_rows(run, [finetuned(run.ranking, {"acme/vit": 90, "me/resnet": 80})])
     record = track_record(run.rows, rows)
     text = fragments.leaderboard(view(example_ranking()), snapshot(record=record))
-    said = words(text)
-    assert "On this dataset" not in said
-    assert "on 1 of 1 dataset (95% .207 to 1.000)" in said
+    message = words(text)
+    assert "On this dataset" not in message
+    assert "on 1 of 1 dataset (95% .207 to 1.000)" in message
     own = fragments.leaderboard(view(example_ranking(), leaderboard=False), snapshot(record=record))
     assert "Was the first pick right?" not in own
 
@@ -464,11 +464,11 @@ def test_every_field_has_a_name_that_a_screen_reader_finds(pieces):
     for name, root in pieces.items():
         for element in root.all("input", "select", "textarea", "button", "progress", "summary"):
             fields += 1
-            said = element.attributes.get("aria-label") or element.words
+            text = element.attributes.get("aria-label") or element.words
             around = [above for above in element.above if above.tag == "label"]
-            said = said if element.tag != "select" else ""
-            said = said or " ".join(label.words for label in around)
-            assert said.strip(), f"{name}: {element.tag} {element.attributes}"
+            text = text if element.tag != "select" else ""
+            text = text or " ".join(label.words for label in around)
+            assert text.strip(), f"{name}: {element.tag} {element.attributes}"
         for element in root.all("img"):
             assert element.attributes["alt"].strip(), name
         for element in root.all():
@@ -553,13 +553,13 @@ def test_a_board_of_ones_own_has_no_link_to_share():
     assert "Copy link" not in own.words
 
 
-@pytest.mark.parametrize(("n", "said"), [(1, "1 earlier run on"), (2, "2 earlier runs on")])
-def test_runs_that_cannot_be_compared_are_mentioned(n, said):
+@pytest.mark.parametrize(("n", "message"), [(1, "1 earlier run on"), (2, "2 earlier runs on")])
+def test_runs_that_cannot_be_compared_are_mentioned(n, message):
     runs = [make_ranking(dataset_sha=str(i) * 40, created_at=f"2026-01-0{i + 1}") for i in
             range(n + 1)]  # fmt: skip
     (leaderboard,) = make_leaderboards([row for run in runs for row in make_run(run).rows])
     shown = view_of(to_ranking(leaderboard), leaderboard_name(leaderboard), leaderboard=leaderboard)
-    assert said in words(fragments.leaderboard(shown, snapshot()))
+    assert message in words(fragments.leaderboard(shown, snapshot()))
 
 
 def joined() -> View:
@@ -654,7 +654,7 @@ def test_a_plan_says_what_is_fetched_what_is_here_and_what_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("state", "kind", "said"),
+    ("state", "kind", "message"),
     [
         (JobState(stage="queued", seconds=4.4), "running", "waiting for a turn · 4 s"),
         (JobState(stage="failed", error="no"), "failed", "no"),
@@ -666,9 +666,9 @@ def test_a_plan_says_what_is_fetched_what_is_here_and_what_is_left_out():
         ),
     ],
 )
-def test_progress_shows_the_state_of_a_job(state, kind, said):
+def test_progress_shows_the_state_of_a_job(state, kind, message):
     root = parse(fragments.progress(state))
-    assert root.words == said
+    assert root.words == message
     assert root.children[-1].tag == "#text" or root.children
     (whole,) = [e for e in root.all("div") if "data-state" in e.attributes]
     assert whole.attributes["data-state"] == kind
@@ -681,7 +681,7 @@ def test_a_bar_has_an_end_only_where_it_is_known():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({}, "Results of me/results at 0123456, checked just now."),
         (
@@ -695,12 +695,12 @@ def test_a_bar_has_an_end_only_where_it_is_known():
         ({"sha": None, "read_at": None}, ""),
     ],
 )
-def test_status_says_which_results_and_what_is_wrong(given, said):
-    assert words(fragments.status(snapshot(**given))).endswith(said)
+def test_status_says_which_results_and_what_is_wrong(given, message):
+    assert words(fragments.status(snapshot(**given))).endswith(message)
 
 
 @pytest.mark.parametrize(
-    ("age", "said"),
+    ("age", "message"),
     [
         (timedelta(seconds=100), "just now"),
         (timedelta(minutes=2, seconds=1), "2 minutes ago"),
@@ -709,15 +709,15 @@ def test_status_says_which_results_and_what_is_wrong(given, said):
         (timedelta(days=3), "3 days ago"),
     ],
 )
-def test_the_page_says_how_old_the_results_are(age, said):
+def test_the_page_says_how_old_the_results_are(age, message):
     source = fragments.status(snapshot(read_at=datetime.now(UTC) - age))
-    assert words(source).endswith(f"checked {said}.")
+    assert words(source).endswith(f"checked {message}.")
 
 
 def test_without_results_the_page_says_how_to_publish_some():
-    told = words(fragments.leaderboard(None, snapshot()))
-    assert "hf-sfda publish runs/NAME --to me/results --yes" in told
-    assert "Rank my dataset" in told
+    text = words(fragments.leaderboard(None, snapshot()))
+    assert "hf-sfda publish runs/NAME --to me/results --yes" in text
+    assert "Rank my dataset" in text
     problem = words(fragments.leaderboard(None, snapshot(problem="The Hub is down.")))
     assert "The Hub is down." in problem
     assert "publish" not in problem, "who cannot read them need not publish"

@@ -278,7 +278,7 @@ def close(hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("happens", "said"),
+    ("happens", "message"),
     [
         (lambda hub: hub.delete(REPO, "dataset"), "There is no dataset me/results"),
         (close, "gated"),
@@ -287,7 +287,7 @@ def close(hub) -> None:
     ],
     ids=["deleted", "gated", "private", "disabled"],
 )
-def test_what_was_read_outlives_a_dataset_that_goes_away(hub, happens, said):
+def test_what_was_read_outlives_a_dataset_that_goes_away(hub, happens, message):
     publish(hub, PLANTS)
     stranger = hub.account("stranger")
     results = Results(REPO, token=stranger)
@@ -295,7 +295,7 @@ def test_what_was_read_outlives_a_dataset_that_goes_away(hub, happens, said):
     happens(hub)
     gone = results.refresh()
     assert gone.leaderboards is first.leaderboards
-    assert said in gone.problem
+    assert message in gone.problem
 
 
 def newer_schema(ranking) -> dict[str, bytes]:

@@ -94,9 +94,9 @@ def test_a_port_that_is_taken_is_named(results, hub_env):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        said = run("space", "serve", "--results", REPO, "--port", str(port), env=hub_env)
-    assert said.startswith(f"Error: Cannot listen on 127.0.0.1, port {port}: ")
-    assert said.endswith("Choose another with --port or --host.")
+        text = run("space", "serve", "--results", REPO, "--port", str(port), env=hub_env)
+    assert text.startswith(f"Error: Cannot listen on 127.0.0.1, port {port}: ")
+    assert text.endswith("Choose another with --port or --host.")
 
 
 def test_an_address_of_somebody_else_is_refused(results, hub_env):
@@ -109,37 +109,37 @@ def test_a_port_that_is_none_is_refused(hub_env):
 
 @pytest.mark.parametrize("given", ["results", "me/", "a/b/c", "./results", "models/me/results"])
 def test_results_that_are_no_id_are_refused(hub_env, given):
-    said = run("space", "serve", "--results", given, env=hub_env)
+    text = run("space", "serve", "--results", given, env=hub_env)
     assert (
-        said == f"Error: --results is {given!r}; give a dataset as OWNER/NAME, such as me/results."
+        text == f"Error: --results is {given!r}; give a dataset as OWNER/NAME, such as me/results."
     )
 
 
 def test_results_that_are_not_on_the_hub_are_refused(hub, hub_env):
-    said = run(*SERVE, env=hub_env)
-    assert said.startswith(f"Error: There is no dataset {REPO}, or no token that may read it.")
-    assert f"hf-sfda publish RUN --to {REPO}" in said
+    text = run(*SERVE, env=hub_env)
+    assert text.startswith(f"Error: There is no dataset {REPO}, or no token that may read it.")
+    assert f"hf-sfda publish RUN --to {REPO}" in text
 
 
 def test_private_results_are_as_good_as_none_without_a_token(hub, results, hub_env):
     hub.set(REPO, repo_type="dataset", private=True)
     stranger = hub.account("stranger")
-    said = run(*SERVE, env={**hub_env, "HF_TOKEN": stranger})
-    assert f"There is no dataset {REPO}" in said
-    assert "pass --token-file if it is private" in said
-    assert stranger not in said
+    text = run(*SERVE, env={**hub_env, "HF_TOKEN": stranger})
+    assert f"There is no dataset {REPO}" in text
+    assert "pass --token-file if it is private" in text
+    assert stranger not in text
 
 
 def test_as_me_without_a_token_is_refused(results, hub_env):
     env = {name: value for name, value in hub_env.items() if name != "HF_TOKEN"}
-    said = run(*SERVE, "--as-me", env=env)
-    assert said == (
+    text = run(*SERVE, "--as-me", env=env)
+    assert text == (
         "Error: --as-me needs a token: set HF_TOKEN, pass --token-file, or run `hf auth login`."
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("HF_SFDA_MAX_SAMPLES", "many", "must be a whole number from 4 up, such as 2000"),
         ("HF_SFDA_MAX_SAMPLES", "3", "must be a whole number from 4 up"),
@@ -147,10 +147,10 @@ def test_as_me_without_a_token_is_refused(results, hub_env):
         ("HF_SFDA_REFRESH", "0", "it must be seconds, such as 60"),
     ],
 )
-def test_a_limit_that_is_no_limit_is_named(results, hub_env, name, value, said):
-    told = run(*SERVE, env={**hub_env, name: value})
-    assert told.startswith(f"Error: The variable {name} is {value!r}; ")
-    assert said in told
+def test_a_limit_that_is_no_limit_is_named(results, hub_env, name, value, message):
+    text = run(*SERVE, env={**hub_env, name: value})
+    assert text.startswith(f"Error: The variable {name} is {value!r}; ")
+    assert message in text
 
 
 BLOCKED = """
@@ -324,8 +324,8 @@ def test_private_results_are_kept_from_other_pages_without_as_me_too(hub, result
 
 
 def test_a_host_that_is_no_name_is_refused(hub_env):
-    said = run(*SERVE, "--allow-host", "http://board.example.org", env=hub_env)
-    assert said.startswith("Error: --allow-host is 'http://board.example.org'; give a host name")
+    text = run(*SERVE, "--allow-host", "http://board.example.org", env=hub_env)
+    assert text.startswith("Error: --allow-host is 'http://board.example.org'; give a host name")
 
 
 def status(url: str, **headers: str) -> int:

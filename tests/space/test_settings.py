@@ -42,13 +42,13 @@ def test_a_bad_limit_in_code_is_refused():
 
 def test_the_sentence_holds_the_numbers_a_visitor_meets():
     text = Limits().describe()
-    for said in ("2,000 samples", "12 models", "400 million", "4 GB", "15 minutes", "200 MB"):
-        assert said in text
+    for message in ("2,000 samples", "12 models", "400 million", "4 GB", "15 minutes", "200 MB"):
+        assert message in text
     assert text.count("\n") == 0
 
 
 @pytest.mark.parametrize(
-    ("shown", "said"),
+    ("shown", "message"),
     [
         (show_bytes(0), "0 B"),
         (show_bytes(999), "999 B"),
@@ -64,5 +64,5 @@ def test_the_sentence_holds_the_numbers_a_visitor_meets():
         (show_seconds(900), "15 minutes"),
     ],
 )
-def test_limits_are_shown_in_round_numbers(shown, said):
-    assert shown == said
+def test_limits_are_shown_in_round_numbers(shown, message):
+    assert shown == message

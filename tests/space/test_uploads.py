@@ -107,11 +107,11 @@ def test_a_zip_of_sounds_is_a_dataset(tmp_path):
 
 
 def test_sounds_outside_class_folders_are_refused(tmp_path):
-    said = refused(
+    text = refused(
         make_zip(tmp_path / "x.zip", sounds_of_two_classes(**{"stray.wav": wav(0.3, 900)})),
         tmp_path / "into",
     )
-    assert "1 of 7 sound files lie outside class folders" in said
+    assert "1 of 7 sound files lie outside class folders" in text
 
 
 def test_of_a_zip_with_splits_train_is_taken(tmp_path):
@@ -337,7 +337,7 @@ def test_ten_gigabytes_are_refused_unread(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "said"),
+    ("content", "name", "message"),
     [
         (b"", "x.zip", "empty"),
         (b"hello, world", "x.zip", "neither a zip nor a table"),
@@ -359,10 +359,10 @@ def test_ten_gigabytes_are_refused_unread(tmp_path):
         (b"\xef\xbb\xbf", "x.csv", "one column"),
     ],
 )
-def test_a_file_that_holds_no_dataset_is_refused(tmp_path, content, name, said):
+def test_a_file_that_holds_no_dataset_is_refused(tmp_path, content, name, message):
     file = tmp_path / name
     file.write_bytes(content)
-    assert said in refused(file, tmp_path / "into")
+    assert message in refused(file, tmp_path / "into")
 
 
 def test_a_zip_that_is_cut_off_or_damaged_is_refused(tmp_path):
@@ -377,7 +377,7 @@ def test_a_zip_that_is_cut_off_or_damaged_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({f"daisy/{i}.png": PICTURE for i in range(3)}, "one class folder ('daisy')"),
         ({"1.png": PICTURE, "2.png": PICTURE}, "2 of 2 images lie outside"),
@@ -393,8 +393,8 @@ def test_a_zip_that_is_cut_off_or_damaged_is_refused(tmp_path):
         ({"\u202e/1.png": PICTURE, "a/2.png": PICTURE}, "no name that can serve"),
     ],
 )
-def test_a_zip_without_two_class_folders_of_images_is_refused(tmp_path, files, said):
-    assert said in refused(make_zip(tmp_path / "x.zip", files), tmp_path / "into")
+def test_a_zip_without_two_class_folders_of_images_is_refused(tmp_path, files, message):
+    assert message in refused(make_zip(tmp_path / "x.zip", files), tmp_path / "into")
 
 
 def test_a_zip_with_a_name_twice_is_refused(tmp_path):
