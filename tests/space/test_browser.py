@@ -34,8 +34,7 @@ SECOND = 1000
 in_browser = [
     pytest.mark.skipif(
         CHROMIUM is None and "CI" not in os.environ, reason="needs chromium (CI installs it)"
-    ),
-    pytest.mark.xdist_group("space in a browser"),
+    )
 ]
 pytestmark = in_browser
 
