@@ -161,6 +161,7 @@ def test_a_run_on_words_is_published(hub, api, work, ranked):
     assert "token classification" in card, card
 
 
+@pytest.mark.slow
 def test_a_race_and_a_learning_curve_of_words(work):
     rank(work, *MODELS, "--race", "--keep", "1", "--out", "race", "--quiet")
     assert read_ranking(work / "race").ranked
