@@ -30,7 +30,8 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-PYTEST := HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2 --dist loadgroup
+# A file stays in one process, so that what its tests share is made once.
+PYTEST := HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: lint
 	$(PYTEST) -m "not slow and not hours"

@@ -7,13 +7,18 @@ to a row or to its own error. This module imports only the standard library.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_sfda.format import cut
+
+if TYPE_CHECKING:
+    import yaml
+    from yaml.nodes import Node
 
 MAX_BYTES = 64_000_000
 """Largest JSON text in bytes. The shard indexes of the largest models have about 10 MB."""
@@ -92,13 +97,36 @@ def read_yaml(content: str | bytes) -> Any:
 
     text = _text(content, MAX_YAML_BYTES)
     try:
-        value = yaml.safe_load(text)
-    except RecursionError:
-        raise ForeignError(_too_deep()) from None
+        value = yaml.load(text, Loader=_shallow_loader())
+    except ForeignError:
+        raise
     # Odd values make PyYAML raise AttributeError, IndexError, KeyError and others.
     except Exception as error:
         raise ForeignError(f"not YAML ({_reason(error)})") from error
     return _checked(value, text)
+
+
+@functools.cache
+def _shallow_loader() -> type[yaml.SafeLoader]:
+    """A safe loader that stops at the first value below :data:`MAX_DEPTH`.
+
+    Python's own limit on recursion would stop it later: the scanner takes seconds for a thousand
+    open brackets.
+    """
+    import yaml
+
+    class ShallowLoader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+            self.depth += 1
+            if self.depth > MAX_DEPTH + 2:  # the document, and a plain value in the deepest list
+                raise ForeignError(_too_deep())
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+    return ShallowLoader
 
 
 def repeated_key(content: str | bytes) -> str | None:

@@ -107,6 +107,25 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+ONE_SERVER = ("tests/space/test_api.py", "tests/space/test_browser.py")
+"""Files whose tests share a server, which takes 20 s to start: one process runs them all."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``, deal out files; those of ``ONE_SERVER`` as if they were one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesThatShare(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return ONE_SERVER[0] if file in ONE_SERVER else file
+
+    return FilesThatShare(config, log)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many faults of ``tests/faults`` were tried and survived.
 

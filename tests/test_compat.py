@@ -119,6 +119,7 @@ def test_other_failures_are_not_hidden(fake_torchvision):
     assert out == "disk on fire\n"
 
 
+@pytest.mark.slow
 def test_timm_and_transformers_import_after_ensure_torchvision(tmp_path):
     if not all(importlib.util.find_spec(name) for name in ("timm", "torchvision")):
         pytest.skip("needs timm and torchvision")

@@ -213,7 +213,7 @@ def test_the_notebook_holds_its_outputs() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; its tests share a worker, so it is built once."""
+    """The built site."""
     needed = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         pytest.skip(f"the extra `docs` is not installed: no {missing[0]}")
@@ -224,7 +224,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.xdist_group("docs")
 def test_the_site_is_complete(site: Path) -> None:
     api = (site / "api" / "index.html").read_text(encoding="utf-8")
     for name in hf_sfda.__all__:
@@ -238,7 +237,6 @@ def test_the_site_is_complete(site: Path) -> None:
     assert "efficientnet-lite0" in notebook
 
 
-@pytest.mark.xdist_group("docs")
 def test_no_markup_of_the_docstrings_is_left_over(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -248,7 +246,6 @@ def test_no_markup_of_the_docstrings_is_left_over(site: Path) -> None:
         assert not re.search(r"<blockquote>\s*<blockquote>", text), page.relative_to(site)
 
 
-@pytest.mark.xdist_group("docs")
 def test_the_site_needs_no_other_host(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")

@@ -54,6 +54,13 @@ def test_deep_json_and_yaml_are_refused_and_nothing_else_happens(depth, opening,
 def test_what_is_as_deep_as_allowed_is_read():
     text = "[" * MAX_DEPTH + "]" * MAX_DEPTH
     assert read_json(text) == read_yaml(text)
+    text = "[" * (MAX_DEPTH + 1) + "1" + "]" * (MAX_DEPTH + 1)
+    assert read_json(text) == read_yaml(text)
+
+
+def test_nothing_below_the_deepest_level_of_a_yaml_is_looked_at():
+    with pytest.raises(ForeignError, match="nested more than"):
+        read_yaml("[" * (MAX_DEPTH + 3) + "}")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,14 @@ def test_features_are_the_same_on_another_device(family, tmp_path, monkeypatch):
 
 # torch warns that nothing is copied into a meta tensor, and copies.
 @pytest.mark.filterwarnings("ignore:.*which is a no-op")
-@pytest.mark.parametrize("family", ["vit", "resnet", "bert"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param("vit", marks=pytest.mark.slow),
+        "resnet",
+        pytest.param("bert", marks=pytest.mark.slow),
+    ],
+)
 def test_finetuning_is_the_same_on_another_device(family, tmp_path, monkeypatch):
     make, modality = FAMILIES[family]
     make(tmp_path)

@@ -46,6 +46,10 @@ _TABS = {
 _ANY = "all"
 _SIGN_IN = "sign in with Hugging Face (programs send their token along)"
 _ASK_THE_HOST = "have this server started with --as-me (programs send their token along)"
+_PAUSE = 0.02
+"""Seconds between two looks of gradio at its queue of events. Gradio's own pause of a millisecond
+takes 7 % of a processor core while nobody visits, this one 2 %."""
+
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -64,6 +68,7 @@ def make_app(settings: Settings, jobs: Jobs, folder: Path | None = None) -> gr.B
     start_cleanup(page.jobs)
     threading.Thread(target=page.warm_up, name="warm-up", daemon=True).start()
     app.queue(max_size=settings.limits.queue, default_concurrency_limit=8)
+    app._queue.sleep_when_free = _PAUSE
     return app
 
 

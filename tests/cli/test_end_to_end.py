@@ -258,7 +258,9 @@ def test_bad_input_says_what_to_do(hub, tmp_path, arguments, code, message):
 
 
 def test_the_token_shows_nowhere(images_on_hub, hub_env, tmp_path):
-    images_on_hub.faults.add(path_regex="acme/resnet", status=500, times=None)
+    images_on_hub.faults.add(
+        path_regex="acme/resnet", status=500, times=None, headers={"Retry-After": "0"}
+    )
     token = images_on_hub.token
     done = subprocess.run(
         [HF_SFDA, "rank", "--dataset", "me/shapes", "--token", token, "--out", "run",

@@ -161,6 +161,7 @@ def test_a_run_on_words_is_published(hub, api, work, ranked):
     assert "token classification" in card, card
 
 
+@pytest.mark.slow
 def test_words_can_be_raced_and_have_a_learning_curve(work):
     rank(work, *MODELS, "--race", "--keep", "1", "--out", "race", "--quiet")
     assert read_ranking(work / "race").ranked

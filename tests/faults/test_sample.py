@@ -12,9 +12,6 @@ import pytest
 
 from tests.faults.bench import HUB_FAULTS, Bench, Rank
 
-# One worker builds the bench for all of them.
-pytestmark = pytest.mark.xdist_group("faults")
-
 
 def further(case: str) -> object:
     """One more case of a kind."""

@@ -492,7 +492,11 @@ def test_the_recipe_gives_the_result_of_a_plain_loop(tmp_path):
     [
         (tiny_vit, "image"),
         (tiny_resnet, "image"),
-        (lambda path: tiny_timm(path, "test_efficientnet", size=64), "image"),
+        pytest.param(
+            lambda path: tiny_timm(path, "test_efficientnet", size=64),
+            "image",
+            marks=pytest.mark.slow,
+        ),
         (tiny_bert, "text"),
     ],
     ids=["vit", "resnet", "timm", "bert"],

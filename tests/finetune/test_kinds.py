@@ -363,9 +363,9 @@ def work(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("name", "measure", "kind"),
     [
-        ("regression", "R²", "text"),
+        pytest.param("regression", "R²", "text", marks=pytest.mark.slow),
         ("multi-label", "F1", "text"),
-        ("audio", "accuracy", "sound"),
+        pytest.param("audio", "accuracy", "sound", marks=pytest.mark.slow),
     ],
 )
 def test_the_command_measures_every_kind(work, name, measure, kind):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,21 +30,64 @@ OPTIONS = ("--resamples", "100", "--permutations", "0")
 MODELS = ("acme/vit", "acme/resnet", "local/timm")
 
 
+@dataclass
+class Saved:
+    """What a run leaves: its folder, the caches of the libraries, and what is on the Hub."""
+
+    root: Path
+    repos: dict[tuple[str, str], Any] | None = None
+
+    @property
+    def work(self) -> Path:
+        """Where the run was made. It holds this path, so each test works here."""
+        return self.root / "work"
+
+    def save(self, hub) -> None:
+        self.repos = copy.deepcopy(hub.state.repos)
+        for kept, folder in self._folders():
+            shutil.copytree(folder, kept, symlinks=True)
+
+    def restore(self, hub) -> None:
+        hub.state.repos.update(copy.deepcopy(self.repos))
+        for kept, folder in self._folders():
+            shutil.copytree(kept, folder, symlinks=True, dirs_exist_ok=True)
+
+    def _folders(self) -> Iterator[tuple[Path, Path]]:
+        yield self.root / "saved work", self.work
+        yield self.root / "saved home", Path(os.environ["HF_HOME"])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Saved:
+    """Empty until a test has made the run: a Hub belongs to one test, and so does a cache."""
+    return Saved(tmp_path_factory.mktemp("features"))
+
+
 @pytest.fixture
-def work(hub, tmp_path, monkeypatch):
-    """A run of two models of the Hub and a folder, on a dataset of the Hub."""
-    monkeypatch.chdir(tmp_path)
+def work(hub, saved, monkeypatch):
+    """A run of two models of the Hub and a folder, on a dataset of the Hub; made once."""
+    saved.work.mkdir()
+    monkeypatch.chdir(saved.work)
+    if saved.repos is None:
+        make_run(hub, saved.work)
+        saved.save(hub)
+    else:
+        saved.restore(hub)
+    yield saved.work
+    shutil.rmtree(saved.work)
+
+
+def make_run(hub, work: Path) -> None:
     for name, make in (("acme/vit", factories.tiny_vit), ("acme/resnet", factories.tiny_resnet)):
-        folder = make(tmp_path / "made" / name)
+        folder = make(work / "made" / name)
         factories.write_card(folder, license="apache-2.0")
         hub.put(name, folder)
-    factories.tiny_timm(tmp_path / "local" / "timm")
-    (tmp_path / "data" / "data").mkdir(parents=True)
+    factories.tiny_timm(work / "local" / "timm")
+    (work / "data" / "data").mkdir(parents=True)
     images = factories.image_dataset(n_per_class=12, classes=3)
-    images.to_parquet(tmp_path / "data" / "data" / "train-00000-of-00001.parquet")
-    hub.put("acme/shapes", tmp_path / "data", repo_type="dataset")
+    images.to_parquet(work / "data" / "data" / "train-00000-of-00001.parquet")
+    hub.put("acme/shapes", work / "data", repo_type="dataset")
     rank("--models", *MODELS, "-o", "run")
-    return tmp_path
 
 
 def rank(*arguments: str, code: int = 0) -> tuple[str, str]:

@@ -136,9 +136,16 @@ def work(hub, tmp_path, monkeypatch):
     return tmp_path
 
 
-def rank(*arguments: str, code: int = 0) -> tuple[str, str]:
-    asked = ("rank", "--dataset", "shapes", "--models", "models", *OPTIONS, *arguments)
+FEW = ("models/vit0", "models/vit1", "models/resnet")
+
+
+def rank(*arguments: str, models: tuple[str, ...] = ("models",), code: int = 0) -> tuple[str, str]:
+    asked = ("rank", "--dataset", "shapes", "--models", *models, *OPTIONS, *arguments)
     return run_command(*asked, code=code)
+
+
+def race_of_few(*arguments: str, code: int = 0) -> tuple[str, str]:
+    return rank("--race", "--keep", "2", *arguments, models=FEW, code=code)
 
 
 def ranking(directory: str) -> dict:
@@ -188,25 +195,25 @@ def test_a_race_that_was_killed_goes_on_where_it_was(work, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("hf_sfda.extract.extract_all", killed)  # what follows the rounds
-        rank("--race", "-o", "killed", code=130)
-    assert (events("killed", "race")[-1]["passes"], events("killed", "extracted")) == (105 * 7, [])
-    rank("--race", "-o", "killed")
+        race_of_few("-o", "killed", code=130)
+    assert (events("killed", "race")[-1]["passes"], events("killed", "extracted")) == (105 * 3, [])
+    race_of_few("-o", "killed")
     assert events("killed", "race")[-1]["passes"] == 0
     assert {e["passes"] for e in events("killed", "extracted")} == {105, 105 + 2 * 210}
 
 
 def test_a_race_never_takes_features_of_other_samples(work):
     """Another seed draws other samples for the rounds, though the whole sample is the same."""
-    rank("--race", "-o", "one")
-    rank("--race", "--seed", "1", "-o", "two")
-    assert [r["passes"] for r in events("one", "race")] == [105 * 7]
+    race_of_few("-o", "one")
+    race_of_few("--seed", "1", "-o", "two")
+    assert [r["passes"] for r in events("one", "race")] == [105 * 3]
     assert [r["passes"] for r in events("two", "race")] == [0], "all features are stored"
     for row in ranking("one")["rows"]:
         if row["feature_key"]:
             race.FeatureStore().remove(row["feature_key"])
-    rank("--race", "--seed", "1", "-o", "three")
-    assert [r["passes"] for r in events("three", "race")] == [105 * 7], "none of the other seed"
-    rank("--seed", "1", "-o", "full")
+    race_of_few("--seed", "1", "-o", "three")
+    assert [r["passes"] for r in events("three", "race")] == [105 * 3], "none of the other seed"
+    rank("--seed", "1", "-o", "full", models=FEW)
     scores = ({r["model_id"]: r["scores"] for r in ranking(d)["rows"]} for d in ("three", "full"))
     assert next(scores) == next(scores)
 

@@ -9,13 +9,9 @@ import pytest
 from tests.space.server import SpaceServer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpaceServer]:
-    """The Space with results to show, on a Hub of its own.
-
-    It ends with the tests that need it. A server that waits for visitors uses a tenth of a core:
-    beside the other tests of a process, it took minutes of processor time.
-    """
+    """The Space with results to show, on a Hub of its own. It ends with the tests of the folder."""
     server = SpaceServer(tmp_path_factory.mktemp("space"))
     try:
         server.seed_data()

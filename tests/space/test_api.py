@@ -21,8 +21,6 @@ from tests.waiting import PATIENCE, until
 gradio_client = pytest.importorskip("gradio_client")
 mcp = pytest.importorskip("mcp")
 
-pytestmark = pytest.mark.xdist_group("space for programs")
-
 ENDPOINTS = {
     "/leaderboard": {"board": "str", "metric": "str"},
     "/compare": {"board": "str", "first": "str", "second": "str", "metric": "str"},

@@ -536,7 +536,9 @@ SET_UP = {"variables": ["HF_SFDA_JOBS=2"], "secrets": ["MY_SECRET"], "hardware":
 STRAY = "hf_sfda/gone.py"
 
 
-@pytest.mark.parametrize("action", ["status", pytest.param("drop", marks=pytest.mark.slow), "lose"])
+@pytest.mark.parametrize(
+    "action", ["status", *(pytest.param(x, marks=pytest.mark.slow) for x in ("drop", "lose"))]
+)
 @pytest.mark.parametrize(
     "where", ["secrets", "variables", "preupload/main", "commit/main", "hardware"]
 )

@@ -190,8 +190,7 @@ def test_help_loads_no_heavy_library(arguments):
 # -- what it does
 
 
-# Each server takes ten seconds to start. `make test` starts one:
-# test_as_me_warns_and_no_token_is_written_anywhere, which ends it with SIGINT, too.
+# Each server takes ten seconds to start. In `make test` only test_api.py and test_browser.py do.
 
 
 @pytest.mark.slow
@@ -268,6 +267,7 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
     assert served.process.wait() == 0
 
 
+@pytest.mark.slow
 def test_as_me_warns_and_no_token_is_written_anywhere(hub, hub_env, tmp_path, serve):
     """Private results, shown with a token of one's own."""
     from hf_sfda.hub.plan import execute

@@ -12,7 +12,7 @@ from tests.extract.distributed.cases import WAYS, candidates, samples_of, write_
 from tests.extract.distributed.launching import launch, same_features, start
 from tests.targets import make_target
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("three processes")]
+pytestmark = pytest.mark.slow
 
 SCRIPT = "tests/extract/distributed/extract_or_die.py"
 NAMES = ("resnet", "vit0", "vit1", "vit2")

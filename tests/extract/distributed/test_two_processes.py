@@ -32,8 +32,7 @@ from tests.extract.distributed.cases import (
 from tests.extract.distributed.launching import launch, launch_on_two_machines, same_features
 from tests.targets import make_target
 
-# One launch for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
+pytestmark = pytest.mark.slow
 
 SCRIPT = "tests/extract/distributed/extract_everything.py"
 CONFIG = RankConfig("me/test", batch_size=4)
