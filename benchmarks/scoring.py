@@ -62,7 +62,7 @@ def floor(X: torch.Tensor, c: int) -> None:
     W = torch.ones(X.shape[1], c, dtype=X.dtype)
     for _ in range(2):
         torch.linalg.cholesky(linalg.gram(X).add_(ridge))
-        X @ W
+        linalg.product(X, W)
 
 
 def textbook(X: np.ndarray, y: np.ndarray, *, projected: bool = False) -> float:
