@@ -181,6 +181,8 @@ def weighted_gram_times(V: Tensor, X: Tensor, weights: Tensor, parts: Sequence[s
 
 def single(X: Tensor, unit: float) -> Tensor:
     """(N, D) float32 of ``X / unit``, without a copy of X (N, D), float64."""
+    if unit == 1:
+        return X.float()
     out = torch.empty_like(X, dtype=torch.float32)
     step = max(1, _IN_CACHE // X.shape[1])
     buffer = X.new_empty(min(step, len(X)), X.shape[1])

@@ -39,6 +39,9 @@ larger: 0.001 needs 100,000 samples."""
 _WORTH = 1e9
 """N r^2 from which float32 saves a tenth of a second. Below, all work is in float64."""
 
+_SAFE = 30
+"""Powers of two by which samples may differ from 1 in size: their squares fit into float32."""
+
 _STEPS = 2
 _DRAWS = 8
 _CHANCE = 4.0
@@ -52,11 +55,11 @@ nearly equal numbers decide."""
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Samples in float32, in a unit of their size.
+    """Samples in float32.
 
     Attributes:
         X: (N, r) float32.
-        unit: Power of two; the samples are ``unit * X``.
+        unit: Power of two; the samples are ``unit * X``. It is 1 unless squares would overflow.
     """
 
     X: Tensor
@@ -75,7 +78,8 @@ class Rows:
         size = float(torch.linalg.vector_norm(X)) / math.sqrt(X.numel())
         if not 0 < size < math.inf:
             return None
-        unit = 2.0 ** round(math.log2(size))
+        exponent = round(math.log2(size))
+        unit = 1.0 if abs(exponent) < _SAFE else 2.0**exponent
         return cls(linalg.single(X, unit), unit)
 
 
