@@ -32,7 +32,7 @@ import torch
 from scipy.special import softmax
 
 from hf_sfda.config import RankConfig
-from hf_sfda.metrics import Metric, linalg, list_metrics
+from hf_sfda.metrics import Metric, linalg, list_metrics, single
 from hf_sfda.ranking.assemble import _contributions as contributions_of_groups
 from hf_sfda.scoring import (
     make_problem,
@@ -62,7 +62,7 @@ def floor(X: torch.Tensor, c: int) -> None:
     W = torch.ones(X.shape[1], c, dtype=X.dtype)
     for _ in range(2):
         torch.linalg.cholesky(linalg.gram(X).add_(ridge))
-        X @ W
+        linalg.product(X, W)
 
 
 def textbook(X: np.ndarray, y: np.ndarray, *, projected: bool = False) -> float:
@@ -116,6 +116,15 @@ def best(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, t
     return times
 
 
+def in_double(X: np.ndarray, y: np.ndarray) -> None:
+    """``sfda_cv`` without products in float32, whatever the size."""
+    worth, single._WORTH = single._WORTH, float("inf")
+    try:
+        score(X, y, "sfda_cv")
+    finally:
+        single._WORTH = worth
+
+
 def candidate_apart(X: np.ndarray, y: np.ndarray) -> None:
     """A candidate as it was scored before: the noise floor casts and rotates once more."""
     score_problem_by_all(make_problem(X, y), DEFAULT)
@@ -137,6 +146,7 @@ def speed(args: argparse.Namespace) -> None:
         "floor": lambda: floor(tensor, args.classes),
         "sfda": lambda: score(X, y, "sfda"),
         "sfda_cv": lambda: score(X, y, "sfda_cv"),
+        "sfda_cv, float64 throughout": lambda: in_double(X, y),
     }
     times = best(functions, args.rounds)
     others: dict[str, Callable[[], object]] = {

@@ -14,6 +14,7 @@ from hf_sfda.metrics.fisher import fit, mix, other_means, self_challenge
 from hf_sfda.metrics.folds import stratified_folds
 from hf_sfda.metrics.problem import Problem
 from hf_sfda.metrics.shrinkage import ledoit_wolf
+from hf_sfda.metrics.single import TOLERANCE, Rows, Stage, second_stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +78,16 @@ class Plan:
         """Rows of the other folds."""
         return [slice(0, self.edges[k]), slice(self.edges[k + 1], len(self.X))]
 
-    def training_gram(self, k: int) -> Tensor:
-        """(r, r) Gram matrix of the other folds, a new tensor."""
-        pairs = zip(self.gram, self.grams[k], strict=True)
-        return linalg.symmetric([whole - part for whole, part in pairs])
+    def training_scatter(self, k: int, sums: Tensor, means: Tensor, n: float) -> Tensor:
+        """(r, r) within-class scatter of the other folds, biased, a new tensor.
+
+        Args:
+            k: The fold.
+            sums: (C, r) class sums of the others.
+            means: (C, r) their class means.
+            n: How many samples they have.
+        """
+        return linalg.downdated(self.gram, self.grams[k], sums, means, 1 / n)
 
 
 class Outcome(NamedTuple):
@@ -91,12 +98,14 @@ class Outcome(NamedTuple):
         first: Its logarithm before.
         hit: 1 where stage one was right.
         shrinkage: What the training folds asked for.
+        single: Whether the Gram matrix of stage two was in float32.
     """
 
     true: Tensor
     first: Tensor
     hit: Tensor
     shrinkage: float
+    single: bool
 
 
 class Training(NamedTuple):
@@ -123,14 +132,20 @@ def train(plan: Plan, k: int) -> Training:
     sums = plan.sums.sum(0) - plan.sums[k]
     means = sums / counts.clamp(min=1)[:, None]
     n = float(counts.sum())
-    within = plan.training_gram(k).addmm_(sums.T, means, alpha=-1).div_(n)
+    within = plan.training_scatter(k, sums, means, n)
     fourth = sum(_fourth_moment(plan.X[part], means, plan.y[part]) for part in plan.training(k))
     shrinkage = ledoit_wolf(within, fourth, n, plan.width)
     return Training(counts, counts / n, means, within, shrinkage)
 
 
-def held_out(plan: Plan, k: int) -> Outcome:
-    """Fit both stages to the folds other than k, and score fold k."""
+def held_out(plan: Plan, k: int, rows: Rows | None = None) -> Outcome:
+    """Fit both stages to the folds other than k, and score fold k.
+
+    Args:
+        plan: The folds.
+        k: The fold.
+        rows: The samples in float32, for stage two; ``None`` for float64 throughout.
+    """
     X, y, width, held = plan.X, plan.y, plan.width, plan.held(k)
     counts, priors, means, within, shrinkage = train(plan, k)
     log_P = fit(means, priors, within, shrinkage, width).log_probabilities(X)
@@ -138,9 +153,10 @@ def held_out(plan: Plan, k: int) -> Outcome:
     w = self_challenge(log_P.exp(), y)
 
     others = other_means(means, (counts > 0).double())
-    mixed = mix(X, w, y, others, counts, plan.training(k))
-    second = fit(mixed.means, priors, mixed.within, shrinkage, width)
-    P = second.mixed_probabilities(X[held], w[held], y[held], others)
+    stage = Stage(X, w, y, others, counts, shrinkage, width, plan.training(k), held)
+    answer = None if rows is None else second_stage(stage, rows)
+    harmless = answer is not None and answer.bound <= TOLERANCE
+    P = answer.probabilities if answer is not None and harmless else _in_double(stage, priors)
 
     truth = y[held, None]
     return Outcome(
@@ -148,7 +164,16 @@ def held_out(plan: Plan, k: int) -> Outcome:
         first=log_P[held].gather(1, truth)[:, 0],
         hit=(log_P[held].argmax(1) == y[held]).double(),
         shrinkage=shrinkage,
+        single=harmless,
     )
+
+
+def _in_double(stage: Stage, priors: Tensor) -> Tensor:
+    """(n, C) held-out probabilities of stage two, in float64 throughout."""
+    X, w, y, others, counts, shrinkage, width, parts, held = stage
+    mixed = mix(X, w, y, others, counts, parts)
+    second = fit(mixed.means, priors, mixed.within, shrinkage, width)
+    return second.mixed_probabilities(X[held], w[held], y[held], others)
 
 
 def _sums(matrices: list[list[Tensor]]) -> list[Tensor]:

@@ -34,11 +34,11 @@ class Discriminant(NamedTuple):
 
     def log_probabilities(self, X: Tensor) -> Tensor:
         """(N, C) logarithm of :meth:`probabilities`."""
-        return torch.log_softmax(torch.addmm(self.bias, X, self.weights), dim=1)
+        return torch.log_softmax(linalg.product(X, self.weights).add_(self.bias), dim=1)
 
     def mixed_probabilities(self, X: Tensor, w: Tensor, y: Tensor, others: Tensor) -> Tensor:
         """(N, C) posterior of ``w_i x_i + (1 - w_i) m_{y_i}``, without computing these samples."""
-        logits = (X @ self.weights).mul_(w[:, None])
+        logits = linalg.product(X, self.weights).mul_(w[:, None])
         logits += ((1 - w)[:, None] * (others @ self.weights)[y]).add_(self.bias)
         return torch.softmax(logits, dim=1)
 
@@ -66,7 +66,7 @@ def fit(
     A = within.mul_(1 - shrinkage)
     A.diagonal().add_(shrinkage * target)
     L, jitter = linalg.cholesky(A)
-    weights = torch.cholesky_solve(means.T, L)
+    weights = linalg.solve_lower_transposed(L, linalg.solve_lower(L, means.T))
     bias = priors.log() - 0.5 * (means.T * weights).sum(0)
     return Discriminant(weights, bias, jitter)
 

@@ -1,4 +1,7 @@
-"""The matrix routines that take most of the time of scoring. All of them take float64 tensors."""
+"""The matrix routines that take most of the time of scoring.
+
+They take float64 tensors; :func:`single_scatter` alone takes float32.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ _MIN_BLOCK = 64
 _PASS = 1024
 """Rows of a weighted copy: long enough for a product at full speed, and small beside the
 features."""
+
+_SINGLE_PASS = 2048
+"""The same in float32, which needs half the room."""
 
 _IN_CACHE = 2**17
 """Numbers (1 MB) that element-wise steps work on at a time, so that they meet in the cache."""
@@ -46,6 +52,27 @@ def symmetric(blocks: Sequence[Tensor]) -> Tensor:
     out = blocks[0].new_empty(width, width)
     for place, block in zip(upper_blocks(out), blocks, strict=True):
         place.copy_(block)
+    return _mirror_(out)
+
+
+def downdated(
+    whole: Sequence[Tensor], part: Sequence[Tensor], A: Tensor, B: Tensor, scale: float
+) -> Tensor:
+    """(D, D) symmetric ``scale (whole - part - A'B)``, of which the upper half is computed.
+
+    Args:
+        whole: Blocks on and above the diagonal.
+        part: The same.
+        A: (C, D).
+        B: (C, D).
+        scale: A factor.
+    """
+    width = A.shape[1]
+    out = A.new_empty(width, width)
+    for place, more, less in zip(upper_blocks(out), whole, part, strict=True):
+        low = width - place.shape[1]
+        torch.sub(more, less, out=place)
+        place.addmm_(A[:, low : low + len(place)].T, B[:, low:], alpha=-scale, beta=scale)
     return _mirror_(out)
 
 
@@ -96,6 +123,116 @@ def weighted_moments(
     return Moments(_mirror_(square), first, second, *sums)
 
 
+class Sums(NamedTuple):
+    """The same without the Gram matrix, but for its trace.
+
+    Attributes:
+        square: ``sum_i w_i^2 |x_i|^2``.
+        first: (G, D) ``sum_i w_i x_i`` by group.
+        second: (G, D) ``sum_i w_i^2 x_i`` by group.
+        weight: (G,) ``sum_i w_i`` by group.
+        weight2: (G,) ``sum_i w_i^2`` by group.
+    """
+
+    square: float
+    first: Tensor
+    second: Tensor
+    weight: Tensor
+    weight2: Tensor
+
+
+def weighted_sums(
+    X: Tensor, weights: Tensor, groups: Tensor, n_groups: int, parts: Sequence[slice]
+) -> Sums:
+    """Sums of the rows in ``parts``; arguments as in :func:`weighted_moments`."""
+    width = X.shape[1]
+    square = 0.0
+    first, second = X.new_zeros(n_groups, width), X.new_zeros(n_groups, width)
+    sums = X.new_zeros(n_groups), X.new_zeros(n_groups)
+    step = max(1, _IN_CACHE // width)
+    buffer = X.new_empty(min(step, len(X)), width)
+    for part in parts:
+        for rows in _passes(*part.indices(len(X))[:2], step):
+            w, g = weights[rows], groups[rows]
+            R = torch.mul(X[rows], w[:, None], out=buffer[: len(w)])
+            first.index_add_(0, g, R)
+            square += float(torch.dot(R.flatten(), R.flatten()))
+            second.index_add_(0, g, R.mul_(w[:, None]))
+            sums[0].index_add_(0, g, w)
+            sums[1].index_add_(0, g, w.square())
+    return Sums(square, first, second, *sums)
+
+
+def weighted_gram_times(V: Tensor, X: Tensor, weights: Tensor, parts: Sequence[slice]) -> Tensor:
+    """(m, D) product ``sum_i w_i^2 (V x_i) x_i'`` over the rows in ``parts``.
+
+    Args:
+        V: (m, D), a few rows: samples in columns are three times faster here than in rows.
+        X: (N, D).
+        weights: (N,).
+        parts: Which rows count.
+    """
+    out = torch.zeros_like(V)
+    for part in parts:
+        for rows in _passes(*part.indices(len(X))[:2], max(1, _IN_CACHE // X.shape[1])):
+            out.addmm_((V @ X[rows].T).mul_(weights[rows].square()), X[rows])
+    return out
+
+
+def single(X: Tensor, unit: float) -> Tensor:
+    """(N, D) float32 of ``X / unit``, without a copy of X (N, D), float64."""
+    if unit == 1:
+        return X.float()
+    out = torch.empty_like(X, dtype=torch.float32)
+    step = max(1, _IN_CACHE // X.shape[1])
+    buffer = X.new_empty(min(step, len(X)), X.shape[1])
+    for rows in _passes(0, len(X), step):
+        place = out[rows]
+        place.copy_(torch.div(X[rows], unit, out=buffer[: len(place)]))
+    return out
+
+
+def single_scatter(
+    X: Tensor,
+    weights: Tensor,
+    groups: Tensor,
+    centres: Tensor,
+    shifts: Tensor,
+    parts: Sequence[slice],
+) -> Tensor:
+    """(D, D) float64 sum of ``r_i r_i'``, ``r_i = w_i (x_i - c_g) - s_g``, of float32 products.
+
+    Products of two thousand rows are in float32, their sum in float64. Only the blocks on and above
+    the diagonal are filled; the others are zero.
+
+    Args:
+        X: (N, D) float32.
+        weights: (N,) float32.
+        groups: (N,) int64.
+        centres: (G, D) float32 c.
+        shifts: (G, D) float32 s.
+        parts: Which rows count.
+    """
+    width = X.shape[1]
+    out = X.new_zeros(width, width, dtype=torch.float64)
+    step = max(1, _IN_CACHE // width)
+    buffer, centre = X.new_empty(min(_SINGLE_PASS, len(X)), width), X.new_empty(step, width)
+    for part in parts:
+        for block in _passes(*part.indices(len(X))[:2], _SINGLE_PASS):
+            for rows in _passes(block.start, block.stop, step):
+                g = groups[rows]
+                R, c = buffer[rows.start - block.start :][: len(g)], centre[: len(g)]
+                torch.index_select(centres, 0, g, out=c)
+                torch.index_select(shifts, 0, g, out=R)
+                R.addcmul_(
+                    weights[rows, None], c.sub_(X[rows])
+                )  # of the other sign, which squares lose
+            R = buffer[: block.stop - block.start]
+            for low, high in pairwise(_edges(width)):
+                out[low:high, low:] += R[:, low:high].T @ R[:, low:]
+    return out
+
+
 def _add_gram_(out: Tensor, X: Tensor) -> None:
     """Add X'X to the blocks of ``out`` on and above the diagonal."""
     for low, high in pairwise(_edges(X.shape[1])):
@@ -121,6 +258,14 @@ def _passes(start: int, stop: int, step: int) -> Iterator[slice]:
         yield slice(low, min(low + step, stop))
 
 
+def product(X: Tensor, W: Tensor) -> Tensor:
+    """(N, C) ``X W`` of X (N, D) and W (D, C), C far below D.
+
+    Made with the samples in columns, which takes half the time of the same product in rows.
+    """
+    return (W.T @ X.T).T
+
+
 def group_sums(X: Tensor, groups: Tensor, n_groups: int) -> Tensor:
     """(G, D) sums of the rows of X by group."""
     return X.new_zeros(n_groups, X.shape[1]).index_add_(0, groups, X)
@@ -129,9 +274,25 @@ def group_sums(X: Tensor, groups: Tensor, n_groups: int) -> Tensor:
 def squared_distances(X: Tensor, centres: Tensor, groups: Tensor) -> Tensor:
     """(N,) squared distance of each row of X to the centre of its group."""
     out = X.new_empty(len(X))
-    for rows in _passes(0, len(X), max(1, _IN_CACHE // X.shape[1])):
-        torch.linalg.vector_norm(X[rows] - centres[groups[rows]], dim=1, out=out[rows])
+    step = max(1, _IN_CACHE // X.shape[1])
+    buffer = X.new_empty(min(step, len(X)), X.shape[1])
+    for rows in _passes(0, len(X), step):
+        g = groups[rows]
+        R = torch.index_select(centres, 0, g, out=buffer[: len(g)])
+        torch.linalg.vector_norm(R.sub_(X[rows]), dim=1, out=out[rows])
     return out.square_()
+
+
+def solve_lower(L: Tensor, B: Tensor) -> Tensor:
+    """``L^-1 B`` for a lower triangular L."""
+    X: Tensor = torch.linalg.solve_triangular(L, B, upper=False)
+    return X
+
+
+def solve_lower_transposed(L: Tensor, B: Tensor) -> Tensor:
+    """``L'^-1 B`` for a lower triangular L."""
+    X: Tensor = torch.linalg.solve_triangular(L.T, B, upper=True)
+    return X
 
 
 def cholesky(A: Tensor) -> tuple[Tensor, float]:

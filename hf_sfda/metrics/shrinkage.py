@@ -24,7 +24,8 @@ def ledoit_wolf(scatter: Tensor, fourth_moment: float, n_samples: float, width: 
     Reference: Ledoit & Wolf, A well-conditioned estimator for large-dimensional covariance
     matrices, J. Multivariate Analysis 88 (2004); agrees with ``sklearn.covariance``.
     """
-    squared = float(scatter.square().sum())
+    entries = scatter.flatten()
+    squared = float(entries @ entries)
     trace = float(scatter.diagonal().sum())
     distance = squared - trace**2 / width
     noise = (fourth_moment / n_samples - squared) / n_samples
