@@ -105,6 +105,21 @@ def test_features_that_are_not_finite_are_refused():
         make_problem(X * np.nan, y)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_one_value_that_is_not_finite_is_found_whatever_the_sum(dtype):
+    X, y = np.ones((8, 3), dtype), np.arange(8) % 2
+    for bad in ([np.nan], [np.inf], [np.inf, -np.inf], [-np.inf, np.nan]):
+        spoilt = X.copy()
+        spoilt[range(2, 2 + len(bad)), 1] = bad
+        with pytest.raises(MetricError, match=f"{len(bad)} of 8 .*the first is row 2"):
+            make_problem(spoilt, y)
+
+
+def test_finite_features_with_an_infinite_sum_are_taken():
+    X = np.full((8, 3), 1e308)
+    assert len(make_problem(X, np.arange(8) % 2)) == 8
+
+
 def test_baselines_come_from_the_candidate():
     X, y = blobs()
     known = Candidate("org/model", params=22_000_000, downloads=17)
