@@ -66,6 +66,12 @@ def page(source) -> Page:
     return Page(source)
 
 
+def test_a_ranking_that_does_not_know_what_was_left_out_has_a_report():
+    ranking = example_ranking()
+    dataset = {name: value for name, value in ranking.dataset.items() if name != "left_out"}
+    assert "Left out" not in Page(render_html(replace(ranking, dataset=dataset))).visible
+
+
 def test_every_candidate_every_reason_and_every_warning_is_there(page):
     ranking = example_ranking()
     for row in ranking.rows:

@@ -259,7 +259,7 @@ def older(results):
     }
     results.put(SPACE, new, repo_type="space")
     repo = results.repo(SPACE, "space")
-    repo.head.files.pop("hf_sfda/layers.py")
+    repo.head.files.pop("hf_sfda/store.py")
     return results
 
 
@@ -273,7 +273,7 @@ def test_a_new_version_replaces_its_own_files_and_nothing_else(older):
         "hf_sfda/gone.py": "deleted",
         "hf_sfda/old/[x]*.py": "deleted",
         "hf_sfda/scoring.py": "changed",
-        "hf_sfda/layers.py": "new",
+        "hf_sfda/store.py": "new",
     }
     text = plan.render()
     assert "   deleted hf_sfda/gone.py\n" in text
