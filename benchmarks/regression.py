@@ -97,12 +97,17 @@ def rows_of(run: Path, target: str) -> list[dict[str, object]]:
     return rows
 
 
+def stored_rows() -> list[dict[str, object]]:
+    """The rows of the table as texts; rows of targets that were measured elsewhere are kept."""
+    with TABLE.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def report() -> str:
     """Weighted tau with the fine-tuned R² and the loss of the first pick, as a Markdown table."""
     from hf_sfda.validate.measures import regret, tau_two_sided
 
-    with TABLE.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = stored_rows()
     targets = list(dict.fromkeys(row["target"] for row in rows))
     lines = ["| score | " + " | ".join(targets) + " | mean tau | mean loss |"]
     lines.append("|---" * (len(targets) + 3) + "|")
@@ -110,8 +115,8 @@ def report() -> str:
         cells, taus, losses = [], [], []
         for target in targets:
             own = [row for row in rows if row["target"] == target]
-            truth = np.array([float(row["r2"]) for row in own])
-            score = np.array([float(row[name]) for row in own])
+            truth = np.array([float(str(row["r2"])) for row in own])
+            score = np.array([float(str(row[name])) for row in own])
             taus.append(tau_two_sided(truth, score))
             losses.append(100 * regret(truth, score))
             cells.append(f"{taus[-1]:.2f} ({losses[-1]:.1f})")
@@ -135,7 +140,8 @@ def main() -> None:
         for target in arguments.targets or TARGETS:
             measure(arguments.sdist, arguments.zoo, arguments.out, target)
             runs = [name for name in TARGETS if (arguments.out / name / "finetuned.json").exists()]
-            rows = [row for name in runs for row in rows_of(arguments.out / name, name)]
+            rows = [row for row in stored_rows() if row["target"] not in runs]
+            rows += [row for name in runs for row in rows_of(arguments.out / name, name)]
             with TABLE.open("w", newline="") as file:
                 writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
                 writer.writeheader()

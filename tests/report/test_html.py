@@ -317,7 +317,7 @@ def test_the_page_explains_what_it_shows_and_nothing_else(metric):
     known, barred = metric == "sfda_cv", metric != "logme"
     for words in (
         "in one band tie",
-        "The bands are what holds",
+        "The bands show the ties",
         "The places that a tie spans",
         "P(best)",
         "rank range",

@@ -586,7 +586,7 @@ def test_ties_are_spoken_of_where_they_are_known(shown, known, barred):
     root, plots = parse(fragments.leaderboard(shown, snapshot())), words(fragments.plots(shown))
     assert ("Models in one band tie with the first of the band." in root.words) == known
     assert ("Which of these models tie is not known in this order." in root.words) != known
-    assert ("The bands are what holds." in plots) == known
+    assert ("The bands show the ties." in plots) == known
     assert ("Overlapping bars are no proof of a tie" in plots) == barred
     assert ("The bar is the 95% interval" in root.words) == barred
     bands = [e for e in root.all("tr") if "band" in e.attributes.get("class", "").split()]
