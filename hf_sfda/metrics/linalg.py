@@ -46,15 +46,6 @@ def upper_blocks(A: Tensor) -> list[Tensor]:
     return [A[low:high, low:] for low, high in pairwise(_edges(len(A)))]
 
 
-def symmetric(blocks: Sequence[Tensor]) -> Tensor:
-    """(D, D) matrix of which these are the blocks on and above the diagonal."""
-    width = blocks[0].shape[1]
-    out = blocks[0].new_empty(width, width)
-    for place, block in zip(upper_blocks(out), blocks, strict=True):
-        place.copy_(block)
-    return _mirror_(out)
-
-
 def downdated(
     whole: Sequence[Tensor], part: Sequence[Tensor], A: Tensor, B: Tensor, scale: float
 ) -> Tensor:
@@ -124,7 +115,7 @@ def weighted_moments(
 
 
 class Sums(NamedTuple):
-    """The same without the Gram matrix, but for its trace.
+    """The moments without the Gram matrix; of that, only the trace.
 
     Attributes:
         square: ``sum_i w_i^2 |x_i|^2``.
@@ -224,9 +215,8 @@ def single_scatter(
                 R, c = buffer[rows.start - block.start :][: len(g)], centre[: len(g)]
                 torch.index_select(centres, 0, g, out=c)
                 torch.index_select(shifts, 0, g, out=R)
-                R.addcmul_(
-                    weights[rows, None], c.sub_(X[rows])
-                )  # of the other sign, which squares lose
+                # This is -r: the sign does not matter in a product of r with itself.
+                R.addcmul_(weights[rows, None], c.sub_(X[rows]))
             R = buffer[: block.stop - block.start]
             for low, high in pairwise(_edges(width)):
                 out[low:high, low:] += R[:, low:high].T @ R[:, low:]
