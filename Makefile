@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= .demo
+JOBS   ?= 3
 
 .PHONY: install demo docs test test-all test-faults lint clean
 
@@ -30,8 +31,11 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A file stays in one process, so that what its tests share is made once.
-PYTEST := HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) $(BIN)/python -m pytest -n 2 --dist loadfile
+# Tests also wait for servers and other processes: three at once keep two cores busy. A file stays in
+# one of them, so that what its tests share is made once. Compiled modules are kept whatever the
+# environment says, or each process that a test starts would compile the whole package again.
+PYTEST := PYTHONDONTWRITEBYTECODE= HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test: lint
 	$(PYTEST) -m "not slow and not hours"

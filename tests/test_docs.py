@@ -224,6 +224,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_site_is_complete(site: Path) -> None:
     api = (site / "api" / "index.html").read_text(encoding="utf-8")
     for name in hf_sfda.__all__:
@@ -237,6 +238,7 @@ def test_the_site_is_complete(site: Path) -> None:
     assert "efficientnet-lite0" in notebook
 
 
+@pytest.mark.slow
 def test_no_markup_of_the_docstrings_is_left_over(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -246,6 +248,7 @@ def test_no_markup_of_the_docstrings_is_left_over(site: Path) -> None:
         assert not re.search(r"<blockquote>\s*<blockquote>", text), page.relative_to(site)
 
 
+@pytest.mark.slow
 def test_the_site_needs_no_other_host(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")

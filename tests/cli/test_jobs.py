@@ -53,6 +53,7 @@ def run_here(hub, machine, tmp_path, *, stage: str = "COMPLETED") -> None:
     job["status"] = {"stage": stage, "message": None}
 
 
+@pytest.mark.slow
 def test_a_run_goes_to_the_hub_and_comes_back(hub, work, machine, tmp_path):
     plan, err = rank(*JOB)
     assert "Rank me/shapes in a Job as me" in plan

@@ -385,7 +385,8 @@ def test_every_tab_fits_a_phone(visitor):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
 
 
-@pytest.mark.parametrize("theme", ["light", further("dark")])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.slow
 def test_everybody_can_use_it(visitor, theme):
     """The rules of WCAG 2.1 A and AA that a program can check: contrast, labels, roles, names."""
     from axe_playwright_python.sync_playwright import Axe
@@ -463,6 +464,7 @@ def ask_for(page, dataset: str, *models: str) -> None:
     page.click("#plan-button")
 
 
+@pytest.mark.slow
 def test_a_dataset_is_planned_ranked_shown_and_compared(visitor, space):
     page = visitor()
     ask_for(page, "me/shapes", "acme/vit-a", "acme/resnet", "acme/gone")
