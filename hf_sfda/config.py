@@ -17,7 +17,7 @@ from typing import Any, Literal, get_type_hints
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import clean
-from hf_sfda.typed import expanded, read_settings, shown, typed, unknown_keys
+from hf_sfda.typed import display, expanded, read_settings, typed, unknown_keys
 from hf_sfda.types import LabelKind, Layers
 
 DEFAULT_METRICS = ("three_heads", "sfda_cv", "sfda", "logme", "hscore", "knn", "logistic_probe")
@@ -136,7 +136,8 @@ class CandidateOptions:
                 date.fromisoformat(self.created_after)
             except ValueError:
                 raise ConfigError(
-                    f"created_after is {shown(self.created_after)}; give a date such as 2024-06-30."
+                    f"created_after is {display(self.created_after)}; give a date such as "
+                    "2024-06-30."
                 ) from None
 
     @property
@@ -281,7 +282,7 @@ class RankConfig(CandidateOptions):
             )
         if self.features is not None and not _FEATURES.fullmatch(self.features):
             raise ConfigError(
-                f"features is {shown(self.features)}; give a dataset of the Hub, such as "
+                f"features is {display(self.features)}; give a dataset of the Hub, such as "
                 "me/features or me/features@main."
             )
         if not self.ask_above >= 0:
@@ -344,7 +345,7 @@ class RankConfig(CandidateOptions):
         except OSError as error:
             raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
         except ValueError as error:  # a NUL character
-            raise ConfigError(f"Cannot read the configuration {shown(path)}: no path.") from error
+            raise ConfigError(f"Cannot read the configuration {display(path)}: no path.") from error
         values = read_settings(content, name)
         values.pop("fingerprint", None)  # written by a finished run; it is not an option
         try:

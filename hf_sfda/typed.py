@@ -50,7 +50,7 @@ def read_settings(content: str | bytes, name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must hold `key: value` lines, not a {type(values).__name__}.")
     if repeated := repeated_key(content):
-        raise ConfigError(f"{name} holds {shown(repeated)} twice in one place; keep one of them.")
+        raise ConfigError(f"{name} holds {display(repeated)} twice in one place; keep one of them.")
     return {str(key): value for key, value in values.items()}
 
 
@@ -92,7 +92,7 @@ def typed(value: Any, kind: Any, name: str) -> Any:
         allowed = get_args(kind)
         if value in allowed and isinstance(value, str):
             return value
-        raise ConfigError(f"{name} is {shown(value)}; allowed are {', '.join(allowed)}.")
+        raise ConfigError(f"{name} is {display(value)}; allowed are {', '.join(allowed)}.")
     if get_origin(kind) is tuple:
         return _texts(value, name)
     if isinstance(value, bool) or kind not in _NUMBERS:
@@ -100,9 +100,11 @@ def typed(value: Any, kind: Any, name: str) -> Any:
             return _text(value, name) if kind is str else value
     elif isinstance(value, _NUMBERS[kind]):
         if isinstance(value, Integral) and abs(int(value)) > _LARGEST:
-            raise ConfigError(f"{name} is {shown(value)}; it must lie within 64 bits.")
+            raise ConfigError(f"{name} is {display(value)}; it must lie within 64 bits.")
         return kind(value)
-    raise ConfigError(f"{name} is {shown(value)}; it must be {_WORDS[kind]}.{_quotes(value, kind)}")
+    raise ConfigError(
+        f"{name} is {display(value)}; it must be {_WORDS[kind]}.{_quotes(value, kind)}"
+    )
 
 
 def _quotes(value: Any, kind: Any) -> str:
@@ -121,7 +123,7 @@ def _text(value: str, name: str) -> str:
     if not value.strip():
         raise ConfigError(f"{name} is empty; give a value, or leave the option out.")
     if "\0" in value:  # never valid in a path, an id or a column name
-        raise ConfigError(f"{name} is {shown(value)}; it must not hold a NUL character.")
+        raise ConfigError(f"{name} is {display(value)}; it must not hold a NUL character.")
     return value
 
 
@@ -130,7 +132,7 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
         return (_text(value, f"an entry of {name}"),)
     if isinstance(value, (list, tuple)):
         return tuple(typed(item, str, f"an entry of {name}") for item in value)
-    raise ConfigError(f"{name} is {shown(value)}; it must be a list of texts, or one text.")
+    raise ConfigError(f"{name} is {display(value)}; it must be a list of texts, or one text.")
 
 
 def expanded(path: str | Path) -> Path:
@@ -141,7 +143,7 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def shown(value: Any) -> str:
+def display(value: Any) -> str:
     """Format a value for a message: one line, shortened; texts are quoted."""
     return _cut(f"the date {value}" if isinstance(value, date) else repr(value))
 

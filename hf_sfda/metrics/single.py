@@ -70,10 +70,10 @@ class Rows:
         """Float32 copy of X (N, r), float64; ``None`` where it would not save time."""
         if X.device.type != "cpu" or X.shape[0] * X.shape[1] ** 2 < _WORTH:
             return None
-        return cls.made(X)
+        return cls.cast(X)
 
     @classmethod
-    def made(cls, X: Tensor) -> Rows | None:
+    def cast(cls, X: Tensor) -> Rows | None:
         """The same for X of any size; ``None`` where all samples are zero."""
         size = float(torch.linalg.vector_norm(X)) / math.sqrt(X.numel())
         if not 0 < size < math.inf:

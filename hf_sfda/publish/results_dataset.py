@@ -270,6 +270,8 @@ def _message(run: Run, new: Sequence[Row], *, is_new: bool) -> str:
     if is_new:
         return f"Add {len(run.ranking.rows)} candidates on {dataset}"
     if n:
-        one, many = ("accuracy", "accuracies") if measures == {"accuracy"} else ("value", "values")
-        return f"Add {n} measured {one if n == 1 else many} on {dataset}"
+        singular, plural = (
+            ("accuracy", "accuracies") if measures == {"accuracy"} else ("value", "values")
+        )
+        return f"Add {n} measured {singular if n == 1 else plural} on {dataset}"
     return f"Add what was predicted on {dataset}"

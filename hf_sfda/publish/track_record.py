@@ -195,11 +195,11 @@ def verdicts(scores: Iterable[Row], finetuning: Iterable[Row]) -> list[Verdict]:
     return [verdict for verdict in judged if verdict is not None]
 
 
-def hit_rate(found: Iterable[Verdict]) -> HitRate | None:
+def hit_rate(updates: Iterable[Verdict]) -> HitRate | None:
     """The hit rate of verdicts, which are sorted from old to new; ``None`` if none is judged."""
     newest: dict[tuple[str, str, str], Verdict] = {}
     not_measured = set()
-    for verdict in found:
+    for verdict in updates:
         if verdict.regret is None:
             not_measured.add(verdict.prediction.split)
         else:
@@ -344,14 +344,14 @@ def summary(record: TrackRecord) -> list[str]:
     return sentences
 
 
-def of_dataset(found: Iterable[Verdict]) -> str:
+def of_dataset(updates: Iterable[Verdict]) -> str:
     """In how many updates of one dataset the first pick was the best; empty if none is judged."""
-    judged = [verdict for verdict in found if verdict.regret is not None]
+    judged = [verdict for verdict in updates if verdict.regret is not None]
     if not judged:
         return ""
     hits, n = sum(verdict.is_hit for verdict in judged), len(judged)
-    updates = "update" if n == 1 else "updates"
-    return f"The first pick was the best of the fine-tuned models in {hits} of {n} {updates}."
+    unit = "update" if n == 1 else "updates"
+    return f"The first pick was the best of the fine-tuned models in {hits} of {n} {unit}."
 
 
 def _measures(record: TrackRecord) -> str:

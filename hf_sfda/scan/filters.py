@@ -136,13 +136,13 @@ def _less(known: int | None, least: int | None, what: str) -> str | None:
     return unknown if known is None else f"it has fewer {what} than asked for"
 
 
-def _older(made: datetime | None, after: str | None) -> str | None:
+def _older(created: datetime | None, after: str | None) -> str | None:
     if after is None:
         return None
-    if made is None:
+    if created is None:
         return "when it was made is not known, and a date is asked for"
     earliest = datetime.fromisoformat(after).replace(tzinfo=UTC)
-    return "it is older than asked for" if made < earliest else None
+    return "it is older than asked for" if created < earliest else None
 
 
 def listing_query(options: CandidateOptions) -> dict[str, Any]:

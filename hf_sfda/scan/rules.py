@@ -30,7 +30,7 @@ _FORMATS = {
 _NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt"})
 _PROCESSORS: dict[Modality, dict[str, str]] = {
     "image": {"AutoTokenizer": "text"},
-    "text": {"AutoImageProcessor": "pictures", "AutoFeatureExtractor": "audio or pictures"},
+    "text": {"AutoImageProcessor": "images", "AutoFeatureExtractor": "audio or images"},
     "audio": {},  # :data:`AUDIO_TYPES` decides
 }
 AUDIO_TYPES = (
@@ -179,4 +179,4 @@ def _some(names: list[str]) -> str:
 
 
 def _plural(modality: Modality) -> str:
-    return {"image": "pictures", "text": "texts", "audio": "sounds"}[modality]
+    return {"image": "images", "text": "texts", "audio": "sounds"}[modality]

@@ -78,7 +78,7 @@ def test_the_error_is_within_the_bound(seed, kind, n, d, c, separation, steps):
     X, y = blobs(separation, n=n, d=d, c=c, seed=seed)
     y = np.unique(y, return_inverse=True)[1]
     plan = planned(KINDS[kind](X, np.random.default_rng(seed)), y)
-    rows = Rows.made(plan.X)
+    rows = Rows.cast(plan.X)
     for k in range(2):
         error, answer = answered(plan, k, rows, steps)
         if answer is not None:
@@ -95,7 +95,7 @@ def rounded(rows, bits):
 def test_larger_errors_are_seen_and_bounded(bits):
     X, y = blobs(0.5, n=400, d=60, c=8)
     plan = planned(uneven(X, np.random.default_rng(0)), y)
-    exact, rough = (Rows.made(plan.X), rounded(Rows.made(plan.X), bits))
+    exact, rough = (Rows.cast(plan.X), rounded(Rows.cast(plan.X), bits))
     errors = []
     for k in range(5):
         error, answer = answered(plan, k, rough)
@@ -109,7 +109,7 @@ def test_refinement_mends_larger_errors():
     X, y = blobs(0.5, n=400, d=60, c=8)
     plan = planned(uneven(X, np.random.default_rng(0)), y)
     for bits in (9, 12):
-        rough = rounded(Rows.made(plan.X), bits)
+        rough = rounded(Rows.cast(plan.X), bits)
         for k in range(5):
             assert answered(plan, k, rough)[1].bound > TOLERANCE
             error, answer = answered(plan, k, rough, steps=2)
@@ -119,7 +119,7 @@ def test_refinement_mends_larger_errors():
 def test_a_bound_too_large_means_float64():
     X, y = blobs(0.5, n=400, d=60, c=8)
     plan = planned(uneven(X, np.random.default_rng(0)), y)
-    rough = rounded(Rows.made(plan.X), 3)
+    rough = rounded(Rows.cast(plan.X), 3)
     assert answered(plan, 0, rough, steps=2)[1].bound > TOLERANCE
     outcome = held_out(plan, 0, rough)
     assert not outcome.single
@@ -129,7 +129,7 @@ def test_a_bound_too_large_means_float64():
 def test_classes_far_apart_mean_float64():
     X, y = blobs(1e5, n=200, d=20)
     plan = planned(X, y)
-    outcome = held_out(plan, 0, Rows.made(plan.X))
+    outcome = held_out(plan, 0, Rows.cast(plan.X))
     assert not outcome.single
     torch.testing.assert_close(outcome.true, held_out(plan, 0).true, rtol=0, atol=0)
 
@@ -139,7 +139,7 @@ def test_a_matrix_that_float32_cannot_factorise_means_float64():
     X, y = blobs(0.5, n=400, d=40)
     plan = planned(uneven(X, np.random.default_rng(0), 10), y)
     stage = stage_of(plan, 0)._replace(shrinkage=1e-20)
-    answer = second_stage(stage, Rows.made(plan.X))
+    answer = second_stage(stage, Rows.cast(plan.X))
     assert answer is None or answer.bound > TOLERANCE
 
 
@@ -168,7 +168,7 @@ def test_the_score_hardly_changes(change, monkeypatch):
 def test_threads_change_nothing_that_matters():
     X, y = blobs(0.3, n=3000, d=200, c=5)
     plan = planned(X, y)
-    rows, before = Rows.made(plan.X), torch.get_num_threads()
+    rows, before = Rows.cast(plan.X), torch.get_num_threads()
     means = []
     try:
         for threads in (1, 2):

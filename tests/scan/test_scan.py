@@ -146,7 +146,7 @@ def test_left_out_models_come_with_their_reason_and_do_not_count(hub, zoo):
         "pickle": "pickle (pytorch_model.bin)", "gguf": "gguf", "onnx": "ONNX (onnx/model.onnx)",
         "code": "remote code", "quantised": "quantised (gptq)", "adapter": "adapter",
         "gated": "gated", "disabled": "disabled", "no-config": "no config.json",
-        "odd-type": "neither a model_type", "spacy": "made for spacy", "picture": "takes pictures",
+        "odd-type": "neither a model_type", "spacy": "made for spacy", "picture": "takes images",
     }  # fmt: skip
     assert set(found) == {f"acme/{name}" for name in (*words, "ok")}
     for name, word in words.items():
@@ -240,7 +240,7 @@ def test_rules_hold_for_named_models_too(hub, zoo):
     hub.put("acme/bert", zoo / "bert")
     found = by_id(find_candidates(["acme/pickle", "acme/bert"], modality="image"))
     assert "no safetensors" in found["acme/pickle"].skip
-    assert found["acme/bert"].skip == "takes text, the dataset holds pictures"
+    assert found["acme/bert"].skip == "takes text, the dataset holds images"
 
 
 def test_one_bad_answer_does_not_stop_the_others(hub, zoo, waits):
@@ -777,4 +777,4 @@ def test_a_model_for_sounds_is_left_out_for_texts(hub, tmp_path):
     [heard] = find_candidates(["a/wave"], modality="audio")
     assert (heard.skip, heard.pipeline_tag) == (None, "feature-extraction")
     [read] = find_candidates(["a/wave"], modality="text")
-    assert read.skip == "takes audio or pictures, the dataset holds texts"
+    assert read.skip == "takes audio or images, the dataset holds texts"
