@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
-from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
-from hf_sfda.backbones.loading import TEXT, Loaded, first_line, load
+from hf_sfda.backbones.checkpoint import count_params
+from hf_sfda.backbones.loading import TEXT, Loaded, load
 from hf_sfda.backbones.pooling import pool, pool_layers, tensors
+from hf_sfda.backbones.tokenizer import open_tokenizer
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
@@ -397,7 +398,7 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
         ExtractionError: The model or its tokenizer cannot be opened.
     """
     loaded = load(path, TEXT, options)
-    tokenizer = _open_tokenizer(path)
+    tokenizer = open_tokenizer(path)
     rows = _embedding_rows(loaded.tower)
     _choose_padding(tokenizer, rows)
     configs: list[Any] = [getattr(loaded.model, "config", loaded.config), loaded.config]
@@ -492,20 +493,3 @@ def positions(tower: nn.Module, config: Any) -> int:
             skipped = padding + 1 if padding is not None else getattr(module, "offset", 0)
             reach.append(len(table) - skipped)
     return min(reach)
-
-
-def _open_tokenizer(path: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    require_no_pointers(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:
-        raise ExtractionError(f"its tokenizer cannot be loaded: {first_line(error)}") from error
-    # Without its files, the library silently creates a tokenizer with an empty vocabulary.
-    files = tuple(tokenizer.vocab_files_names.values())
-    if files and not any((path / file).is_file() for file in files):
-        raise ExtractionError(f"no tokenizer in the folder (none of {', '.join(files)})")
-    return tokenizer
