@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
 from hf_sfda.backbones.checkpoint import count_params, read_config, require_no_pointers
@@ -69,14 +70,29 @@ class AudioCollate:
     def __call__(self, samples: Sequence[Sound]) -> dict[str, Tensor]:
         """Sounds -> the inputs of the network, and ``lengths`` (B,): values of each at its rate."""
         waves = [self.wave(sound) for sound in samples]
-        fixed = {} if self.longest else {"padding": True}
-        batch = self.extractor(waves, sampling_rate=self.rate, return_tensors="pt", **fixed)
+        if self.longest is not None:
+            batch = self._extract(waves)
+        else:
+            # One by one, padded here. The settings of a repository can pad on the left, or leave
+            # out the mask: then mean and deviation of a sound would be those of sound and padding.
+            rows = [self._extract([wave]) for wave in waves]
+            batch = {
+                name: pad_sequence([row[name][0] for row in rows], batch_first=True)
+                for name in AUDIO.arguments
+                if name in rows[0]
+            }
         name = next(name for name in AUDIO.arguments if name in batch)
         inputs = {name: batch[name], "lengths": torch.tensor([len(wave) for wave in waves])}
         if "is_longer" in batch:
             # CLAP fuses random parts of longer sounds, and marks a random sound of each batch.
             inputs["is_longer"] = torch.zeros_like(batch["is_longer"])
         return inputs
+
+    def _extract(self, waves: Sequence[Any]) -> Mapping[str, Tensor]:
+        batch: Mapping[str, Tensor] = self.extractor(
+            waves, sampling_rate=self.rate, return_tensors="pt"
+        )
+        return batch
 
     def wave(self, sound: Sound) -> Any:
         """(T,) float32 values of a sound at the rate of the network, and no more than it takes."""
