@@ -86,6 +86,28 @@ def test_shards_are_fetched_by_the_names_in_their_index(names, hub, tmp_path):
     assert local.skip is None and local.params
 
 
+def test_shards_that_are_not_read_are_not_downloaded(hub, tmp_path):
+    """Those of an earlier upload, those in half precision, and all beside a single file."""
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    unread = ["model-00001-of-00003.safetensors", "model-00001-of-00002.fp16.safetensors"]
+    for single in (False, True):
+        folder = tiny_vit(tmp_path / f"vit{single}")
+        whole = (folder / "model.safetensors").read_bytes()
+        shard(folder, names)
+        for name in unread:
+            (folder / name).write_bytes(b"x" * 1000)
+        if single:
+            (folder / "model.safetensors").write_bytes(whole)
+        repo = f"acme/stale-{single}-{tmp_path.name}"
+        candidate = Candidate(model_id=repo, revision=hub.put(repo, folder))
+        path = download_model(candidate)
+        found = sorted(file.name for file in path.glob("*.safetensors"))
+        assert found == (["model.safetensors"] if single else names)
+        attempt(path, "image")
+        assert cached_model(candidate) == path
+        assert not hub.seen(path_regex="of-00003|fp16")
+
+
 def test_a_shard_that_is_nowhere_is_named(hub, tmp_path):
     folder = tiny_vit(tmp_path / "vit")
     shard(folder, ["a.safetensors", "b.safetensors"])
