@@ -49,7 +49,7 @@ def open_tokenizer(path: Path) -> Any:
         if built and (path / TOKENIZER).is_file():
             with quiet():  # the library has warned about the same files already
                 of_file = TokenizersBackend.from_pretrained(path, local_files_only=True)
-            if not _agree(tokenizer, of_file):
+            if _steps(tokenizer.backend_tokenizer) != _steps(of_file.backend_tokenizer):
                 tokenizer = of_file
     except Exception as error:
         raise ExtractionError(f"its tokenizer cannot be loaded: {first_line(error)}") from error
@@ -60,20 +60,14 @@ def open_tokenizer(path: Path) -> Any:
     return tokenizer
 
 
-def _agree(tokenizer: Any, other: Any) -> bool:
-    """Whether two tokenizers with the same vocabulary make the same tokens of every text."""
-    return _steps(tokenizer.backend_tokenizer) == _steps(other.backend_tokenizer) and all(
-        tokenizer(*texts)["input_ids"] == other(*texts)["input_ids"] for texts in _EMPTY
-    )
-
-
 def _steps(backend: Any) -> tuple[Any, ...]:
     """What a tokenizer of the library ``tokenizers`` does, without its vocabulary."""
     model = backend.model
+    special = [backend.encode(*texts).ids for texts in _EMPTY]
     # The classes write "" where a file says null.
     settings = {name: getattr(model, name, None) or None for name in _OF_MODEL}
     steps = (backend.normalizer, backend.pre_tokenizer)
-    return (*(_settings(step) for step in steps), type(model).__name__, settings)
+    return (*(_settings(step) for step in steps), type(model).__name__, settings, special)
 
 
 def _settings(step: Any) -> Any:
