@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hf_sfda.backbones.checkpoint import require_no_pointers
 from hf_sfda.backbones.loading import first_line, quiet
+from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
+
+ensure_torchvision()  # see vision.py
 
 TOKENIZER = "tokenizer.json"
 
@@ -22,6 +27,9 @@ _OF_MODEL = (
     "byte_fallback", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges",
     "max_input_chars_per_word",
 )  # fmt: skip
+_SPACE = "\u2581"  # in pieces of sentencepiece
+_PLAIN = re.compile("[a-z]{2,}")
+_ENOUGH = 4
 _EMPTY = (("",), ("", ""))  # one text and two: only the special tokens are left
 
 
@@ -34,7 +42,8 @@ def open_tokenizer(path: Path) -> Any:
     with it.
 
     Raises:
-        ExtractionError: There is none, or it cannot be loaded.
+        ExtractionError: There is none, it cannot be loaded, or it is made of a sentencepiece model
+            and gives other tokens.
     """
     from transformers import AutoTokenizer, TokenizersBackend
 
@@ -43,14 +52,17 @@ def open_tokenizer(path: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
-        built = (
-            isinstance(tokenizer, TokenizersBackend) and type(tokenizer) is not TokenizersBackend
-        )
-        if built and (path / TOKENIZER).is_file():
+        in_file = (path / TOKENIZER).is_file()
+        built = isinstance(tokenizer, TokenizersBackend)
+        if in_file and built and type(tokenizer) is not TokenizersBackend:
             with quiet():  # the library has warned about the same files already
                 of_file = TokenizersBackend.from_pretrained(path, local_files_only=True)
             if _steps(tokenizer.backend_tokenizer) != _steps(of_file.backend_tokenizer):
                 tokenizer = of_file
+        if built and not in_file:
+            _require_pieces(tokenizer, path)
+    except ExtractionError:
+        raise
     except Exception as error:
         raise ExtractionError(f"its tokenizer cannot be loaded: {first_line(error)}") from error
     # Without its files, the library silently creates a tokenizer with an empty vocabulary.
@@ -58,6 +70,33 @@ def open_tokenizer(path: Path) -> Any:
     if tokenizer.vocab_files_names and not any((path / file).is_file() for file in files):
         raise ExtractionError(f"no tokenizer in the folder (none of {', '.join(files)})")
     return tokenizer
+
+
+def _require_pieces(tokenizer: Any, path: Path) -> None:
+    """Refuse a tokenizer that divides words otherwise than the sentencepiece model it is made of.
+
+    Some classes of transformers 5 leave out the space before the first word.
+
+    Raises:
+        ExtractionError: It does.
+    """
+    names = dict.fromkeys(tokenizer.vocab_files_names.values())
+    file = next((path / name for name in names if name.endswith((".model", ".spm"))), None)
+    if file is None or not file.is_file():
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    model = SentencePieceProcessor(model_file=str(file))
+    pieces = (model.id_to_piece(i).partition(_SPACE) for i in range(model.piece_size()))
+    # Words that no class normalises: small letters of ASCII.
+    known = (word for first, _, word in pieces if not first and _PLAIN.fullmatch(word))
+    words = " ".join(islice(known, _ENOUGH))
+    ids = tokenizer(words, add_special_tokens=False, truncation=True, max_length=99)["input_ids"]
+    if tokenizer.convert_ids_to_tokens(ids) != model.encode(words, out_type=str):
+        raise ExtractionError(
+            f"its tokenizer, made of {file.name}, divides words otherwise than that file; save its "
+            f"{TOKENIZER} with transformers 4"
+        )
 
 
 def _steps(backend: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ import torch
 
 from hf_sfda import find_candidates, load_target
 from hf_sfda.backbones import open_backbone
+from hf_sfda.backbones.tokenizer import open_tokenizer
 from hf_sfda.errors import ExtractionError, TargetError
 from hf_sfda.files import is_lfs_pointer
 from hf_sfda.hub import cached_model, download_model, shard_names
@@ -181,8 +182,21 @@ def test_a_tokenizer_of_sentencepiece_alone_is_enough(file, pieces, tmp_path):
     shutil.copy(pieces, tmp_path / file)
     backbone = attempt(tmp_path, "text")
     ids = backbone.collate(["ball goal soup"])["input_ids"][0]
-    words = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).encode("ball goal soup")
+    model = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
+    words = model.encode("ball goal soup", out_type=str)
     assert len(ids) == len(words) + special
+    tokens = backbone.collate.tokenizer.convert_ids_to_tokens(ids)
+    assert [token for token in tokens if token in words] == words
+
+
+@pytest.mark.parametrize(
+    ("model_type", "file"), [("mistral", "tokenizer.model"), ("fnet", "spiece.model")]
+)
+def test_a_tokenizer_that_leaves_out_the_first_space_is_refused(model_type, file, pieces, tmp_path):
+    shutil.copy(pieces, tmp_path / file)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ExtractionError, match=f"made of {file}, divides words otherwise"):
+        open_tokenizer(tmp_path)
 
 
 # -- lists

@@ -9,9 +9,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, processo
 from tokenizers import pre_tokenizers as pre
 
 from hf_sfda.backbones.tokenizer import open_tokenizer
-from hf_sfda.compat import ensure_torchvision
-
-ensure_torchvision()
 
 TEXTS = [
     "In 2023, 650841823 people said: don't 12's",
