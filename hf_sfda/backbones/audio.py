@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ def open_audio(path: Path, options: OpenOptions) -> AudioBackbone:
             f"{_MOST_RATE:,}"
         )
     collate = AudioCollate(extractor, rate, _longest(loaded.config, settings))
-    _try_extractor(collate)
+    _require_fit(_try_extractor(collate), collate, loaded)
     return AudioBackbone(loaded, collate)
 
 
@@ -278,8 +279,11 @@ def _open_extractor(path: Path) -> tuple[Any, Mapping[str, Any]]:
     return extractor, settings
 
 
-def _try_extractor(collate: AudioCollate) -> None:
+def _try_extractor(collate: AudioCollate) -> dict[str, Tensor]:
     """Try a feature extractor on one sound before any sample is read.
+
+    Returns:
+        The inputs of the network.
 
     Raises:
         ExtractionError: It fails, or its outputs cannot be used.
@@ -298,3 +302,34 @@ def _try_extractor(collate: AudioCollate) -> None:
         raise ExtractionError(
             f"its feature extractor gives values that are no numbers; see {_SETTINGS[0]}"
         )
+    return batch
+
+
+def _require_fit(batch: Mapping[str, Tensor], collate: AudioCollate, loaded: Loaded) -> None:
+    """Compare the inputs with what the network takes.
+
+    Raises:
+        ExtractionError: They belong to another network, such as one of other mel bands.
+    """
+    name = next(name for name in AUDIO.arguments if name in batch)
+    made = f"its {type(collate.extractor).__name__} makes {name}"
+    if name not in inspect.signature(loaded.tower.forward).parameters:
+        raise ExtractionError(f"{made}, which its network does not take; see {_SETTINGS[0]}")
+    shape, expected = tuple(batch[name].shape[1:]), _shape(loaded.config)
+    if any(edge not in (None, other) for edge, other in zip(expected, shape, strict=False)):
+        known = " x ".join("any" if edge is None else str(edge) for edge in expected)
+        raise ExtractionError(
+            f"{made} of {' x '.join(map(str, shape))} values, its network takes {known}; "
+            f"see {_SETTINGS[0]}"
+        )
+
+
+def _shape(config: Any) -> tuple[int | None, ...]:
+    """Shape of the spectrogram of one sound; empty for networks of waveforms."""
+    if config.model_type == "whisper":
+        return config.num_mel_bins, 2 * config.max_source_positions
+    if config.model_type == "audio-spectrogram-transformer":
+        return config.max_length, config.num_mel_bins
+    if config.model_type in ("clap", "clap_audio_model"):
+        return 4 if config.enable_fusion else 1, None, config.num_mel_bins
+    return ()

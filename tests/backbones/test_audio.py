@@ -297,3 +297,35 @@ def test_broken_feature_extractors_are_refused_with_the_reason(tmp_path):
     file.unlink()
     with pytest.raises(ExtractionError, match="which says how it takes sounds"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "variant", "wrong", "reason"),
+    [
+        (
+            "WhisperForConditionalGeneration", "", {"feature_size": 128},
+            "input_features of 128 x 3000 values, its network takes 80 x 3000",
+        ),
+        (
+            "ASTModel", "", {"max_length": 1024, "num_mel_bins": 128},
+            "input_values of 1024 x 128 values, its network takes 128 x 32",
+        ),
+        (
+            "ClapModel", "", {"truncation": "fusion"},
+            "input_features of 4 x 1001 x 64 values, its network takes 1 x any x 64",
+        ),
+        (
+            "HubertModel", "layer",
+            {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 80},
+            "its WhisperFeatureExtractor makes input_features, which its network does not take",
+        ),
+    ],
+)  # fmt: skip
+def test_a_feature_extractor_of_another_network_is_refused(
+    architecture, variant, wrong, reason, tmp_path
+):
+    save(tmp_path, architecture, variant)
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+    with pytest.raises(ExtractionError, match=reason):
+        opened(tmp_path)
