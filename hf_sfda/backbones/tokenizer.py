@@ -30,6 +30,10 @@ _OF_MODEL = (
 _SPACE = "\u2581"  # in pieces of sentencepiece
 _PLAIN = re.compile("[a-z]{2,}")
 _ENOUGH = 4
+_ENCODING = ("__call__", "_encode_plus")
+_LANGUAGES = "set_src_lang_special_tokens"
+# SigLIP 2 was trained on small letters; RoFormer divides Chinese words with a dictionary.
+_WITH_A_STEP = ("Siglip2Tokenizer", "RoFormerTokenizer")
 _EMPTY = (("",), ("", ""))  # one text and two: only the special tokens are left
 
 
@@ -52,15 +56,15 @@ def open_tokenizer(path: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
-        in_file = (path / TOKENIZER).is_file()
-        built = isinstance(tokenizer, TokenizersBackend)
-        if in_file and built and type(tokenizer) is not TokenizersBackend:
+        if not isinstance(tokenizer, TokenizersBackend):
+            pass  # it is written in Python
+        elif not (path / TOKENIZER).is_file():
+            _require_pieces(tokenizer, path)
+        elif not _does_more(type(tokenizer)):
             with quiet():  # the library has warned about the same files already
                 of_file = TokenizersBackend.from_pretrained(path, local_files_only=True)
             if _steps(tokenizer.backend_tokenizer) != _steps(of_file.backend_tokenizer):
                 tokenizer = of_file
-        if built and not in_file:
-            _require_pieces(tokenizer, path)
     except ExtractionError:
         raise
     except Exception as error:
@@ -99,14 +103,25 @@ def _require_pieces(tokenizer: Any, path: Path) -> None:
         )
 
 
+def _does_more(cls: type) -> bool:
+    """Whether a class does what a file cannot say.
+
+    It takes other inputs, sets the language of a translator, or adds a step on purpose.
+    """
+    from transformers import TokenizersBackend
+
+    encodes = all(getattr(cls, name) is getattr(TokenizersBackend, name) for name in _ENCODING)
+    return not encodes or hasattr(cls, _LANGUAGES) or cls.__name__ in _WITH_A_STEP
+
+
 def _steps(backend: Any) -> tuple[Any, ...]:
     """What a tokenizer of the library ``tokenizers`` does, without its vocabulary."""
     model = backend.model
-    special = [backend.encode(*texts).ids for texts in _EMPTY]
     # The classes write "" where a file says null.
     settings = {name: getattr(model, name, None) or None for name in _OF_MODEL}
+    specials = [backend.encode(*texts).ids for texts in _EMPTY]
     steps = (backend.normalizer, backend.pre_tokenizer)
-    return (*(_settings(step) for step in steps), type(model).__name__, settings, special)
+    return (*(_settings(step) for step in steps), type(model).__name__, settings, specials)
 
 
 def _settings(step: Any) -> Any:

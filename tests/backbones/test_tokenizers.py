@@ -202,3 +202,21 @@ def test_a_class_of_other_files_opens_the_one_that_is_there(tmp_path):
     settings = GPT2 | {"tokenizer_class": "CodeGenTokenizer"}
     opened = open_tokenizer(save(tmp_path, of_file, settings, "phi"))
     assert opened(TEXTS[0])["input_ids"] == of_file.encode(TEXTS[0]).ids
+
+
+def test_a_class_that_adds_a_step_on_purpose_is_kept(tmp_path):
+    """SigLIP 2 was trained on small letters. Its file, that of Gemma, keeps capitals."""
+    of_file = bytes_of(pre.ByteLevel(False), normalizers.Replace(" ", "_"))
+    settings = {"tokenizer_class": "Siglip2Tokenizer"}
+    opened = open_tokenizer(save(tmp_path, of_file, settings, "siglip2"))
+    assert opened("HELLO there")["input_ids"] == opened("hello there")["input_ids"]
+
+
+def test_the_language_that_a_class_sets_is_kept(tmp_path):
+    of_file = pieces_of(None)
+    of_file.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    of_file.add_special_tokens(["en_XX", "de_DE"])
+    settings = {"tokenizer_class": "MBart50Tokenizer", "src_lang": "de_DE"}
+    opened = open_tokenizer(save(tmp_path, of_file, settings, "mbart"))
+    assert opened.convert_ids_to_tokens(opened("hello")["input_ids"])[0] == "de_DE"
+    assert type(opened).__name__ == "MBart50Tokenizer"
