@@ -17,7 +17,7 @@ from hf_sfda.backbones.base import OpenOptions, Outputs
 from hf_sfda.backbones.checkpoint import count_params
 from hf_sfda.backbones.loading import TEXT, Loaded, load
 from hf_sfda.backbones.pooling import pool, pool_layers, tensors
-from hf_sfda.backbones.tokenizer import open_tokenizer
+from hf_sfda.backbones.tokenizer import TOKEN_TYPES, ask_for_token_types, open_tokenizer
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
@@ -58,7 +58,6 @@ batch."""
 # Without token_type_ids: for a single text they are all zero, which is the default of every model
 # except GPT-2, which would add a word embedding for them. Pairs of texts get them, see TextCollate.
 _ARGUMENTS = ("input_ids", "attention_mask")
-_TYPES = "token_type_ids"
 _UNSTATED_TYPES = {"funnel": 3, "xlnet": 4}  # their configurations state no number of types
 
 POOLED = "pooled"
@@ -135,8 +134,12 @@ class TextCollate:
                 f"{self.rows} rows: the tokenizer belongs to another model"
             )
         inputs = {name: batch[name] for name in _ARGUMENTS}
-        if _are_pairs(samples) and _TYPES in batch and int(batch[_TYPES].max()) < self.types:
-            inputs[_TYPES] = batch[_TYPES]
+        if (
+            _are_pairs(samples)
+            and TOKEN_TYPES in batch
+            and int(batch[TOKEN_TYPES].max()) < self.types
+        ):
+            inputs[TOKEN_TYPES] = batch[TOKEN_TYPES]
         if places:
             inputs[POOLED] = torch.zeros_like(inputs["attention_mask"])
             inputs[POOLED][torch.arange(len(places)), places] = 1
@@ -408,8 +411,11 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
     # Padding on the left would shift the positions of shorter texts.
     tokenizer.padding_side = "right"
     longest = _max_tokens(tokenizer, options.max_length, positions(loaded.tower, loaded.config))
-    types = getattr(loaded.config, "type_vocab_size", _UNSTATED_TYPES.get(loaded.types[1], 0))
-    collate = TextCollate(tokenizer, longest, _lower_cases(path), rows, types or 0)
+    stated = getattr(loaded.config, "type_vocab_size", _UNSTATED_TYPES.get(loaded.types[1], 0))
+    types = stated or 0
+    if types > 1:
+        ask_for_token_types(tokenizer)
+    collate = TextCollate(tokenizer, longest, _lower_cases(path), rows, types)
     return TextBackbone(loaded, collate)
 
 

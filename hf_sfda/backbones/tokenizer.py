@@ -16,6 +16,7 @@ from hf_sfda.errors import ExtractionError
 ensure_torchvision()  # see vision.py
 
 TOKENIZER = "tokenizer.json"
+TOKEN_TYPES = "token_type_ids"
 
 # Settings of one step that the classes of transformers take from tokenizer_config.json or from
 # their own defaults, in version 4 (with which most checkpoints were trained) as in version 5.
@@ -34,6 +35,12 @@ _ENCODING = ("__call__", "_encode_plus")
 _LANGUAGES = "set_src_lang_special_tokens"
 # SigLIP 2 was trained on small letters; RoFormer divides Chinese words with a dictionary.
 _WITH_A_STEP = ("Siglip2Tokenizer", "RoFormerTokenizer")
+# Classes that no longer give token types by default. Others never did: a network such as BigBird
+# was not fine-tuned with them.
+_WITHOUT_TYPES = (
+    "TokenizersBackend", "PythonBackend", "AlbertTokenizer", "FunnelTokenizer", "HerbertTokenizer",
+    "RemBertTokenizer", "RoFormerTokenizer", "SplinterTokenizer", "XLNetTokenizer",
+)  # fmt: skip
 _EMPTY = (("",), ("", ""))  # one text and two: only the special tokens are left
 
 
@@ -64,6 +71,9 @@ def open_tokenizer(path: Path) -> Any:
             with quiet():  # the library has warned about the same files already
                 of_file = TokenizersBackend.from_pretrained(path, local_files_only=True)
             if _steps(tokenizer.backend_tokenizer) != _steps(of_file.backend_tokenizer):
+                if type(tokenizer).__name__ not in _WITHOUT_TYPES:
+                    of_file.model_input_names = tokenizer.model_input_names
+                    of_file.init_kwargs["model_input_names"] = tokenizer.model_input_names
                 tokenizer = of_file
     except ExtractionError:
         raise
@@ -74,6 +84,18 @@ def open_tokenizer(path: Path) -> Any:
     if tokenizer.vocab_files_names and not any((path / file).is_file() for file in files):
         raise ExtractionError(f"no tokenizer in the folder (none of {', '.join(files)})")
     return tokenizer
+
+
+def ask_for_token_types(tokenizer: Any) -> None:
+    """Let a tokenizer tell the two texts of a pair apart, as it did in transformers 4.
+
+    What the repository states in ``model_input_names`` is kept.
+    """
+    stated = tokenizer.init_kwargs
+    if "model_input_names" in stated or type(tokenizer).__name__ not in _WITHOUT_TYPES:
+        return
+    tokenizer.model_input_names = [*tokenizer.model_input_names, TOKEN_TYPES]
+    stated["model_input_names"] = tokenizer.model_input_names  # is saved with it
 
 
 def _require_pieces(tokenizer: Any, path: Path) -> None:
