@@ -255,6 +255,7 @@ def test_a_hub_that_is_gone_is_explained(hub, waits):
 
 
 def test_model_files_takes_what_is_needed_and_no_more():
+    """Shards are not among them: the index says which there are."""
     names = [
         "README.md", "config.json", "preprocessor_config.json", "tokenizer.json",
         "1_Pooling/config.json",
@@ -264,8 +265,7 @@ def test_model_files_takes_what_is_needed_and_no_more():
         "adapter_model.safetensors", "training_args.bin", "openvino/config.json",
     ]  # fmt: skip
     assert model_files(names) == [
-        "1_Pooling/config.json", "config.json", "model-00001-of-00002.safetensors",
-        "model-00002-of-00002.safetensors", "model.safetensors.index.json",
+        "1_Pooling/config.json", "config.json", "model.safetensors.index.json",
         "preprocessor_config.json", "tokenizer.json",
     ]  # fmt: skip
 

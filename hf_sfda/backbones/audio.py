@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
 from hf_sfda.backbones.checkpoint import count_params, read_config, require_no_pointers
@@ -69,14 +71,29 @@ class AudioCollate:
     def __call__(self, samples: Sequence[Sound]) -> dict[str, Tensor]:
         """Sounds -> the inputs of the network, and ``lengths`` (B,): values of each at its rate."""
         waves = [self.wave(sound) for sound in samples]
-        fixed = {} if self.longest else {"padding": True}
-        batch = self.extractor(waves, sampling_rate=self.rate, return_tensors="pt", **fixed)
+        if self.longest is not None:
+            batch = self._extract(waves)
+        else:
+            # One by one, padded here. The settings of a repository can pad on the left, or leave
+            # out the mask: then mean and deviation of a sound would be those of sound and padding.
+            rows = [self._extract([wave]) for wave in waves]
+            batch = {
+                name: pad_sequence([row[name][0] for row in rows], batch_first=True)
+                for name in AUDIO.arguments
+                if name in rows[0]
+            }
         name = next(name for name in AUDIO.arguments if name in batch)
         inputs = {name: batch[name], "lengths": torch.tensor([len(wave) for wave in waves])}
         if "is_longer" in batch:
             # CLAP fuses random parts of longer sounds, and marks a random sound of each batch.
             inputs["is_longer"] = torch.zeros_like(batch["is_longer"])
         return inputs
+
+    def _extract(self, waves: Sequence[Any]) -> Mapping[str, Tensor]:
+        batch: Mapping[str, Tensor] = self.extractor(
+            waves, sampling_rate=self.rate, return_tensors="pt"
+        )
+        return batch
 
     def wave(self, sound: Sound) -> Any:
         """(T,) float32 values of a sound at the rate of the network, and no more than it takes."""
@@ -221,7 +238,7 @@ def open_audio(path: Path, options: OpenOptions) -> AudioBackbone:
             f"{_MOST_RATE:,}"
         )
     collate = AudioCollate(extractor, rate, _longest(loaded.config, settings))
-    _try_extractor(collate)
+    _require_fit(_try_extractor(collate), collate, loaded)
     return AudioBackbone(loaded, collate)
 
 
@@ -262,8 +279,11 @@ def _open_extractor(path: Path) -> tuple[Any, Mapping[str, Any]]:
     return extractor, settings
 
 
-def _try_extractor(collate: AudioCollate) -> None:
+def _try_extractor(collate: AudioCollate) -> dict[str, Tensor]:
     """Try a feature extractor on one sound before any sample is read.
+
+    Returns:
+        The inputs of the network.
 
     Raises:
         ExtractionError: It fails, or its outputs cannot be used.
@@ -282,3 +302,34 @@ def _try_extractor(collate: AudioCollate) -> None:
         raise ExtractionError(
             f"its feature extractor gives values that are no numbers; see {_SETTINGS[0]}"
         )
+    return batch
+
+
+def _require_fit(batch: Mapping[str, Tensor], collate: AudioCollate, loaded: Loaded) -> None:
+    """Compare the inputs with what the network takes.
+
+    Raises:
+        ExtractionError: They belong to another network, such as one of other mel bands.
+    """
+    name = next(name for name in AUDIO.arguments if name in batch)
+    made = f"its {type(collate.extractor).__name__} makes {name}"
+    if name not in inspect.signature(loaded.tower.forward).parameters:
+        raise ExtractionError(f"{made}, which its network does not take; see {_SETTINGS[0]}")
+    shape, expected = tuple(batch[name].shape[1:]), _shape(loaded.config)
+    if any(edge not in (None, other) for edge, other in zip(expected, shape, strict=False)):
+        known = " x ".join("any" if edge is None else str(edge) for edge in expected)
+        raise ExtractionError(
+            f"{made} of {' x '.join(map(str, shape))} values, its network takes {known}; "
+            f"see {_SETTINGS[0]}"
+        )
+
+
+def _shape(config: Any) -> tuple[int | None, ...]:
+    """Shape of the spectrogram of one sound; empty for networks of waveforms."""
+    if config.model_type == "whisper":
+        return config.num_mel_bins, 2 * config.max_source_positions
+    if config.model_type == "audio-spectrogram-transformer":
+        return config.max_length, config.num_mel_bins
+    if config.model_type in ("clap", "clap_audio_model"):
+        return 4 if config.enable_fusion else 1, None, config.num_mel_bins
+    return ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     import torch
 
-EXTRACTOR_VERSION = 2
+EXTRACTOR_VERSION = 3
 """Part of every feature key. Raise it whenever a change of layers, pooling or preprocessing changes
 features, so that features from different versions are never ranked together."""
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from hf_sfda.backbones.base import OpenOptions, Outputs
-from hf_sfda.backbones.checkpoint import count_params, require_no_pointers
-from hf_sfda.backbones.loading import TEXT, Loaded, first_line, load
+from hf_sfda.backbones.checkpoint import count_params
+from hf_sfda.backbones.loading import TEXT, Loaded, load
 from hf_sfda.backbones.pooling import pool, pool_layers, tensors
+from hf_sfda.backbones.tokenizer import TOKEN_TYPES, ask_for_token_types, open_tokenizer
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.foreign import read_json_file
@@ -57,7 +58,6 @@ batch."""
 # Without token_type_ids: for a single text they are all zero, which is the default of every model
 # except GPT-2, which would add a word embedding for them. Pairs of texts get them, see TextCollate.
 _ARGUMENTS = ("input_ids", "attention_mask")
-_TYPES = "token_type_ids"
 _UNSTATED_TYPES = {"funnel": 3, "xlnet": 4}  # their configurations state no number of types
 
 POOLED = "pooled"
@@ -134,8 +134,12 @@ class TextCollate:
                 f"{self.rows} rows: the tokenizer belongs to another model"
             )
         inputs = {name: batch[name] for name in _ARGUMENTS}
-        if _are_pairs(samples) and _TYPES in batch and int(batch[_TYPES].max()) < self.types:
-            inputs[_TYPES] = batch[_TYPES]
+        if (
+            _are_pairs(samples)
+            and TOKEN_TYPES in batch
+            and int(batch[TOKEN_TYPES].max()) < self.types
+        ):
+            inputs[TOKEN_TYPES] = batch[TOKEN_TYPES]
         if places:
             inputs[POOLED] = torch.zeros_like(inputs["attention_mask"])
             inputs[POOLED][torch.arange(len(places)), places] = 1
@@ -397,7 +401,7 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
         ExtractionError: The model or its tokenizer cannot be opened.
     """
     loaded = load(path, TEXT, options)
-    tokenizer = _open_tokenizer(path)
+    tokenizer = open_tokenizer(path)
     rows = _embedding_rows(loaded.tower)
     _choose_padding(tokenizer, rows)
     configs: list[Any] = [getattr(loaded.model, "config", loaded.config), loaded.config]
@@ -407,8 +411,11 @@ def open_text(path: Path, options: OpenOptions) -> TextBackbone:
     # Padding on the left would shift the positions of shorter texts.
     tokenizer.padding_side = "right"
     longest = _max_tokens(tokenizer, options.max_length, positions(loaded.tower, loaded.config))
-    types = getattr(loaded.config, "type_vocab_size", _UNSTATED_TYPES.get(loaded.types[1], 0))
-    collate = TextCollate(tokenizer, longest, _lower_cases(path), rows, types or 0)
+    stated = getattr(loaded.config, "type_vocab_size", _UNSTATED_TYPES.get(loaded.types[1], 0))
+    types = stated or 0
+    if types > 1:
+        ask_for_token_types(tokenizer)
+    collate = TextCollate(tokenizer, longest, _lower_cases(path), rows, types)
     return TextBackbone(loaded, collate)
 
 
@@ -492,20 +499,3 @@ def positions(tower: nn.Module, config: Any) -> int:
             skipped = padding + 1 if padding is not None else getattr(module, "offset", 0)
             reach.append(len(table) - skipped)
     return min(reach)
-
-
-def _open_tokenizer(path: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    require_no_pointers(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:
-        raise ExtractionError(f"its tokenizer cannot be loaded: {first_line(error)}") from error
-    # Without its files, the library silently creates a tokenizer with an empty vocabulary.
-    files = tuple(tokenizer.vocab_files_names.values())
-    if files and not any((path / file).is_file() for file in files):
-        raise ExtractionError(f"no tokenizer in the folder (none of {', '.join(files)})")
-    return tokenizer

@@ -37,6 +37,9 @@ from hf_sfda.errors import ExtractionError
 
 ensure_torchvision()  # see vision.py
 
+# Widths of the embeddings that CLIP and Perception Encoder compare with texts.
+_EMBEDDINGS = (384, 512, 640, 768, 1024, 1152, 1280)
+
 
 @dataclass(frozen=True)
 class TimmCollate:
@@ -149,7 +152,7 @@ def open_timm(path: Path, options: OpenOptions) -> TimmBackbone:
         raise
     except Exception as error:
         raise ExtractionError(f"cannot be built: {first_line(error)}") from error
-    has_head = _fill(model, _read_tensors(weights.files))
+    has_head = _fill(model, _read_tensors(weights.files)) and not _is_projection(model, config)
     require_finite(model)
     collate = _open_transform(data, create_transform)
     model = prepare_model(model, options.device, options.dtype)
@@ -214,6 +217,19 @@ def _fill(model: Any, weights: dict[str, torch.Tensor]) -> bool:
     in_head = {key for key in missing if key.startswith(tuple(f"{head}." for head in heads))}
     require_complete(missing - in_head)
     return bool(model.num_classes) and not in_head
+
+
+def _is_projection(model: Any, config: Mapping[str, Any]) -> bool:
+    """Whether the last layer gives an embedding to compare with texts, not one logit a class.
+
+    timm keeps the projection of a CLIP tower as its classifier. Only the names tell: those of
+    checkpoints that were fine-tuned to classify hold ``_ft_in`` (on ImageNet).
+    """
+    stated = config.get("pretrained_cfg")
+    tag = stated.get("tag") if isinstance(stated, Mapping) else None
+    name = f"{config['architecture']}.{tag or config.get('tag')}"
+    paired = "clip" in name or "pe_core" in name
+    return paired and "_ft_in" not in name and model.num_classes in _EMBEDDINGS
 
 
 def _translate(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

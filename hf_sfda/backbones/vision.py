@@ -27,6 +27,7 @@ from hf_sfda.errors import ExtractionError
 ensure_torchvision()
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_FORMER = "FeatureExtractor"
 _CLASS_TOKENS = ("cls_token", "class_embedding", "class_token")
 # Masks over patches (B, T) and over pixels (B, H, W), for processors that pad.
 _TOKEN_MASKS = ("pixel_attention_mask", "patch_attention_mask")
@@ -336,13 +337,9 @@ def _try_processor(collate: ImageCollate) -> None:
 
 
 def _open_processor(path: Path) -> Any:
-    from transformers import AutoImageProcessor
-
     require_no_pointers(path)
     try:
-        processor = AutoImageProcessor.from_pretrained(
-            path, trust_remote_code=False, local_files_only=True
-        )
+        processor = _load_processor(path)
         settings = processor.to_dict()
     except Exception as error:
         if not any((path / name).is_file() for name in _PROCESSOR_FILES):
@@ -352,6 +349,24 @@ def _open_processor(path: Path) -> Any:
         raise ExtractionError(reason) from error
     require_plausible_sizes(settings, _PROCESSOR_FILES[0])
     return processor
+
+
+def _load_processor(path: Path) -> Any:
+    """The image processor of a folder, also by a name of before transformers 5.
+
+    Until then, ``ViTFeatureExtractor`` was another name of ``ViTImageProcessor``, and training with
+    it saved that name.
+    """
+    from transformers import AutoImageProcessor
+    from transformers.models.auto import image_processing_auto as auto
+
+    named = auto.get_image_processor_config(path, local_files_only=True).get("image_processor_type")
+    if isinstance(named, str) and named.endswith(_FORMER):
+        renamed = f"{named.removesuffix(_FORMER)}ImageProcessor"
+        cls = auto.get_image_processor_class_from_name(renamed)
+        if cls is not None:
+            return cls.from_pretrained(path, local_files_only=True)
+    return AutoImageProcessor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
 
 
 def _normalise_one_channel(processor: Any) -> None:

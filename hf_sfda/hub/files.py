@@ -51,12 +51,12 @@ MODEL_FILES = (
     "?_Pooling/config.json",
     WEIGHTS,
     WEIGHTS_INDEX,
-    "model-*-of-*.safetensors",
 )
 """Patterns of the files to download: configuration, preprocessing, and the safetensors that
 ``from_pretrained`` reads. They are exact names, so that pickles, half-precision variants and the
-copies in ``onnx/``, ``openvino/`` or ``original/`` are not downloaded. Shards may have other names;
-see :func:`shard_names`."""
+copies in ``onnx/``, ``openvino/`` or ``original/`` are not downloaded. Shards follow if there is
+no single file: those that the index lists (:func:`shard_names`), because a repository can also
+hold shards of an earlier upload."""
 
 
 def model_files(names: Iterable[str]) -> list[str]:

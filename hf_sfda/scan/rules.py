@@ -39,6 +39,9 @@ AUDIO_TYPES = (
 )  # fmt: skip
 """Model types of transformers that are read for sounds. Each takes its inputs in its own way, so a
 type that is not in the list is refused."""
+_OF_TRANSFORMERS = ("transformers", "sentence-transformers", "open_clip")
+"""Libraries in cards of repositories that can be checkpoints of transformers. LAION's CLIP models
+name open_clip and hold both formats: a ``config.json`` with a model type is of transformers."""
 _DTYPE_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4,
     "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -149,7 +152,7 @@ def library_of(config: Mapping[str, Any], stated: str | None, tags: Collection[s
     if stated == "timm" or (stated is None and "timm" in tags):
         return "timm"
     if "model_type" in config:
-        ours = stated in (None, "transformers", "sentence-transformers") or "transformers" in tags
+        ours = stated in (None, *_OF_TRANSFORMERS) or "transformers" in tags
         return "transformers" if ours else None
     # timm writes `architecture` (one name), transformers `architectures` (a list)
     return "timm" if "architecture" in config else None

@@ -54,7 +54,6 @@ TEXT_NOT_TRIED = {
         NO_PLAIN,
     ),
     "layoutlmv2": "needs detectron2",
-    "hyperclovax_vision_v2": "takes another tokenizer than the one of this test",
     "inkling2": "is quantised by default",
 }  # fmt: skip
 TEXT_REFUSED = {"perceiver": "gives no hidden states", "whisper": "takes no input_ids"}

@@ -42,6 +42,10 @@ WAVEFORMS = [
 WAVE_HEADS = [(f"{name}ForSequenceClassification", norm) for name, norm in WAVEFORMS]
 WHOLE = [(name, "") for name in ("WhisperForConditionalGeneration", "ASTModel", "ClapModel")]
 FUSED = [("ClapModel", "fusion")]
+HUB = {  # of facebook/wav2vec2-base
+    "do_normalize": True, "feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1,
+    "padding_side": "right", "padding_value": 0.0, "sampling_rate": 16_000,
+}  # fmt: skip
 
 
 def save(path, architecture: str, variant: str = ""):
@@ -125,6 +129,34 @@ def test_padding_does_not_change_any_layer(architecture, variant, tmp_path):
     assert len(backbone.module.config.model_type) and list(alone[0].layers)[-1] == "last"
     different = alone[0].layers["last"] - alone[1].layers["last"]
     assert different.abs().max() > 1e-4  # otherwise equal features would prove nothing
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {},
+        {"return_attention_mask": False},
+        {"return_attention_mask": False, "do_normalize": False},
+        {"return_attention_mask": True, "padding_side": "left"},
+        {"return_attention_mask": True, "padding_value": 1.0},
+    ],
+    ids=str,
+)
+def test_a_sound_is_prepared_as_if_it_were_alone(stated, tmp_path):
+    """Without a mask, the extractor would take mean and deviation over the padding, too."""
+    save(tmp_path, "Wav2Vec2ForSequenceClassification", "layer")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(HUB | stated))
+    backbone = opened(tmp_path)
+    sounds = SOUNDS[:5]
+    assert backbone.groups(sounds) is None
+    together = run(backbone, sounds).layers["last"]
+    for row, sound in zip(together, sounds, strict=True):
+        torch.testing.assert_close(row, run(backbone, [sound]).layers["last"][0])
+    values = backbone.collate(SOUNDS[:1])["input_values"][0].numpy()
+    raw = SOUNDS[0].values
+    normalised = (raw - raw.mean()) / np.sqrt(raw.var() + 1e-7)
+    expected = normalised if stated.get("do_normalize", True) else raw
+    np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("architecture", "variant"), WAVE_HEADS)
@@ -264,4 +296,36 @@ def test_broken_feature_extractors_are_refused_with_the_reason(tmp_path):
             opened(tmp_path)
     file.unlink()
     with pytest.raises(ExtractionError, match="which says how it takes sounds"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "variant", "wrong", "reason"),
+    [
+        (
+            "WhisperForConditionalGeneration", "", {"feature_size": 128},
+            "input_features of 128 x 3000 values, its network takes 80 x 3000",
+        ),
+        (
+            "ASTModel", "", {"max_length": 1024, "num_mel_bins": 128},
+            "input_values of 1024 x 128 values, its network takes 128 x 32",
+        ),
+        (
+            "ClapModel", "", {"truncation": "fusion"},
+            "input_features of 4 x 1001 x 64 values, its network takes 1 x any x 64",
+        ),
+        (
+            "HubertModel", "layer",
+            {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 80},
+            "its WhisperFeatureExtractor makes input_features, which its network does not take",
+        ),
+    ],
+)  # fmt: skip
+def test_a_feature_extractor_of_another_network_is_refused(
+    architecture, variant, wrong, reason, tmp_path
+):
+    save(tmp_path, architecture, variant)
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+    with pytest.raises(ExtractionError, match=reason):
         opened(tmp_path)

@@ -58,17 +58,8 @@ def words() -> list[Word]:
 
 
 _NO_STATES = "gives no state for each token"
-_NO_SPACES = "gives no token for the word"  # it has no token for a space, and shifts the others
-WORDS_REFUSED = {
-    "funnel": _NO_STATES,
-    "videoprism": _NO_STATES,
-    "qwen2": _NO_SPACES,
-    "qwen3_5": _NO_SPACES,
-    "qwen3_5_moe": _NO_SPACES,
-    "qwen3_5_moe_text": _NO_SPACES,
-}
-"""Types that cannot be ranked on tags of words: funnel and videoprism with their classifiers; the
-others because the byte-level tokenizers that they make of the tokenizer of the test lack bytes."""
+WORDS_REFUSED = dict.fromkeys(("funnel", "videoprism"), _NO_STATES)
+"""Types that cannot be ranked on tags of words with their classifiers."""
 
 
 def opened(path, modality):

@@ -12,6 +12,7 @@ import torch
 
 from hf_sfda import find_candidates, load_target
 from hf_sfda.backbones import open_backbone
+from hf_sfda.backbones.tokenizer import open_tokenizer
 from hf_sfda.errors import ExtractionError, TargetError
 from hf_sfda.files import is_lfs_pointer
 from hf_sfda.hub import cached_model, download_model, shard_names
@@ -84,6 +85,28 @@ def test_shards_are_fetched_by_the_names_in_their_index(names, hub, tmp_path):
     attempt(download_model(candidate), "image")
     (local,) = find_candidates([str(folder)])
     assert local.skip is None and local.params
+
+
+def test_shards_that_are_not_read_are_not_downloaded(hub, tmp_path):
+    """Those of an earlier upload, those in half precision, and all beside a single file."""
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    unread = ["model-00001-of-00003.safetensors", "model-00001-of-00002.fp16.safetensors"]
+    for single in (False, True):
+        folder = tiny_vit(tmp_path / f"vit{single}")
+        whole = (folder / "model.safetensors").read_bytes()
+        shard(folder, names)
+        for name in unread:
+            (folder / name).write_bytes(b"x" * 1000)
+        if single:
+            (folder / "model.safetensors").write_bytes(whole)
+        repo = f"acme/stale-{single}-{tmp_path.name}"
+        candidate = Candidate(model_id=repo, revision=hub.put(repo, folder))
+        path = download_model(candidate)
+        found = sorted(file.name for file in path.glob("*.safetensors"))
+        assert found == (["model.safetensors"] if single else names)
+        attempt(path, "image")
+        assert cached_model(candidate) == path
+        assert not hub.seen(path_regex="of-00003|fp16")
 
 
 def test_a_shard_that_is_nowhere_is_named(hub, tmp_path):
@@ -159,8 +182,21 @@ def test_a_tokenizer_of_sentencepiece_alone_is_enough(file, pieces, tmp_path):
     shutil.copy(pieces, tmp_path / file)
     backbone = attempt(tmp_path, "text")
     ids = backbone.collate(["ball goal soup"])["input_ids"][0]
-    words = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).encode("ball goal soup")
+    model = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
+    words = model.encode("ball goal soup", out_type=str)
     assert len(ids) == len(words) + special
+    tokens = backbone.collate.tokenizer.convert_ids_to_tokens(ids)
+    assert [token for token in tokens if token in words] == words
+
+
+@pytest.mark.parametrize(
+    ("model_type", "file"), [("mistral", "tokenizer.model"), ("fnet", "spiece.model")]
+)
+def test_a_tokenizer_that_leaves_out_the_first_space_is_refused(model_type, file, pieces, tmp_path):
+    shutil.copy(pieces, tmp_path / file)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ExtractionError, match=f"made of {file}, divides words otherwise"):
+        open_tokenizer(tmp_path)
 
 
 # -- lists

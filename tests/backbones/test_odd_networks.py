@@ -389,6 +389,28 @@ def test_batches_hold_one_group_each():
 
 
 @pytest.mark.parametrize(
+    ("tag", "width", "logits"),
+    [
+        ("clip_laion2b", 512, False),
+        ("openai", 512, True),  # of an architecture that is no CLIP
+        ("clip_laion2b_augreg_ft_in1k", 1024, True),
+        ("clip_laion2b", 3, True),  # fine-tuned by somebody; timm keeps the tag
+        (None, 512, True),
+    ],
+)
+def test_the_projection_of_a_clip_tower_is_no_classifier(tag, width, logits, tmp_path):
+    tiny_timm(tmp_path, "test_vit", num_classes=width)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    config["pretrained_cfg"]["tag"] = tag
+    file.write_text(json.dumps(config))
+    outputs = run(opened(tmp_path, "image"), images(1, 2)[0])
+    assert (outputs.logits is not None) is logits
+    assert outputs.pooling == "input of the classifier"
+    assert outputs.layers["last"].shape == (2, 64)
+
+
+@pytest.mark.parametrize(
     "arch", ["test_vit", "test_resnet", "test_efficientnet", "test_convnext", "test_vit3"]
 )
 def test_a_timm_model_saved_without_pooling_is_pooled(arch, tmp_path):

@@ -7,12 +7,14 @@ import pickle
 
 import pytest
 import torch
+from tokenizers import normalizers, processors
 
 from hf_sfda.backbones import open_backbone
 from hf_sfda.backbones.text import TextCollate
 from hf_sfda.compat import ensure_torchvision
 from hf_sfda.errors import ExtractionError
 from hf_sfda.types import Candidate, TextPair
+from tests.backbones import test_tokenizers
 from tests.factories import texts, tiny_bert
 
 ensure_torchvision()
@@ -25,6 +27,7 @@ PAIRS = [
     TextPair((SENTENCES[i] * 8)[:first], (SENTENCES[i + 1] * 8)[:second])
     for i, (first, second) in enumerate(LENGTHS)
 ]
+NAMES = ["input_ids", "attention_mask"]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
          "intermediate_size": 32, "initializer_range": 0.3}  # fmt: skip
 
@@ -155,6 +158,45 @@ def test_token_types_reach_a_network_that_knows_them(folders):
     torch.testing.assert_close(run(backbone, [pair])["last"], expected, atol=1e-5, rtol=1e-4)
     for name in ("roberta", "gpt2"):
         assert set(opened(folders[name]).collate(PAIRS)) == {"input_ids", "attention_mask"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({"tokenizer_class": "PreTrainedTokenizerFast"}, True),
+        ({"tokenizer_class": "AlbertTokenizer", "cls_token": "<s>", "sep_token": "</s>"}, True),
+        ({"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": NAMES}, False),
+        ({"tokenizer_class": "BertTokenizer", "model_input_names": NAMES}, False),
+        ({"tokenizer_class": "BigBirdTokenizer"}, False),
+    ],
+    ids=str,
+)
+def test_token_types_are_given_as_in_transformers_4(settings, given, tmp_path):
+    """There, all but some classes gave them; in transformers 5, only some classes do."""
+    if settings["tokenizer_class"] in ("AlbertTokenizer", "BigBirdTokenizer"):
+        tokenizer = test_tokenizers.pieces_of(None)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>",
+            pair="<s> $A </s> $B:1 </s>:1",
+            special_tokens=[("<s>", 0), ("</s>", 2)],
+        )
+    else:
+        tokenizer = test_tokenizers.words_of(normalizers.BertNormalizer(lowercase=True))
+    test_tokenizers.save(tmp_path, tokenizer, settings, "bert")
+    config = transformers.BertConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    backbone = opened(tmp_path)
+    batch = backbone.collate([TextPair("hello there", "world")])
+    assert ("token_type_ids" in batch) is given
+    if given:
+        expected = tokenizer.encode("hello there", "world").type_ids
+        assert batch["token_type_ids"].tolist() == [expected] and 1 in expected
+        backbone.collate.tokenizer.save_pretrained(tmp_path)
+        again = transformers.AutoTokenizer.from_pretrained(tmp_path)
+        assert again("hello there", "world")["token_type_ids"] == expected
+    assert "token_type_ids" not in backbone.collate(["hello there"])
 
 
 def test_token_types_are_kept_from_networks_without_a_table_of_them(tmp_path):

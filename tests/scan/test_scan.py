@@ -16,6 +16,7 @@ import pytest
 from hf_sfda import find_candidates
 from hf_sfda.config import CandidateOptions
 from hf_sfda.errors import ScanError
+from hf_sfda.hub import download_model
 from hf_sfda.scan import rules, scan_candidates
 from hf_sfda.scan.query import EXPAND, PIPELINE_TAGS
 from tests import factories
@@ -154,6 +155,19 @@ def test_left_out_models_come_with_their_reason_and_do_not_count(hub, zoo):
         assert word in (candidate.skip or ""), name
         assert candidate.status == "skipped"
     assert found["acme/ok"].skip is None
+
+
+def test_a_clip_of_open_clip_is_a_candidate_if_transformers_opens_it(hub, zoo):
+    """LAION's repositories hold the files of both libraries; most others of open_clip do not."""
+    made_for = card(library_name="open_clip", pipeline_tag="zero-shot-image-classification")
+    own = {"README.md": made_for, "open_clip_model.safetensors": b"x" * 1000}
+    hub.put("laion/both", variant(zoo / "vit", **own, **{"open_clip_config.json": "{}"}))
+    hub.put("acme/own", {**own, "open_clip_config.json": b"{}"})
+    both, alone = find_candidates(["laion/both", "acme/own"], modality="image")
+    assert (both.skip, both.library) == (None, "transformers")
+    names = {file.name for file in download_model(both).iterdir()}
+    assert names == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+    assert alone.skip.startswith("made for open_clip")
 
 
 def test_models_over_the_largest_size_are_left_out(hub, zoo):
