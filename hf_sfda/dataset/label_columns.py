@@ -124,14 +124,15 @@ def _by_values(
     records = [name for name in features if holds_records(features[name])]
     if records and (found or floats):
         raise TargetError(
-            "No column is named or declared as the label, and several records a row (objects, "
-            f"answers, turns) are not read: {listed(records)}. To rank by another column, pass it "
-            f"with --label-column. Columns: {listed(map(described(features), features))}."
+            "No column is named or declared as the label, and these hold several records a row "
+            f"(objects, answers, turns), which are not read: {listed(records)}. To rank by another "
+            f"column, pass it with --label-column: {listed(map(described(features), features))}."
         )
     if len(found) == 1:
         return (found[0],), _note_on_numbers(found[0], features, floats, evidence)
     if found:
-        raise TargetError(_several(found) + _hint_on_binary(features, found, evidence))
+        numbers = f" Columns of numbers, for a regression: {listed(floats)}." if floats else ""
+        raise TargetError(_several(found) + _hint_on_binary(features, found, evidence) + numbers)
     others = (topics if len(lists) == 1 else []) or floats
     if len(others) == 1:
         return (others[0],), ()

@@ -73,7 +73,7 @@ stsb_multi_mt: sentence1:T sentence2:T similarity_score:x
 sentence-transformers stsb: sentence1:T sentence2:T score:x
     -> sentence1, sentence2 by score, regression # pairs
 mteb sts: split:N1 genre:N4 dataset:N4 sid:I score:x sentence1:T sentence2:T
-    -> refused # label: genre, dataset
+    -> refused # label: genre, dataset.* regression: score
 multi_nli: promptID:i pairID:I premise:T premise_binary_parse:T premise_parse:T hypothesis:T
     hypothesis_binary_parse:T hypothesis_parse:T genre:N5 label:K3
     -> premise, hypothesis by label # pairs
@@ -131,9 +131,9 @@ tags beside a class: text:T source:K3 topics:LK5 -> refused # label: source, top
 tags beside a name: text:T source:N3 topics:LN5 -> refused # label: source, topics
 price beside a flag: text:T price:x sold:b -> text by sold # because its values repeat.*price
 amazon reviews: rating:o title:T text:T asin:I verified_purchase:b helpful_vote:n5
-    -> refused # label: verified_purchase, helpful_vote
+    -> refused # label: verified_purchase, helpful_vote.* regression: rating
 ham10000: image:img image_id:I lesion_id:I dx:N5 dx_type:N4 age:x sex:N2 localization:N5
-    -> refused # label: dx, dx_type, sex, localization
+    -> refused # label: dx, dx_type, sex, localization.* regression: age
 bitext: flags:W instruction:T category:N3 intent:N5 response:T
     -> refused # label: category, intent
 toxigen: text:T target_group:N4 intent:x toxicity_human:x predicted_author:N2 actual_method:N2
@@ -202,10 +202,10 @@ crema-d: audio:aud file:F actor_id:n5 emotion:N4 -> audio by emotion
 
 REFUSED = """
 squad: id:I title:N5 context:T question:T answers:qa
-    -> refused # records a row .* are not read: answers
+    -> refused # records a row .*which are not read: answers
 coco: image_id:i image:img width:n4 height:n1 objects:obj -> refused # looks like a label
 coco by licence: image_id:i image:img licence:N3 objects:obj
-    -> refused # records a row .* are not read: objects
+    -> refused # records a row .*which are not read: objects
 svhn full_numbers: image:img digits:qa -> refused # looks like a label
 segmentation: pixel_values:img label:img -> refused # looks like a label
 wikitext: text:T -> refused # looks like a label
