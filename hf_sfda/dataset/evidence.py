@@ -91,9 +91,9 @@ class Evidence:
 def kind_of_texts(values: list[str | None]) -> TextKind:
     """What strings are, most of them.
 
-    ``"words"`` are single words of letters. ``"codes"`` are ids, dates, addresses and the like:
-    single words with other signs, or mostly digits and signs; or missing. ``"names"`` are short and
-    repeat. All others are ``"texts"``.
+    ``"names"`` are short and repeat. ``"words"`` are single words of letters. ``"codes"`` are ids,
+    dates, addresses and the like: single words with other signs, or mostly digits and signs; or
+    missing. All others are ``"texts"``.
 
     Example:
         >>> kind_of_texts(["It rains.", "It snows."]), kind_of_texts(["下雨了", "下雪了"])
@@ -104,11 +104,13 @@ def kind_of_texts(values: list[str | None]) -> TextKind:
         'names'
     """
     present = [value.strip() for value in values if value and value.strip()]
-    if 2 * sum(map(_is_code, present)) >= len(present):
+    if not present:
         return "codes"
     repeat = len(set(present)) * _ROWS_PER_NAME <= len(present)
     if repeat and max(map(len, present)) <= _LONGEST_NAME:
         return "names"
+    if 2 * sum(map(_is_code, present)) >= len(present):
+        return "codes"
     single = sum(_is_single(text) or _is_code(text) for text in present)
     return "words" if 2 * single >= len(present) else "texts"
 

@@ -241,7 +241,7 @@ def _number(group: Sequence[str], texts: Sequence[str], label: str, evidence: Ev
     """
     if is_named_pair(group) or evidence.distinct(label)[0] != len(group):
         return False
-    if any(evidence.kind_of_texts(name) == "codes" for name in group):
+    if any(evidence.kind_of_texts(name) not in ("texts", "words") for name in group):
         return False
     others = [name for name in texts if name not in group and not is_derived(name, group)]
     return len(group) > 2 or any(_holds_texts(name, evidence) for name in others)

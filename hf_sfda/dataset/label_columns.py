@@ -24,6 +24,7 @@ from hf_sfda.dataset.features import (
     holds_lists,
     holds_numbers,
     holds_records,
+    holds_strings,
     is_image,
     is_sound,
     item_feature,
@@ -87,14 +88,19 @@ def find_labels(
     for candidates in ([name for name in named if key_of(name) in CERTAIN], named):
         if candidates:
             best = _unambiguous(candidates, declared, evidence)
-            others = [name for name in declared if name not in candidates]
-            return (best,), _note_on_others(best, others, evidence)
+            rivals = [*declared]
+            if key_of(best) not in CERTAIN:
+                rivals += _undeclared(features, rest, evidence)
+            others = [name for name in rivals if name not in candidates]
+            return (best,), _note_on_others(best, "by its name", others, evidence)
     if len(declared) > 1:  # a column with one class has nothing to rank by
         declared = [name for name in declared if evidence.distinct(name)[0] > 1] or declared
     if len(declared) > 1:
         raise TargetError(_several(declared) + _hint_on_binary(features, declared, evidence))
     if declared:
-        return (declared[0],), ()
+        (best,) = declared
+        others = _undeclared(features, rest, evidence)
+        return (best,), _note_on_others(best, "because its classes are declared", others, evidence)
     return _by_values(features, rest, task, evidence)
 
 
@@ -206,8 +212,25 @@ def _unambiguous(candidates: Sequence[str], declared: Sequence[str], evidence: E
     raise TargetError(_several(candidates))
 
 
-def _note_on_others(best: str, others: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
-    """Say that other columns have declared classes, too, and other ones than the label."""
+def _undeclared(features: Mapping[str, Any], names: Sequence[str], evidence: Evidence) -> list[str]:
+    """The columns of truth values, or of strings that seem to be names of few classes, by the first
+    rows.
+    """
+    return [
+        name
+        for name in names
+        if not is_bookkeeping(name)
+        and (
+            holds_booleans(features[name])
+            or (holds_strings(features[name]) and evidence.kind_of_texts(name) == "names")
+        )
+    ]
+
+
+def _note_on_others(
+    best: str, reason: str, others: Sequence[str], evidence: Evidence
+) -> tuple[str, ...]:
+    """Say that other columns hold classes, too, and other ones than the label."""
     others = [
         name
         for name in others
@@ -216,8 +239,8 @@ def _note_on_others(best: str, others: Sequence[str], evidence: Evidence) -> tup
     if not others:
         return ()
     return (
-        f"The label is {best!r}, by its name. The dataset declares classes in {listed(others)}, "
-        "too: to rank by another column, pass it with --label-column.",
+        f"The label is {best!r}, {reason}. Other columns hold classes, too: {listed(others)}. To "
+        "rank by one of them, pass it with --label-column.",
     )
 
 

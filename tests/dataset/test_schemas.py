@@ -46,9 +46,9 @@ fever: id:i label:N3 claim:T evidence_id:i evidence_wiki_url:W
 climate_fever: claim_id:I claim:T claim_label:K4 evidences:obj -> claim by claim_label
 scicite: string:T sectionName:N4 label:K3 citingPaperId:I excerpt_index:i isKeyCitation:b
     label2:K4 source:K3 label_confidence:x id:I
-    -> string by label # declares classes in label2, source
+    -> string by label # classes, too: label2, source
 massive: id:I locale:N1 partition:N1 scenario:K3 intent:K5 utt:T worker_id:I
-    -> utt by intent # declares classes in scenario
+    -> utt by intent # classes, too: scenario
 swiss_judgment: id:i year:n5 text:T label:K2 language:N1 canton:N5 source_language:N2
     -> text by label
 movie_rationales: review:T label:K2 evidences:LT -> review by label
@@ -94,7 +94,7 @@ super_glue wic: word:W sentence1:T sentence2:T start1:n5 end1:n5 idx:i label:K2
     -> sentence1, sentence2 by label # not read: word
 clone detection: id:i id1:i id2:i func1:T func2:T label:b -> func1, func2 by label # pairs
 hlgd: timeline_id:K5 headline_a:T headline_b:T date_a:D date_b:D url_a:U url_b:U label:K2
-    -> headline_a, headline_b by label # classes in timeline_id
+    -> headline_a, headline_b by label # classes, too: timeline_id
 xtreme XNLI: language:N1 sentence1:T sentence2:T gold_label:N3
     -> sentence1, sentence2 by gold_label # pairs
 x_stance: question:T id:i question_id:n5 language:N2 comment:T label:N2 author:I topic:N4
@@ -126,7 +126,7 @@ eurlex: celex_id:I title:T text:T eurovoc_concepts:LN5
     -> text by eurovoc_concepts, multi-label # not read: title
 reuters21578: text:T text_type:N3 topics:LN5 places:LN4 old_id:I title:T
     -> refused # label: text_type, topics, places
-cedr with genre: text:T source:K3 labels:LK5 -> text by labels, multi-label # classes in source
+cedr with genre: text:T source:K3 labels:LK5 -> text by labels, multi-label # classes, too: source
 tags beside a class: text:T source:K3 topics:LK5 -> refused # label: source, topics
 tags beside a name: text:T source:N3 topics:LN5 -> refused # label: source, topics
 price beside a flag: text:T price:x sold:b -> text by sold # because its values repeat.*price
@@ -139,6 +139,10 @@ bitext: flags:W instruction:T category:N3 intent:N5 response:T
 toxigen: text:T target_group:N4 intent:x toxicity_human:x predicted_author:N2 actual_method:N2
     -> refused # label: target_group, predicted_author, actual_method
 femnist: image:img writer_id:N5 hsf_id:n4 character:K5 -> image by character
+hyperpartisan_news: text:T title:T hyperpartisan:b url:U bias:K5
+    -> text by bias # are declared. .*classes, too: hyperpartisan.*not read: title
+category and sentiment: review:T category:N5 sentiment:N2
+    -> review by category # by its name. .*classes, too: sentiment
 celeba: image:img celeb_id:n5 bald:b smiling:b young:b
     -> refused # label: bald, smiling, young.*--task multi-label
 """
@@ -163,7 +167,7 @@ mnist: image:img label:K5 -> image by label
 cifar10: img:img label:K5 -> img by label
 beans: image_file_path:F image:img labels:K3 -> image by labels
 oxford-iiit-pet: image:img label:K5 image_id:I label_cat_dog:K2
-    -> image by label # classes in label_cat_dog
+    -> image by label # classes, too: label_cat_dog
 eurosat: image:img label:K5 filename:F -> image by label
 scene_parse_150: image:img annotation:img scene_category:K5 -> image by scene_category
 imagenet wds: __key__:I __url__:U cls:n5 jpg:img -> jpg by cls
@@ -183,7 +187,7 @@ minds14 en-US: path:F audio:aud transcription:T english_transcription:T intent_c
 minds14 all: path:F audio:aud transcription:T intent_class:K5 lang_id:K4
     -> refused # label: intent_class, lang_id
 esc50: filename:F fold:n5 target:n5 category:same_target esc10:b src_file:I take:N3 audio:aud
-    -> audio by category
+    -> audio by category # classes, too: esc10, take
 urbansound8k: audio:aud slice_file_name:F fsID:i start:x end:x salience:n2 fold:n5 classID:n5
     class:same_classID
     -> audio by class
