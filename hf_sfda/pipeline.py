@@ -153,7 +153,7 @@ def run(
     journal = Journal(directory if main else None)
 
     target = main_first(accelerator, lambda: target_of(config, session))
-    log(describe_target(target))
+    _log_target(target, log)
     # Only now, because it waits for torch. So a run whose dataset fails leaves no event.
     accelerator = accelerator or make_accelerator()
     journal.write(
@@ -267,7 +267,7 @@ def plan(
     check_metrics(config)
     store = session.feature_store
     target = target_of(config, session)
-    log(describe_target(target))
+    _log_target(target, log)
     accelerator = make_accelerator()
     config = config_for(config, target)
     shared, config = _open_features(config, session.token)
@@ -484,6 +484,13 @@ def describe_target(target: Target) -> str:
         f"{len(target):,}{of} {target.split} samples (stratified, seed {target.seed}) · "
         f"{clean(columns_phrase(facts))}{lost}"
     )
+
+
+def _log_target(target: Target, log: Callable[[str], None]) -> None:
+    """Say what was read, and what was assumed: it is cheap to correct before the run."""
+    log(describe_target(target))
+    for warning in target.warnings:
+        log(f"         {clean(warning)}")
 
 
 def describe_candidates(candidates: Sequence[Candidate]) -> str:

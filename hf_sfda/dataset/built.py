@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from hf_sfda.dataset.tables import (
     read_csv_files,
 )
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import listing
 from hf_sfda.hub import hub_api, load_verified, retry_download
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def open_built(dataset: str, split: str | None, loader: str, **options: Any) -> 
     with as_target_error(dataset):
         name, data, notes = _read(builder, dataset, split, loader, options)
     config = _shown_config(str(builder.config.name), loader, options)
+    notes = (*_note_on_configs(builder, dataset, loader, options), *notes)
     return Source(data, options.get("revision"), config, name, notes=notes)
 
 
@@ -68,7 +70,8 @@ def _read(
     """The name of the split that is chosen, its rows, and warnings about them."""
     names = _names(builder.info.splits or builder.config.data_files or ())
     chosen = choose_split(dataset, names, split) if names else ""
-    opened = OpenedDataset(builder.config.name, tuple(names), str(builder.config.version))
+    others = _other_configs(builder)
+    opened = OpenedDataset(builder.config.name, tuple(names), str(builder.config.version), others)
     from_hub = options.get("revision") is not None
     folder = None
     if from_hub:
@@ -85,8 +88,8 @@ def _read(
             return (chosen, *rows)
         place = None if folder is None else str(folder)
         retry_download(builder.download_and_prepare, output_dir=place)
-        if folder is not None:
-            remember(loader, folder.name, options.get("name"), opened)
+        if from_hub and not _is_packaged(builder, "cache"):
+            remember(loader, builder.hash, options.get("name"), opened)
         name = choose_split(dataset, _names(builder.info.splits), split)
         data = builder.as_dataset(split=name)
         if _is_packaged(builder, "json"):
@@ -225,16 +228,17 @@ def _prepared(dataset: str, split: str | None, repo: str, **options: Any) -> Sou
     chosen = choose_split(dataset, opened.splits, split)
     shown_config = _shown_config(opened.config, repo, options)
     token = options.get("token")
+    notes = () if name else _default_note(dataset, opened.config, opened.others)
     parts = remote.remembered_split(dataset, repo, commit, opened.config, chosen, token)
     if parts is not None:
-        return Source(parts, commit, shown_config, chosen)
+        return Source(parts, commit, shown_config, chosen, notes=notes)
     builder = open_prepared(repo, commit, opened, chosen)
     if builder is None:
         return None
     data = builder.as_dataset(split=chosen)
     if builder.info.builder_name == "json":
         check_json_rows(data, dataset)
-    return Source(data, commit, shown_config, chosen)
+    return Source(data, commit, shown_config, chosen, notes=notes)
 
 
 def _is_packaged(builder: Any, loader: str) -> bool:
@@ -281,6 +285,33 @@ def other_commit(dataset: str, loaded: str, wanted: str) -> TargetError:
     return TargetError(
         f"{dataset} cannot be read at {wanted}: the Hub cannot be reached or fails, and the local "
         f"cache holds another commit, {loaded}. Try later, or pass --revision {loaded}."
+    )
+
+
+def _note_on_configs(
+    builder: Any, dataset: str, loader: str, options: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Say that the default configuration is read and others are not, unless the user chose it."""
+    if options.get("name") is not None:
+        return ()
+    known = remembered(loader, builder.hash, None) if _is_packaged(builder, "cache") else None
+    others = known.others if known is not None else _other_configs(builder)
+    return _default_note(dataset, str(builder.config.name), others)
+
+
+def _other_configs(builder: Any) -> tuple[str, ...]:
+    """The names of the configurations that are not read, if the one that is read is one of them."""
+    names = _names(config.name for config in builder.BUILDER_CONFIGS)
+    chosen = str(builder.config.name)
+    return tuple(name for name in names if name != chosen) if chosen in names else ()
+
+
+def _default_note(dataset: str, chosen: str, others: Sequence[str]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    return (
+        f"The configuration {chosen!r} is read, the default one. To read another one, pass "
+        f"{dataset}:NAME: {listing(others, most=10)}.",
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_sfda.dataset import images, sounds
-from hf_sfda.dataset.columns import Columns, is_image, is_sound
+from hf_sfda.dataset.columns import Columns
+from hf_sfda.dataset.features import is_image, is_sound
 from hf_sfda.dataset.fingerprint import InputsHash
 from hf_sfda.errors import TargetError
 from hf_sfda.format import cut
@@ -94,19 +95,6 @@ def read_inputs(
         folders = _download_folders() if from_hub else None
         return _read_sounds((_sound_bytes(value, folders) for value in values), left_out, advance)
     return _read_texts(values, left_out, advance)
-
-
-def holds_images(data: Dataset, column: str) -> bool:
-    """Whether one of the first values of a column of bytes is an image in a supported format."""
-    first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
-    return any(value is not None and images.is_image_head(bytes(value[:32])) for value in first)
-
-
-def holds_sounds(data: Dataset, column: str) -> bool:
-    """Whether one of the first values of a column of bytes is a sound file."""
-    first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
-    contents = [value["bytes"] if isinstance(value, Mapping) else value for value in first]
-    return any(data is not None and sounds.is_sound_head(bytes(data[:32])) for data in contents)
 
 
 def refuse_disguised_files(data: Dataset, column: str) -> tuple[str, ...]:

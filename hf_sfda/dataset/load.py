@@ -11,15 +11,16 @@ import numpy as np
 
 from hf_sfda.config import RankConfig
 from hf_sfda.dataset.columns import Columns, infer_columns
+from hf_sfda.dataset.evidence import Evidence
 from hf_sfda.dataset.fingerprint import target_fingerprint
 from hf_sfda.dataset.hub import open_on_hub
-from hf_sfda.dataset.inputs import holds_images, holds_sounds, read_inputs, refuse_disguised_files
+from hf_sfda.dataset.inputs import read_inputs, refuse_disguised_files
 from hf_sfda.dataset.local import open_file, open_folder, refuse_pointers, require_utf8
-from hf_sfda.dataset.read_labels import Labels, column_reader, read_labels
+from hf_sfda.dataset.read_labels import Labels, read_labels
 from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.sources import Source, local_path, no_progress_bars
 from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
-from hf_sfda.dataset.words import WordTags, has_tags_of_words, read_word_tags
+from hf_sfda.dataset.words import WordTags, read_word_tags
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
@@ -28,7 +29,6 @@ from hf_sfda.tasks import task_name
 from hf_sfda.types import IntArray, LabelKind, Target
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 _PAIRS_NOT_MEASURED = (
@@ -107,18 +107,13 @@ def load_target(
     if len(data) == 0:
         raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
     notes = list(source.notes)
-    read_column = column_reader(data)
     try:
         columns = infer_columns(
             data.features,
+            Evidence(data),
             input_column=input_column,
             label_column=label_column,
             task=task,
-            distinct=lambda name: _distinct(read_column(name)),
-            same_classes=lambda first, second: _same_classes(data, first, second),
-            holds_images=lambda name: holds_images(data, name),
-            holds_sounds=lambda name: holds_sounds(data, name),
-            has_tags=lambda words, tags: has_tags_of_words(data, words, tags),
         )
     except TargetError as error:  # the notes on how the data was read may explain it
         raise TargetError(" ".join([str(error), *notes])) from error
@@ -245,19 +240,6 @@ def _read_labels(
 def _words(labels: Labels, rows: IntArray) -> IntArray | None:
     """The position of the drawn word of each row; ``None`` for labels of another kind."""
     return labels.positions[rows] if isinstance(labels, WordTags) else None
-
-
-def _distinct(values: pa.ChunkedArray) -> tuple[int, int]:
-    """(number of distinct values, number of values), without missing values."""
-    present = values.drop_null()
-    return len(present.unique()), len(present)
-
-
-def _same_classes(data: Dataset, first: str, second: str) -> bool:
-    """Whether two columns define the same classes: their values correspond one to one."""
-    rows = data.select_columns([first, second]).with_format("arrow")[:]
-    pairs = set(zip(rows[first].to_pylist(), rows[second].to_pylist(), strict=True))
-    return len({a for a, _ in pairs}) == len(pairs) == len({b for _, b in pairs})
 
 
 def _similar_class_names_warning(names: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,13 @@ class OpenedDataset:
         config: Name of the configuration.
         splits: The names of all splits.
         version: Version of the configuration.
+        others: The names of the other configurations.
     """
 
     config: str
     splits: tuple[str, ...]
     version: str
+    others: tuple[str, ...] = ()
 
 
 def stands_alone(builder: Any, split: str) -> bool:
@@ -93,8 +95,7 @@ def remember(repo: str, commit: str, name: str | None, opened: OpenedDataset) ->
     """
     place = _index(repo, commit, name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    fields = {"config": opened.config, "splits": list(opened.splits), "version": opened.version}
-    write_atomically(place, json.dumps(fields).encode())
+    write_atomically(place, json.dumps(asdict(opened)).encode())
 
 
 def remembered(repo: str, commit: str, name: str | None) -> OpenedDataset | None:
@@ -105,12 +106,18 @@ def remembered(repo: str, commit: str, name: str | None) -> OpenedDataset | None
         return None
     if not isinstance(fields, Mapping):
         return None
-    config, splits, version = (fields.get(key) for key in ("config", "splits", "version"))
-    if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
-        return None
+    config, version = fields.get("config"), fields.get("version")
+    splits, others = _texts(fields.get("splits")), _texts(fields.get("others", []))
     if not isinstance(config, str) or not isinstance(version, str):
         return None
-    return OpenedDataset(config, tuple(splits), version)
+    if splits is None or others is None:
+        return None
+    return OpenedDataset(config, splits, version, others)
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return tuple(value) if is_list else None
 
 
 def open_prepared(repo: str, commit: str, opened: OpenedDataset, split: str) -> Any | None:

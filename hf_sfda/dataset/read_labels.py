@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.dataset.columns import item_feature
+from hf_sfda.dataset.features import item_feature
 from hf_sfda.dataset.labels import NO_LABEL, encode, lists_in_texts
 from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.tags import read_indicators, read_lists

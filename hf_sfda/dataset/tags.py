@@ -169,6 +169,8 @@ def read_indicators(
 ) -> Tags:
     """Read several columns of 0 and 1, one a label. A row of zeros has none of the labels.
 
+    Columns of -1 and 1 are read so, too: -1 is a hidden label only if there are zeros.
+
     Args:
         columns: Name of a label -> (N,) values.
         left_out: Reason -> number of rows; those with a missing or hidden value are added.
@@ -178,7 +180,11 @@ def read_indicators(
         TargetError: A column holds something else than 0 and 1.
     """
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    return _of_indicators(rows, list(columns), column, left_out)
+    if {value for row in rows for value in row if not _is_missing(value)} != {-1, 1}:
+        return _of_indicators(rows, list(columns), column, left_out)
+    rows = [[0 if value == -1 else value for value in row] for row in rows]
+    note = f"There is no 0 in the columns {cut(column, 100)}, so -1 was read as 0."
+    return replace(_of_indicators(rows, list(columns), column, left_out), notes=(note,))
 
 
 def _of_indicators(

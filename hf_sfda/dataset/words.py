@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.dataset.columns import item_feature
+from hf_sfda.dataset.features import item_feature
 from hf_sfda.dataset.labels import MISSING, NO_LABEL, Encoded, encode
 from hf_sfda.types import IntArray, LabelKind
 
@@ -58,14 +58,17 @@ def has_tags_of_words(data: Dataset, words: str, tags: str) -> bool:
 
     In the first rows, the lists of both have equal lengths, not all of them 1, and some tag belongs
     to different words. Without this, two columns with the ids and the names of several labels a row
-    would be tags and words. Numbers of more kinds than there are words are no tags: the words are
-    stored as ids, and the strings beside them are their tags.
+    would be tags and words. Strings with spaces are sentences and no words. Numbers of more kinds
+    than there are words are no tags: the words are stored as ids, and the strings beside them are
+    their tags.
     """
     first = data.select_columns([words, tags]).with_format(None)[:_PROBED_ROWS]
     rows = [pair for pair in zip(first[words], first[tags], strict=True) if None not in pair]
     if any(len(a) != len(b) for a, b in rows) or not any(len(a) > 1 for a, _ in rows):
         return False
     pairs = {pair for a, b in rows for pair in zip(a, b, strict=True)}
+    if 2 * sum(len(word.split()) > 1 for word, _ in pairs if word) > len(pairs):
+        return False
     kinds = {tag for _, tag in pairs}
     are_ids = not any(isinstance(tag, str) for tag in kinds)
     if are_ids and len(kinds) > len({word for word, _ in pairs}):

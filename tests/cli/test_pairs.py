@@ -61,6 +61,12 @@ def test_pairs_are_ranked(work, ranked):
     assert "premise, hypothesis" in (work / "run" / "report.html").read_text()
 
 
+def test_what_was_assumed_is_said_before_the_run(work):
+    """A wrong column is cheap to correct in the plan."""
+    _, err = rank(work, *MODELS, "--plan", "--out", "planned")
+    assert "The texts are read as pairs of 'premise' and 'hypothesis'." in " ".join(err.split())
+
+
 def test_named_columns_are_the_same_pairs(work, ranked):
     rank(work, *MODELS, "--input-column", "premise,hypothesis", "--out", "named", "--quiet")
     inferred, named = read_ranking(work / "run"), read_ranking(work / "named")

@@ -184,6 +184,16 @@ def test_columns_of_zero_and_one_are_a_multi_label_target(tmp_path):
     assert inferred.label_column == named.label_column == "toxic, rude"
 
 
+def test_columns_of_minus_one_and_one_are_several_labels(tmp_path):
+    """As in celebA: -1 is no hidden label where it stands for 0."""
+    path = saved(tmp_path, smiling=[-1, 1, 1, -1] * 5, young=[1, 1, -1, -1] * 5)
+    target = load_target(path, label_column="smiling,young")
+    assert target.labels[:4].tolist() == [[0, 1], [1, 1], [1, 0], [0, 0]]
+    assert target.left_out == {} and any("-1 was read as 0" in note for note in target.warnings)
+    path = saved(tmp_path, smiling=[-1, 1, 0, 0] * 5, young=[1, 0, 1, 0] * 5)
+    assert load_target(path, label_column="smiling,young").left_out == {"no label": 5}
+
+
 def test_lists_of_zero_and_one_are_a_table(tmp_path):
     rows = [[0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 0, 1], [1, 0, 1], [0, 1, 0]]
     target = load_target(saved(tmp_path, labels=rows), samples=100)

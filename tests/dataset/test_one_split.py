@@ -14,7 +14,7 @@ from hf_sfda.dataset.load import open_source
 from hf_sfda.dataset.one_split import remembered
 from hf_sfda.errors import TargetError
 from tests import factories
-from tests.offline import load_apart
+from tests.offline import answer, load_apart, load_offline
 
 
 @pytest.fixture
@@ -131,3 +131,14 @@ def test_the_size_counts_the_split(hub, words):
         assert download_size("me/words", split=split) == wanted
     load_dataset("me/words")
     assert download_size("me/words") == sizes["data/train-00000-of-00001.parquet"]
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "test")])
+def test_a_default_configuration_is_named_without_the_hub_as_well(hub, words, splits):
+    parts = DatasetDict({name: words[name] for name in splits})
+    parts.push_to_hub("me/both", "first", set_default=True)
+    parts.push_to_hub("me/both", "second")
+    online = answer("me/both")
+    assert load_offline({"dataset": "me/both"}) == [online]
+    assert "'first' is read, the default one" in online[4][0] and "second" in online[4][0]
+    assert answer("me/both:first")[4] == []

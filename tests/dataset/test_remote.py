@@ -332,3 +332,19 @@ def test_the_size_of_the_download_is_estimated(hub):
     whole = sum(len(content) for content in hub.files("me/pictures").values())
     assert download_size("me/pictures", samples=20) < whole / 3
     assert download_size("me/pictures", samples=400) == pytest.approx(whole, rel=0.1)
+
+
+def test_the_columns_are_chosen_by_the_first_rows(hub):
+    """What other columns hold is read from one row group, and is there without a network."""
+    rows = range(400)
+    columns = {"title": "title {}", "content": "content number {}", "code": "x{}"}
+    data = Dataset.from_dict(
+        {name: [text.format(i) for i in rows] for name, text in columns.items()}
+        | {"label": [i % 2 for i in rows]}
+    )
+    _put(hub, "me/reviews", data)
+    online = answer("me/reviews", samples=60)
+    target = load_target("me/reviews", samples=60)
+    assert target.input_column == "content"
+    assert any("not read: title." in note for note in target.warnings)
+    assert load_offline({"dataset": "me/reviews", "samples": 60}) == [online]

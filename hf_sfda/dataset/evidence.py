@@ -1,0 +1,127 @@
+"""What the rows of a dataset say about its columns, as far as the features do not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from hf_sfda.dataset import images, sounds
+from hf_sfda.dataset.features import holds_classes, holds_floats, is_list
+from hf_sfda.dataset.read_labels import column_reader
+from hf_sfda.dataset.words import has_tags_of_words
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TextKind = Literal["texts", "words", "codes", "names"]
+
+_PROBED_ROWS = 100  # first rows that show what a column holds
+_PROBED_FILES = 20
+_ROWS_PER_NAME = 5
+_LONGEST_NAME = 40
+_FEWEST_LETTERS = 0.5
+
+
+class Evidence:
+    """Questions about the rows of a split. Each one reads as few of them as it needs.
+
+    Args:
+        data: The split.
+    """
+
+    def __init__(self, data: Dataset) -> None:
+        self._data = data
+        self._read = column_reader(data)
+        self.first = cache(self._first)
+        self.distinct = cache(self._distinct)
+
+    def _first(self, name: str) -> list[Any]:
+        """The first values of a column, not decoded."""
+        column = self._data.select_columns([name]).with_format("arrow")[:_PROBED_ROWS][name]
+        values: list[Any] = column.to_pylist()
+        return values
+
+    def _distinct(self, name: str) -> tuple[int, int]:
+        """(number of distinct values, number of values) of a column, without missing values.
+
+        Of a column of lists: of the items of all lists.
+        """
+        import pyarrow.compute as pc
+
+        values = self._read(name)
+        if is_list(self._data.features[name]):
+            values = pc.list_flatten(values)
+        present = values.drop_null()
+        return len(present.unique()), len(present)
+
+    def same_classes(self, first: str, second: str) -> bool:
+        """Whether two columns define the same classes: their values correspond one to one."""
+        import pyarrow as pa
+
+        features = (self._data.features[name] for name in (first, second))
+        if not all(holds_classes(feature) or holds_floats(feature) for feature in features):
+            return False
+        both = pa.table({"a": self._read(first), "b": self._read(second)})
+        pairs = both.group_by(["a", "b"]).aggregate([])
+        return len(pairs["a"].unique()) == len(pairs) == len(pairs["b"].unique())
+
+    def holds_images(self, name: str) -> bool:
+        """Whether one of the first values of a column of bytes is an image that can be read."""
+        return any(images.is_image_head(head) for head in self._heads(name))
+
+    def holds_sounds(self, name: str) -> bool:
+        """Whether one of the first values of a column of bytes is a sound file."""
+        return any(sounds.is_sound_head(head) for head in self._heads(name))
+
+    def _heads(self, name: str) -> list[bytes]:
+        first = self._data.select_columns([name]).with_format(None)[:_PROBED_FILES][name]
+        contents = [value["bytes"] if isinstance(value, Mapping) else value for value in first]
+        return [bytes(content[:32]) for content in contents if content is not None]
+
+    def has_tags(self, words: str, tags: str) -> bool:
+        """Whether a column seems to have a tag for each word of another."""
+        return has_tags_of_words(self._data, words, tags)
+
+    def kind_of_texts(self, name: str) -> TextKind:
+        """What a column of strings holds, see :func:`kind_of_texts`."""
+        return kind_of_texts(self.first(name))
+
+
+def kind_of_texts(values: list[str | None]) -> TextKind:
+    """What strings are, most of them.
+
+    ``"names"`` are short and repeat. ``"words"`` are single words of letters. ``"codes"`` are ids,
+    dates, addresses and the like: single words with other signs, or mostly digits and signs; or
+    missing. All others are ``"texts"``.
+
+    Example:
+        >>> kind_of_texts(["It rains.", "It snows."]), kind_of_texts(["下雨了", "下雪了"])
+        ('texts', 'texts')
+        >>> kind_of_texts(["rain", "snow"]), kind_of_texts(["a/1.png", "2026-01-02 9:30"])
+        ('words', 'codes')
+        >>> kind_of_texts(["travel guide", "news"] * 5)
+        'names'
+    """
+    present = [value.strip() for value in values if value and value.strip()]
+    if not present:
+        return "codes"
+    repeat = len(set(present)) * _ROWS_PER_NAME <= len(present)
+    if repeat and max(map(len, present)) <= _LONGEST_NAME:
+        return "names"
+    if 2 * sum(map(_is_code, present)) >= len(present):
+        return "codes"
+    single = sum(_is_single(text) or _is_code(text) for text in present)
+    return "words" if 2 * single >= len(present) else "texts"
+
+
+def _is_single(text: str) -> bool:
+    """Whether there is no space, and no letter of a language that may be written without them."""
+    return text.isascii() and not any(letter.isspace() for letter in text)
+
+
+def _is_code(text: str) -> bool:
+    if _is_single(text):
+        return not text.replace("-", "").replace("'", "").isalpha()
+    visible = "".join(text.split())
+    return sum(map(str.isalpha, visible)) < _FEWEST_LETTERS * len(visible)
