@@ -217,8 +217,8 @@ class RankConfig(CandidateOptions):
             ``OWNER/NAME@REVISION``.
         race: Drop models early, on small samples, that cannot be among the first ``keep``. See
             :mod:`hf_sfda.ranking.race`.
-        keep: Number of first models that ``race`` must not lose. Of ten targets of the zoo, the
-            best checkpoint was among the first three on nine.
+        keep: Number of first models that ``race`` must not lose. On all eleven targets of the
+            zoo, the best checkpoint was among the first three.
         time_budget: Start no model after this time: ``30m``, ``2h``, ``1h30m``; cached and small
             ones are first. So a run that ends early has an answer.
         shards: Number of jobs that share the candidates; see ``hf-sfda merge``. Each takes every
@@ -465,9 +465,9 @@ class ShortlistConfig:
     """Which models of a run `hf-sfda finetune` takes, on which samples, and for how long.
 
     Attributes:
-        top: Number of models, from the first of the ranking. On nine of the ten targets of the zoo
-            the best checkpoint is among the first two of the default order, on the tenth it is the
-            fourth, .9 points ahead of the first (benchmarks/zoo/scores.csv and truth.csv).
+        top: Number of models, from the first of the ranking. On all eleven targets of the zoo
+            the best checkpoint is among the first two of the default order
+            (benchmarks/zoo/scores.csv and truth.csv).
         models: Ranked models instead, named as in the table.
         samples: Size of the stratified sample; by default the samples that were ranked.
         test_split: Measure on the dataset's test split; by default on held-out samples of the

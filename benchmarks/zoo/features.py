@@ -91,8 +91,12 @@ def features_of(zoo: Path, modality: str, checkpoint: str, target: str) -> dict[
     return arrays
 
 
-def main(zoo: Annotated[Path, typer.Option()] = Path(".zoo"), share: str = "0/1") -> None:
-    """Write what is missing; ``--share 0/2`` and ``--share 1/2`` divide it between processes."""
+def main(
+    zoo: Annotated[Path, typer.Option()] = Path(".zoo"), share: str = "0/1", only: str = ""
+) -> None:
+    """Write what is missing; ``--share 0/2`` and ``--share 1/2`` divide it between processes, and
+    ``--only emoji`` takes the pairs whose name contains this.
+    """
     import time
 
     out = zoo / "features"
@@ -102,7 +106,7 @@ def main(zoo: Annotated[Path, typer.Option()] = Path(".zoo"), share: str = "0/1"
     pairs = sorted({(p.modality, p.checkpoint, p.target) for p in rows})
     for modality, checkpoint, target in pairs[number::of]:
         file = out / f"{checkpoint}--{target}.npz"
-        if file.exists():
+        if file.exists() or only not in file.stem:
             continue
         start = time.process_time()
         try:

@@ -143,14 +143,19 @@ def pairs_in(zoo: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def collect(zoo: Path, out: Path = SCORES) -> int:
-    """Merge what is scored into the committed table."""
-    rows = []
+    """Merge what is scored into the committed table; rows that were scored elsewhere stay."""
+    table: dict[tuple[str, str], dict[str, object]] = {}
+    if out.exists():
+        with out.open(newline="") as stored:
+            table = {
+                (row["checkpoint"], row["target"]): dict(row) for row in csv.DictReader(stored)
+            }
     for checkpoint, target, _ in pairs_in(zoo):
         file = zoo / "scores" / f"{checkpoint}--{target}.json"
         if file.is_file():
-            rows.append(
-                {"checkpoint": checkpoint, "target": target, **json.loads(file.read_text())}
-            )
+            pair = {"checkpoint": checkpoint, "target": target}
+            table[checkpoint, target] = {**pair, **json.loads(file.read_text())}
+    rows = list(table.values())
     columns = [
         "checkpoint",
         "target",

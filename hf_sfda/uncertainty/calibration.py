@@ -2,7 +2,7 @@
 
 Resampling the samples says how a score varies. It does not say how often a model with a higher
 score fine-tunes worse. That was measured: ``benchmarks/zoo`` fine-tuned the same checkpoints on
-ten targets, and ``calibration.json`` has the errors that were left
+eleven targets, and ``calibration.json`` has the errors that were left
 (``python -m benchmarks.zoo.calibrate``).
 """
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.zoo import evaluate
+from benchmarks.zoo import evaluate, scores
 from benchmarks.zoo.evaluate import Target
 from hf_sfda.config import DEFAULT_METRICS
 from hf_sfda.metrics.three_heads import three_heads
@@ -70,3 +70,21 @@ def test_the_noise_of_runs_comes_from_second_seeds():
     noise, pairs = evaluate.noise_of_runs()
     assert pairs >= 20
     assert 0 < noise < 0.05
+
+
+def test_merging_scores_keeps_the_rows_that_were_scored_elsewhere(tmp_path):
+    table = tmp_path / "scores.csv"
+    table.write_text("checkpoint,target,knn,old\na,emoji,0.5,7\nb,letters,0.25,8\n")
+    for folder, name in (("features", "a--emoji.npz"), ("features", "c--emoji.npz")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).touch()
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "a--emoji.json").write_text('{"knn": 0.75}')
+    (tmp_path / "scores" / "c--emoji.json").write_text('{"knn": 0.123456789}')
+    assert scores.collect(tmp_path, table) == 3
+    rows = [
+        "checkpoint,target,knn,old", "a,emoji,0.75,", "c,emoji,0.12346,", "b,letters,0.25,8"
+    ]  # fmt: skip
+    assert table.read_text().splitlines() == rows
+    assert scores.collect(tmp_path, table) == 3, "again changes nothing"
+    assert table.read_text().splitlines() == rows
