@@ -35,7 +35,7 @@ lint: install
 # one of them, so that what its tests share is made once. Compiled modules are kept whatever the
 # environment says, or each process that a test starts would compile the whole package again.
 PYTEST := PYTHONDONTWRITEBYTECODE= HF_SFDA_DEMO_DIR=$(CURDIR)/$(DEMO) \
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: lint
 	$(PYTEST) -m "not slow and not hours"

@@ -7,8 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_sfda.dataset import images, sounds
-from hf_sfda.dataset.features import holds_classes, holds_floats, is_list
+from hf_sfda.dataset.features import holds_classes, holds_floats, holds_strings, is_list
 from hf_sfda.dataset.read_labels import column_reader
+from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.words import has_tags_of_words
 
 if TYPE_CHECKING:
@@ -33,13 +34,22 @@ class Evidence:
     def __init__(self, data: Dataset) -> None:
         self._data = data
         self._read = column_reader(data)
+        # Each time, `Dataset.features` and `select_columns` copy the description of all columns:
+        # called for each of 784 columns, they took half a minute.
+        self._features = data.features
+        strings = (name for name, feature in self._features.items() if holds_strings(feature))
+        self._strings = () if isinstance(data, RemoteSplit) else tuple(strings)
+        self._head = cache(self._read_head)
         self.first = cache(self._first)
         self.distinct = cache(self._distinct)
 
+    def _read_head(self, names: tuple[str, ...]) -> Any:
+        return self._data.select_columns(list(names)).with_format("arrow")[:_PROBED_ROWS]
+
     def _first(self, name: str) -> list[Any]:
         """The first values of a column, not decoded."""
-        column = self._data.select_columns([name]).with_format("arrow")[:_PROBED_ROWS][name]
-        values: list[Any] = column.to_pylist()
+        names = self._strings if name in self._strings else (name,)
+        values: list[Any] = self._head(names)[name].to_pylist()
         return values
 
     def _distinct(self, name: str) -> tuple[int, int]:
@@ -50,7 +60,7 @@ class Evidence:
         import pyarrow.compute as pc
 
         values = self._read(name)
-        if is_list(self._data.features[name]):
+        if is_list(self._features[name]):
             values = pc.list_flatten(values)
         present = values.drop_null()
         return len(present.unique()), len(present)
@@ -59,7 +69,7 @@ class Evidence:
         """Whether two columns define the same classes: their values correspond one to one."""
         import pyarrow as pa
 
-        features = (self._data.features[name] for name in (first, second))
+        features = (self._features[name] for name in (first, second))
         if not all(holds_classes(feature) or holds_floats(feature) for feature in features):
             return False
         both = pa.table({"a": self._read(first), "b": self._read(second)})

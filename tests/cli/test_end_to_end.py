@@ -257,6 +257,7 @@ def test_bad_input_says_what_to_do(hub, tmp_path, arguments, code, message):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_the_token_shows_nowhere(images_on_hub, hub_env, tmp_path):
     images_on_hub.faults.add(
         path_regex="acme/resnet", status=500, times=None, headers={"Retry-After": "0"}

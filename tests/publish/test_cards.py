@@ -165,6 +165,7 @@ def test_a_missing_value_is_an_error():
         )
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_cards_and_renders_each_elsewhere(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],

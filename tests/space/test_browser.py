@@ -243,6 +243,7 @@ def test_the_leaderboard_is_used_by_keyboard_alone(visitor):
     assert known == sorted(known)
 
 
+@pytest.mark.slow
 def test_a_link_brings_the_view_back(visitor):
     page = visitor("board=me/emoji")
     page.get_by_label("Search models").fill("acme")
