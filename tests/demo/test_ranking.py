@@ -20,6 +20,7 @@ def test_the_random_network_comes_last_where_the_released_score_ties_it_for_firs
         [str(zoo / name) for name in names],
         samples=600,
         metrics=("sfda_cv", "sfda", "knn"),
+        batch_norms="published",
         permutations=2,
         store=FeatureStore(tmp_path),
     )

@@ -1,7 +1,6 @@
 """A few of the faults of ``tests/faults``; ``make test-faults`` tries all of them.
 
-``make test`` tries each kind: kills in the middle, at the end and at a request, a full disk and
-an ill Hub.
+CI tries each kind: kills in the middle, at the end and at a request, a full disk and an ill Hub.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ import pytest
 
 from tests.faults.bench import HUB_FAULTS, Bench, Rank
 
-
-def further(case: str) -> object:
-    """One more case of a kind."""
-    return pytest.param(case, marks=pytest.mark.slow)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +31,9 @@ def place(rank: Rank, pattern: str) -> int:
 @pytest.mark.parametrize(
     "pattern",
     [
-        further(r"rename .*/trees/"),
+        r"rename .*/trees/",
         r"rename .*/features/.*\.safetensors\.",
-        further(r"open .*/features/.*\.json\."),
+        r"open .*/features/.*\.json\.",
         r"rename .*/\.ranking\.json\.",
     ],
 )
@@ -51,17 +47,13 @@ def test_after_a_kill_at_a_request_the_same_command_completes(rank, trials):
         rank.strike(kill_answer=rank.requests // 2)
 
 
-@pytest.mark.parametrize(
-    "pattern", [r"open .*/features/.*\.safetensors\.", further(r"\.ranking\.csv\.")]
-)
+@pytest.mark.parametrize("pattern", [r"open .*/features/.*\.safetensors\.", r"\.ranking\.csv\."])
 def test_after_a_full_disk_the_same_command_completes(rank, trials, pattern):
     with trials.one(f"the disk is full from {pattern} on"):
         rank.strike(full=place(rank, pattern))
 
 
-@pytest.mark.parametrize(
-    "name", ["wrong bytes of the right length", further("429, wait for years")]
-)
+@pytest.mark.parametrize("name", ["wrong bytes of the right length", "429, wait for years"])
 def test_an_ill_hub_leaves_nothing_half_done(rank, trials, name):
     with trials.one(name):
         rank.strike_hub(rank.requests // 2, None, **HUB_FAULTS[name])

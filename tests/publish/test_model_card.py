@@ -326,6 +326,7 @@ scalars = st.one_of(
     last=st.booleans(),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
 def test_any_yaml_a_dumper_writes_keeps_its_meaning_or_is_refused(
     before, rows, flow, indent, style, width, last
 ):

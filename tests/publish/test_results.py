@@ -225,6 +225,7 @@ def test_a_repository_made_by_hand_keeps_its_card(hub, run):
     assert yaml.safe_load(readme.split("---")[1])["configs"][0]["config_name"] == "default"
 
 
+@pytest.mark.slow
 def test_ten_writers_at_once_lose_nothing(hub, tmp_path):
     hub.put(REPO, {"LICENSE": "x"}, repo_type="dataset")
     runs = [

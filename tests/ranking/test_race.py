@@ -218,6 +218,7 @@ def test_a_race_never_takes_features_of_other_samples(work):
     assert next(scores) == next(scores)
 
 
+@pytest.mark.slow
 def test_a_time_budget_of_zero_still_ranks_one_model(work):
     rank("--time-budget", "0s", "-o", "short", "--json")
     document = ranking("short")

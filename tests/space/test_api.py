@@ -475,6 +475,7 @@ def test_agents_get_json(tools, ask):
     assert json.loads(content.text) == ask("/leaderboard", board="me/emoji")
 
 
+@pytest.mark.slow
 def test_agents_rank_and_compare(tools, ask):
     (content,) = call(
         tools, "compare", board="me/shapes", first=MODELS[0], second=MODELS[1]

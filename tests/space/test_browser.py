@@ -285,6 +285,7 @@ def test_what_is_downloaded_is_what_is_shown(visitor):
     assert len(rows) == 24
 
 
+@pytest.mark.slow
 def test_menus_choose_dataset_metric_and_modality(visitor):
     page = visitor("board=me/emoji")
     choose(page, "metric", "logme")
@@ -356,6 +357,7 @@ def test_names_of_strangers_are_only_text(visitor):
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), further(390, "dark")])
+@pytest.mark.slow
 def test_plots_are_drawn_for_desk_and_phone_by_day_and_night(visitor, width, theme):
     page = visitor("board=me/emoji&tab=plots", width=width, theme=theme)
     page.set_viewport_size({"width": width, "height": 4000})
@@ -411,6 +413,7 @@ def test_everybody_can_use_it(visitor, theme):
 # -- compare and ensemble
 
 
+@pytest.mark.slow
 def test_two_models_are_compared_sample_by_sample(visitor):
     page = visitor("board=me/shapes&tab=compare")
     page.wait_for_selector("#tab-compare", state="visible")
@@ -427,6 +430,7 @@ def test_two_models_are_compared_sample_by_sample(visitor):
     assert pictures.first.evaluate("image => image.complete && image.naturalWidth > 8")
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_chosen_and_explained(visitor):
     page = visitor("board=me/shapes&tab=ensemble")
     page.click("#tab-ensemble button:has-text('Choose an ensemble')")
@@ -443,6 +447,7 @@ def test_what_cannot_be_compared_says_why(visitor):
     assert "me/emoji" in page.inner_text("#comparison .trouble")
 
 
+@pytest.mark.slow
 def test_what_only_takes_features_says_how_to_get_them(visitor, space):
     """Results that were ranked elsewhere: the dataset is there, the features are not."""
     page = visitor("board=me/elsewhere&tab=compare")
@@ -599,6 +604,7 @@ def test_two_visitors_at_once_wait_for_their_turn_and_do_not_meet(visitor, space
         ("me/secret-shapes", "me/secret-shapes"),
     ],
 )
+@pytest.mark.slow
 def test_what_a_visitor_may_not_read_is_not_read(visitor, dataset, word):
     """Nor what the owner of the Space may read: the server has a token for me/secret-shapes."""
     page = visitor()

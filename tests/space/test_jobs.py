@@ -238,6 +238,7 @@ def test_a_bad_upload_is_refused_in_the_plan(jobs, tmp_path):
     assert not list((job.directory / "work").iterdir())
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_runs_late_or_is_cancelled_ends_its_job(zoo, jobs):
     push_shapes("me/shapes")
     zoo.requests.clear()
@@ -294,6 +295,7 @@ def test_a_process_that_dies_runs_late_or_is_cancelled_ends_its_job(zoo, jobs):
     assert not job.directory.exists()
 
 
+@pytest.mark.slow
 def test_whoever_leaves_ends_their_job_and_the_next_one_runs(zoo, jobs):
     push_shapes("me/shapes")
     request = RankRequest(dataset="me/shapes", models=("acme/one",))
