@@ -124,21 +124,21 @@ def _by_values(
     lists = [name for name in rest if task is None and holds_lists(features[name])]
     topics = [name for name in lists if key_of(name) not in WORD_NAMES]
     floats = [name for name in rest if holds_floats(features[name])]
-    found = [name for name in repeating if not is_bookkeeping(name)]
-    if found or len(lists) == 1:
-        found += [name for name in topics if _repeats(evidence.distinct(name))]
+    likely = [name for name in repeating if not is_bookkeeping(name)]
+    if likely or len(lists) == 1:
+        likely += [name for name in topics if _repeats(evidence.distinct(name))]
     records = [name for name in features if holds_records(features[name])]
-    if records and (found or floats):
+    if records and (likely or floats):
         raise TargetError(
             "No column is named or declared as the label, and these hold several records a row "
             f"(objects, answers, turns), which are not read: {listed(records)}. To rank by another "
             f"column, pass it with --label-column: {listed(map(described(features), features))}."
         )
-    if len(found) == 1:
-        return (found[0],), _note_on_numbers(found[0], features, floats, evidence)
-    if found:
+    if len(likely) == 1:
+        return (likely[0],), _note_on_numbers(likely[0], features, floats, evidence)
+    if likely:
         numbers = f" Columns of numbers, for a regression: {listed(floats)}." if floats else ""
-        raise TargetError(_several(found) + _hint_on_binary(features, found, evidence) + numbers)
+        raise TargetError(_several(likely) + _hint_on_binary(features, likely, evidence) + numbers)
     others = (topics if len(lists) == 1 else []) or floats
     if len(others) == 1:
         return (others[0],), ()
