@@ -280,19 +280,20 @@ def clean_all(value: Any) -> Any:
     return value
 
 
-def listing(names: Iterable[object], most: int = 10) -> str:
+def listing(names: Iterable[object], most: int = 10, longest: int = _LONGEST_NAME) -> str:
     """Join names for a message: the first ones, shortened, and the number of the others.
 
     Args:
         names: The names; they may come from other people and may be thousands.
         most: Number of names to list.
+        longest: Width of a name.
 
     Example:
         >>> listing(["a", "b", "c", "d"], most=2)
         'a, b and 2 more'
     """
     texts = [clean(str(name)) for name in names]
-    listed = [cut(text, _LONGEST_NAME) for text in texts[:most]]
+    listed = [cut(text, longest) for text in texts[:most]]
     more = len(texts) - len(listed)
     return ", ".join(listed) + (f" and {more:,} more" if more else "")
 

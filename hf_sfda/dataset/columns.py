@@ -6,7 +6,7 @@ The label column is the first of these that exists:
 2. a column with another usual name of labels;
 3. the only column that is declared as ``ClassLabel``, or as lists of it, and has two classes;
 4. the only column, or column of lists, in which values repeat; names of ids, splits and sizes of
-   images do not count, and the dataset must not hold records, such as the objects of a picture;
+   images do not count, and the dataset must not hold records, such as the objects of an image;
 5. the only column of lists or of floats.
 
 If several columns qualify equally and define different classes, an error asks the user to choose.
@@ -55,7 +55,7 @@ class Columns:
         inputs: The input column; two text columns for pairs of texts.
         labels: The label column, or several of them.
         modality: What the input column holds.
-        notes: A warning if pairs were inferred.
+        notes: What was assumed, and which other columns are not read.
         of_words: Whether the input column holds lists of words, and the label column a tag for each
             word.
     """

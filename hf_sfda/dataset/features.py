@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hf_sfda.format import cut
+from hf_sfda.foreign import listing
 
-_MAX_NAMES = 10  # in a message
+_LONGEST_NAME = 40  # of a column, in a message
 
 
 def item_feature(feature: Any) -> Any | None:
@@ -91,7 +91,7 @@ def holds_strings(feature: Any) -> bool:
 
 
 def holds_records(feature: Any) -> bool:
-    """Whether a column holds several records a row: the objects of a picture, spans, turns.
+    """Whether a column holds several records a row: the objects of an image, spans, turns.
 
     That is a list of records, or a record of lists, as ``datasets`` made of it before version 4.
     """
@@ -121,7 +121,5 @@ def described(features: Mapping[str, Any]) -> Callable[[str], str]:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Join the first names for a message."""
-    short_names = [cut(name, 40) for name in names]
-    rest = len(short_names) - _MAX_NAMES
-    return ", ".join(short_names[:_MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    """Join the first names of columns for a message."""
+    return listing(names, longest=_LONGEST_NAME)
