@@ -14,10 +14,11 @@ For a regression the only column of numbers comes after the names; for several l
 0 and 1 do.
 
 The input is a column of sounds, else of images, else of texts. If there are several columns of
-strings, those whose values are no texts (ids, codes, dates, names of few classes), and those with
-the name of another column and a word more, do not count. Two columns with usual names of pairs, or
-names that differ in the number at their ends, are read as pairs; else a usual name decides. What is
-not read is noted. A label that says which of several texts is right is refused.
+strings, those whose values are no texts (ids, codes, dates, names of few classes), and those named
+after another column (``premise_parse`` beside ``premise``), do not count. Two columns with usual
+names of pairs, or names that differ in the number at their ends, are read as pairs; else a usual
+name decides. Notes say what is not read. A label that says which of several texts is right is
+refused.
 
 A column of lists of strings and a column with a tag for each of these strings are words and their
 tags, unless the dataset has images, sounds, or texts with a class for each row.
