@@ -1,4 +1,4 @@
-"""Run by ``accelerate launch``: extract a small zoo for several sample counts in both work modes.
+"""What each of two processes runs: extract a small zoo for several sample counts in both ways.
 
 Then extract a part of the samples before the whole, and run a race on ``OUT/shapes``.
 

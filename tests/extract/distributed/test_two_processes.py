@@ -1,4 +1,4 @@
-"""Two processes of ``accelerate launch``, on one machine or on two, give what one process gives.
+"""Two processes, on one machine or on two, give what one process gives.
 
 The two machines are two network namespaces that share the disk.
 """
@@ -29,6 +29,7 @@ from tests.extract.distributed.cases import (
     write_race,
     write_zoo,
 )
+from tests.extract.distributed.extract_everything import main
 from tests.extract.distributed.launching import launch, launch_on_two_machines, same_features
 from tests.targets import make_target
 
@@ -44,8 +45,10 @@ def launched(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("launch")
     write_zoo(root / "zoo")
     write_race(root)
-    run_script = launch if request.param == "one machine" else launch_on_two_machines
-    run_script(SCRIPT, root / "zoo", root)
+    if request.param == "one machine":
+        launch(main, root / "zoo", root)
+    else:
+        launch_on_two_machines(SCRIPT, root / "zoo", root)
     return root, [json.loads((root / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
