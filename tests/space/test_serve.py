@@ -195,31 +195,7 @@ def test_help_loads_no_heavy_library(arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_command_serves_until_a_signal_and_leaves_no_files_of_jobs(
-    results, serve, tmp_path, number
-):
-    (tmp_path / "tmp").mkdir()
-    served = serve(*SERVE, TMPDIR=str(tmp_path / "tmp"))
-    url = served.address()
-    assert url.startswith("http://127.0.0.1:")
-    assert f"{REPO} at {url} (Ctrl-C ends it)" in served.said
-    assert "with your token" not in served.said
-    assert status(url) == 200
-    assert status(url, Host="evil.example") == 200, "everybody may read public results"
-    jobs = tmp_path / "tmp" / f"hf-sfda-space-{os.getuid()}"
-    assert len([path for path in jobs.iterdir() if path.is_dir()]) == 1
-    served.process.send_signal(number)
-    assert served.process.wait() == 0
-    assert "Traceback" not in served.said
-    assert [path for path in jobs.iterdir() if path.is_dir()] == []
-    port = int(url.rstrip("/").rpartition(":")[2])
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0, "nobody listens any more"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
+def test_a_signal_in_the_middle_of_a_ranking_ends_the_server_and_leaves_nothing_behind(
     hub, results, serve, tmp_path, number
 ):
     """A caller waits for a ranking, its process waits for the Hub, and an upload lies there."""
@@ -232,6 +208,13 @@ def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
     temporary.mkdir()
     served = serve(*SERVE, TMPDIR=str(temporary), GRADIO_TEMP_DIR=str(temporary / "gradio"))
     url = served.address()
+    assert url.startswith("http://127.0.0.1:")
+    assert f"{REPO} at {url} (Ctrl-C ends it)" in served.said
+    assert "with your token" not in served.said
+    assert status(url) == 200
+    assert status(url, Host="evil.example") == 200, "everybody may read public results"
+    jobs = temporary / f"hf-sfda-space-{os.getuid()}"
+    assert len([path for path in jobs.iterdir() if path.is_dir()]) == 1
     job = client.Client(url, token=False, verbose=False).submit(
         dataset="me/slow", models="acme/one", api_name="/rank"
     )
@@ -252,19 +235,11 @@ def test_a_signal_in_the_middle_of_a_ranking_leaves_nothing_behind(
     _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
     assert alive == []
     assert [path for path in temporary.rglob("*") if path.is_file()] == []
+    assert [path for path in jobs.iterdir() if path.is_dir()] == []
     assert job.exception(timeout=PATIENCE) is not None
-
-
-@pytest.mark.slow
-def test_a_signal_that_is_ignored_from_the_start_stays_ignored(results, serve):
-    """As with `nohup`, or in the background of a shell."""
-    served = serve(*SERVE, ignore=signal.SIGHUP)
-    url = served.address()
-    served.process.send_signal(signal.SIGHUP)
-    with urllib.request.urlopen(url) as answer:
-        assert answer.status == 200
-    served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait() == 0
+    port = int(url.rstrip("/").rpartition(":")[2])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "nobody listens any more"
 
 
 @pytest.mark.slow
@@ -316,11 +291,19 @@ def test_hosts_are_checked_for_private_results_without_as_me_too(
 
 
 @pytest.mark.slow
-def test_private_results_are_kept_from_other_pages_without_as_me_too(hub, results, serve):
+def test_private_results_are_kept_from_other_pages_and_an_ignored_signal_stays_ignored(
+    hub, results, serve
+):
+    """Without ``--as-me``, too. A signal is ignored under ``nohup`` and in a shell's background."""
     hub.set(REPO, repo_type="dataset", private=True)
-    url = serve(*SERVE).address()
+    served = serve(*SERVE, ignore=signal.SIGHUP)
+    url = served.address()
     assert status(url) == 200
     assert status(url, Host="evil.example") == 403
+    served.process.send_signal(signal.SIGHUP)
+    assert status(url) == 200
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait() == 0
 
 
 def test_a_host_that_is_no_name_is_refused(hub_env):
