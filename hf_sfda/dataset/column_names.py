@@ -42,6 +42,9 @@ WORD_NAMES = ("tokens", "words", "token", "word")
 """Usual names of a column with the words of a sentence. They decide if words and tags are both
 strings."""
 
+_NAME_ENDS = ("text", "name", "names", "string", "str")
+_CLASS_NAMES = ("labelname", "labeltext", "classname", "categoryname", "targetname")
+
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)?")
 """Names under which pandas stores its index as a column."""
 
@@ -53,6 +56,17 @@ _BOOKKEEPING = ("split", "fold", "subset", "width", "height")
 def key_of(name: str) -> str:
     """A name as the lists of usual names have it."""
     return "".join(letter for letter in name.lower() if letter not in " _-")
+
+
+def names_classes(name: str, label: str) -> bool:
+    """Whether a column seems to have the names of the classes that a label column numbers.
+
+    Example:
+        >>> [names_classes(name, "label") for name in ("label_text", "class_name", "text")]
+        [True, True, False]
+    """
+    ends = (key_of(label) + end for end in _NAME_ENDS)
+    return name != label and key_of(name) in (*_CLASS_NAMES, *ends)
 
 
 def is_pandas_index(name: str) -> bool:

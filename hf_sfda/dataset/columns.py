@@ -43,7 +43,7 @@ from hf_sfda.dataset.features import (
     type_name,
 )
 from hf_sfda.dataset.input_columns import find_inputs, refuse_choices
-from hf_sfda.dataset.label_columns import find_labels
+from hf_sfda.dataset.label_columns import find_class_names, find_labels
 from hf_sfda.errors import TargetError
 from hf_sfda.types import LabelKind, Modality
 
@@ -59,6 +59,7 @@ class Columns:
         notes: What was assumed, and which other columns are not read.
         of_words: Whether the input column holds lists of words, and the label column a tag for each
             word.
+        class_names: The column with the names of the classes, if the label column has numbers.
     """
 
     inputs: tuple[str, ...]
@@ -66,6 +67,7 @@ class Columns:
     modality: Modality
     notes: tuple[str, ...] = ()
     of_words: bool = False
+    class_names: str | None = None
 
 
 def infer_columns(
@@ -114,7 +116,9 @@ def infer_columns(
         refuse_choices(features, modality, labels, evidence)
         inputs, input_notes = find_inputs(features, modality, labels, evidence)
         notes = (*notes, *input_notes)
-    return Columns(inputs, labels, modality[inputs[0]] or "text", notes)
+    names = find_class_names(features, labels[0], evidence) if len(labels) == 1 else None
+    names = None if names in inputs else names
+    return Columns(inputs, labels, modality[inputs[0]] or "text", notes, class_names=names)
 
 
 def _given_inputs(features: Mapping[str, Any], given: str | None) -> tuple[str, ...]:

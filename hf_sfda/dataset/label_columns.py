@@ -13,6 +13,7 @@ from hf_sfda.dataset.column_names import (
     is_bookkeeping,
     is_pandas_index,
     key_of,
+    names_classes,
 )
 from hf_sfda.dataset.evidence import Evidence
 from hf_sfda.dataset.features import (
@@ -104,6 +105,16 @@ def find_labels(
     return _by_values(features, rest, task, evidence)
 
 
+def find_class_names(features: Mapping[str, Any], label: str, evidence: Evidence) -> str | None:
+    """The column with the names of the classes, such as ``label_text``, if the label column has
+    only their numbers. A number and its name always come together.
+    """
+    if getattr(features[label], "names", None) or not holds_integers(features[label]):
+        return None
+    names = (n for n in features if names_classes(n, label) and holds_strings(features[n]))
+    return next((name for name in names if evidence.same_classes(label, name)), None)
+
+
 def _is_named(name: str, feature: Any) -> bool:
     """Whether a column has a usual name of labels that fits its type."""
     return key_of(name) in (VALUE_NAMES if holds_floats(feature) else LABEL_NAMES)
@@ -125,6 +136,8 @@ def _by_values(
     topics = [name for name in lists if key_of(name) not in WORD_NAMES]
     floats = [name for name in rest if holds_floats(features[name])]
     likely = [name for name in repeating if not is_bookkeeping(name)]
+    class_names = [find_class_names(features, name, evidence) for name in likely]
+    likely = [name for name in likely if name not in class_names]
     if likely or len(lists) == 1:
         likely += [name for name in topics if _repeats(evidence.distinct(name))]
     records = [name for name in features if holds_records(features[name])]
@@ -251,7 +264,8 @@ def _note_on_numbers(
     meant.
     """
     notes = []
-    if holds_integers(features[label]) and evidence.distinct(label)[0] > 2:
+    is_named = find_class_names(features, label, evidence) is not None
+    if holds_integers(features[label]) and not is_named and evidence.distinct(label)[0] > 2:
         notes.append(
             f"The whole numbers in {label!r} are read as classes. If they are values, pass --task "
             f"regression --label-column {label}."

@@ -16,7 +16,7 @@ from hf_sfda.dataset.fingerprint import target_fingerprint
 from hf_sfda.dataset.hub import open_on_hub
 from hf_sfda.dataset.inputs import read_inputs, refuse_disguised_files
 from hf_sfda.dataset.local import open_file, open_folder, refuse_pointers, require_utf8
-from hf_sfda.dataset.read_labels import Labels, read_labels
+from hf_sfda.dataset.read_labels import Labels, column_reader, read_labels
 from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.sources import Source, local_path, no_progress_bars
 from hf_sfda.dataset.tables import with_plain_strings, without_shard_columns
@@ -140,6 +140,7 @@ def load_target(
         inputs = read_inputs(data, columns, rows, Counter(), from_hub=from_hub, words=words)
         final = final.take(usable)
     ids = _ids(source, rows, _words(labels, rows))
+    class_names = _class_names(data, columns, final, rows)
     # For other kinds of label, the ranking itself warns that nothing was measured.
     is_unmeasured = len(columns.inputs) > 1 and final.kind == "single-label"
     return Target(
@@ -155,7 +156,7 @@ def load_target(
         samples=inputs.samples,
         sample_ids=ids,
         labels=final.array,
-        class_names=final.names,
+        class_names=class_names,
         n_available=len(data),
         left_out=dict(left_out),
         inputs_fingerprint=inputs.fingerprint,
@@ -165,7 +166,7 @@ def load_target(
             *notes,
             *_parts_note(source),
             *final.notes,
-            *_similar_class_names_warning(final.names),
+            *_similar_class_names_warning(class_names),
             *([_PAIRS_NOT_MEASURED] if is_unmeasured else []),
             *inputs.notes,
         ),
@@ -235,6 +236,20 @@ def _read_labels(
     (words,), (tags,) = columns.inputs, columns.labels
     reason = "" if task else f"{tags!r} has one tag for each word of {words!r}"
     return read_word_tags(data, words, tags, seed, left_out), reason
+
+
+def _class_names(
+    data: Dataset, columns: Columns, labels: Labels, rows: IntArray
+) -> tuple[str, ...]:
+    """The names of the classes, from another column if the label column only numbers them.
+
+    The fingerprint is made of the numbers.
+    """
+    if columns.class_names is None or labels.kind != "single-label":
+        return labels.names
+    texts = column_reader(data)(columns.class_names).take(rows).to_pylist()
+    named = dict(zip(labels.array.tolist(), texts, strict=True))
+    return tuple(named[code] or name for code, name in enumerate(labels.names))
 
 
 def _words(labels: Labels, rows: IntArray) -> IntArray | None:

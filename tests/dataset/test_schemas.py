@@ -374,6 +374,34 @@ def test_hidden_labels_of_well_known_datasets_are_counted(tmp_path):
     assert target.left_out == {"no label": N // 4} and len(target.class_names) == 3
 
 
+@pytest.mark.parametrize("label", ["label", "coarse_label", "target", "airline_sentiment"])
+@pytest.mark.parametrize("ending", ["_text", "_name"])
+def test_classes_that_are_only_numbered_get_their_names_from_the_column_beside(
+    tmp_path, label, ending
+):
+    """As in the datasets of SetFit and of mteb. Features and fingerprint stay those of numbers."""
+    written(tmp_path / "numbers.parquet", f"text:T {label}:n3")
+    numbers = load_target(str(tmp_path / "numbers.parquet"))
+    for order in ("{0}:n3 {0}{1}:same_{0}", "{0}:n3 id:I {0}{1}:same_{0}"):
+        path = written(tmp_path / "x.parquet", f"text:T {order.format(label, ending)}")
+        target = load_target(path)
+        assert target.label_column == label
+        assert numbers.class_names == ("0", "1", "2")
+        assert target.class_names == ("class 0", "class 1", "class 2")
+        assert target.labels.tolist() == numbers.labels.tolist()
+        assert target.fingerprint == numbers.fingerprint
+        assert not target.warnings
+
+
+@pytest.mark.parametrize(
+    "schema", ["text:T label:n3 label_text:N3", "text:T label:n3 label_text:T", "text:T label:K3"]
+)
+def test_a_column_that_does_not_go_with_the_numbers_does_not_name_them(tmp_path, schema):
+    target = load_target(written(tmp_path / "x.parquet", schema), input_column="text")
+    names = ("label0", "label1", "label2") if schema.endswith("K3") else ("0", "1", "2")
+    assert target.class_names == names
+
+
 @pytest.mark.parametrize(
     "schema",
     ["comment_text:T id:I toxic:K2 obscene:K2", "ID:I Tweet:T joy:b love:b", "text:T a:n2 b:n2"],
