@@ -31,7 +31,6 @@ from hf_sfda.session import Session
 from hf_sfda.tasks import columns_phrase, label_facts, strata_of
 from hf_sfda.types import (
     Candidate,
-    Features,
     LearningCurve,
     ModelRow,
     Ranking,
@@ -541,7 +540,7 @@ def _score_one(
 ) -> Scored:
     from hf_sfda.ranking.assemble import score_candidate
 
-    features, digest = _features(extraction, store), extraction.key.digest
+    features, digest = extraction.require(store), extraction.key.digest
     return score_candidate(
         extraction.candidate, features, target.labels, config, feature_key=digest
     )
@@ -572,7 +571,7 @@ def _learning_curve(
     with session.progress.task("score", "learning curve", total=total, unit="models") as advance:
         for model in scored:
             try:
-                features = _features(extracted[id(model.candidate)], session.feature_store)
+                features = extracted[id(model.candidate)].require(session.feature_store)
                 scores.append(score_subsets(features, target.labels, subsets, config))
             except StoreError:
                 scores.append(np.full(len(subsets), np.nan))
@@ -583,13 +582,6 @@ def _learning_curve(
         np.stack(scores, axis=-1).reshape(len(samples), repeats, 2, len(scored)),
         np.array([model.scores[config.metric].value for model in scored]),
     )
-
-
-def _features(extraction: Extraction, store: FeatureStore) -> Features:
-    features = extraction.features or store.get(extraction.key)
-    if features is None:
-        raise StoreError("its stored features vanished during the run; run the same command again")
-    return features
 
 
 def _write_to_journal(extraction: Extraction, journal: Journal) -> None:

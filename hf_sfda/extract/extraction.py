@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hf_sfda.store import FeatureKey
+from hf_sfda.errors import StoreError
+from hf_sfda.store import FeatureKey, FeatureStore
 from hf_sfda.types import Candidate, Features
 
 
@@ -30,3 +31,24 @@ class Extraction:
     features: Features | None = None
     late: bool = False
     passes: int = 0
+
+    def read(self, store: FeatureStore) -> Features | None:
+        """The features, from the store unless they are here; ``None`` if they are in neither.
+
+        Raises:
+            StoreError: They are stored, but cannot be read.
+        """
+        return self.features or store.get(self.key)
+
+    def require(self, store: FeatureStore) -> Features:
+        """The features of an extraction that succeeded, as in :meth:`read`.
+
+        Raises:
+            StoreError: They cannot be read, or somebody removed them during the run.
+        """
+        features = self.read(store)
+        if features is None:
+            raise StoreError(
+                "its stored features vanished during the run; run the same command again"
+            )
+        return features

@@ -49,7 +49,7 @@ class Known:
         """
         parts = []
         for rows, extraction in zip(self.rows, self.extractions, strict=True):
-            features = extraction.features or store.get(extraction.key)
+            features = extraction.read(store)
             if features is not None:
                 parts.append(_part_of(features, rows))
         return parts

@@ -318,7 +318,7 @@ def calibrate(
             [extraction] = extract_all(
                 [candidate], sample, config=config, session=session, accelerator=accelerator
             )
-        features = extraction.features or session.feature_store.get(extraction.key)
+        features = extraction.read(session.feature_store)
     if features is None or features.seconds <= 0:
         return None
     speed = (candidate.params or 0) * len(rows) / features.seconds

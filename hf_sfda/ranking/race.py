@@ -44,7 +44,7 @@ import numpy.typing as npt
 from hf_sfda.config import RankConfig
 from hf_sfda.dataset.sample import part_of
 from hf_sfda.errors import MetricError, StoreError
-from hf_sfda.extract import extract_all
+from hf_sfda.extract import Extraction, extract_all
 from hf_sfda.extract.job import LATE
 from hf_sfda.extract.known import Known, joined_features
 from hf_sfda.extract.run import feature_key
@@ -52,7 +52,7 @@ from hf_sfda.format import score as show_score
 from hf_sfda.processes import from_main
 from hf_sfda.ranking.assemble import contributions_of, features_of
 from hf_sfda.session import Session
-from hf_sfda.store import FeatureKey, FeatureStore
+from hf_sfda.store import FeatureStore
 from hf_sfda.tasks import strata_of
 from hf_sfda.types import Candidate, Features, IntArray, ModelRow, Status, Target
 
@@ -217,12 +217,12 @@ class _Racer:
 
     Attributes:
         candidate: The candidate.
-        whole: Key of its features of the whole sample, if they are stored.
+        whole: Its extraction of the whole sample, if it is stored.
         known: The extractions of the rounds so far, if not.
     """
 
     candidate: Candidate
-    whole: FeatureKey | None
+    whole: Extraction | None
     known: Known = field(default_factory=Known)
 
     def features(self, rows: IntArray, store: FeatureStore) -> Features:
@@ -236,16 +236,8 @@ class _Racer:
             StoreError: They cannot be read.
         """
         if self.whole is not None:
-            return replace(features_of(_stored(None, self.whole, store), rows), measured={})
-        parts = [_stored(part.features, part.key, store) for part in self.known.extractions]
-        return joined_features(parts)
-
-
-def _stored(features: Features | None, key: FeatureKey, store: FeatureStore) -> Features:
-    features = features or store.get(key)
-    if features is None:
-        raise StoreError("its stored features vanished during the race; run the same command again")
-    return features
+            return replace(features_of(self.whole.require(store), rows), measured={})
+        return joined_features([part.require(store) for part in self.known.extractions])
 
 
 def run_race(
@@ -316,11 +308,8 @@ def run_race(
 def _line_up(
     candidates: Sequence[Candidate], target: Target, config: RankConfig, store: FeatureStore
 ) -> list[_Racer]:
-    keys = [feature_key(candidate, target, config) for candidate in candidates]
-    return [
-        _Racer(candidate, key if store.has(key) else None)
-        for candidate, key in zip(candidates, keys, strict=True)
-    ]
+    whole = [Extraction(c, feature_key(c, target, config), cached=True) for c in candidates]
+    return [_Racer(e.candidate, e if store.has(e.key) else None) for e in whole]
 
 
 def _judge(
