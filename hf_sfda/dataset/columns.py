@@ -112,12 +112,12 @@ def infer_columns(
         labels, notes = find_labels(features, inputs, task, evidence)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
-    if not inputs:
-        refuse_choices(features, modality, labels, evidence)
-        inputs, input_notes = find_inputs(features, modality, labels, evidence)
-        notes = (*notes, *input_notes)
     names = find_class_names(features, labels[0], evidence) if len(labels) == 1 else None
-    names = None if names in inputs else names
+    if not inputs:
+        others = {name: feature for name, feature in features.items() if name != names}
+        refuse_choices(others, modality, labels, evidence)
+        inputs, input_notes = find_inputs(others, modality, labels, evidence)
+        notes = (*notes, *input_notes)
     return Columns(inputs, labels, modality[inputs[0]] or "text", notes, class_names=names)
 
 

@@ -393,6 +393,20 @@ def test_classes_that_are_only_numbered_get_their_names_from_the_column_beside(
         assert not target.warnings
 
 
+def test_names_of_many_classes_are_no_input(tmp_path):
+    """Few of them repeat in the first rows, so that they look like texts."""
+    from datasets import Dataset
+
+    rows = [i % 90 for i in range(360)]
+    data = {"class_name": [f"talks about thing {i}" for i in rows], "label": rows}
+    data["utterance"] = [f"this is utterance {i} of somebody" for i in range(360)]
+    Dataset.from_dict(data).to_parquet(tmp_path / "x.parquet")
+    target = load_target(str(tmp_path / "x.parquet"))
+    assert (target.input_column, target.label_column) == ("utterance", "label")
+    assert target.class_names[:2] == ("talks about thing 0", "talks about thing 1")
+    assert not target.warnings
+
+
 @pytest.mark.parametrize(
     "schema", ["text:T label:n3 label_text:N3", "text:T label:n3 label_text:T", "text:T label:K3"]
 )
