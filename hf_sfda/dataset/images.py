@@ -73,12 +73,15 @@ def decode(encoded: bytes) -> Image | None:
     return None if isinstance(image, str) else image
 
 
-def decode_or_reason(encoded: bytes | None) -> Image | str:
-    """Like :func:`decode`, but return the reason instead of ``None``."""
+def decode_or_reason(encoded: bytes | str) -> Image | str:
+    """Like :func:`decode`, but return the reason instead of ``None``.
+
+    A text is such a reason already, and is returned.
+    """
     import PIL.ImageOps
 
-    if encoded is None:
-        return BROKEN
+    if isinstance(encoded, str):
+        return encoded
     try:
         with _open(io.BytesIO(encoded)) as image:
             if is_absurd(image.size):
@@ -275,16 +278,16 @@ def _table(brightest: int) -> list[int] | None:
 # -- many images
 
 
-def decode_all(encoded: Iterable[bytes | None]) -> Iterator[Image | str]:
+def decode_all(encoded: Iterable[bytes | str]) -> Iterator[Image | str]:
     """Apply :func:`decode_or_reason` to many images, in order, in several threads.
 
     At most :data:`PIXELS_IN_FLIGHT` pixels are decoded at the same time.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        batch: list[bytes | None] = []
+        batch: list[bytes | str] = []
         pixels = 0
         for item in encoded:
-            size = None if item is None else size_of(item)
+            size = None if isinstance(item, str) else size_of(item)
             area = 0 if size is None or is_absurd(size) else size[0] * size[1]
             if batch and (len(batch) == _BATCH or pixels + area > PIXELS_IN_FLIGHT):
                 yield from pool.map(decode_or_reason, batch)
