@@ -75,7 +75,7 @@ def find_inputs(
         )
         raise TargetError(
             f"No column holds images, texts or sounds besides the label {', '.join(labels)!r}."
-            f"{named_ids} Columns: {listed(map(described(features), features))}. Only tasks on "
+            f"{named_ids} Columns: {described(features)}. Only tasks on "
             "images, on texts and on sounds are supported."
         )
     chosen = _find_texts(texts, evidence)
@@ -92,11 +92,11 @@ def _find_file(sounds: Sequence[str], images: Sequence[str]) -> str | None:
         TargetError: There are several.
     """
     files = [*sounds, *images]
+    if len(files) < 2:
+        return next(iter(files), None)
     usual = "audio" if sounds else "image"
-    if not (sounds and images) and (len(files) == 1 or usual in files):
-        return files[0] if len(files) == 1 else usual
-    if not files:
-        return None
+    if usual in files and not (sounds and images):
+        return usual
     raise TargetError(
         f"Several columns could be the input: {listed(files)}. Pass one of them with "
         "--input-column."
@@ -117,7 +117,7 @@ def _find_texts(texts: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
     likely = [
         name for name in unlabelled if _is_usual(name, unlabelled) or _holds_texts(name, evidence)
     ]
-    likely = [name for name in likely if not is_derived(name, _without(likely, name))] or unlabelled
+    likely = [name for name in likely if not is_derived(name, likely)] or unlabelled
     if len(likely) == 1:
         return (likely[0],)
     if pair := usual_pair(likely):
@@ -143,10 +143,6 @@ def _is_usual(name: str, others: Sequence[str]) -> bool:
     return key_of(name) in TEXT_NAMES or any(
         key_of(name) in pair and keys.issuperset(pair) for pair in PAIR_NAMES
     )
-
-
-def _without(names: Sequence[str], name: str) -> list[str]:
-    return [other for other in names if other != name]
 
 
 def _note_on_unread(
@@ -199,8 +195,7 @@ def _without_partner(
     if not others:
         return ()
     return (
-        f"Only {name!r} is read, not pairs of texts: {listed(map(described(features), others))} "
-        "holds no texts.",
+        f"Only {name!r} is read, not pairs of texts: {described(features, others)} holds no texts.",
     )
 
 

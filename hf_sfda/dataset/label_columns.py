@@ -132,7 +132,7 @@ def _by_values(
         raise TargetError(
             "No column is named or declared as the label, and these hold several records a row "
             f"(objects, answers, turns), which are not read: {listed(records)}. To rank by another "
-            f"column, pass it with --label-column: {listed(map(described(features), features))}."
+            f"column, pass it with --label-column: {described(features)}."
         )
     if len(likely) == 1:
         return (likely[0],), _note_on_numbers(likely[0], features, floats, evidence)
@@ -152,7 +152,7 @@ def _by_values(
         else "",
     ]
     raise TargetError(
-        f"No column looks like a label. Columns: {listed(map(described(features), features))}. "
+        f"No column looks like a label. Columns: {described(features)}. "
         f"Pass the label column with --label-column.{''.join(hints)}"
     )
 
@@ -181,7 +181,7 @@ def _of_other_kind(
     what = "numbers" if task == "regression" else "lists, and there are no columns of 0 and 1"
     raise TargetError(
         f"No column holds {what}, as --task {task} needs. Columns: "
-        f"{listed(map(described(features), features))}. Pass the label column with --label-column."
+        f"{described(features)}. Pass the label column with --label-column."
     )
 
 

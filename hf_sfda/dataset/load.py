@@ -126,7 +126,8 @@ def load_target(
     labels, reason = _read_labels(data, columns, task, seed, left_out)
     labels = labels.restricted(left_out, place)
     labels.check_size(samples)
-    rows = _draw(labels, source, samples, seed)
+    parts = source.data if isinstance(source.data, RemoteSplit) else None
+    rows = labels.draw(samples, seed, None if parts is None else parts.group_sizes)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
         from_hub = source.revision is not None
         words = _words(labels, rows)
@@ -163,7 +164,7 @@ def load_target(
         seed=seed,
         warnings=(
             *notes,
-            *_parts_note(source),
+            *([] if parts is None else [parts.note()]),
             *final.notes,
             *_similar_class_names_warning(final.names),
             *([_PAIRS_NOT_MEASURED] if is_unmeasured else []),
@@ -206,24 +207,6 @@ def open_source(
         if path.is_dir():
             return open_folder(path, config, split, input_column)
         return open_on_hub(dataset, revision, split, token, input_column)
-
-
-# -- the sample
-
-
-def _draw(labels: Labels, source: Source, samples: int, seed: int) -> IntArray:
-    """Choose rows, of a very large split from few row groups."""
-    if isinstance(source.data, RemoteSplit):
-        return labels.draw_in_groups(samples, seed, source.data.group_sizes)
-    return labels.draw(samples, seed)
-
-
-def _parts_note(source: Source) -> list[str]:
-    """Which parts of a very large split were read."""
-    return [source.data.note()] if isinstance(source.data, RemoteSplit) else []
-
-
-# -- labels
 
 
 def _read_labels(

@@ -98,7 +98,7 @@ def read_word_tags(
     from datasets import ClassLabel
 
     columns = data.select_columns([words, tags]).with_format("arrow")[:]
-    n_words, n_tags = (_lengths(columns[name]) for name in (words, tags))
+    n_words, n_tags = (list_lengths(columns[name]) for name in (words, tags))
     no_words, no_tags = n_words <= 0, n_tags < 0
     other_length = ~no_words & ~no_tags & (n_words != n_tags)
     kept = ~(no_words | no_tags | other_length)
@@ -158,7 +158,7 @@ def draw_words(rows: IntArray, tags: IntArray, n_rows: int, seed: int) -> IntArr
     return drawn
 
 
-def _lengths(column: pa.ChunkedArray) -> IntArray:
+def list_lengths(column: pa.ChunkedArray) -> IntArray:
     """(N,) length of each list; -1 for missing ones."""
     import pyarrow.compute as pc
 
