@@ -70,7 +70,6 @@ class Columns:
 
 
 def infer_columns(
-    features: Mapping[str, Any],
     evidence: Evidence,
     *,
     input_column: str | None,
@@ -80,8 +79,7 @@ def infer_columns(
     """Choose the input and the label column. Columns that the user named are only checked.
 
     Args:
-        features: The ``Features`` of the dataset.
-        evidence: What the rows say.
+        evidence: What the features and the rows say.
         input_column: The input column that the user named, if any; ``first,second`` for two text
             columns that are read as pairs.
         label_column: The label column that the user named, if any; several for multi-label.
@@ -90,25 +88,26 @@ def infer_columns(
     Raises:
         TargetError: A column does not exist or cannot be used, or the choice is ambiguous.
     """
+    features = evidence.features
     inputs = _given_inputs(features, input_column)
     labels = _given_labels(features, label_column)
     _check_names("--input-column", inputs, features)
     _check_names("--label-column", labels, features)
     if both := [name for name in inputs if name in labels]:
         raise TargetError(f"{both[0]!r} is given both as --input-column and as --label-column.")
-    if words := _find_words(features, inputs, labels, task, evidence):
+    if words := _find_words(inputs, labels, task, evidence):
         return words
-    modality = {name: _modality(name, feature, evidence) for name, feature in features.items()}
+    modality = {name: _modality(name, evidence) for name in features}
     for name in inputs:
         _check_input(name, features, modality[name], alone=len(inputs) == 1)
     notes: tuple[str, ...] = ()
     if not labels:
-        labels, notes = find_labels(features, inputs, task, evidence)
+        labels, notes = find_labels(inputs, task, evidence)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
     if not inputs:
-        refuse_choices(features, modality, labels, evidence)
-        inputs, input_notes = find_inputs(features, modality, labels, evidence)
+        refuse_choices(modality, labels, evidence)
+        inputs, input_notes = find_inputs(modality, labels, evidence)
         notes = (*notes, *input_notes)
     return Columns(inputs, labels, modality[inputs[0]] or "text", notes)
 
@@ -166,20 +165,19 @@ def _divided(features: Mapping[str, Any], given: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _modality(name: str, feature: Any, evidence: Evidence) -> Modality | None:
+def _modality(name: str, evidence: Evidence) -> Modality | None:
     from datasets import Image
 
+    feature = evidence.features[name]
     if is_sound(feature):
         return "audio"
     if is_image(feature):
-        return (
-            "audio" if not isinstance(feature, Image) and evidence.holds_sounds(name) else "image"
-        )
+        holds_sounds = not isinstance(feature, Image) and evidence.holds_sounds(name)
+        return "audio" if holds_sounds else "image"
     return "text" if holds_strings(feature) else None
 
 
 def _find_words(
-    features: Mapping[str, Any],
     inputs: Sequence[str],
     labels: Sequence[str],
     task: LabelKind | None,
@@ -190,6 +188,7 @@ def _find_words(
     Raises:
         TargetError: The task is ``token``, but there are no such columns; or there are several.
     """
+    features = evidence.features
     lists = [name for name, feature in features.items() if holds_lists(feature)]
     texts = [name for name in lists if holds_strings(item_feature(features[name]))]
     if task == "token":

@@ -40,15 +40,14 @@ Modalities = Mapping[str, Modality | None]
 
 
 def find_inputs(
-    features: Mapping[str, Any], modality: Modalities, labels: Sequence[str], evidence: Evidence
+    modality: Modalities, labels: Sequence[str], evidence: Evidence
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the input columns, by the rules of :mod:`hf_sfda.dataset.columns`.
 
     Args:
-        features: The ``Features`` of the dataset.
         modality: What each column holds, if it may be an input.
         labels: The label columns.
-        evidence: What the rows say.
+        evidence: What the features and the rows say.
 
     Returns:
         The columns, and notes on what is not read.
@@ -56,6 +55,7 @@ def find_inputs(
     Raises:
         TargetError: There is no such column, or there are several.
     """
+    features = evidence.features
     rest = [name for name in features if name not in labels and not is_pandas_index(name)]
     sounds = [name for name in rest if modality[name] == "audio"]
     images = [name for name in rest if modality[name] == "image"]
@@ -202,9 +202,7 @@ def _without_partner(
 # -- multiple choice
 
 
-def refuse_choices(
-    features: Mapping[str, Any], modality: Modalities, labels: Sequence[str], evidence: Evidence
-) -> None:
+def refuse_choices(modality: Modalities, labels: Sequence[str], evidence: Evidence) -> None:
     """Refuse a label that says which of several texts of the row is right.
 
     Without the texts to choose from, such a label has nothing to do with the input.
@@ -213,6 +211,7 @@ def refuse_choices(
         TargetError: There are as many columns of texts with numbered names, or texts in lists, as
             the label has values.
     """
+    features = evidence.features
     if len(labels) > 1 or item_feature(features[labels[0]]) is not None:
         return
     (label,) = labels

@@ -102,10 +102,14 @@ def read_inputs(
     return replace(inputs, notes=(*_equal_pairs_note(columns, inputs.samples), *inputs.notes))
 
 
-def refuse_disguised_files(data: Dataset, column: str) -> tuple[str, ...]:
+def refuse_disguised_files(column: str, values: Sequence[str | None]) -> tuple[str, ...]:
     """Refuse a text column that holds file names, URLs or base64 encodings of images or sounds.
 
     Without this check they would be ranked as text, and the scores would look plausible.
+
+    Args:
+        column: Name of the column.
+        values: Its first values.
 
     Returns:
         Warnings about the texts.
@@ -113,8 +117,7 @@ def refuse_disguised_files(data: Dataset, column: str) -> tuple[str, ...]:
     Raises:
         TargetError: The first texts are all names of files, URLs, or contents of files as base64.
     """
-    first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
-    texts = [text.strip() for text in first if text and text.strip()]
+    texts = [text.strip() for text in values[:_PROBED_ROWS] if text and text.strip()]
     for noun, feature in (("image", "Image"), ("sound", "Audio")) if texts else ():
         what = _reference(texts, column, noun)
         if what is not None:

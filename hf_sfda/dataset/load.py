@@ -107,20 +107,17 @@ def load_target(
     if len(data) == 0:
         raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
     notes = list(source.notes)
+    evidence = Evidence(data)
     try:
         columns = infer_columns(
-            data.features,
-            Evidence(data),
-            input_column=input_column,
-            label_column=label_column,
-            task=task,
+            evidence, input_column=input_column, label_column=label_column, task=task
         )
     except TargetError as error:  # the notes on how the data was read may explain it
         raise TargetError(" ".join([str(error), *notes])) from error
     notes += columns.notes
     if columns.modality == "text" and not columns.of_words:
         for name in columns.inputs:
-            notes += refuse_disguised_files(data, name)
+            notes += refuse_disguised_files(name, evidence.first(name))
     left_out = Counter(source.left_out)
     place = f"{dataset}, label column {', '.join(columns.labels)!r},"
     labels, reason = _read_labels(data, columns, task, seed, left_out)
