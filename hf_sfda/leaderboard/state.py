@@ -315,10 +315,7 @@ def load_scored(content: bytes, name: str) -> Scored:
             **about,
         )
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PublishError(
-            f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
-            "update measures that model again."
-        ) from error
+        raise _damaged(name, error, "measures") from error
 
 
 def dump_failure(row: ModelRow) -> bytes:
@@ -343,10 +340,14 @@ def load_failure(content: bytes, name: str) -> ModelRow:
     try:
         return ModelRow(**read_json(content))
     except (ValueError, TypeError) as error:
-        raise PublishError(
-            f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
-            "update tries that model again."
-        ) from error
+        raise _damaged(name, error, "tries") from error
+
+
+def _damaged(name: str, error: Exception, does: str) -> PublishError:
+    return PublishError(
+        f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
+        f"update {does} that model again."
+    )
 
 
 def _metadata(content: bytes) -> dict[str, str]:
