@@ -6,62 +6,27 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hf_sfda.dataset.features import holds_strings, item_feature
-from hf_sfda.dataset.labels import NO_LABEL, encode, lists_in_texts
+from hf_sfda.dataset.labels import NO_LABEL, Encoded, encode, lists_in_texts
 from hf_sfda.dataset.remote import RemoteSplit
-from hf_sfda.dataset.tags import read_indicators, read_lists
-from hf_sfda.dataset.values import read_values
+from hf_sfda.dataset.tags import Tags, read_indicators, read_lists
+from hf_sfda.dataset.values import Values, read_values
 from hf_sfda.dataset.words import list_lengths
 from hf_sfda.errors import TargetError
-from hf_sfda.types import IntArray, LabelArray, LabelKind
+from hf_sfda.types import LabelKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
 
-class Labels(Protocol):
-    """Labels of one kind. Rows that cannot be used are marked, so that places do not shift."""
-
-    @property
-    def kind(self) -> LabelKind:
-        """What the labels are."""
-
-    @property
-    def array(self) -> LabelArray:
-        """As in :attr:`hf_sfda.types.Target.labels`, where the rows are usable."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """As in :attr:`hf_sfda.types.Target.class_names`."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Warnings about the labels."""
-
-    @property
-    def usable(self) -> npt.NDArray[np.bool_]:
-        """(N,) which rows can be used."""
-
-    def take(self, rows: IntArray) -> Labels:
-        """The labels of these rows."""
-
-    def restricted(self, left_out: Counter[str], place: str) -> Labels:
-        """Without what cannot be scored; ``place`` names the data in the error message."""
-
-    def check_size(self, samples: int) -> None:
-        """Refuse a sample that is too small."""
-
-    def draw(self, samples: int, seed: int, sizes: IntArray | None) -> IntArray:
-        """Choose rows, stratified; from few row groups if their sizes are given."""
-
-    def texts(self) -> list[list[str]]:
-        """The labels of each row in words, for the fingerprint; all rows must be usable."""
+Labels = Encoded | Tags | Values
+"""Labels of one kind, with the same methods. Rows that cannot be used are marked, so that places do
+not shift; ``draw`` takes the sizes of the row groups where all rows must lie in few of them."""
 
 
 def read_labels(
