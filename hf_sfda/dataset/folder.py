@@ -137,6 +137,11 @@ class _Folder:
     others: dict[str, str] = field(default_factory=dict)
     folders: dict[str, _Folder] = field(default_factory=dict)
 
+    def only_folder(self) -> _Folder | None:
+        """The sub-folder of a folder that holds nothing else; ``None`` if it holds more."""
+        alone = len(self.folders) == 1 and not self.inputs
+        return next(iter(self.folders.values())) if alone else None
+
     def all_inputs(self) -> list[str]:
         inner = [path for folder in self.folders.values() for path in folder.all_inputs()]
         return sorted([*self.inputs, *inner])
@@ -219,8 +224,7 @@ def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
         The folder, and a warning if the name of a skipped folder could be a class.
     """
     folder, notes = root, []
-    while len(folder.folders) == 1 and not folder.inputs:
-        inner = next(iter(folder.folders.values()))
+    while (inner := folder.only_folder()) is not None:
         plain = _is_filler(inner.name, folder.name) or _leads_to_splits(inner)
         if _split_name(inner.name) is not None and not _leads_to_splits(inner):
             break
@@ -236,8 +240,8 @@ def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
 
 
 def _leads_to_splits(folder: _Folder) -> bool:
-    while len(folder.folders) == 1 and not folder.inputs:
-        (folder,) = folder.folders.values()
+    while (inner := folder.only_folder()) is not None:
+        folder = inner
     return len(set(_split_names(folder).values())) > 1 and any(
         f.folders for f in folder.folders.values()
     )
@@ -386,8 +390,7 @@ def _counted(base: _Folder, names: Iterable[str], why: str) -> Counter[str]:
 
 def _inner(folder: _Folder) -> _Folder:
     """Skip folders inside a split that repeat its name or have no meaning for the layout."""
-    while len(folder.folders) == 1 and not folder.inputs:
-        (inner,) = folder.folders.values()
+    while (inner := folder.only_folder()) is not None:
         if not (_is_filler(inner.name, folder.name) or _split_name(inner.name) is not None):
             break
         folder = inner

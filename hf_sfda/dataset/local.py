@@ -58,17 +58,17 @@ def open_file(path: Path, split: str | None) -> Source:
     if split not in (None, "train"):
         raise TargetError(f"--split {split!r}: a single file has only one split, train.")
     with as_target_error(str(path)):
-        data, notes = _rows(loader, [path], str(path))
+        data, notes = _rows(loader, path, str(path))
     return Source(data, None, None, "train", notes=notes)
 
 
-def _rows(loader: str, files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple[str, ...]]:
-    """The rows of files of one format, and warnings about them."""
+def _rows(loader: str, file: Path, dataset: str) -> tuple[Dataset, tuple[str, ...]]:
+    """The rows of a file, and warnings about them."""
     from datasets import load_dataset
 
-    if (rows := read_files(loader, files, dataset)) is not None:
+    if (rows := read_files(loader, [file], dataset)) is not None:
         return rows
-    data = load_dataset(loader, data_files=[str(file) for file in files], split="train")
+    data = load_dataset(loader, data_files=[str(file)], split="train")
     if loader == "json":
         check_json_rows(data, dataset)
     return data, ()
@@ -214,7 +214,7 @@ def described_sounds(dataset: str, path: Path, files: Files, split: str | None) 
     chosen = choose_split(dataset, list(by_split), split)
     file = by_split[chosen]
     with as_target_error(dataset):
-        data, notes = _rows(loader_of(file) or "csv", [file], dataset)
+        data, notes = _rows(loader_of(file) or "csv", file, dataset)
     if "file_name" not in data.column_names:
         raise TargetError(
             f"{dataset}: {file.name} has no column file_name, which names the sound of each row. "
