@@ -138,11 +138,6 @@ def _as_declared(data: Dataset, features: Any) -> Dataset:
 def split_to_read(builder: Any, dataset: str, split: str | None) -> tuple[str, list[str]]:
     """The split of a dataset on the Hub that is chosen, and the data files that it needs.
 
-    Args:
-        builder: A builder of the dataset.
-        dataset: Name of the dataset, for messages.
-        split: The split that the user asked for.
-
     Raises:
         TargetError: The split does not exist, or the choice is ambiguous.
     """
@@ -159,13 +154,6 @@ def in_parts(
     """Open a split of a dataset on the Hub in parts, if it consists of very large parquet files.
 
     This depends only on the dataset, not on what is in the cache: the sample is drawn otherwise.
-
-    Args:
-        builder: A builder of the dataset at a commit.
-        dataset: Name of the dataset, for messages.
-        repo: Id of the dataset.
-        split: The split that is wanted.
-        token: User access token; ``None`` uses the saved login.
 
     Returns:
         The split; ``None`` if it must be downloaded.

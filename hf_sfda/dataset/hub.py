@@ -51,17 +51,9 @@ def open_on_hub(
     token: str | None,
     input_column: str | None,
 ) -> Source:
-    """Open a split of a dataset on the Hub at a commit.
+    """Open a split of a dataset on the Hub (``org/name`` or ``org/name:config``) at a commit.
 
-    Args:
-        dataset: ``org/name`` or ``org/name:config``.
-        revision: Branch, tag or commit.
-        split: The split that the user asked for.
-        token: User access token; ``None`` uses the saved login.
-        input_column: As in :func:`~hf_sfda.dataset.load.open_source`.
-
-    Raises:
-        TargetError: As in :func:`~hf_sfda.dataset.load.open_source`.
+    Arguments and errors are those of :func:`~hf_sfda.dataset.load.load_target`.
     """
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import utils

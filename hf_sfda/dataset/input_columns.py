@@ -44,11 +44,6 @@ def find_inputs(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the input columns, by the rules of :mod:`hf_sfda.dataset.columns`.
 
-    Args:
-        modality: What each column holds, if it may be an input.
-        labels: The label columns.
-        evidence: What the features and the rows say.
-
     Returns:
         The columns, and notes on what is not read.
 

@@ -44,10 +44,7 @@ def find_labels(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the label column or columns, by the rules of :mod:`hf_sfda.dataset.columns`.
 
-    Args:
-        inputs: The input columns that the user named; no label.
-        task: What the labels are, if the user said so.
-        evidence: What the features and the rows say.
+    The columns that the user named as ``inputs`` are no labels.
 
     Returns:
         The columns, and notes on other columns that could be meant.

@@ -79,14 +79,7 @@ def open_folder(
 ) -> Source:
     """Open a folder: a saved dataset, class folders, or what ``datasets`` builds out of it.
 
-    Args:
-        path: The folder.
-        config: The configuration that the user asked for.
-        split: The split that the user asked for.
-        input_column: As in :func:`~hf_sfda.dataset.load.open_source`.
-
-    Raises:
-        TargetError: As in :func:`~hf_sfda.dataset.load.open_source`.
+    Arguments and errors are those of :func:`~hf_sfda.dataset.load.load_target`.
     """
     if config is None and (path / "dataset_dict.json").is_file():
         return _saved_splits(path, split)

@@ -22,11 +22,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|.*::")  # also a drive letter
 
 
 def names_data_files(folder: Path) -> bool:
-    """Whether the settings of a dataset name its data files.
-
-    Args:
-        folder: Folder of the dataset. It may hold settings files.
-    """
+    """Whether the settings in the folder of a dataset name its data files."""
     for name in SETTINGS_FILES:
         with suppress(OSError, ForeignError):
             if any(
@@ -37,11 +33,7 @@ def names_data_files(folder: Path) -> bool:
 
 
 def check_folder(dataset: str, folder: Path) -> None:
-    """Refuse settings that name files outside the dataset.
-
-    Args:
-        dataset: Name of the dataset, for messages.
-        folder: As in :func:`names_data_files`.
+    """Refuse settings in the folder of a dataset that name files outside it.
 
     Raises:
         TargetError: A pattern of ``data_files`` or ``data_dir`` is an absolute path, contains

@@ -115,11 +115,6 @@ def read_files(
 ) -> tuple[Dataset, tuple[str, ...]] | None:
     """Read csv files, and parquet and arrow files with unsupported types; check json files.
 
-    Args:
-        loader: The loader of ``datasets`` for these files.
-        files: The files.
-        dataset: Name of the dataset, for messages.
-
     Returns:
         The rows, and warnings; ``None`` if ``datasets`` should read the files.
 
@@ -137,17 +132,10 @@ def read_files(
 
 
 def _read_csv_files(files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple[str, ...]]:
-    """Read the csv or tsv files of one table.
-
-    Args:
-        files: The files. All must have the same header.
-        dataset: Name of the dataset, for messages.
-
-    Returns:
-        The rows, and warnings about assumptions that were made.
+    """The rows of the csv or tsv files of one table, and warnings about assumptions.
 
     Raises:
-        TargetError: A file is malformed; the message names the line.
+        TargetError: A file is malformed, and the message names the line; or headers differ.
     """
     from datasets import load_dataset
 
