@@ -246,13 +246,11 @@ def _unnamed(
 
     Sounds in the folder of another metadata file belong to that file.
     """
-    folders = [file.parent.relative_to(path).as_posix() for file in metadata]
-    own = chosen.parent.relative_to(path)
-    named = {os.path.normpath(own / name) for name in names}
-    deeper = [f"{folder}/" for folder in folders if folder not in (".", own.as_posix())]
-    beside = "" if own == Path() else f"{own.as_posix()}/"
+    own = chosen.parent
+    others = {file.parent for file in metadata} - {own, path}
+    named = {os.path.normpath(own.relative_to(path) / name) for name in names}
     return sum(
-        sound.startswith(beside) and not sound.startswith(tuple(deeper)) and sound not in named
+        own in (above := (path / sound).parents) and others.isdisjoint(above) and sound not in named
         for sound in files.sounds
     )
 
