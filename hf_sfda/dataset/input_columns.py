@@ -50,7 +50,7 @@ def find_inputs(
     Raises:
         TargetError: There is no such column, or there are several.
     """
-    features = evidence.features
+    features = {name: evidence.features[name] for name in modality}
     rest = [name for name in features if name not in labels and not is_pandas_index(name)]
     sounds = [name for name in rest if modality[name] == "audio"]
     images = [name for name in rest if modality[name] == "image"]
@@ -206,7 +206,7 @@ def refuse_choices(modality: Modalities, labels: Sequence[str], evidence: Eviden
         TargetError: There are as many columns of texts with numbered names, or texts in lists, as
             the label has values.
     """
-    features = evidence.features
+    features = {name: evidence.features[name] for name in modality}
     if len(labels) > 1 or item_feature(features[labels[0]]) is not None:
         return
     (label,) = labels
