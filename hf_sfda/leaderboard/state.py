@@ -22,7 +22,6 @@ from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import (
     Account,
     Repo,
-    download_files,
     find_head,
     list_files,
     read_file,
@@ -211,18 +210,6 @@ def read_state(api: HfApi, repo: Repo) -> State:
         rows=tuple(rows),
         finetuning=tuple(finetuning),
     )
-
-
-def read_records(api: HfApi, state: State, measurements: list[Measurement]) -> dict[str, bytes]:
-    """Download measurements; return path -> content.
-
-    Raises:
-        PublishError: The request fails.
-    """
-    if not measurements:
-        return {}
-    folder = download_files(api, state.repo, [m.path for m in measurements], state.head)
-    return {m.path: (folder / m.path).read_bytes() for m in measurements}
 
 
 def parse_log(content: bytes, repo: Repo) -> list[Event]:
