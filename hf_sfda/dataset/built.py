@@ -22,13 +22,7 @@ from hf_sfda.dataset.one_split import (
 )
 from hf_sfda.dataset.remote import RemoteSplit, SplitFiles
 from hf_sfda.dataset.sources import Source, as_target_error, choose_split, loader_of
-from hf_sfda.dataset.tables import (
-    check_json_file,
-    check_json_rows,
-    holds_unknown_types,
-    read_arrow_files,
-    read_csv_files,
-)
+from hf_sfda.dataset.tables import check_json_rows, holds_unknown_types, read_files
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.hub import hub_api, load_verified, retry_download
@@ -52,16 +46,19 @@ def open_built(dataset: str, split: str | None, loader: str, **options: Any) -> 
             if isinstance(error, ValueError):
                 raise _config_error(dataset, loader, options) or error from error
             raise
-        if _is_packaged(builder, "cache"):  # there is no network
+        if _packaged(builder) == "cache":  # there is no network
             source = _prepared(dataset, split, loader, **options)
             if source is not None:
                 return source
-    _check_commit(dataset, builder.hash, options.get("revision"))
+    wanted = options.get("revision")
+    # If the Hub fails, `datasets` silently loads any cached commit.
+    if wanted is not None and builder.hash not in (None, wanted):
+        raise other_commit(dataset, builder.hash, wanted)
     with as_target_error(dataset):
         name, data, notes = _read(builder, dataset, split, loader, options)
     config = _shown_config(str(builder.config.name), loader, options)
     notes = (*_note_on_configs(builder, dataset, loader, options), *notes)
-    return Source(data, options.get("revision"), config, name, notes=notes)
+    return Source(data, wanted, config, name, notes=notes)
 
 
 def _read(
@@ -88,11 +85,11 @@ def _read(
             return (chosen, *rows)
         place = None if folder is None else str(folder)
         retry_download(builder.download_and_prepare, output_dir=place)
-        if from_hub and not _is_packaged(builder, "cache"):
+        if from_hub and _packaged(builder) != "cache":
             remember(loader, builder.hash, options.get("name"), opened)
         name = choose_split(dataset, _names(builder.info.splits), split)
         data = builder.as_dataset(split=name)
-        if _is_packaged(builder, "json"):
+        if _packaged(builder) == "json":
             check_json_rows(data, dataset)
         return name, data, ()
 
@@ -113,9 +110,8 @@ def _read_files(
         The rows and warnings; ``None`` if ``datasets`` should read the files, because it supports
         them or because the dataset declares reading options.
     """
-    kinds = ("csv", "json", "parquet", "arrow")
-    loader = next((kind for kind in kinds if _is_packaged(builder, kind)), None)
-    if loader is None or not _has_default_options(builder):
+    loader = _packaged(builder)
+    if loader not in ("csv", "json", "parquet", "arrow") or not _has_default_options(builder):
         return None
     places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
     # `zip://a.csv::hf://...` is a file inside a file. `datasets` reads files of other servers.
@@ -125,15 +121,11 @@ def _read_files(
     first = fetched(places[0], token)
     if loader in ("parquet", "arrow") and not holds_unknown_types(first):
         return None
-    files = [first, *(fetched(place, token) for place in places[1:])]
-    if loader == "csv":
-        data, notes = read_csv_files(files, dataset)
-        return _as_declared(data, builder.info.features), notes
-    if loader == "json":
-        for file in files:
-            check_json_file(file)
-        return None
-    return read_arrow_files(files)
+    rows = read_files(loader, [first, *(fetched(place, token) for place in places[1:])], dataset)
+    if loader != "csv" or rows is None:
+        return rows
+    data, notes = rows
+    return _as_declared(data, builder.info.features), notes
 
 
 def _as_declared(data: Dataset, features: Any) -> Dataset:
@@ -145,11 +137,6 @@ def _as_declared(data: Dataset, features: Any) -> Dataset:
 
 def split_to_read(builder: Any, dataset: str, split: str | None) -> tuple[str, list[str]]:
     """The split of a dataset on the Hub that is chosen, and the data files that it needs.
-
-    Args:
-        builder: A builder of the dataset.
-        dataset: Name of the dataset, for messages.
-        split: The split that the user asked for.
 
     Raises:
         TargetError: The split does not exist, or the choice is ambiguous.
@@ -168,19 +155,12 @@ def in_parts(
 
     This depends only on the dataset, not on what is in the cache: the sample is drawn otherwise.
 
-    Args:
-        builder: A builder of the dataset at a commit.
-        dataset: Name of the dataset, for messages.
-        repo: Id of the dataset.
-        split: The split that is wanted.
-        token: User access token; ``None`` uses the saved login.
-
     Returns:
         The split; ``None`` if it must be downloaded.
     """
     from huggingface_hub import get_cached_repo_tree
 
-    if not _is_packaged(builder, "parquet") or not _has_default_options(builder):
+    if _packaged(builder) != "parquet" or not _has_default_options(builder):
         return None
     data_files = builder.config.data_files or {}
     places = [_ON_HUB.fullmatch(str(place)) for place in data_files.get(split, ())]
@@ -196,10 +176,10 @@ def in_parts(
     if files.weight <= remote.LARGE:
         return None
     declared = builder.info.features
-    first = next(iter(data_files.values()))[0]
-    if declared is None and (match := _ON_HUB.fullmatch(str(first))) is not None:
+    first = _ON_HUB.fullmatch(str(next(iter(data_files.values()))[0]))
+    if declared is None and first is not None:
         # `datasets` takes the features of all splits from the first file
-        path = match["path"]
+        path = first["path"]
         head = replace(files, paths=(path,), sizes=(sizes[path],))
         declared = RemoteSplit(head, None, token).features
     parts = RemoteSplit(files, declared, token)
@@ -210,7 +190,7 @@ def in_parts(
 
 
 def _stands_alone(builder: Any, split: str) -> bool:
-    return any(_is_packaged(builder, loader) for loader in LOADERS) and stands_alone(builder, split)
+    return _packaged(builder) in LOADERS and stands_alone(builder, split)
 
 
 def _shown_config(config: str, loader: str, options: Mapping[str, Any]) -> str | None:
@@ -241,11 +221,11 @@ def _prepared(dataset: str, split: str | None, repo: str, **options: Any) -> Sou
     return Source(data, commit, shown_config, chosen, notes=notes)
 
 
-def _is_packaged(builder: Any, loader: str) -> bool:
-    return any(
-        base.__module__ == f"datasets.packaged_modules.{loader}.{loader}"
-        for base in type(builder).__mro__
-    )
+def _packaged(builder: Any) -> str:
+    """The loader of ``datasets`` that a builder belongs to, such as ``csv``."""
+    modules = (base.__module__ for base in type(builder).__mro__)
+    prefix = "datasets.packaged_modules."
+    return next((name.split(".")[-1] for name in modules if name.startswith(prefix)), "")
 
 
 def _has_default_options(builder: Any) -> bool:
@@ -270,16 +250,6 @@ def fetched(place: str, token: str | None) -> Path:
     return Path(load_verified(repo, lambda: retry_download(download), lambda: None))
 
 
-def _check_commit(dataset: str, loaded: str | None, wanted: str | None) -> None:
-    """Refuse another commit. If the Hub fails, ``datasets`` silently loads any cached commit.
-
-    Raises:
-        TargetError: The loaded commit is not the requested one.
-    """
-    if wanted is not None and loaded is not None and loaded != wanted:
-        raise other_commit(dataset, loaded, wanted)
-
-
 def other_commit(dataset: str, loaded: str, wanted: str) -> TargetError:
     """The error that only another commit of a dataset can be read here."""
     return TargetError(
@@ -294,7 +264,7 @@ def _note_on_configs(
     """Say that the default configuration is read and others are not, unless the user chose it."""
     if options.get("name") is not None:
         return ()
-    known = remembered(loader, builder.hash, None) if _is_packaged(builder, "cache") else None
+    known = remembered(loader, builder.hash, None) if _packaged(builder) == "cache" else None
     others = known.others if known is not None else _other_configs(builder)
     return _default_note(dataset, str(builder.config.name), others)
 

@@ -37,6 +37,7 @@ from hf_sfda.dataset.features import (
     holds_lists,
     holds_strings,
     is_image,
+    is_list,
     is_sound,
     item_feature,
     listed,
@@ -71,7 +72,6 @@ class Columns:
 
 
 def infer_columns(
-    features: Mapping[str, Any],
     evidence: Evidence,
     *,
     input_column: str | None,
@@ -81,8 +81,7 @@ def infer_columns(
     """Choose the input and the label column. Columns that the user named are only checked.
 
     Args:
-        features: The ``Features`` of the dataset.
-        evidence: What the rows say.
+        evidence: What the features and the rows say.
         input_column: The input column that the user named, if any; ``first,second`` for two text
             columns that are read as pairs.
         label_column: The label column that the user named, if any; several for multi-label.
@@ -91,32 +90,28 @@ def infer_columns(
     Raises:
         TargetError: A column does not exist or cannot be used, or the choice is ambiguous.
     """
+    features = evidence.features
     inputs = _given_inputs(features, input_column)
-    named = [("--input-column", name) for name in inputs]
-    given_labels = label_columns(features, label_column)
-    named += [("--label-column", name) for name in given_labels]
-    for option, name in named:
-        if name not in features:
-            raise TargetError(_unknown(option, name, list(features)))
-    for name in inputs:
-        if name in given_labels:
-            raise TargetError(f"{name!r} is given both as --input-column and as --label-column.")
-    if words := _find_words(features, inputs, given_labels, task, evidence):
+    labels = _given_labels(features, label_column)
+    _check_names("--input-column", inputs, features)
+    _check_names("--label-column", labels, features)
+    if both := [name for name in inputs if name in labels]:
+        raise TargetError(f"{both[0]!r} is given both as --input-column and as --label-column.")
+    if words := _find_words(inputs, labels, task, evidence):
         return words
-    modality = {name: _modality(name, feature, evidence) for name, feature in features.items()}
+    modality = {name: _modality(name, evidence) for name in features}
     for name in inputs:
         _check_input(name, features, modality[name], alone=len(inputs) == 1)
-    labels = given_labels
     notes: tuple[str, ...] = ()
     if not labels:
-        labels, notes = find_labels(features, inputs, task, evidence)
+        labels, notes = find_labels(inputs, task, evidence)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
-    names = find_class_names(features, labels[0], evidence) if len(labels) == 1 else None
+    names = find_class_names(labels[0], evidence) if len(labels) == 1 else None
     if not inputs:
-        others = {name: feature for name, feature in features.items() if name != names}
-        refuse_choices(others, modality, labels, evidence)
-        inputs, input_notes = find_inputs(others, modality, labels, evidence)
+        candidates = {name: kind for name, kind in modality.items() if name != names}
+        refuse_choices(candidates, labels, evidence)
+        inputs, input_notes = find_inputs(candidates, labels, evidence)
         notes = (*notes, *input_notes)
     return Columns(inputs, labels, modality[inputs[0]] or "text", notes, class_names=names)
 
@@ -140,7 +135,7 @@ def _given_inputs(features: Mapping[str, Any], given: str | None) -> tuple[str, 
     return names
 
 
-def label_columns(features: Mapping[str, Any], given: str | None) -> tuple[str, ...]:
+def _given_labels(features: Mapping[str, Any], given: str | None) -> tuple[str, ...]:
     """The columns that ``--label-column`` names: one, or several different ones.
 
     Raises:
@@ -174,20 +169,19 @@ def _divided(features: Mapping[str, Any], given: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _modality(name: str, feature: Any, evidence: Evidence) -> Modality | None:
+def _modality(name: str, evidence: Evidence) -> Modality | None:
     from datasets import Image
 
+    feature = evidence.features[name]
     if is_sound(feature):
         return "audio"
     if is_image(feature):
-        return (
-            "audio" if not isinstance(feature, Image) and evidence.holds_sounds(name) else "image"
-        )
+        holds_sounds = not isinstance(feature, Image) and evidence.holds_sounds(name)
+        return "audio" if holds_sounds else "image"
     return "text" if holds_strings(feature) else None
 
 
 def _find_words(
-    features: Mapping[str, Any],
     inputs: Sequence[str],
     labels: Sequence[str],
     task: LabelKind | None,
@@ -198,6 +192,7 @@ def _find_words(
     Raises:
         TargetError: The task is ``token``, but there are no such columns; or there are several.
     """
+    features = evidence.features
     lists = [name for name, feature in features.items() if holds_lists(feature)]
     texts = [name for name in lists if holds_strings(item_feature(features[name]))]
     if task == "token":
@@ -216,21 +211,19 @@ def _find_words(
     ]
     aligned = [pair for pair in pairs if evidence.has_tags(*pair)]
     usual = [pair for pair in aligned or pairs if key_of(pair[0]) in WORD_NAMES]
-    if task == "token" and not aligned and not (inputs and labels):
-        pairs = usual  # the names alone say which of two columns of strings has the words
-    elif aligned or task == "token":
+    if not aligned and task != "token":
+        return None
+    if aligned or (inputs and labels):
         pairs = usual or aligned or pairs
     else:
-        return None
+        pairs = usual  # the names alone say which of two columns of strings has the words
     if not pairs:
-        if task == "token":
-            raise TargetError(
-                "No column holds one tag for each word of another column, as --task token needs. "
-                f"Columns: {listed(features)}. Pass the column with the words as --input-column "
-                "and the column with their tags as --label-column. A csv file cannot hold lists; "
-                "parquet and JSON lines can."
-            )
-        return None
+        raise TargetError(
+            "No column holds one tag for each word of another column, as --task token needs. "
+            f"Columns: {listed(features)}. Pass the column with the words as --input-column "
+            "and the column with their tags as --label-column. A csv file cannot hold lists; "
+            "parquet and JSON lines can."
+        )
     words, tags = _one_pair(pairs, evidence)
     return Columns((words,), (tags,), "text", of_words=True)
 
@@ -320,11 +313,6 @@ def _check_input(
 def _check_label(name: str, feature: Any, *, alone: bool) -> None:
     """Refuse label columns that are not supported.
 
-    Args:
-        name: The column.
-        feature: Its feature.
-        alone: Whether it is the only label column.
-
     Raises:
         TargetError: The column holds images, sounds, structs, lists of lists or of structs,
             values of several types, or lists beside other label columns.
@@ -342,24 +330,29 @@ def _check_label(name: str, feature: Any, *, alone: bool) -> None:
             f"The label column {name!r} holds lists; several label columns must hold 0 and 1 each. "
             "Pass it alone as --label-column."
         )
-    if item is not None and (
-        isinstance(item, (Mapping, Json))
-        or item_feature(item) is not None
-        or is_image(item)
-        or is_sound(item)
-    ):
-        raise TargetError(
-            f"The lists in the label column {name!r} hold {type_name(item)}; labels must be class "
-            "names or numbers. Pass another one with --label-column."
+    held = feature if item is None else item
+    if isinstance(held, (Mapping, Json)) or is_list(held) or is_image(held) or is_sound(held):
+        what = (
+            f"label column {name!r} is of type"
+            if item is None
+            else f"lists in the label column {name!r} hold"
         )
-    if isinstance(feature, Mapping) or is_image(feature) or is_sound(feature):
         raise TargetError(
-            f"The label column {name!r} is of type {type_name(feature)}; labels must be class "
-            "names or numbers. Pass another one with --label-column."
+            f"The {what} {type_name(held)}; labels must be class names or numbers. Pass another "
+            "one with --label-column."
         )
 
 
-def _unknown(option: str, name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{option} {name!r} does not exist. Columns: {listed(names)}.{hint}"
+def _check_names(option: str, names: Sequence[str], features: Mapping[str, Any]) -> None:
+    """Refuse the names of columns that do not exist.
+
+    Raises:
+        TargetError: There is one; the message has the names that exist.
+    """
+    for name in names:
+        if name not in features:
+            close = difflib.get_close_matches(name, features, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise TargetError(
+                f"{option} {name!r} does not exist. Columns: {listed(features)}.{hint}"
+            )

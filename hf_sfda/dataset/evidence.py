@@ -25,10 +25,13 @@ _FEWEST_LETTERS = 0.5
 
 
 class Evidence:
-    """Questions about the rows of a split. Each one reads as few of them as it needs.
+    """The features of a split, and questions about its rows: each one reads as few as it needs.
 
     Args:
         data: The split.
+
+    Attributes:
+        features: Column -> its feature, as in ``datasets.Features``.
     """
 
     def __init__(self, data: Dataset) -> None:
@@ -36,8 +39,8 @@ class Evidence:
         self._read = column_reader(data)
         # Each time, `Dataset.features` and `select_columns` copy the description of all columns:
         # called for each of 784 columns, they took half a minute.
-        self._features = data.features
-        strings = (name for name, feature in self._features.items() if holds_strings(feature))
+        self.features: Mapping[str, Any] = data.features
+        strings = (name for name, feature in self.features.items() if holds_strings(feature))
         self._strings = () if isinstance(data, RemoteSplit) else tuple(strings)
         self._head = cache(self._read_head)
         self.first = cache(self._first)
@@ -60,7 +63,7 @@ class Evidence:
         import pyarrow.compute as pc
 
         values = self._read(name)
-        if is_list(self._features[name]):
+        if is_list(self.features[name]):
             values = pc.list_flatten(values)
         present = values.drop_null()
         return len(present.unique()), len(present)
@@ -69,7 +72,7 @@ class Evidence:
         """Whether two columns define the same classes: their values correspond one to one."""
         import pyarrow as pa
 
-        features = (self._features[name] for name in (first, second))
+        features = (self.features[name] for name in (first, second))
         if not all(holds_classes(feature) or holds_floats(feature) for feature in features):
             return False
         both = pa.table({"a": self._read(first), "b": self._read(second)})
@@ -91,7 +94,7 @@ class Evidence:
 
     def has_tags(self, words: str, tags: str) -> bool:
         """Whether a column seems to have a tag for each word of another."""
-        return has_tags_of_words(self._data, words, tags)
+        return has_tags_of_words(self.first(words), self.first(tags))
 
     def kind_of_texts(self, name: str) -> TextKind:
         """What a column of strings holds, see :func:`kind_of_texts`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_sfda.foreign import listing
@@ -115,9 +115,10 @@ def type_name(feature: Any) -> str:
     return dtype_of(feature).removeprefix("large_") or type(feature).__name__
 
 
-def described(features: Mapping[str, Any]) -> Callable[[str], str]:
-    """Name of a column -> its name and type, for a message."""
-    return lambda name: f"{name} ({type_name(features[name])})"
+def described(features: Mapping[str, Any], names: Iterable[str] | None = None) -> str:
+    """The names and types of columns, by default of all, for a message."""
+    names = features if names is None else names
+    return listed(f"{name} ({type_name(features[name])})" for name in names)
 
 
 def listed(names: Iterable[str]) -> str:

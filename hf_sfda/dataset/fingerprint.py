@@ -24,29 +24,22 @@ class InputsHash:
 
     def add_image(self, image: Image) -> bytes:
         """Add an RGB image and return the digest of this image alone."""
-        # The bytes of the prefix must not change: the fingerprints of earlier runs contain them.
-        head, pixels = f"picture {image.width} {image.height}\n".encode(), image.tobytes()
-        self._sha.update(head)
-        self._sha.update(pixels)
-        return hashlib.sha256(head + pixels).digest()
+        return self._add(f"picture {image.width} {image.height}\n", image.tobytes())
 
     def add_sound(self, sound: Sound) -> bytes:
         """Add a sound and return the digest of this sound alone."""
-        head = f"sound {sound.rate} {len(sound.values)}\n".encode()
-        values = sound.values.astype("<f4").tobytes()
-        self._sha.update(head)
-        self._sha.update(values)
-        return hashlib.sha256(head + values).digest()
+        head = f"sound {sound.rate} {len(sound.values)}\n"
+        return self._add(head, sound.values.astype("<f4").tobytes())
 
     def add_text(self, text: str) -> None:
         """Add a text. Its length is hashed first: "ab", "c" and "a", "bc" get different hashes."""
-        data = text.encode("utf-8", errors="surrogatepass")
+        data = _utf8(text)
         self._sha.update(f"text {len(data)}\n".encode())
         self._sha.update(data)
 
     def add_pair(self, pair: TextPair) -> None:
         """Add two texts that are one sample. Both lengths are hashed first, as in add_text."""
-        first, second = (text.encode("utf-8", errors="surrogatepass") for text in pair)
+        first, second = map(_utf8, pair)
         self._sha.update(f"pair {len(first)} {len(second)}\n".encode())
         self._sha.update(first)
         self._sha.update(second)
@@ -57,9 +50,20 @@ class InputsHash:
         for text in word.words:
             self.add_text(text)
 
+    def _add(self, head: str, content: bytes) -> bytes:
+        # The bytes of the head must not change: the fingerprints of earlier runs contain them.
+        start = head.encode()
+        self._sha.update(start)
+        self._sha.update(content)
+        return hashlib.sha256(start + content).digest()
+
     def hexdigest(self) -> str:
         """The fingerprint of all inputs added so far."""
         return self._sha.hexdigest()
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogatepass")
 
 
 def target_fingerprint(
@@ -80,7 +84,7 @@ def target_fingerprint(
         if kind == "multi-label":
             sha.update(f"{len(words)} labels\n".encode())
         for text in (sample_id, *words):
-            data = text.encode("utf-8", errors="surrogatepass")
+            data = _utf8(text)
             sha.update(f"{len(data)}\n".encode())
             sha.update(data)
     return sha.hexdigest()

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hf_sfda.dataset.walk import NO_READER, NO_SOUND_READER, Files
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import listing
 from hf_sfda.types import Modality
 
 _SPLIT_WORDS: Mapping[str, str] = {
@@ -136,6 +137,11 @@ class _Folder:
     others: dict[str, str] = field(default_factory=dict)
     folders: dict[str, _Folder] = field(default_factory=dict)
 
+    def only_folder(self) -> _Folder | None:
+        """The sub-folder of a folder that holds nothing else; ``None`` if it holds more."""
+        alone = len(self.folders) == 1 and not self.inputs
+        return next(iter(self.folders.values())) if alone else None
+
     def all_inputs(self) -> list[str]:
         inner = [path for folder in self.folders.values() for path in folder.all_inputs()]
         return sorted([*self.inputs, *inner])
@@ -218,8 +224,7 @@ def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
         The folder, and a warning if the name of a skipped folder could be a class.
     """
     folder, notes = root, []
-    while len(folder.folders) == 1 and not folder.inputs:
-        inner = next(iter(folder.folders.values()))
+    while (inner := folder.only_folder()) is not None:
         plain = _is_filler(inner.name, folder.name) or _leads_to_splits(inner)
         if _split_name(inner.name) is not None and not _leads_to_splits(inner):
             break
@@ -235,8 +240,8 @@ def _unwrapped(dataset: str, root: _Folder) -> tuple[_Folder, tuple[str, ...]]:
 
 
 def _leads_to_splits(folder: _Folder) -> bool:
-    while len(folder.folders) == 1 and not folder.inputs:
-        (folder,) = folder.folders.values()
+    while (inner := folder.only_folder()) is not None:
+        folder = inner
     return len(set(_split_names(folder).values())) > 1 and any(
         f.folders for f in folder.folders.values()
     )
@@ -276,16 +281,12 @@ def _split_name(name: str) -> str | None:
         ['train', 'validation', 'train', None, None]
     """
     words = _words(name)
-    split_names = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
-    rest = [word for word in words if word not in _SPLIT_WORDS]
-    if not split_names and any(word in _FILLERS or word == "labels" for word in rest):
-        split_names = {_SPLIT_ABBREVIATIONS[word] for word in rest if word in _SPLIT_ABBREVIATIONS}
-        rest = [word for word in rest if word not in _SPLIT_ABBREVIATIONS]
-    return (
-        split_names.pop()
-        if len(split_names) == 1 and all(word in _FILLERS for word in rest)
-        else None
-    )
+    known: Mapping[str, str] = _SPLIT_WORDS
+    if known.keys().isdisjoint(words) and any(w in _FILLERS or w == "labels" for w in words):
+        known = _SPLIT_ABBREVIATIONS
+    split_names = {known[word] for word in words if word in known}
+    is_split = len(split_names) == 1 and all(word in known or word in _FILLERS for word in words)
+    return split_names.pop() if is_split else None
 
 
 def _split_names(folder: _Folder) -> dict[str, str]:
@@ -351,36 +352,45 @@ def _split_layout(dataset: str, base: _Folder, requested: str | None) -> Layout 
             f"classes in {classed[0]!r}, pass --split {split_names[classed[0]]}; if {classed[0]!r} "
             "is a class, rename it."
         )
-    splits: dict[str, dict[str, list[str]]] = {}
-    left_out: dict[str, Counter[str]] = {}
-    for name in classed:
-        classes, unused = _labeled_classes(dataset, folders[name])
-        merged = splits.setdefault(split_names[name], {})
-        for label, paths in classes.items():
-            merged[label] = sorted([*merged.get(label, []), *paths])
-        left_out.setdefault(split_names[name], Counter()).update(unused + _unused(folders[name]))
-    ignored: Counter[str] = Counter()
-    for name in loose:
-        ignored[f"{base.noun} of {name}, which has no class folders"] += len(
-            folders[name].all_inputs()
-        )
-    for name in beside:
-        images = len(base.folders[name].all_inputs())
-        ignored[f"{base.noun} of {name}, which lies beside the splits"] += images
+    ignored = _counted(base, loose, "which has no class folders")
+    ignored += _counted(base, beside, "which lies beside the splits")
     notes = [
         note
         for name in classed
         if split_names[name] == (requested or "train")
         for note in _class_notes(f"{dataset.rstrip('/')}/{name}", folders[name])
     ]
-    notes = [*_merged_note(dataset, split_names, classed), *notes]
-    return Layout(_sorted(splits), left_out, ignored, tuple(notes))
+    parts = [(split_names[name], *_labeled_classes(dataset, folders[name])) for name in classed]
+    return _layout(parts, ignored, (*_merged_note(dataset, split_names, classed), *notes))
+
+
+def _layout(
+    parts: Iterable[tuple[str, Mapping[str, list[str]], Counter[str]]],
+    ignored: Counter[str],
+    notes: tuple[str, ...] = (),
+) -> Layout:
+    """Merge parts of splits: (split, class -> images, reason -> number of files not used)."""
+    splits: dict[str, dict[str, list[str]]] = {}
+    left_out: dict[str, Counter[str]] = {}
+    for split_name, classes, unused in parts:
+        merged = splits.setdefault(split_name, {})
+        for label, paths in classes.items():
+            merged[label] = sorted([*merged.get(label, []), *paths])
+        left_out.setdefault(split_name, Counter()).update(unused)
+    ordered = {name: dict(sorted(classes.items())) for name, classes in splits.items()}
+    return Layout(ordered, left_out, ignored, notes)
+
+
+def _counted(base: _Folder, names: Iterable[str], why: str) -> Counter[str]:
+    """The images of sub-folders that belong to no split, by reason."""
+    return Counter(
+        {f"{base.noun} of {name}, {why}": len(base.folders[name].all_inputs()) for name in names}
+    )
 
 
 def _inner(folder: _Folder) -> _Folder:
     """Skip folders inside a split that repeat its name or have no meaning for the layout."""
-    while len(folder.folders) == 1 and not folder.inputs:
-        (inner,) = folder.folders.values()
+    while (inner := folder.only_folder()) is not None:
         if not (_is_filler(inner.name, folder.name) or _split_name(inner.name) is not None):
             break
         folder = inner
@@ -423,14 +433,7 @@ def _without_class_folders(
         base.name, base.noun, [], base.others, {name: base.folders[name] for name in beside}
     )
     classes, unused = _classes(rest)
-    ignored = Counter(
-        {
-            f"{base.noun} of {name}, which has no class folders": len(
-                base.folders[name].all_inputs()
-            )
-            for name in split_names
-        }
-    )
+    ignored = _counted(base, split_names, "which has no class folders")
     return Layout({"train": classes}, {"train": unused}, ignored)
 
 
@@ -443,13 +446,9 @@ def _class_first_layout(dataset: str, base: _Folder) -> Layout | None:
     if len(base.folders) < 2:
         return None
     split_names = {label: _split_names(folder) for label, folder in base.folders.items()}
-    everywhere = all(
-        split_names[label].keys() == f.folders.keys() for label, f in base.folders.items()
-    )
-    if (
-        not everywhere
-        or len({split_name for each in split_names.values() for split_name in each.values()}) < 2
-    ):
+    if any(split_names[label].keys() != f.folders.keys() for label, f in base.folders.items()):
+        return None
+    if len({split_name for each in split_names.values() for split_name in each.values()}) < 2:
         return None
     classes_inside = [
         set(_inner(folder.folders[name]).folders)
@@ -462,17 +461,17 @@ def _class_first_layout(dataset: str, base: _Folder) -> Layout | None:
             f"of the classes {_names(sorted(classes_inside[0]))}. Pass one of them, such as "
             f"{dataset.rstrip('/')}/{min(base.folders)}."
         )
-    splits: dict[str, dict[str, list[str]]] = {}
-    left_out: dict[str, Counter[str]] = {}
-    ignored: Counter[str] = Counter()
-    for label, folder in base.folders.items():
-        ignored[f"{base.noun} of {label} that lies beside its splits"] += len(folder.inputs)
-        for name, split_name in split_names[label].items():
-            inner = folder.folders[name]
-            classes = splits.setdefault(split_name, {})
-            classes[label] = sorted([*classes.get(label, []), *inner.all_inputs()])
-            left_out.setdefault(split_name, Counter()).update(inner.all_others())
-    return Layout(_sorted(splits), left_out, ignored)
+    inner = [
+        (split_name, label, folder.folders[name])
+        for label, folder in base.folders.items()
+        for name, split_name in split_names[label].items()
+    ]
+    parts = [(s, {label: f.all_inputs()}, Counter(f.all_others())) for s, label, f in inner]
+    ignored = {
+        f"{base.noun} of {label} that lies beside its splits": len(folder.inputs)
+        for label, folder in base.folders.items()
+    }
+    return _layout(parts, Counter(ignored))
 
 
 def _fold_layout(dataset: str, base: _Folder) -> Layout | None:
@@ -485,18 +484,8 @@ def _fold_layout(dataset: str, base: _Folder) -> Layout | None:
     inner = [set(folders[name].folders) for name in numbered]
     if min(map(len, inner)) < 1 or len(set.union(*inner)) < 2 or not _overlap(inner):
         return None
-    parts = {name: _labeled_classes(dataset, folders[name]) for name in numbered}
-    ignored = Counter(
-        {
-            f"{base.noun} of {name}, which lies beside the splits": len(folders[name].all_inputs())
-            for name in others
-        }
-    )
-    return Layout(
-        {name: classes for name, (classes, _) in parts.items()},
-        {name: unused + _unused(folders[name]) for name, (_, unused) in parts.items()},
-        ignored,
-    )
+    parts = [(name, *_labeled_classes(dataset, folders[name])) for name in numbered]
+    return _layout(parts, _counted(base, others, "which lies beside the splits"))
 
 
 def _overlap(sets: Sequence[set[str]]) -> bool:
@@ -588,7 +577,9 @@ def _classes(folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
 
 
 def _labeled_classes(dataset: str, folder: _Folder) -> tuple[dict[str, list[str]], Counter[str]]:
-    """Like :func:`_classes` for a split. A folder called ``unlabeled`` is not read as a class.
+    """Like :func:`_classes` for a split, with what lies beside the class folders.
+
+    A folder called ``unlabeled`` is not read as a class.
 
     Raises:
         TargetError: The folders in the split are not classes.
@@ -597,10 +588,9 @@ def _labeled_classes(dataset: str, folder: _Folder) -> tuple[dict[str, list[str]
     classes, unused = _classes(folder)
     for name in [name for name in classes if _split_name(name) == "unlabeled"]:
         if len(classes) > 2:
-            unused[f"{folder.noun} of {name}, which is no class by its name"] += len(
-                classes.pop(name)
-            )
-    return classes, unused
+            reason = f"{folder.noun} of {name}, which is no class by its name"
+            unused[reason] += len(classes.pop(name))
+    return classes, unused + _unused(folder)
 
 
 def _unused(folder: _Folder) -> Counter[str]:
@@ -611,10 +601,6 @@ def _unused(folder: _Folder) -> Counter[str]:
         if reason.startswith((NO_READER, NO_SOUND_READER))
     ]
     return +Counter({outside(folder.noun): len(folder.inputs)}) + Counter(unreadable)
-
-
-def _sorted(splits: Mapping[str, Mapping[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
-    return {name: dict(sorted(classes.items())) for name, classes in splits.items()}
 
 
 def _merged_note(
@@ -630,5 +616,5 @@ def _merged_note(
     )
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _names(names: Iterable[str]) -> str:
+    return listing(names, most=5)

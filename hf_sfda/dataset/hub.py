@@ -51,17 +51,9 @@ def open_on_hub(
     token: str | None,
     input_column: str | None,
 ) -> Source:
-    """Open a split of a dataset on the Hub at a commit.
+    """Open a split of a dataset on the Hub (``org/name`` or ``org/name:config``) at a commit.
 
-    Args:
-        dataset: ``org/name`` or ``org/name:config``.
-        revision: Branch, tag or commit.
-        split: The split that the user asked for.
-        token: User access token; ``None`` uses the saved login.
-        input_column: As in :func:`~hf_sfda.dataset.load.open_source`.
-
-    Raises:
-        TargetError: As in :func:`~hf_sfda.dataset.load.open_source`.
+    Arguments and errors are those of :func:`~hf_sfda.dataset.load.load_target`.
     """
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import utils
@@ -78,10 +70,7 @@ def open_on_hub(
         ) from error
     with as_target_error(dataset):
         api = hub_api(token)
-        sha = retry_read(
-            api.resolve_revision, repo, repo_type="dataset", revision=revision
-        ).resolved
-        names = hub_files(api, repo, sha)
+        sha, names = _commit_and_files(api, repo, revision)
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
             check_metadata(fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
         if not config and _is_described_sounds(names):
@@ -99,9 +88,7 @@ def open_on_hub(
     try:
         return open_built(repo, split, repo, name=config or None, revision=sha, token=token)
     except TargetError as error:
-        if isinstance(
-            error.__cause__, DatasetNotFoundError
-        ):  # the error has no reason, so ask the Hub again
+        if isinstance(error.__cause__, DatasetNotFoundError):  # it has no reason: ask the Hub
             with as_target_error(dataset):
                 retry_read(api.auth_check, repo, repo_type="dataset")
         zips = [name for name in names if name.lower().endswith(".zip")]
@@ -110,13 +97,10 @@ def open_on_hub(
         raise
 
 
-def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
-    """The paths of the files of a dataset. Its settings files are downloaded and checked first.
+def _commit_and_files(api: HfApi, repo: str, revision: str | None) -> tuple[str, list[str]]:
+    """The commit of a revision of a dataset, and the paths of its files.
 
-    Args:
-        api: Client of the Hub.
-        repo: Id of the dataset.
-        sha: Commit of the dataset.
+    Its settings files are downloaded and checked first.
 
     Raises:
         TargetError: The settings name files outside the dataset, or cannot be downloaded.
@@ -124,6 +108,7 @@ def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import RepositoryNotFoundError
 
+    sha = retry_read(api.resolve_revision, repo, repo_type="dataset", revision=revision).resolved
     try:
         with _hub_errors_only():  # otherwise it warns about a repository without these files
             folder = _snapshot(api, repo, sha, allow_patterns=list(SETTINGS_FILES))
@@ -134,7 +119,8 @@ def hub_files(api: HfApi, repo: str, sha: str) -> list[str]:
             raise other_commit(repo, others[-1], sha) from error
         raise
     check_folder(repo, folder)
-    return [file.path for file in get_cached_repo_tree(repo, repo_type="dataset", revision=sha)]
+    tree = get_cached_repo_tree(repo, repo_type="dataset", revision=sha)
+    return sha, [file.path for file in tree]
 
 
 def _snapshot(api: HfApi, repo: str, sha: str, **patterns: Any) -> Path:
@@ -225,10 +211,7 @@ def download_size(
     repo, _, config = dataset.partition(":")
     with no_progress_bars(), as_target_error(dataset):
         api = hub_api(token)
-        sha = retry_read(
-            api.resolve_revision, repo, repo_type="dataset", revision=revision
-        ).resolved
-        hub_files(api, repo, sha)  # refuses settings that name files outside the repository
+        sha, _ = _commit_and_files(api, repo, revision)
         builder = retry_download(
             load_dataset_builder, repo, name=config or None, revision=sha, token=token
         )
@@ -240,11 +223,8 @@ def download_size(
         names = (place.rpartition("::")[2] for place in places)
         files = sorted({name.removeprefix(inside) for name in names})
         total = 0
-        for paths in _chunks(files):
+        for start in range(0, len(files), _PATHS_PER_REQUEST):
+            paths = files[start : start + _PATHS_PER_REQUEST]
             infos = retry_read(api.get_paths_info, repo, paths, revision=sha, repo_type="dataset")
             total += sum(getattr(info, "size", 0) for info in infos)
     return total
-
-
-def _chunks(files: list[str]) -> Iterable[list[str]]:
-    return (files[i : i + _PATHS_PER_REQUEST] for i in range(0, len(files), _PATHS_PER_REQUEST))

@@ -73,12 +73,15 @@ def decode(encoded: bytes) -> Image | None:
     return None if isinstance(image, str) else image
 
 
-def decode_or_reason(encoded: bytes | None) -> Image | str:
-    """Like :func:`decode`, but return the reason instead of ``None``."""
+def decode_or_reason(encoded: bytes | str) -> Image | str:
+    """Like :func:`decode`, but return the reason instead of ``None``.
+
+    A text is such a reason already, and is returned.
+    """
     import PIL.ImageOps
 
-    if encoded is None:
-        return BROKEN
+    if isinstance(encoded, str):
+        return encoded
     try:
         with _open(io.BytesIO(encoded)) as image:
             if is_absurd(image.size):
@@ -96,19 +99,14 @@ def decode_or_reason(encoded: bytes | None) -> Image | str:
         return BROKEN
 
 
-def size_of(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height from the header; ``None`` if the header cannot be read."""
-    try:
-        with _open(io.BytesIO(encoded)) as image:
-            return image.size
-    except Exception:  # as in `decode`
-        return None
+def size_of(source: bytes | Path) -> tuple[int, int] | None:
+    """Width and height, from the header of an encoded image or of a file.
 
-
-def size_of_file(path: Path) -> tuple[int, int] | None:
-    """Like :func:`size_of` for a file, of which only the header is read."""
+    ``None`` if Pillow cannot read it in one of the supported formats.
+    """
     try:
-        with path.open("rb") as file, _open(file) as image:
+        opened = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+        with opened, _open(opened) as image:
             return image.size
     except Exception:  # as in `decode`
         return None
@@ -123,21 +121,11 @@ def is_absurd(size: tuple[int, int]) -> bool:
     return short < 1 or short * long > most or long > LONGEST_RATIO * short
 
 
-def is_readable_image(path: Path) -> bool:
-    """Whether Pillow can read the header of the file, in one of the supported formats."""
-    try:
-        with path.open("rb") as file, _open(file):
-            return True
-    except Exception:  # as in `decode`
-        return False
-
-
 def is_image_head(head: bytes) -> bool:
     """Whether the first bytes of a file belong to an image in one of the supported formats."""
     import PIL.Image
 
-    PIL.Image.init()
-    accepts = [PIL.Image.OPEN[name][1] for name in _FORMATS if name in PIL.Image.OPEN]
+    accepts = [PIL.Image.OPEN[name][1] for name in _formats()]
     prefix = head[:16].ljust(16, b"\0")  # some plugins index bytes beyond a short prefix
     return any(accept is not None and accept(prefix) is True for accept in accepts)
 
@@ -146,9 +134,15 @@ def _open(file: Any) -> Image:
     """Open an image in one of the supported formats. Only the header is read."""
     import PIL.Image
 
+    return PIL.Image.open(file, formats=_formats())
+
+
+def _formats() -> list[str]:
+    """The supported formats that this build of Pillow reads."""
+    import PIL.Image
+
     PIL.Image.init()
-    formats = [name for name in _FORMATS if name in PIL.Image.OPEN]
-    return PIL.Image.open(file, formats=formats)
+    return [name for name in _FORMATS if name in PIL.Image.OPEN]
 
 
 # -- colours
@@ -275,16 +269,16 @@ def _table(brightest: int) -> list[int] | None:
 # -- many images
 
 
-def decode_all(encoded: Iterable[bytes | None]) -> Iterator[Image | str]:
+def decode_all(encoded: Iterable[bytes | str]) -> Iterator[Image | str]:
     """Apply :func:`decode_or_reason` to many images, in order, in several threads.
 
     At most :data:`PIXELS_IN_FLIGHT` pixels are decoded at the same time.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        batch: list[bytes | None] = []
+        batch: list[bytes | str] = []
         pixels = 0
         for item in encoded:
-            size = None if item is None else size_of(item)
+            size = None if isinstance(item, str) else size_of(item)
             area = 0 if size is None or is_absurd(size) else size[0] * size[1]
             if batch and (len(batch) == _BATCH or pixels + area > PIXELS_IN_FLIGHT):
                 yield from pool.map(decode_or_reason, batch)
@@ -324,23 +318,22 @@ def pieces(samples: Sequence[Any], positions: Sequence[int]) -> list[list[int]]:
 
 
 class LazyImages(Sequence["Image"]):
-    """Encoded images that are decoded when indexed. Sending them to worker processes is cheap."""
+    """Encoded images that are decoded when indexed. Sending them to worker processes is cheap.
+
+    Args:
+        encoded: The content of each image file.
+    """
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
-        self._encoded = tuple(encoded)
-
-    @property
-    def encoded(self) -> tuple[bytes, ...]:
-        """The content of each image file."""
-        return self._encoded
+        self.encoded = tuple(encoded)
 
     def pixels(self, index: int) -> int:
         """Number of pixels of one image, from its header."""
-        width, height = size_of(self._encoded[index]) or (0, 0)
+        width, height = size_of(self.encoded[index]) or (0, 0)
         return width * height
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self.encoded)
 
     @overload
     def __getitem__(self, index: int) -> Image: ...
@@ -348,8 +341,8 @@ class LazyImages(Sequence["Image"]):
     def __getitem__(self, index: slice) -> LazyImages: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return LazyImages(self._encoded[index])
-        image = decode(self._encoded[index])
+            return LazyImages(self.encoded[index])
+        image = decode(self.encoded[index])
         if image is None:
             raise AssertionError("An image that was decoded before cannot be decoded again.")
         return image

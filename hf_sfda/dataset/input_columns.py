@@ -40,15 +40,9 @@ Modalities = Mapping[str, Modality | None]
 
 
 def find_inputs(
-    features: Mapping[str, Any], modality: Modalities, labels: Sequence[str], evidence: Evidence
+    modality: Modalities, labels: Sequence[str], evidence: Evidence
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the input columns, by the rules of :mod:`hf_sfda.dataset.columns`.
-
-    Args:
-        features: The ``Features`` of the dataset.
-        modality: What each column holds, if it may be an input.
-        labels: The label columns.
-        evidence: What the rows say.
 
     Returns:
         The columns, and notes on what is not read.
@@ -56,6 +50,7 @@ def find_inputs(
     Raises:
         TargetError: There is no such column, or there are several.
     """
+    features = {name: evidence.features[name] for name in modality}
     rest = [name for name in features if name not in labels and not is_pandas_index(name)]
     sounds = [name for name in rest if modality[name] == "audio"]
     images = [name for name in rest if modality[name] == "image"]
@@ -75,7 +70,7 @@ def find_inputs(
         )
         raise TargetError(
             f"No column holds images, texts or sounds besides the label {', '.join(labels)!r}."
-            f"{named_ids} Columns: {listed(map(described(features), features))}. Only tasks on "
+            f"{named_ids} Columns: {described(features)}. Only tasks on "
             "images, on texts and on sounds are supported."
         )
     chosen = _find_texts(texts, evidence)
@@ -92,11 +87,11 @@ def _find_file(sounds: Sequence[str], images: Sequence[str]) -> str | None:
         TargetError: There are several.
     """
     files = [*sounds, *images]
+    if len(files) < 2:
+        return next(iter(files), None)
     usual = "audio" if sounds else "image"
-    if not (sounds and images) and (len(files) == 1 or usual in files):
-        return files[0] if len(files) == 1 else usual
-    if not files:
-        return None
+    if usual in files and not (sounds and images):
+        return usual
     raise TargetError(
         f"Several columns could be the input: {listed(files)}. Pass one of them with "
         "--input-column."
@@ -117,7 +112,7 @@ def _find_texts(texts: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
     likely = [
         name for name in unlabelled if _is_usual(name, unlabelled) or _holds_texts(name, evidence)
     ]
-    likely = [name for name in likely if not is_derived(name, _without(likely, name))] or unlabelled
+    likely = [name for name in likely if not is_derived(name, likely)] or unlabelled
     if len(likely) == 1:
         return (likely[0],)
     if pair := usual_pair(likely):
@@ -143,10 +138,6 @@ def _is_usual(name: str, others: Sequence[str]) -> bool:
     return key_of(name) in TEXT_NAMES or any(
         key_of(name) in pair and keys.issuperset(pair) for pair in PAIR_NAMES
     )
-
-
-def _without(names: Sequence[str], name: str) -> list[str]:
-    return [other for other in names if other != name]
 
 
 def _note_on_unread(
@@ -199,17 +190,14 @@ def _without_partner(
     if not others:
         return ()
     return (
-        f"Only {name!r} is read, not pairs of texts: {listed(map(described(features), others))} "
-        "holds no texts.",
+        f"Only {name!r} is read, not pairs of texts: {described(features, others)} holds no texts.",
     )
 
 
 # -- multiple choice
 
 
-def refuse_choices(
-    features: Mapping[str, Any], modality: Modalities, labels: Sequence[str], evidence: Evidence
-) -> None:
+def refuse_choices(modality: Modalities, labels: Sequence[str], evidence: Evidence) -> None:
     """Refuse a label that says which of several texts of the row is right.
 
     Without the texts to choose from, such a label has nothing to do with the input.
@@ -218,6 +206,7 @@ def refuse_choices(
         TargetError: There are as many columns of texts with numbered names, or texts in lists, as
             the label has values.
     """
+    features = {name: evidence.features[name] for name in modality}
     if len(labels) > 1 or item_feature(features[labels[0]]) is not None:
         return
     (label,) = labels

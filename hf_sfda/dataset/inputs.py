@@ -7,8 +7,8 @@ import hashlib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,25 +82,34 @@ def read_inputs(
             of this machine. The same holds for sounds.
         words: (N,) position of the word to read in each row, for tags of words.
     """
-    if words is not None:
-        return _read_words(_undecoded(data, columns.inputs[0], rows), words, advance)
-    if len(columns.inputs) > 1:
-        return _read_pairs(data, columns.inputs, rows, left_out, advance)
-    values = _undecoded(data, columns.inputs[0], rows)
+    values, *others = (_undecoded(data, name, rows) for name in columns.inputs)
+    folders = _download_folders() if from_hub else None
     if columns.modality == "image":
-        folders = _download_folders() if from_hub else None
         encoded = [_bytes(value, "image", folders) for value in values]
         return _read_images(encoded, left_out, advance)
     if columns.modality == "audio":
-        folders = _download_folders() if from_hub else None
         return _read_sounds((_sound_bytes(value, folders) for value in values), left_out, advance)
-    return _read_texts(values, left_out, advance)
+    if words is not None:  # rows that cannot be read were left out with the tags
+        drawn = (Word(tuple(s), int(place)) for s, place in zip(values, words, strict=True))
+        what = "words in their sentences"
+        return _read_texts(drawn, InputsHash.add_word, what, left_out, advance)
+    if not others:
+        texts = (text if _is_text(text) else None for text in values)
+        return _read_texts(texts, InputsHash.add_text, "texts", left_out, advance)
+    both = zip(values, *others, strict=True)
+    pairs = (TextPair(*texts) if all(map(_is_text, texts)) else None for texts in both)
+    inputs = _read_texts(pairs, InputsHash.add_pair, "pairs of texts", left_out, advance)
+    return replace(inputs, notes=(*_equal_pairs_note(columns, inputs.samples), *inputs.notes))
 
 
-def refuse_disguised_files(data: Dataset, column: str) -> tuple[str, ...]:
+def refuse_disguised_files(column: str, values: Sequence[str | None]) -> tuple[str, ...]:
     """Refuse a text column that holds file names, URLs or base64 encodings of images or sounds.
 
     Without this check they would be ranked as text, and the scores would look plausible.
+
+    Args:
+        column: Name of the column.
+        values: Its first values.
 
     Returns:
         Warnings about the texts.
@@ -108,8 +117,7 @@ def refuse_disguised_files(data: Dataset, column: str) -> tuple[str, ...]:
     Raises:
         TargetError: The first texts are all names of files, URLs, or contents of files as base64.
     """
-    first = data.select_columns([column]).with_format(None)[:_PROBED_ROWS][column]
-    texts = [text.strip() for text in first if text and text.strip()]
+    texts = [text.strip() for text in values[:_PROBED_ROWS] if text and text.strip()]
     for noun, feature in (("image", "Image"), ("sound", "Audio")) if texts else ():
         what = _reference(texts, column, noun)
         if what is not None:
@@ -180,7 +188,7 @@ def _download_folders() -> tuple[Path, ...]:
 
 
 def _bytes(
-    value: Mapping[str, Any] | None, noun: str, folders: tuple[Path, ...] | None = None
+    value: Mapping[str, Any] | None, noun: str, folders: tuple[Path, ...] | None
 ) -> bytes | str:
     """The encoded image or sound, or the reason why there is none.
 
@@ -200,72 +208,48 @@ def _bytes(
         return not_found
 
 
-def _sound_bytes(
-    value: Mapping[str, Any] | None, folders: tuple[Path, ...] | None = None
-) -> bytes | str:
+def _sound_bytes(value: Mapping[str, Any] | None, folders: tuple[Path, ...] | None) -> bytes | str:
     """As :func:`_bytes`. The content of a format without a decoder is a reason, too."""
     content = _bytes(value, "sound", folders)
     name = str((value or {}).get("path") or "")
     return content if isinstance(content, str) else sounds.unreadable(name, content) or content
 
 
-def _read_texts(values: Iterator[str | None], left_out: Counter[str], advance: Advance) -> Inputs:
-    sha = InputsHash()
-    texts, positions = [], []
-    for position, text in enumerate(values):
-        advance(1)
-        if text is None or not text.strip():
-            left_out[EMPTY] += 1
-            continue
-        sha.add_text(text)
-        texts.append(text)
-        positions.append(position)
-    notes = _duplicate_warnings(texts, texts, "texts")
-    return Inputs(tuple(texts), sha.hexdigest(), positions, notes)
+def _is_text(value: str | None) -> bool:
+    return value is not None and value.strip() != ""
 
 
-def _read_pairs(
-    data: Dataset,
-    names: Sequence[str],
-    rows: IntArray,
+def _read_texts(
+    texts: Iterable[Any],
+    add: Callable[[InputsHash, Any], None],
+    what: str,
     left_out: Counter[str],
     advance: Advance,
 ) -> Inputs:
-    """Read two text columns. A row is left out if one of its texts is empty."""
+    """Collect texts, pairs of texts, or words; ``None`` is a row with an empty text."""
     sha = InputsHash()
-    pairs, positions = [], []
-    first, second = (_undecoded(data, name, rows) for name in names)
-    for position, texts in enumerate(zip(first, second, strict=True)):
+    samples, positions = [], []
+    for position, text in enumerate(texts):
         advance(1)
-        if any(text is None or not text.strip() for text in texts):
+        if text is None:
             left_out[EMPTY] += 1
             continue
-        pair = TextPair(*texts)
-        sha.add_pair(pair)
-        pairs.append(pair)
+        add(sha, text)
+        samples.append(text)
         positions.append(position)
-    notes = _duplicate_warnings(pairs, pairs, "pairs of texts")
+    notes = _duplicate_warnings(samples, samples, what)
+    return Inputs(tuple(samples), sha.hexdigest(), positions, notes)
+
+
+def _equal_pairs_note(columns: Columns, pairs: Sequence[TextPair]) -> tuple[str, ...]:
     equal = sum(pair.first.strip() == pair.second.strip() for pair in pairs)
-    if equal > _MANY_EQUAL * len(pairs):
-        equal_note = (
-            f"{equal:,} of {len(pairs):,} pairs of {names[0]!r} and {names[1]!r} hold the same "
-            "text twice. Check that these are the right columns."
-        )
-        notes = (equal_note, *notes)
-    return Inputs(tuple(pairs), sha.hexdigest(), positions, notes)
-
-
-def _read_words(sentences: Iterator[list[str]], positions: IntArray, advance: Advance) -> Inputs:
-    """Read one word of each sentence. What cannot be read was left out with the tags."""
-    sha = InputsHash()
-    words = []
-    for sentence, position in zip(sentences, positions, strict=True):
-        advance(1)
-        word = Word(tuple(sentence), int(position))
-        sha.add_word(word)
-        words.append(word)
-    notes = _duplicate_warnings(words, words, "words in their sentences")
-    return Inputs(tuple(words), sha.hexdigest(), list(range(len(words))), notes)
+    if equal <= _MANY_EQUAL * len(pairs):
+        return ()
+    first, second = columns.inputs
+    return (
+        f"{equal:,} of {len(pairs):,} pairs of {first!r} and {second!r} hold the same text twice. "
+        "Check that these are the right columns.",
+    )
 
 
 def _read_images(
@@ -282,12 +266,10 @@ def _read_images(
     memory = 0
     with warnings.catch_warnings():  # not in the threads: it is not thread-safe
         warnings.filterwarnings("ignore", module="PIL")
-        contents = [None if isinstance(content, str) else content for content in encoded]
-        for position, image in enumerate(images.decode_all(contents)):
+        for position, image in enumerate(images.decode_all(encoded)):
             advance(1)
             if isinstance(image, str):
-                content = encoded[position]
-                left_out[content if isinstance(content, str) else image] += 1
+                left_out[image] += 1
                 continue
             pixels.append(sha.add_image(image))
             positions.append(position)
@@ -296,7 +278,7 @@ def _read_images(
                 decoded.append(image)
             else:
                 decoded.clear()
-    files = [data for p in positions if (data := contents[p]) is not None]
+    files = [data for p in positions if isinstance(data := encoded[p], bytes)]
     notes = _duplicate_warnings(pixels, [hashlib.sha256(data).digest() for data in files], "images")
     samples = tuple(decoded) if memory <= IN_MEMORY else images.LazyImages(files)
     return Inputs(samples, sha.hexdigest(), positions, notes)

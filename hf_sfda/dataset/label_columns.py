@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hf_sfda.dataset.column_names import (
@@ -41,18 +41,11 @@ _MULTI_LABEL = " Or rank all columns of 0 and 1 with --task multi-label."
 
 
 def find_labels(
-    features: Mapping[str, Any],
-    inputs: Sequence[str],
-    task: LabelKind | None,
-    evidence: Evidence,
+    inputs: Sequence[str], task: LabelKind | None, evidence: Evidence
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the label column or columns, by the rules of :mod:`hf_sfda.dataset.columns`.
 
-    Args:
-        features: The ``Features`` of the dataset.
-        inputs: The input columns that the user named; no label.
-        task: What the labels are, if the user said so.
-        evidence: What the rows say.
+    The columns that the user named as ``inputs`` are no labels.
 
     Returns:
         The columns, and notes on other columns that could be meant.
@@ -62,6 +55,7 @@ def find_labels(
     """
     from datasets import ClassLabel
 
+    features = evidence.features
     rest = [
         name
         for name, feature in features.items()
@@ -74,7 +68,7 @@ def find_labels(
         key=lambda name: LABEL_NAMES.index(key_of(name)),
     )
     if task not in (None, "single-label"):
-        return _of_other_kind(features, rest, named, task, evidence), ()
+        return _of_other_kind(rest, named, task, evidence), ()
     has_words = any(holds_lists(features[name]) and key_of(name) in WORD_NAMES for name in rest)
     declared = [
         name
@@ -91,24 +85,25 @@ def find_labels(
             best = _unambiguous(candidates, declared, evidence)
             rivals = [*declared]
             if key_of(best) not in CERTAIN:
-                rivals += _undeclared(features, rest, evidence)
+                rivals += _undeclared(rest, evidence)
             others = [name for name in rivals if name not in candidates]
             return (best,), _note_on_others(best, "by its name", others, evidence)
     if len(declared) > 1:  # a column with one class has nothing to rank by
         declared = [name for name in declared if evidence.distinct(name)[0] > 1] or declared
     if len(declared) > 1:
-        raise TargetError(_several(declared) + _hint_on_binary(features, declared, evidence))
+        raise TargetError(_several(declared) + _hint_on_binary(declared, evidence))
     if declared:
         (best,) = declared
-        others = _undeclared(features, rest, evidence)
+        others = _undeclared(rest, evidence)
         return (best,), _note_on_others(best, "because its classes are declared", others, evidence)
-    return _by_values(features, rest, task, evidence)
+    return _by_values(rest, task, evidence)
 
 
-def find_class_names(features: Mapping[str, Any], label: str, evidence: Evidence) -> str | None:
+def find_class_names(label: str, evidence: Evidence) -> str | None:
     """The column with the names of the classes, such as ``label_text``, if the label column has
     only their numbers. A number and its name always come together.
     """
+    features = evidence.features
     if getattr(features[label], "names", None) or not holds_integers(features[label]):
         return None
     names = (n for n in features if names_classes(n, label) and holds_strings(features[n]))
@@ -121,7 +116,7 @@ def _is_named(name: str, feature: Any) -> bool:
 
 
 def _by_values(
-    features: Mapping[str, Any], rest: Sequence[str], task: LabelKind | None, evidence: Evidence
+    rest: Sequence[str], task: LabelKind | None, evidence: Evidence
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The only column whose values repeat; otherwise the only one of lists, or of floats.
 
@@ -129,6 +124,7 @@ def _by_values(
         TargetError: There is no such column, or there are several; or the rows hold records, which
             are probably what is to be predicted.
     """
+    features = evidence.features
     repeating = [
         name for name in rest if holds_classes(features[name]) and _repeats(evidence.distinct(name))
     ]
@@ -136,7 +132,7 @@ def _by_values(
     topics = [name for name in lists if key_of(name) not in WORD_NAMES]
     floats = [name for name in rest if holds_floats(features[name])]
     likely = [name for name in repeating if not is_bookkeeping(name)]
-    class_names = [find_class_names(features, name, evidence) for name in likely]
+    class_names = [find_class_names(name, evidence) for name in likely]
     likely = [name for name in likely if name not in class_names]
     if likely or len(lists) == 1:
         likely += [name for name in topics if _repeats(evidence.distinct(name))]
@@ -145,13 +141,13 @@ def _by_values(
         raise TargetError(
             "No column is named or declared as the label, and these hold several records a row "
             f"(objects, answers, turns), which are not read: {listed(records)}. To rank by another "
-            f"column, pass it with --label-column: {listed(map(described(features), features))}."
+            f"column, pass it with --label-column: {described(features)}."
         )
     if len(likely) == 1:
-        return (likely[0],), _note_on_numbers(likely[0], features, floats, evidence)
+        return (likely[0],), _note_on_numbers(likely[0], floats, evidence)
     if likely:
         numbers = f" Columns of numbers, for a regression: {listed(floats)}." if floats else ""
-        raise TargetError(_several(likely) + _hint_on_binary(features, likely, evidence) + numbers)
+        raise TargetError(_several(likely) + _hint_on_binary(likely, evidence) + numbers)
     others = (topics if len(lists) == 1 else []) or floats
     if len(others) == 1:
         return (others[0],), ()
@@ -165,25 +161,25 @@ def _by_values(
         else "",
     ]
     raise TargetError(
-        f"No column looks like a label. Columns: {listed(map(described(features), features))}. "
+        f"No column looks like a label. Columns: {described(features)}. "
         f"Pass the label column with --label-column.{''.join(hints)}"
     )
 
 
 def _of_other_kind(
-    features: Mapping[str, Any],
     rest: Sequence[str],
     named: Sequence[str],
     task: LabelKind,
     evidence: Evidence,
 ) -> tuple[str, ...]:
     """The label column or columns of a regression, or of several labels a row."""
+    features = evidence.features
     if task == "regression":
         candidates = [name for name in rest if holds_numbers(features[name])]
         candidates = [name for name in candidates if not is_bookkeeping(name)] or candidates
     else:
         candidates = [name for name in rest if holds_lists(features[name])]
-        if not candidates and (columns := _binary(features, rest, evidence)):
+        if not candidates and (columns := _binary(rest, evidence)):
             return tuple(columns)
     certain = [name for name in named if key_of(name) in CERTAIN]
     best = [name for name in named if name in candidates] or candidates or certain
@@ -194,12 +190,17 @@ def _of_other_kind(
     what = "numbers" if task == "regression" else "lists, and there are no columns of 0 and 1"
     raise TargetError(
         f"No column holds {what}, as --task {task} needs. Columns: "
-        f"{listed(map(described(features), features))}. Pass the label column with --label-column."
+        f"{described(features)}. Pass the label column with --label-column."
     )
 
 
-def _binary(features: Mapping[str, Any], names: Sequence[str], evidence: Evidence) -> list[str]:
+def _hint_on_binary(names: Sequence[str], evidence: Evidence) -> str:
+    return _MULTI_LABEL if _binary(names, evidence) else ""
+
+
+def _binary(names: Sequence[str], evidence: Evidence) -> list[str]:
     """The columns of numbers that have two values, if there are two or more such columns."""
+    features = evidence.features
     columns = [
         name
         for name in names
@@ -207,10 +208,6 @@ def _binary(features: Mapping[str, Any], names: Sequence[str], evidence: Evidenc
         and evidence.distinct(name)[0] == 2
     ]
     return columns if len(columns) > 1 else []
-
-
-def _hint_on_binary(features: Mapping[str, Any], names: Sequence[str], evidence: Evidence) -> str:
-    return _MULTI_LABEL if _binary(features, names, evidence) else ""
 
 
 def _unambiguous(candidates: Sequence[str], declared: Sequence[str], evidence: Evidence) -> str:
@@ -225,7 +222,7 @@ def _unambiguous(candidates: Sequence[str], declared: Sequence[str], evidence: E
     raise TargetError(_several(candidates))
 
 
-def _undeclared(features: Mapping[str, Any], names: Sequence[str], evidence: Evidence) -> list[str]:
+def _undeclared(names: Sequence[str], evidence: Evidence) -> list[str]:
     """The columns of truth values, or of strings that seem to be names of few classes, by the first
     rows.
     """
@@ -234,8 +231,8 @@ def _undeclared(features: Mapping[str, Any], names: Sequence[str], evidence: Evi
         for name in names
         if not is_bookkeeping(name)
         and (
-            holds_booleans(features[name])
-            or (holds_strings(features[name]) and evidence.kind_of_texts(name) == "names")
+            holds_booleans(evidence.features[name])
+            or (holds_strings(evidence.features[name]) and evidence.kind_of_texts(name) == "names")
         )
     ]
 
@@ -257,15 +254,17 @@ def _note_on_others(
     )
 
 
-def _note_on_numbers(
-    label: str, features: Mapping[str, Any], floats: Sequence[str], evidence: Evidence
-) -> tuple[str, ...]:
+def _note_on_numbers(label: str, floats: Sequence[str], evidence: Evidence) -> tuple[str, ...]:
     """Say that a column was taken for classes because its values repeat, if numbers could be
     meant.
     """
     notes = []
-    is_named = find_class_names(features, label, evidence) is not None
-    if holds_integers(features[label]) and not is_named and evidence.distinct(label)[0] > 2:
+    is_named = find_class_names(label, evidence) is not None
+    if (
+        holds_integers(evidence.features[label])
+        and not is_named
+        and evidence.distinct(label)[0] > 2
+    ):
         notes.append(
             f"The whole numbers in {label!r} are read as classes. If they are values, pass --task "
             f"regression --label-column {label}."

@@ -96,11 +96,10 @@ class Encoded:
         classes = np.flatnonzero(counts >= FEWEST)
         if len(classes) < 2:
             what = f"only one class ({self.names[classes[0]]})" if len(classes) else "no class"
-            reasons = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
             raise TargetError(
-                f"{place} has {what} with at least {FEWEST} usable samples{reasons}. Ranking needs "
-                "two classes or more: pass another column with --label-column, or another split "
-                "with --split."
+                f"{place} has {what} with at least {FEWEST} usable samples{reasons(left_out)}. "
+                "Ranking needs two classes or more: pass another column with --label-column, or "
+                "another split with --split."
             )
         return self.keep(classes)
 
@@ -117,18 +116,21 @@ class Encoded:
                 f"classes; pass --samples {needed} or more."
             )
 
-    def draw(self, samples: int, seed: int) -> IntArray:
+    def draw(self, samples: int, seed: int, sizes: IntArray | None) -> IntArray:
         """Choose rows, stratified by class."""
-        return choose(self.codes, allocate(self.counts(), samples), seed)
-
-    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
-        """Choose rows, stratified by class, from few row groups of these sizes."""
+        if sizes is None:
+            return choose(self.codes, allocate(self.counts(), samples), seed)
         rows = np.flatnonzero(self.usable)
         return draw_by_class(self.codes[rows], rows, sizes, samples, seed)
 
     def texts(self) -> list[list[str]]:
         """The class name of each row, for the fingerprint."""
         return [[self.names[code]] for code in self.codes]
+
+
+def reasons(left_out: Counter[str]) -> str:
+    """How many rows are left out, by reason, for the end of a clause."""
+    return "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
 
 
 def lists_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
@@ -201,8 +203,7 @@ def encode(values: Sequence[Any], declared: Sequence[str] | None, column: str) -
         if (hidden := hidden_number(classes)) is not None:
             values, classes = [None if v == hidden else v for v in values], classes - {hidden}
         return replace(_number(values, sorted(classes)), hidden=hidden)
-    types = sorted({type(v).__name__ for v in present})
-    type_names = " and ".join(types)
+    type_names = " and ".join(sorted({type(v).__name__ for v in present}))
     raise TargetError(
         f"The label column {column!r} holds values of type {type_names}; labels must be class "
         "names or numbers, one per row. Pass another column with --label-column."

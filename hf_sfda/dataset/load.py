@@ -107,26 +107,24 @@ def load_target(
     if len(data) == 0:
         raise TargetError(f"The split {source.split!r} of {dataset} is empty.")
     notes = list(source.notes)
+    evidence = Evidence(data)
     try:
         columns = infer_columns(
-            data.features,
-            Evidence(data),
-            input_column=input_column,
-            label_column=label_column,
-            task=task,
+            evidence, input_column=input_column, label_column=label_column, task=task
         )
     except TargetError as error:  # the notes on how the data was read may explain it
         raise TargetError(" ".join([str(error), *notes])) from error
     notes += columns.notes
     if columns.modality == "text" and not columns.of_words:
         for name in columns.inputs:
-            notes += refuse_disguised_files(data, name)
+            notes += refuse_disguised_files(name, evidence.first(name))
     left_out = Counter(source.left_out)
     place = f"{dataset}, label column {', '.join(columns.labels)!r},"
     labels, reason = _read_labels(data, columns, task, seed, left_out)
     labels = labels.restricted(left_out, place)
     labels.check_size(samples)
-    rows = _draw(labels, source, samples, seed)
+    parts = source.data if isinstance(source.data, RemoteSplit) else None
+    rows = labels.draw(samples, seed, None if parts is None else parts.group_sizes)
     with listener.task("dataset", dataset, total=len(rows), unit="rows") as advance:
         from_hub = source.revision is not None
         words = _words(labels, rows)
@@ -164,7 +162,7 @@ def load_target(
         seed=seed,
         warnings=(
             *notes,
-            *_parts_note(source),
+            *([] if parts is None else [parts.note()]),
             *final.notes,
             *_similar_class_names_warning(class_names),
             *([_PAIRS_NOT_MEASURED] if is_unmeasured else []),
@@ -207,24 +205,6 @@ def open_source(
         if path.is_dir():
             return open_folder(path, config, split, input_column)
         return open_on_hub(dataset, revision, split, token, input_column)
-
-
-# -- the sample
-
-
-def _draw(labels: Labels, source: Source, samples: int, seed: int) -> IntArray:
-    """Choose rows, of a very large split from few row groups."""
-    if isinstance(source.data, RemoteSplit):
-        return labels.draw_in_groups(samples, seed, source.data.group_sizes)
-    return labels.draw(samples, seed)
-
-
-def _parts_note(source: Source) -> list[str]:
-    """Which parts of a very large split were read."""
-    return [source.data.note()] if isinstance(source.data, RemoteSplit) else []
-
-
-# -- labels
 
 
 def _read_labels(

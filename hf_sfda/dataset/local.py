@@ -11,17 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.dataset import sounds
 from hf_sfda.dataset.built import open_built
-from hf_sfda.dataset.folder import Layout, arrange, has_class_folders
+from hf_sfda.dataset.folder import arrange, has_class_folders
 from hf_sfda.dataset.images import SUFFIXES
 from hf_sfda.dataset.readme import check_folder, names_data_files
 from hf_sfda.dataset.sources import ALLOWED, FILES, Source, as_target_error, choose_split, loader_of
-from hf_sfda.dataset.tables import (
-    check_json_file,
-    check_json_rows,
-    check_metadata,
-    read_arrow_files,
-    read_csv_files,
-)
+from hf_sfda.dataset.tables import check_json_rows, check_metadata, read_files
 from hf_sfda.dataset.walk import NO_READER, NO_SOUND_READER, Files, find_files
 from hf_sfda.errors import TargetError
 from hf_sfda.files import LFS_POINTER, is_lfs_pointer
@@ -31,11 +25,9 @@ from hf_sfda.types import Modality
 if TYPE_CHECKING:
     from datasets import Dataset
 
-METADATA = (
-    "metadata.csv",
-    "metadata.jsonl",
-    "metadata.parquet",
-)  # metadata files that `imagefolder` reads
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Metadata files that ``imagefolder`` reads."""
+
 INPUTS = SUFFIXES | sounds.SUFFIXES
 _FEW = 0.1
 """A folder with images and sounds is read as the one if the other are fewer than this share."""
@@ -66,22 +58,17 @@ def open_file(path: Path, split: str | None) -> Source:
     if split not in (None, "train"):
         raise TargetError(f"--split {split!r}: a single file has only one split, train.")
     with as_target_error(str(path)):
-        data, notes = _rows(loader, [path], str(path))
+        data, notes = _rows(loader, path, str(path))
     return Source(data, None, None, "train", notes=notes)
 
 
-def _rows(loader: str, files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple[str, ...]]:
-    """The rows of files of one format, and warnings about them."""
+def _rows(loader: str, file: Path, dataset: str) -> tuple[Dataset, tuple[str, ...]]:
+    """The rows of a file, and warnings about them."""
     from datasets import load_dataset
 
-    if loader == "csv":
-        return read_csv_files(files, dataset)
-    if loader in ("parquet", "arrow") and (rows := read_arrow_files(files)) is not None:
+    if (rows := read_files(loader, [file], dataset)) is not None:
         return rows
-    if loader == "json":
-        for file in files:
-            check_json_file(file)
-    data = load_dataset(loader, data_files=[str(file) for file in files], split="train")
+    data = load_dataset(loader, data_files=[str(file)], split="train")
     if loader == "json":
         check_json_rows(data, dataset)
     return data, ()
@@ -92,22 +79,15 @@ def open_folder(
 ) -> Source:
     """Open a folder: a saved dataset, class folders, or what ``datasets`` builds out of it.
 
-    Args:
-        path: The folder.
-        config: The configuration that the user asked for.
-        split: The split that the user asked for.
-        input_column: As in :func:`~hf_sfda.dataset.load.open_source`.
-
-    Raises:
-        TargetError: As in :func:`~hf_sfda.dataset.load.open_source`.
+    Arguments and errors are those of :func:`~hf_sfda.dataset.load.load_target`.
     """
     if config is None and (path / "dataset_dict.json").is_file():
         return _saved_splits(path, split)
     if config is None and (path / "state.json").is_file():
         return _saved(path, split)
-    if config is None and any(_find(path, name) for name in METADATA):
-        for file in (path / "metadata.csv", *sorted(path.glob("*/metadata.csv"))):
-            if file.is_file():
+    if config is None and (tables := _metadata_files(path)):
+        for file in tables:
+            if file.suffix == ".csv":
                 check_metadata(file)
         files = find_files(path)
         if _kind_of(str(path), files, input_column) == "audio":
@@ -121,8 +101,10 @@ def open_folder(
     return open_built(str(path), split, str(path), name=config)
 
 
-def _find(path: Path, name: str) -> bool:
-    return any(file.is_file() for file in (path / name, *path.glob(f"*/{name}")))
+def _metadata_files(path: Path) -> list[Path]:
+    """The metadata files in a folder and in its sub-folders."""
+    places = [file for name in METADATA for file in (path / name, *sorted(path.glob(f"*/{name}")))]
+    return [file for file in places if file.is_file()]
 
 
 def _saved(path: Path, split: str | None) -> Source:
@@ -193,21 +175,20 @@ def class_folders(
         return None
     name = choose_split(dataset, list(layout.splits), split)
     classes = layout.splits[name]
-    rows = [(file, c) for c, label in enumerate(classes) for file in classes[label]]
-    require_utf8(dataset, [file for file, _ in rows])
+    ids = [file for inside in classes.values() for file in inside]
+    labels = [c for c, inside in enumerate(classes.values()) for _ in inside]
+    require_utf8(dataset, ids)
     features = Features({kind: Value("string"), "label": ClassLabel(names=list(classes))})
-    data = Dataset.from_dict(
-        {kind: [str(path / file) for file, _ in rows], "label": [label for _, label in rows]},
-        features=features,
-    )
+    columns = {kind: [str(path / file) for file in ids], "label": labels}
+    data = Dataset.from_dict(columns, features=features)
     # Cast, because `datasets` needs torchcodec to store even the path of a sound otherwise.
     data = data.cast_column(kind, Image() if kind == "image" else Audio(decode=False))
-    ids = [file for file, _ in rows]
     archives = [name for name in files.others if PurePosixPath(name).suffix.lower() in ARCHIVES]
     notes = layout.notes
     if archives:
         notes = (*notes, f"These archives in {dataset} were not read: {listing(archives, 3)}.")
-    return Source(data, None, None, name, ids, _left_out(layout, name), notes)
+    left_out = layout.ignored + layout.left_out.get(name, Counter())
+    return Source(data, None, None, name, ids, left_out, notes)
 
 
 def described_sounds(dataset: str, path: Path, files: Files, split: str | None) -> Source:
@@ -221,13 +202,12 @@ def described_sounds(dataset: str, path: Path, files: Files, split: str | None) 
     """
     from datasets import Audio, Value
 
-    tables = [file for name in METADATA for file in (path / name, *sorted(path.glob(f"*/{name}")))]
-    tables = [file for file in tables if file.is_file()]
+    tables = _metadata_files(path)
     by_split = {"train" if file.parent == path else file.parent.name: file for file in tables}
     chosen = choose_split(dataset, list(by_split), split)
     file = by_split[chosen]
     with as_target_error(dataset):
-        data, notes = _rows(loader_of(file) or "csv", [file], dataset)
+        data, notes = _rows(loader_of(file) or "csv", file, dataset)
     if "file_name" not in data.column_names:
         raise TargetError(
             f"{dataset}: {file.name} has no column file_name, which names the sound of each row. "
@@ -248,9 +228,8 @@ def described_sounds(dataset: str, path: Path, files: Files, split: str | None) 
     column = "audio" if "audio" not in data.column_names else "file_name"
     data = data.add_column(column, places, feature=Value("string"))
     data = data.cast_column(column, Audio(decode=False))
-    left_out: Counter[str] = Counter()
-    if unnamed := _unnamed(path, files, tables, file, names):
-        left_out[f"sound file that {file.name} does not name"] = unnamed
+    unnamed = _unnamed(path, files, tables, file, names)
+    left_out = +Counter({f"sound file that {file.name} does not name": unnamed})
     return Source(data, None, None, chosen, names, left_out, notes)
 
 
@@ -267,13 +246,11 @@ def _unnamed(
 
     Sounds in the folder of another metadata file belong to that file.
     """
-    folders = [file.parent.relative_to(path).as_posix() for file in metadata]
-    own = chosen.parent.relative_to(path)
-    named = {os.path.normpath(own / name) for name in names}
-    deeper = [f"{folder}/" for folder in folders if folder not in (".", own.as_posix())]
-    beside = "" if own == Path() else f"{own.as_posix()}/"
+    own = chosen.parent
+    others = {file.parent for file in metadata} - {own, path}
+    named = {os.path.normpath(own.relative_to(path) / name) for name in names}
     return sum(
-        sound.startswith(beside) and not sound.startswith(tuple(deeper)) and sound not in named
+        own in (above := (path / sound).parents) and others.isdisjoint(above) and sound not in named
         for sound in files.sounds
     )
 
@@ -287,7 +264,7 @@ def require_utf8(dataset: str, names: Sequence[str]) -> None:
         TargetError: There are such names. The message has their number and the first of them.
     """
     # Python represents a byte that is not UTF-8 as a lone surrogate.
-    others = [name for name in names if not _is_utf8(name)]
+    others = [name for name in names if name.encode(errors="ignore").decode() != name]
     if not others:
         return
     first = os.fsencode(others[0]).decode("utf-8", errors="backslashreplace")
@@ -295,14 +272,6 @@ def require_utf8(dataset: str, names: Sequence[str]) -> None:
         f"Names in {dataset} are not valid UTF-8: {clean(first)!r:.200}, {len(others):,} of "
         f"{len(names):,} in all. Rename them, for example with `convmv -f latin1 -t utf8`."
     )
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse_archives(dataset: str, path: Path, files: Files) -> None:
@@ -331,10 +300,6 @@ def _holds_inputs(archive: Path) -> bool:
             return any(PurePosixPath(name).suffix.lower() in INPUTS for name in opened.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
-
-
-def _left_out(layout: Layout, split: str) -> Counter[str]:
-    return layout.ignored + layout.left_out.get(split, Counter())
 
 
 def _check_readable(dataset: str, reasons: Collection[str], suffixes: set[str]) -> None:
@@ -375,13 +340,9 @@ def refuse_pointers(path: Path) -> None:
         Path(folder, name)
         for folder, _, names in os.walk(path)
         for name in sorted(names)
-        if not _is_hidden(Path(folder, name).relative_to(path))
+        if not any(part.startswith(".") for part in Path(folder, name).relative_to(path).parts)
         and is_lfs_pointer(Path(folder, name))
     ]
     if pointers:
         more = f" (and {len(pointers) - 1:,} more files)" if len(pointers) > 1 else ""
         raise TargetError(f"{min(pointers)} {LFS_POINTER}{more}.")
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

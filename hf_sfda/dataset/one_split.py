@@ -44,12 +44,7 @@ class OpenedDataset:
 
 
 def stands_alone(builder: Any, split: str) -> bool:
-    """Whether a split can be read without the files of the others.
-
-    Args:
-        builder: A builder of a dataset on the Hub that uses one of :data:`LOADERS`.
-        split: The split that is wanted.
-    """
+    """Whether a split can be read without the files of the others, by one of :data:`LOADERS`."""
     files = builder.config.data_files or {}
     # Unless the README declares features, `datasets` takes those of the first split for all.
     if split not in files or not _NAME.fullmatch(split):
@@ -60,9 +55,7 @@ def stands_alone(builder: Any, split: str) -> bool:
 def narrow_to_split(builder: Any, split: str) -> Path | None:
     """Restrict a builder to one split that stands alone, and give the folder for its rows.
 
-    Args:
-        builder: As in :func:`stands_alone`. Its data files and the sizes of its splits are changed.
-        split: The split that is wanted.
+    The data files of the builder and the sizes of its splits are changed.
 
     Returns:
         The folder; ``None`` if the builder is unchanged, because there is one split only or all
@@ -85,14 +78,7 @@ def narrow_to_split(builder: Any, split: str) -> Path | None:
 
 
 def remember(repo: str, commit: str, name: str | None, opened: OpenedDataset) -> None:
-    """Store what :func:`open_prepared` needs.
-
-    Args:
-        repo: Id of the dataset.
-        commit: Commit sha.
-        name: The configuration that the user asked for; ``None`` for the default one.
-        opened: What was found.
-    """
+    """Store what :func:`open_prepared` needs. Without a name, it is the default configuration."""
     place = _index(repo, commit, name)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(place, json.dumps(asdict(opened)).encode())

@@ -6,64 +6,27 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from hf_sfda.dataset.features import item_feature
-from hf_sfda.dataset.labels import NO_LABEL, encode, lists_in_texts
+from hf_sfda.dataset.features import holds_strings, item_feature
+from hf_sfda.dataset.labels import NO_LABEL, Encoded, encode, lists_in_texts
 from hf_sfda.dataset.remote import RemoteSplit
-from hf_sfda.dataset.tags import read_indicators, read_lists
-from hf_sfda.dataset.values import read_values
+from hf_sfda.dataset.tags import Tags, read_indicators, read_lists
+from hf_sfda.dataset.values import Values, read_values
+from hf_sfda.dataset.words import list_lengths
 from hf_sfda.errors import TargetError
-from hf_sfda.types import IntArray, LabelArray, LabelKind
+from hf_sfda.types import LabelKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
 
-class Labels(Protocol):
-    """Labels of one kind. Rows that cannot be used are marked, so that places do not shift."""
-
-    @property
-    def kind(self) -> LabelKind:
-        """What the labels are."""
-
-    @property
-    def array(self) -> LabelArray:
-        """As in :attr:`hf_sfda.types.Target.labels`, where the rows are usable."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """As in :attr:`hf_sfda.types.Target.class_names`."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Warnings about the labels."""
-
-    @property
-    def usable(self) -> npt.NDArray[np.bool_]:
-        """(N,) which rows can be used."""
-
-    def take(self, rows: IntArray) -> Labels:
-        """The labels of these rows."""
-
-    def restricted(self, left_out: Counter[str], place: str) -> Labels:
-        """Without what cannot be scored; ``place`` names the data in the error message."""
-
-    def check_size(self, samples: int) -> None:
-        """Refuse a sample that is too small."""
-
-    def draw(self, samples: int, seed: int) -> IntArray:
-        """Choose rows, stratified."""
-
-    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
-        """Choose rows, stratified, from few row groups of these sizes."""
-
-    def texts(self) -> list[list[str]]:
-        """The labels of each row in words, for the fingerprint; all rows must be usable."""
+Labels = Encoded | Tags | Values
+"""Labels of one kind, with the same methods. Rows that cannot be used are marked, so that places do
+not shift; ``draw`` takes the sizes of the row groups where all rows must lie in few of them."""
 
 
 def read_labels(
@@ -98,7 +61,7 @@ def read_labels(
     if (item := item_feature(feature)) is not None:
         _refuse(task, "multi-label", f"The label column {column!r} holds lists")
         if task is None:
-            _refuse_labels_of_words(data, column, values)
+            _refuse_labels_of_words(data, column)
         declared = item.names if isinstance(item, ClassLabel) else None
         reason = "" if task else f"{column!r} holds lists"
         return read_lists(values, declared, column, left_out), reason
@@ -123,24 +86,21 @@ def read_labels(
     return _classes(values, None, column, left_out), ""
 
 
-def _refuse_labels_of_words(data: Dataset, column: str, values: Sequence[Any]) -> None:
+def _refuse_labels_of_words(data: Dataset, column: str) -> None:
     """Refuse to guess about lists that run beside the words of another column, if the user named
     a column of texts as the input.
 
     Raises:
         TargetError: There is such a column.
     """
-    lengths = [None if value is None else len(value) for value in values]
-    if not any(length and length > 1 for length in lengths):
-        return
     read_column = column_reader(data)
+    lengths = list_lengths(read_column(column))
+    if lengths.max(initial=0) < 2:
+        return
     for name, feature in data.features.items():
-        item = item_feature(feature)
-        if name == column or getattr(item, "dtype", None) not in ("string", "large_string"):
+        if name == column or not holds_strings(item_feature(feature)):
             continue
-        if [
-            None if value is None else len(value) for value in read_column(name).to_pylist()
-        ] == lengths:
+        if np.array_equal(list_lengths(read_column(name)), lengths):
             raise TargetError(
                 f"The label column {column!r} holds one tag for each word of {name!r}. Pass --task "
                 f"token --input-column {name} to rank by the tags of single words, or --task "
@@ -160,8 +120,7 @@ def _classes(
     values: Sequence[Any], declared: Sequence[str] | None, column: str, left_out: Counter[str]
 ) -> Labels:
     labels = encode(values, declared, column)
-    missing = int((~labels.usable).sum())
-    if missing:
+    if missing := int((~labels.usable).sum()):
         left_out[NO_LABEL] += missing
     if labels.hidden is None:
         return replace(labels, notes=lists_in_texts(labels.names, column))

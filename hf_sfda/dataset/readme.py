@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +22,34 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|.*::")  # also a drive letter
 
 
 def names_data_files(folder: Path) -> bool:
-    """Whether the settings of a dataset name its data files.
-
-    Args:
-        folder: Folder of the dataset. It may hold settings files.
-    """
-    return any(
-        "data_files" in config or "data_dir" in config
-        for name in SETTINGS_FILES
-        for config in _configs(_read(folder / name))
-    )
+    """Whether the settings in the folder of a dataset name its data files."""
+    for name in SETTINGS_FILES:
+        with suppress(OSError, ForeignError):
+            if any(
+                "data_files" in c or "data_dir" in c for c in _configs(_settings(folder / name))
+            ):
+                return True
+    return False
 
 
-def check_settings(dataset: str, name: str, text: str) -> None:
-    """Refuse settings that name files outside the repository.
-
-    Args:
-        dataset: Name of the dataset, for messages.
-        name: Name of the file, one of :data:`SETTINGS_FILES`.
-        text: Content of the file.
+def check_folder(dataset: str, folder: Path) -> None:
+    """Refuse settings in the folder of a dataset that name files outside it.
 
     Raises:
         TargetError: A pattern of ``data_files`` or ``data_dir`` is an absolute path, contains
             ``..`` or has a scheme; or the settings cannot be read.
     """
-    try:
-        settings = _settings(name, text)
-    except ForeignError as error:
-        raise _unreadable(dataset, name, error) from error
-    for config in _configs(settings):
-        for pattern in _patterns(config):
+    for name in SETTINGS_FILES:
+        try:
+            configs = list(_configs(_settings(folder / name)))
+        except OSError:
+            continue
+        except ForeignError as error:
+            raise TargetError(
+                f"{dataset}: the settings in its {name} cannot be read ({error}). "
+                "Correct them, or pass another revision."
+            ) from error
+        for pattern in (pattern for config in configs for pattern in _patterns(config)):
             if _leads_outside(pattern):
                 raise TargetError(
                     f"{dataset}: its {name} names data files outside the repository "
@@ -59,45 +58,21 @@ def check_settings(dataset: str, name: str, text: str) -> None:
                 )
 
 
-def check_folder(dataset: str, folder: Path) -> None:
-    """Apply :func:`check_settings` to the settings files in a folder."""
-    for name in SETTINGS_FILES:
-        try:
-            text = _text(folder / name)
-        except OSError:
-            continue
-        except ForeignError as error:
-            raise _unreadable(dataset, name, error) from error
-        check_settings(dataset, name, text)
+def _settings(file: Path) -> Any:
+    """The settings in a file; ``None`` if a README has none.
 
+    Raises:
+        ForeignError: They cannot be read.
+        OSError: There is no such file.
+    """
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-def _unreadable(dataset: str, name: str, error: ForeignError) -> TargetError:
-    return TargetError(
-        f"{dataset}: the settings in its {name} cannot be read ({error}). "
-        "Correct them, or pass another revision."
-    )
-
-
-def _read(file: Path) -> Any:
-    try:
-        return _settings(file.name, _text(file))
-    except (OSError, ForeignError):
-        return None
-
-
-def _text(file: Path) -> str:
     # Line ends are not translated: the pattern that finds the settings depends on them.
     with file.open(encoding="utf-8", errors="replace", newline="") as lines:
         text = lines.read(MAX_YAML_BYTES + 1)
     if len(text) > MAX_YAML_BYTES:  # `datasets` would read the rest unchecked
         raise ForeignError(f"larger than {MAX_YAML_BYTES // 1_000_000} MB")
-    return text
-
-
-def _settings(name: str, text: str) -> Any:
-    from huggingface_hub.repocard import REGEX_YAML_BLOCK
-
-    if name != "README.md":
+    if file.name != "README.md":
         return read_yaml(text)
     # The expression that `datasets` uses itself, so that everything it reads is checked.
     match = REGEX_YAML_BLOCK.search(text.removeprefix("\ufeff"))

@@ -13,13 +13,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_sfda.dataset.features import item_feature
 from hf_sfda.dataset.tables import needs_conversion
 from hf_sfda.errors import TargetError
 from hf_sfda.files import write_atomically
@@ -108,11 +109,13 @@ class RemoteSplit:
                 self._footers = list(pool.map(self._footer, range(len(files.paths))))
             schema = self._footers[0].schema.to_arrow_schema()
             self.features: Features = declared or Features.from_arrow_schema(schema)
-        sizes = [(i, g, f.row_group(g).num_rows) for i, f in enumerate(self._footers)
-                 for g in range(f.num_row_groups)]  # fmt: skip
-        sizes = [entry for entry in sizes if entry[2]]
-        self._groups = [(i, g) for i, g, _ in sizes]
-        self.group_sizes: IntArray = np.array([n for _, _, n in sizes], dtype=np.int64)
+        sizes = {
+            (file, number): footer.row_group(number).num_rows
+            for file, footer in enumerate(self._footers)
+            for number in range(footer.num_row_groups)
+        }
+        self._groups = [group for group, n_rows in sizes.items() if n_rows]
+        self.group_sizes: IntArray = np.array([n for n in sizes.values() if n], dtype=np.int64)
         self._ends = np.cumsum(self.group_sizes)
         self._columns_read: set[str] = set()
         self._parts_read: set[tuple[int, str]] = set()
@@ -196,11 +199,10 @@ class RemoteSplit:
         with _target_errors(self.files.dataset):
             table = _stored(place)
             if table is None:
+                groups = range(len(self._groups))
                 parts = [
-                    self._cut_out(
-                        range(start, min(start + _GROUPS_AT_ONCE, len(self._groups))), name
-                    )
-                    for start in range(0, len(self._groups), _GROUPS_AT_ONCE)
+                    self._cut_out(groups[start : start + _GROUPS_AT_ONCE], name)
+                    for start in range(0, len(groups), _GROUPS_AT_ONCE)
                 ]
                 table = pa.concat_tables(pa.concat_tables(part) for part in parts)
                 table = table.combine_chunks()
@@ -221,16 +223,14 @@ class RemoteSplit:
         starts = self._ends[groups] - self.group_sizes[groups]
         largest = max((int(self._weights[name][g]) for g in groups), default=0)
         threads = min(_THREADS, max(1, _IN_FLIGHT // max(1, largest)))
+
+        def rows_of(i: int) -> pa.Table:
+            inside = rows[position == i] - starts[i]
+            return self._group(int(groups[i]), name).take(pa.array(inside))
+
         with _target_errors(self.files.dataset):
             with ThreadPoolExecutor(threads) as pool:
-                parts = list(
-                    pool.map(
-                        lambda i: self._group(int(groups[i]), name).take(
-                            pa.array(rows[position == i] - starts[i])
-                        ),
-                        range(len(groups)),
-                    )
-                )
+                parts = list(pool.map(rows_of, range(len(groups))))
             if not parts:
                 return self._cast(self._group(0, name).slice(0, 0))
             table = pa.concat_tables(parts)
@@ -252,24 +252,20 @@ class RemoteSplit:
 
     def _cut_out(self, groups: Sequence[int], name: str) -> list[pa.Table]:
         """One column of some row groups, in memory, from the Hub."""
-        spans = [self._span(group, name) for group in groups]
         files = [self._groups[group][0] for group in groups]
-
-        def fetch(i: int) -> bytes:
-            return self._fetch(files[i], *spans[i])
-
+        starts, ends = zip(*(self._span(group, name) for group in groups), strict=True)
         with ThreadPoolExecutor(_THREADS) as pool:
-            contents = list(pool.map(fetch, range(len(groups))))
+            contents = list(pool.map(self._fetch, files, starts, ends))
         return [
-            self._decode(group, name, span[0], content)
-            for group, span, content in zip(groups, spans, contents, strict=True)
+            self._decode(group, name, start, content)
+            for group, start, content in zip(groups, starts, contents, strict=True)
         ]
 
     def _decode(self, group: int, name: str, start: int, content: bytes) -> pa.Table:
         import pyarrow.parquet as pq
 
         file, number = self._groups[group]
-        source = _Ranges(self, file, {start: content})
+        source = _Ranges(self, file, start, content)
         opened = pq.ParquetFile(source, metadata=self._footers[file])
         table = opened.read_row_group(number, columns=[name], use_threads=False)
         if table.num_rows != self.group_sizes[group] or table.column_names != [name]:
@@ -341,8 +337,7 @@ class RemoteSplit:
 
     def _place(self, column: str, what: str, *paths: str) -> Path:
         """The file in which a part is stored."""
-        text = json.dumps([what, column, *paths])
-        return self._folder / hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self._folder / _digest(what, column, *paths)
 
     def _fetch(self, file: int, start: int, end: int) -> bytes:
         """Bytes of a file on the Hub.
@@ -412,10 +407,10 @@ class View:
 
 
 class _Ranges(io.RawIOBase):
-    """A file on the Hub of which some parts are here; others are fetched when they are read."""
+    """A file on the Hub of which a part is here; others are fetched when they are read."""
 
-    def __init__(self, split: RemoteSplit, file: int, parts: Mapping[int, bytes]) -> None:
-        self._split, self._file, self._parts = split, file, parts
+    def __init__(self, split: RemoteSplit, file: int, first: int, content: bytes) -> None:
+        self._split, self._file, self._first, self._content = split, file, first, content
         self._size, self._position = split.files.sizes[file], 0
 
     def readable(self) -> bool:
@@ -438,9 +433,9 @@ class _Ranges(io.RawIOBase):
         if end <= start:
             return b""
         self._position = end
-        for first, content in self._parts.items():
-            if first <= start and end <= first + len(content):
-                return content[start - first : end - first]
+        first = self._first
+        if first <= start and end <= first + len(self._content):
+            return self._content[start - first : end - first]
         return self._split._fetch(self._file, start, end)
 
 
@@ -486,17 +481,19 @@ def remembered_split(
         declared = fields["features"] and Features.from_dict(fields["features"])
     except (OSError, ForeignError, KeyError, TypeError, ValueError):
         return None
-    return RemoteSplit(
-        SplitFiles(dataset, repo, commit, config, split, paths, sizes), declared, token
-    )
+    return RemoteSplit(replace(files, paths=paths, sizes=sizes), declared, token)
 
 
 def _index(files: SplitFiles) -> Path:
-    text = json.dumps([files.config, files.split])
-    return files.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    return files.folder / f"{_digest(files.config, files.split)}.json"
 
 
 # -- helpers
+
+
+def _digest(*parts: str) -> str:
+    """A name for a file: the parts may hold any letter."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 @contextmanager
@@ -545,8 +542,6 @@ def _leaves(footer: pq.FileMetaData) -> dict[str, list[int]]:
 
 def _type_names(feature: Any) -> set[str]:
     """The names of the feature types in a feature, nested ones, too."""
-    names = {type(feature).__name__}
-    inner = getattr(feature, "feature", None)
-    parts = list(feature.values()) if isinstance(feature, Mapping) else [inner]
-    parts = list(feature) if isinstance(feature, list) else parts
-    return names.union(*(_type_names(part) for part in parts if part is not None))
+    parts = list(feature.values()) if isinstance(feature, Mapping) else [item_feature(feature)]
+    inner = (_type_names(part) for part in parts if part is not None)
+    return {type(feature).__name__}.union(*inner)

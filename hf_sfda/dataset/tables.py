@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -90,14 +91,13 @@ class CsvFormat:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options with which ``datasets`` and pandas read the file."""
+        """The options with which pandas reads the file, without those for single columns."""
         return {
             **MISSING_CELLS,
             "sep": self.sep,
             "encoding": self.encoding,
             "skiprows": self.skip or None,
             "skipinitialspace": self.skip_spaces,
-            "converters": dict.fromkeys(sorted(self.as_text), str) or None,
         }
 
 
@@ -110,34 +110,51 @@ class _Rows:
     as_text: set[int] = field(default_factory=set)
 
 
-def read_csv_files(files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple[str, ...]]:
-    """Read the csv or tsv files of one table.
-
-    Args:
-        files: The files. All must have the same header.
-        dataset: Name of the dataset, for messages.
+def read_files(
+    loader: str, files: Sequence[Path], dataset: str
+) -> tuple[Dataset, tuple[str, ...]] | None:
+    """Read csv files, and parquet and arrow files with unsupported types; check json files.
 
     Returns:
-        The rows, and warnings about assumptions that were made.
+        The rows, and warnings; ``None`` if ``datasets`` should read the files.
 
     Raises:
-        TargetError: A file is malformed; the message names the line.
+        TargetError: A csv or json file is malformed.
+    """
+    if loader == "csv":
+        return _read_csv_files(files, dataset)
+    if loader in ("parquet", "arrow"):
+        return _read_arrow_files(files)
+    if loader == "json":
+        for file in files:
+            _check_json_file(file)
+    return None
+
+
+def _read_csv_files(files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple[str, ...]]:
+    """The rows of the csv or tsv files of one table, and warnings about assumptions.
+
+    Raises:
+        TargetError: A file is malformed, and the message names the line; or headers differ.
     """
     from datasets import load_dataset
 
     formats = [csv_format(file) for file in files]
     first = formats[0]
     for file, other in zip(files, formats, strict=True):
-        if other.header != first.header or other.options | {"converters": None} != (
-            first.options | {"converters": None}
-        ):
+        if (other.header, other.options) != (first.header, first.options):
             raise TargetError(
                 f"{dataset}: {files[0].name} and {file.name} differ in their header, separator or "
                 "encoding. Save all files of a table in the same format, or pass one file."
             )
-    as_text = frozenset(name for each in formats for name in each.as_text)
-    options = first.options | {"converters": dict.fromkeys(sorted(as_text), str) or None}
-    data = load_dataset("csv", data_files=[str(file) for file in files], split="train", **options)
+    as_text = sorted(frozenset[str]().union(*(each.as_text for each in formats)))
+    data = load_dataset(
+        "csv",
+        data_files=[str(file) for file in files],
+        split="train",
+        converters=dict.fromkeys(as_text, str) or None,
+        **first.options,
+    )
     return data, tuple(dict.fromkeys(note for each in formats for note in each.notes))
 
 
@@ -244,9 +261,12 @@ def _is_western(file: Path) -> bool:
 
 
 def _format(file: Path, encoding: str) -> CsvFormat:
-    declared, skip = _declared_separator(file, encoding)
-    sep = declared or _separator(file, encoding)
-    skip_spaces = _has_quotes_after_spaces(file, encoding, sep)
+    with _text(file, encoding) as lines:
+        declared = re.fullmatch(r"sep=(.)\s*", next(lines, ""))  # Excel writes such a line
+    sep, skip = (declared[1], 1) if declared else (_separator(file, encoding), 0)
+    first = _first_rows(file, encoding, sep)
+    # csv readers treat double quotes after a space as text
+    skip_spaces = any(re.match(r' +"', cell) for row in first for cell in row[1:])
     rows = _check_rows(file, encoding, sep, skip, skip_spaces)
     if not rows.header:
         raise TargetError(f"{file.name} is empty.")
@@ -271,48 +291,27 @@ def _format(file: Path, encoding: str) -> CsvFormat:
     return CsvFormat(sep, encoding, skip, tuple(header), as_text, skip_spaces, tuple(notes))
 
 
-def _declared_separator(file: Path, encoding: str) -> tuple[str | None, int]:
-    """The separator that a first line such as ``sep=;`` (Excel) declares, and the lines to skip."""
-    with _text(file, encoding) as lines:
-        match = re.fullmatch(r"sep=(.)\s*", next(lines, ""))
-    return (match[1], 1) if match else (None, 0)
-
-
 def _separator(file: Path, encoding: str) -> str:
     """Guess the separator.
 
     It is the default of the suffix, unless another one is the only separator that divides all rows
     into the same number of fields.
     """
-    suffixes = [suffix.lower() for suffix in file.suffixes]
-    default = "\t" if ".tsv" in suffixes else ","
-    if _width(file, encoding, default) > 1 and _is_even(file, encoding, default):
+    default = "\t" if ".tsv" in map(str.lower, file.suffixes) else ","
+    if _is_even(file, encoding, default):
         return default
-    others = [sep for sep in _SEPARATORS if sep != default]
-    fitting = [sep for sep in others if _is_even(file, encoding, sep)]
+    fitting = [sep for sep in _SEPARATORS if _is_even(file, encoding, sep)]
     return fitting[0] if len(fitting) == 1 else default
 
 
-def _width(file: Path, encoding: str, sep: str) -> int:
-    with _text(file, encoding) as lines:
-        return next((len(row) for row in csv.reader(lines, delimiter=sep) if row), 0)
-
-
 def _is_even(file: Path, encoding: str, sep: str) -> bool:
-    widths: set[int] = set()
-    with _text(file, encoding) as lines:
-        reader = csv.reader(lines, delimiter=sep)
-        for _, row in zip(range(_SAMPLE), (row for row in reader if row), strict=False):
-            widths.add(len(row))
-    return len(widths) == 1 and widths.pop() > 1
+    widths = {len(row) for row in _first_rows(file, encoding, sep)}
+    return len(widths) == 1 and widths != {1}
 
 
-def _has_quotes_after_spaces(file: Path, encoding: str, sep: str) -> bool:
-    """Whether fields begin with a space and a double quote, which csv readers treat as text."""
+def _first_rows(file: Path, encoding: str, sep: str) -> list[list[str]]:
     with _text(file, encoding) as lines:
-        reader = csv.reader(lines, delimiter=sep)
-        rows = (row for row, _ in zip(reader, range(_SAMPLE), strict=False))
-        return any(re.match(r' +"', cell) for row in rows for cell in row[1:])
+        return list(islice(filter(None, csv.reader(lines, delimiter=sep)), _SAMPLE))
 
 
 def _check_rows(file: Path, encoding: str, sep: str, skip: int, skip_spaces: bool) -> _Rows:
@@ -384,7 +383,7 @@ def _looks_like_data(header: Sequence[str], sample: Sequence[Sequence[str]]) -> 
     numbers = [name for name in header if _NUMBER.fullmatch(name.strip())]
     whole = [int(name) for name in numbers if name.strip().isdecimal()]
     consecutive = 1 < len(whole) == len(numbers) and whole == list(
-        range(whole[0], whole[0] + len(whole)) if whole else []
+        range(whole[0], whole[0] + len(whole))
     )
     long = any(len(name) > 60 or len(name.split()) > 5 for name in header)
     return repeated or (bool(numbers) and not consecutive) or long
@@ -502,15 +501,12 @@ def without_views(table: pa.Table) -> pa.Table:
 
     arrays, fields = [], []
     for column, entry in zip(table.columns, table.schema, strict=True):
-        if needs_conversion(entry.type):
-            data_type = plain_type(entry.type)
-            if not _is_known(data_type):
-                continue
-            fields.append(pa.field(entry.name, data_type))
-            arrays.append(_converted(column, data_type))
-        else:
+        if not needs_conversion(entry.type):
             fields.append(entry)
             arrays.append(column)
+        elif _is_known(data_type := plain_type(entry.type)):
+            fields.append(pa.field(entry.name, data_type))
+            arrays.append(_converted(column, data_type))
     return pa.table(arrays, schema=pa.schema(fields, _plain_metadata(table.schema.metadata)))
 
 
@@ -518,11 +514,10 @@ def _plain_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[bytes, bytes
     """Replace the view types in the features that ``datasets`` stores in the metadata."""
     if metadata is None:
         return None
-    views = (b"string_view", b"string"), (b"binary_view", b"binary")
-    plain = dict(metadata)
-    for view, data_type in views:
-        plain = {key: value.replace(view, data_type) for key, value in plain.items()}
-    return plain
+    return {
+        key: value.replace(b"string_view", b"string").replace(b"binary_view", b"binary")
+        for key, value in metadata.items()
+    }
 
 
 def _converted(column: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray:
@@ -542,7 +537,7 @@ def _converted(column: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArr
     return pa.chunked_array([pa.array(c.to_pylist(), data_type) for c in column.chunks], data_type)
 
 
-def read_arrow_files(files: Sequence[Path]) -> tuple[Dataset, tuple[str, ...]] | None:
+def _read_arrow_files(files: Sequence[Path]) -> tuple[Dataset, tuple[str, ...]] | None:
     """Read parquet or arrow files with types that ``datasets`` does not support.
 
     Returns:
@@ -588,7 +583,7 @@ def _table(file: Path) -> pa.Table:
 # -- json
 
 
-def check_json_file(file: Path) -> None:
+def _check_json_file(file: Path) -> None:
     """Refuse json files that the readers would repair or fail to read.
 
     Raises:
@@ -671,8 +666,8 @@ def without_shard_columns(data: Dataset) -> Dataset:
     data = data.remove_columns(["__key__", "__url__"])
     if isinstance(data.features.get("json"), Mapping):
         data = data.flatten()
-        inner = [name for name in data.column_names if name.startswith("json.")]
-        names = {name: name.removeprefix("json.") for name in inner}
-        free = {old: new for old, new in names.items() if new not in data.column_names}
-        data = data.rename_columns(free)
+        names = {name: name.removeprefix("json.") for name in data.column_names}
+        data = data.rename_columns(
+            {old: new for old, new in names.items() if new not in data.column_names}
+        )
     return data

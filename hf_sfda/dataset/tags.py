@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hf_sfda.dataset.labels import HIDDEN, NO_LABEL, hidden_number
+from hf_sfda.dataset.labels import HIDDEN, NO_LABEL, hidden_number, reasons
 from hf_sfda.dataset.sample import FEWEST, choose_tagged, draw_by_tags
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
@@ -56,11 +56,10 @@ class Tags:
         counts = known.sum(0)
         kept = np.flatnonzero((counts >= FEWEST) & (len(known) - counts >= FEWEST))
         if len(kept) < 2:
-            reasons = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
             raise TargetError(
                 f"{place} has {len(kept)} labels that at least {FEWEST} usable samples have and "
-                f"at least {FEWEST} lack{reasons}. Multi-label needs two or more: pass other "
-                "columns with --label-column, or another split with --split."
+                f"at least {FEWEST} lack{reasons(left_out)}. Multi-label needs two or more: pass "
+                "other columns with --label-column, or another split with --split."
             )
         if len(kept) == len(self.names):
             return self
@@ -85,15 +84,12 @@ class Tags:
                 f"{len(self.names):,} labels; pass --samples {needed} or more."
             )
 
-    def draw(self, samples: int, seed: int) -> IntArray:
+    def draw(self, samples: int, seed: int, sizes: IntArray | None) -> IntArray:
         """Choose rows, stratified by how many have each label."""
         rows = np.flatnonzero(self.usable)
+        if sizes is not None:
+            return draw_by_tags(self.array[rows], rows, sizes, samples, seed)
         return rows[choose_tagged(self.array[rows], samples, seed)]
-
-    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
-        """Choose rows, stratified by how many have each label, from few row groups."""
-        rows = np.flatnonzero(self.usable)
-        return draw_by_tags(self.array[rows], rows, sizes, samples, seed)
 
     def texts(self) -> list[list[str]]:
         """The names of the labels of each row, for the fingerprint."""
@@ -151,9 +147,10 @@ def read_lists(
                 f"The label column {column!r} holds the number {distinct[-1]}, and there are "
                 f"{len(declared)} class names."
             )
-        names, place = tuple(declared), {i: i for i in range(len(declared))}
+        names, distinct = tuple(declared), list(range(len(declared)))
     else:
-        names, place = tuple(map(str, distinct)), {item: i for i, item in enumerate(distinct)}
+        names = tuple(map(str, distinct))
+    place = {item: i for i, item in enumerate(distinct)}
     array = np.zeros((len(values), max(1, len(names))), dtype=np.int64)
     for i, (row, value) in enumerate(zip(items, values, strict=True)):
         if row:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from hf_sfda.dataset.labels import reasons
 from hf_sfda.dataset.sample import FEWEST, allocate, choose, draw_by_class
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
@@ -58,9 +59,8 @@ class Values:
         """
         values = self.array[self.usable]
         if len(values) < FEWEST_VALUES:
-            reasons = "".join(f"; {reason}: {count:,}" for reason, count in left_out.items())
             raise TargetError(
-                f"{place} has {len(values):,} usable values{reasons}. A regression needs "
+                f"{place} has {len(values):,} usable values{reasons(left_out)}. A regression needs "
                 f"{FEWEST_VALUES} or more: pass another column with --label-column, or another "
                 "split with --split."
             )
@@ -85,17 +85,13 @@ class Values:
                 f"{FEWEST_VALUES} or more."
             )
 
-    def draw(self, samples: int, seed: int) -> IntArray:
+    def draw(self, samples: int, seed: int, sizes: IntArray | None) -> IntArray:
         """Choose rows, stratified by quantiles of the values."""
         rows = np.flatnonzero(self.usable)
         strata = strata_of(self.array[rows])
-        quotas = allocate(np.bincount(strata), samples)
-        return rows[choose(strata, quotas, seed)]
-
-    def draw_in_groups(self, samples: int, seed: int, sizes: IntArray) -> IntArray:
-        """Choose rows, stratified by quantiles of the values, from few row groups."""
-        rows = np.flatnonzero(self.usable)
-        return draw_by_class(strata_of(self.array[rows]), rows, sizes, samples, seed)
+        if sizes is not None:
+            return draw_by_class(strata, rows, sizes, samples, seed)
+        return rows[choose(strata, allocate(np.bincount(strata), samples), seed)]
 
     def texts(self) -> list[list[str]]:
         """The value of each row, for the fingerprint."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from hf_sfda.dataset import sounds
-from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, is_readable_image
+from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, size_of
 from hf_sfda.errors import TargetError
 from hf_sfda.types import Modality
 
@@ -129,7 +129,7 @@ def _sort(root: Path, files: Files) -> None:
             files.ignored[NO_FILE] += 1
         elif suffix in sounds.SUFFIXES:
             files.sounds.append(relative)
-        elif suffix in SUFFIXES or is_readable_image(path):
+        elif suffix in SUFFIXES or size_of(path) is not None:
             files.images.append(relative)
         elif suffix in sounds.UNREADABLE_SUFFIXES:
             files.others[relative] = _because(NO_SOUND_READER, relative)

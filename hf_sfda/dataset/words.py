@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,17 +54,19 @@ class WordTags(Encoded):
         return replace(self, codes=self.codes[rows], positions=self.positions[rows])
 
 
-def has_tags_of_words(data: Dataset, words: str, tags: str) -> bool:
-    """Whether a column seems to have a tag for each word of another.
+def has_tags_of_words(
+    words: Sequence[Sequence[Any] | None], tags: Sequence[Sequence[Any] | None]
+) -> bool:
+    """Whether a column seems to have a tag for each word of another, by the first rows of both.
 
-    In the first rows, the lists of both have equal lengths, not all of them 1, and some tag belongs
-    to different words. Without this, two columns with the ids and the names of several labels a row
-    would be tags and words. Strings with spaces are sentences and no words. Numbers of more kinds
+    Their lists have equal lengths, not all of them 1, and some tag belongs to different words.
+    Without this, two columns with the ids and the names of several labels a row would be tags and
+    words. Strings with spaces are sentences and no words. Numbers of more kinds
     than there are words are no tags: the words are stored as ids, and the strings beside them are
     their tags.
     """
-    first = data.select_columns([words, tags]).with_format(None)[:_PROBED_ROWS]
-    rows = [pair for pair in zip(first[words], first[tags], strict=True) if None not in pair]
+    first = zip(words[:_PROBED_ROWS], tags[:_PROBED_ROWS], strict=True)
+    rows = [(a, b) for a, b in first if a is not None and b is not None]
     if any(len(a) != len(b) for a, b in rows) or not any(len(a) > 1 for a, _ in rows):
         return False
     pairs = {pair for a, b in rows for pair in zip(a, b, strict=True)}
@@ -98,7 +101,7 @@ def read_word_tags(
     from datasets import ClassLabel
 
     columns = data.select_columns([words, tags]).with_format("arrow")[:]
-    n_words, n_tags = (_lengths(columns[name]) for name in (words, tags))
+    n_words, n_tags = (list_lengths(columns[name]) for name in (words, tags))
     no_words, no_tags = n_words <= 0, n_tags < 0
     other_length = ~no_words & ~no_tags & (n_words != n_tags)
     kept = ~(no_words | no_tags | other_length)
@@ -158,7 +161,7 @@ def draw_words(rows: IntArray, tags: IntArray, n_rows: int, seed: int) -> IntArr
     return drawn
 
 
-def _lengths(column: pa.ChunkedArray) -> IntArray:
+def list_lengths(column: pa.ChunkedArray) -> IntArray:
     """(N,) length of each list; -1 for missing ones."""
     import pyarrow.compute as pc
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -232,6 +233,14 @@ def download_files(api: HfApi, repo: Repo, patterns: Sequence[str], sha: str) ->
 
     with hub_errors(f"Cannot read {repo}"):
         return snapshot_verified(repo.id, patterns, download)
+
+
+def read_files(api: HfApi, repo: Repo, paths: Sequence[str], sha: str) -> dict[str, bytes]:
+    """The contents of files at a commit, downloaded as in :func:`download_files`."""
+    if not paths:
+        return {}
+    folder = download_files(api, repo, [glob.escape(path) for path in paths], sha)
+    return {path: (folder / path).read_bytes() for path in paths}
 
 
 def list_files(api: HfApi, repo: Repo, sha: str) -> list[str]:

@@ -22,7 +22,6 @@ from hf_sfda.hub import hub_api
 from hf_sfda.hub.access import (
     Account,
     Repo,
-    download_files,
     find_head,
     list_files,
     read_file,
@@ -213,18 +212,6 @@ def read_state(api: HfApi, repo: Repo) -> State:
     )
 
 
-def read_records(api: HfApi, state: State, measurements: list[Measurement]) -> dict[str, bytes]:
-    """Download measurements; return path -> content.
-
-    Raises:
-        PublishError: The request fails.
-    """
-    if not measurements:
-        return {}
-    folder = download_files(api, state.repo, [m.path for m in measurements], state.head)
-    return {m.path: (folder / m.path).read_bytes() for m in measurements}
-
-
 def parse_log(content: bytes, repo: Repo) -> list[Event]:
     """Parse the lines of a log.
 
@@ -315,10 +302,7 @@ def load_scored(content: bytes, name: str) -> Scored:
             **about,
         )
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PublishError(
-            f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
-            "update measures that model again."
-        ) from error
+        raise _damaged(name, error, "measures") from error
 
 
 def dump_failure(row: ModelRow) -> bytes:
@@ -343,10 +327,14 @@ def load_failure(content: bytes, name: str) -> ModelRow:
     try:
         return ModelRow(**read_json(content))
     except (ValueError, TypeError) as error:
-        raise PublishError(
-            f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
-            "update tries that model again."
-        ) from error
+        raise _damaged(name, error, "tries") from error
+
+
+def _damaged(name: str, error: Exception, does: str) -> PublishError:
+    return PublishError(
+        f"{name} is damaged ({type(error).__name__}). Remove it from the repository; the next "
+        f"update {does} that model again."
+    )
 
 
 def _metadata(content: bytes) -> dict[str, str]:

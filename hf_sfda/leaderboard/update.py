@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import cached_model, hub_api
-from hf_sfda.hub.access import Repo, who_am_i
+from hf_sfda.hub.access import Repo, read_files, who_am_i
 from hf_sfda.hub.changes import FileChange, StepResult
 from hf_sfda.hub.commit import Commit
 from hf_sfda.hub.plan import Plan, Step
@@ -44,7 +44,6 @@ from hf_sfda.leaderboard.state import (
     load_scored,
     measurements_in,
     open_leaderboard,
-    read_records,
     read_state,
     record_path,
 )
@@ -323,8 +322,9 @@ def _rank(
     from hf_sfda.pipeline import make_ranking
     from hf_sfda.ranking.assemble import assemble
 
-    stored = [m for m in (*decision.pool, *decision.failed) if m.path in state.paths]
-    records = {**fresh, **read_records(api, state, stored)}
+    pool = (*decision.pool, *decision.failed)
+    stored = [m.path for m in pool if m.path in state.paths]
+    records = {**fresh, **read_files(api, state.repo, stored, state.head)}
     target, config = snapshot.target, snapshot.config
     scored = [load_scored(records[m.path], m.path) for m in decision.pool]
     rows, agreement, warnings = assemble(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hf_sfda.dataset.folder import NOUNS, Layout, arrange, outside
-from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, size_of_file
+from hf_sfda.dataset.images import SUFFIXES, UNREADABLE_SUFFIXES, size_of
 from hf_sfda.dataset.sounds import SUFFIXES as SOUNDS
 from hf_sfda.dataset.sounds import UNREADABLE_SUFFIXES as UNREADABLE_SOUNDS
 from hf_sfda.dataset.sounds import is_sound_head
@@ -369,7 +369,7 @@ def _checked_pixels(path: Path, entry: ArchiveFile, limits: Limits) -> int:
     Raises:
         UploadError: The image has too many pixels.
     """
-    width, height = size_of_file(path) or (0, 0)
+    width, height = size_of(path) or (0, 0)
     if width * height > limits.image_pixels:
         raise UploadError(
             f"{_quoted('/'.join(entry.parts))} has {width:,} x {height:,} pixels; at most "

@@ -151,7 +151,11 @@ class Backend:
         from hf_sfda.leaderboard.samples import compare_measured
 
         metric, original = view.ranking.metric, view.original
-        target, unread = self._target(original, token)
+        target, unread = None, None
+        try:
+            target = self._target(original, token)
+        except SfdaError as error:
+            unread = error
         comparison = None
         if view.leaderboard is not None:
             comparison = compare_measured(
@@ -166,8 +170,8 @@ class Backend:
                 top=LISTED,
             )
         if comparison is None:
-            if target is None:
-                raise unread or TargetError(f"{view.name} cannot be read.")
+            if unread is not None:  # without a target, it would be read with the server's own token
+                raise unread
             comparison = compare_for_ranking(
                 original, first, second, metric=metric, target=target, top=LISTED
             )
@@ -189,39 +193,31 @@ class Backend:
         from hf_sfda.ensemble import select_for_ranking
 
         original = view.original
-        target, unread = self._target(original, token)
-        if target is None:
-            raise unread or TargetError(f"{view.name} cannot be read.")
+        target = self._target(original, token)
         return select_for_ranking(original, size=size, target=target, criterion=criterion)
 
-    def _target(
-        self, ranking: Ranking, token: str | None
-    ) -> tuple[Target | None, SfdaError | None]:
+    def _target(self, ranking: Ranking, token: str | None) -> Target:
         """Load the samples with the visitor's rights.
 
         Only samples that every visitor may read are cached in this process.
 
-        Returns:
-            The samples and ``None``, or ``None`` and the error.
+        Raises:
+            SfdaError: The visitor may not read them, or they cannot be read.
         """
         key = str(ranking.dataset.get("fingerprint"))
         if key in self._targets:
             self._targets.move_to_end(key)
-            return self._targets[key], None
+            return self._targets[key]
         try:
             target = _read_here(ranking, self.settings.visitor_token)
-        except SfdaError as error:
+        except SfdaError:
             if token is None or token == self.settings.visitor_token:
-                return None, error
-        else:
-            self._targets[key] = target
-            while len(self._targets) > _TARGETS_KEPT:
-                self._targets.popitem(last=False)
-            return target, None
-        try:
-            return self._read_in_job(ranking, token), None
-        except SfdaError as error:
-            return None, error
+                raise
+            return self._read_in_job(ranking, token)
+        self._targets[key] = target
+        while len(self._targets) > _TARGETS_KEPT:
+            self._targets.popitem(last=False)
+        return target
 
     def _read_in_job(self, ranking: Ranking, token: str) -> Target:
         """Load the samples in a process with its own caches, so that no other visitor gets them."""

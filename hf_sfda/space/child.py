@@ -19,12 +19,9 @@ from typing import IO, Any
 from hf_sfda.foreign import read_json
 from hf_sfda.hub import ADVICE
 from hf_sfda.secrets import redact
-from hf_sfda.space.events import Event
+from hf_sfda.space.events import Event, drain
 
 logger = logging.getLogger(__name__)
-
-TICK = 0.2
-"""Seconds without an event after which :meth:`Child.events` yields ``None``."""
 
 COMMAND = (sys.executable, "-m", "hf_sfda.space.worker")
 
@@ -74,12 +71,10 @@ def environment(
         "HF_STORED_TOKENS_PATH": str(home / "no-tokens"),
     }
     if token:
-        env["HF_TOKEN"] = token
+        env |= {"HF_TOKEN": token, "HF_HOME": str(home)}
+        env |= {"HF_HUB_CACHE": str(home / "hub"), "HF_XET_CACHE": str(home / "xet")}
     else:
         env["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
-    if token:
-        env |= {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
-        env |= {"HF_XET_CACHE": str(home / "xet")}
     if token or private:
         env["HF_DATASETS_CACHE"] = str(home / "datasets")
         env["HF_ASSETS_CACHE"] = str(home / "assets")  # contains the feature store
@@ -149,18 +144,11 @@ class Child:
         return "\n".join(self._stderr)
 
     def events(self) -> Iterator[Event | None]:
-        """Yield the events of the process until it ends; ``None`` after :data:`TICK` seconds."""
-        while True:
-            try:
-                event = self._events.get(timeout=TICK)
-            except queue.Empty:
-                # The process may be dead while its own child processes still hold the pipe.
-                if self._has_ended(wait=False):
-                    self.kill()
-                yield None
-                continue
-            if event is None:
-                return
+        """Yield the events of the process until it ends; ``None`` regularly without events."""
+        for event in drain(self._events):
+            # The process may be dead while its own child processes still hold the pipe.
+            if event is None and self._has_ended(wait=False):
+                self.kill()
             yield event
 
     def kill(self) -> int:

@@ -7,6 +7,7 @@ second and task. The state is immutable, and :func:`apply` is pure.
 from __future__ import annotations
 
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,10 @@ _PHASES: Mapping[str, Phase] = {"download": "downloading", "extract": "extractin
 _OVER: tuple[Phase, ...] = ("failed", "skipped")
 
 
+TICK = 0.2
+"""Seconds without an event after which :func:`drain` yields ``None``."""
+
+
 class DownloadLimitError(Exception):
     """The job downloaded more than allowed; the sizes that the Hub stated were wrong."""
 
@@ -45,6 +50,19 @@ def json_lines(file: IO[str]) -> Sink:
             file.flush()
 
     return write
+
+
+def drain(events: queue.SimpleQueue[Event | None]) -> Iterator[Event | None]:
+    """Yield the events of a queue until it holds ``None``; ``None`` after :data:`TICK` seconds."""
+    while True:
+        try:
+            event = events.get(timeout=TICK)
+        except queue.Empty:
+            yield None
+            continue
+        if event is None:
+            return
+        yield event
 
 
 class EventProgress:

@@ -28,8 +28,7 @@ from hf_sfda.hub import explain
 from hf_sfda.ranking.cost import ModelLoad, estimate
 from hf_sfda.secrets import redact
 from hf_sfda.session import Session
-from hf_sfda.space.child import TICK
-from hf_sfda.space.events import Event, EventProgress
+from hf_sfda.space.events import Event, EventProgress, drain
 from hf_sfda.space.plan import JobPlan
 from hf_sfda.space.samples import read_target
 from hf_sfda.space.worker import WorkerInput, extracted, read_candidates, write_candidates
@@ -198,15 +197,7 @@ def extract(
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        while True:
-            try:
-                event = events.get(timeout=TICK)
-            except queue.Empty:
-                yield None
-                continue
-            if event is None:
-                return
-            yield event
+        yield from drain(events)
     finally:
         stop.set()
         thread.join()

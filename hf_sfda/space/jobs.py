@@ -26,8 +26,8 @@ from hf_sfda.errors import JobError, StoreError
 from hf_sfda.format import show_seconds
 from hf_sfda.ranking.cost import Device
 from hf_sfda.space import gpu
-from hf_sfda.space.child import TICK, Child, environment
-from hf_sfda.space.events import Event, JobState, apply
+from hf_sfda.space.child import Child, environment
+from hf_sfda.space.events import TICK, Event, JobState, apply
 from hf_sfda.space.plan import JobPlan
 from hf_sfda.space.requests import RankRequest, command
 from hf_sfda.space.settings import Limits

@@ -8,7 +8,6 @@ that deployed it. The README configures the app, and its owner may edit it.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hf_sfda.errors import PublishError
 from hf_sfda.hub import hub_url
-from hf_sfda.hub.access import Repo, download_files, hub_errors, read_file
+from hf_sfda.hub.access import Repo, hub_errors, read_file, read_files
 from hf_sfda.hub.changes import FileChange
 from hf_sfda.leaderboard.package import PACKAGE, package_files, space_directory
 from hf_sfda.publish.cards import render_card
@@ -65,7 +64,8 @@ def file_changes(api: HfApi, repo: Repo, results: Repo, head: str | None) -> tup
     changed = [path for path, new in wanted.items() if not _is_same(existing.get(path), new)]
     deleted = [path for path in existing if is_ours(path) and path not in wanted]
     paths = sorted((*changed, *deleted))
-    before = _contents(api, repo, head, [path for path in paths if path in existing])
+    known = [path for path in paths if path in existing]
+    before = read_files(api, repo, known, head) if head else {}
     return tuple(FileChange(path, before.get(path), wanted.get(path)) for path in paths)
 
 
@@ -143,11 +143,3 @@ def _is_same(file: RepoFile | None, content: bytes) -> bool:
         return file.lfs.sha256 == hashlib.sha256(content).hexdigest()
     blob = b"blob %d\0" % len(content) + content  # git hashes a file with this header
     return file.blob_id == hashlib.sha1(blob).hexdigest()
-
-
-def _contents(api: HfApi, repo: Repo, sha: str | None, paths: list[str]) -> dict[str, bytes]:
-    """Download files at a commit, in parallel: path -> content."""
-    if sha is None or not paths:
-        return {}
-    folder = download_files(api, repo, [glob.escape(path) for path in paths], sha)
-    return {path: (folder / path).read_bytes() for path in paths}
