@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from benchmarks.zoo.debian import read_file, read_files
+from benchmarks.zoo.debian import read_files
 from benchmarks.zoo.samples import Sample, text
+from benchmarks.zoo.wordnet import read_synsets
 from demo.archive import read_member
 from demo.data import film_reviews
 
-_NOUNS = "usr/share/wordnet/data.noun"
 _SUPERSENSES = {
     4: "act", 5: "animal", 6: "artifact", 7: "attribute", 8: "body", 9: "cognition",
     10: "communication", 11: "event", 12: "feeling", 13: "food", 14: "group", 15: "location",
@@ -59,16 +59,11 @@ def wordnet(package: Path) -> Iterator[Sample]:
     Args:
         package: Debian package ``wordnet-base``.
     """
-    for line in read_file(package, _NOUNS).decode("ascii").splitlines():
-        if line.startswith("  "):  # the licence
-            continue
-        fields, gloss = line.split("|", 1)
-        offset, supersense, *_ = fields.split()
-        label = _SUPERSENSES.get(int(supersense))
-        definition = re.sub(r'"[^"]*"', "", gloss).split(";")[0].strip()
-        if label is not None and len(definition) >= 12:
-            above = re.search(r" @i? (\d{8}) n ", fields)
-            yield text(offset, label, above[1] if above else offset, definition)
+    for synset in read_synsets(package, "noun"):
+        label = _SUPERSENSES.get(synset.supersense)
+        if label is not None and len(synset.definition) >= 12:
+            above = synset.hypernyms[0] if synset.hypernyms else synset.offset
+            yield text(synset.offset, label, above, synset.definition)
 
 
 def fortunes(package: Path) -> Iterator[Sample]:

@@ -8,7 +8,6 @@ import io
 import json
 import struct
 import subprocess
-import tarfile
 import zipfile
 import zlib
 from collections import Counter
@@ -37,6 +36,7 @@ from benchmarks.zoo.samples import (
 )
 from demo import assets
 from demo.assets import AssetError, Pin, fetch
+from tests.benchmarks.debs import ar, tar, write_deb
 
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 
@@ -204,37 +204,6 @@ def test_a_class_that_is_no_folder_name_is_refused(tmp_path, label):
 
 
 # Debian packages
-
-
-def ar(members):
-    """An ar archive as dpkg-deb writes it."""
-    content = b"!<arch>\n"
-    for name, data in members.items():
-        header = f"{name:<16}{'0':<12}{'0':<6}{'0':<6}{'100644':<8}{len(data):<10}`\n"
-        content += header.encode() + data + b"\n" * (len(data) % 2)
-    return content
-
-
-def tar(files, compression="xz"):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=f"w:{compression}") as archive:
-        link = tarfile.TarInfo("./usr/share/link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return stream.getvalue()
-
-
-def write_deb(path, files, compression="xz"):
-    data = tar(files, compression)
-    suffix = f".{compression}" if compression else ""
-    path.write_bytes(
-        ar({"debian-binary": b"2.0\n", "control.tar.xz": b"odd", f"data.tar{suffix}": data})
-    )
-    return path
 
 
 @pytest.mark.parametrize("compression", ["xz", "gz", "bz2", ""])
