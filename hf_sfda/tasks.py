@@ -129,7 +129,7 @@ def compared_classes(task: str | None, n_classes: int | None) -> int:
     return 2 if kind_of_task(task) == "multi-label" else int(n_classes or 0)
 
 
-_NOT_CALIBRATED: Mapping[LabelKind, str] = {
+_UNCALIBRATED: Mapping[LabelKind, str] = {
     "multi-label": "several labels a sample",
     "regression": "a regression",
     "token": "tags of words",
@@ -137,29 +137,29 @@ _NOT_CALIBRATED: Mapping[LabelKind, str] = {
 
 
 def has_benchmark(task: str | None) -> bool:
-    """Whether fine-tuned models of this task were measured: images and texts of one class each.
+    """Whether the confidence is calibrated for this task: images and texts of one class each.
 
     Example:
         >>> has_benchmark("image-classification"), has_benchmark("audio-classification")
         (True, False)
     """
-    return not _not_measured(task)
+    return not _not_calibrated(task)
 
 
-def _not_measured(task: str | None) -> list[str]:
+def _not_calibrated(task: str | None) -> list[str]:
     kind = kind_of_task(task)
-    reasons = [_NOT_CALIBRATED[kind]] if kind in _NOT_CALIBRATED else []
+    reasons = [_UNCALIBRATED[kind]] if kind in _UNCALIBRATED else []
     return [*reasons, "sounds"] if (task or "").startswith("audio-") else reasons
 
 
 def calibration_warning(task: str | None) -> list[str]:
-    """What to know about P(best) where no fine-tuned models of this task were measured."""
-    reasons = _not_measured(task)
+    """What to know about P(best) where it is not calibrated on fine-tuned models."""
+    reasons = _not_calibrated(task)
     if not reasons:
         return []
     return [
-        f"How well scores predict fine-tuning was not measured for {' or for '.join(reasons)}. So "
-        "P(best) and ties are about the score on other samples, not about fine-tuning."
+        f"P(best) is not calibrated for {' or for '.join(reasons)}: too few fine-tuned models were "
+        "measured. So P(best) and ties are about the score on other samples, not about fine-tuning."
     ]
 
 

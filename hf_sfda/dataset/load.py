@@ -31,9 +31,7 @@ from hf_sfda.types import IntArray, LabelKind, Target
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_PAIRS_NOT_MEASURED = (
-    "How well scores predict fine-tuning was measured for single texts, not for pairs of texts."
-)
+_NOT_CALIBRATED = "P(best) was calibrated on single texts, not on pairs of texts."
 
 
 def target_of(config: RankConfig, session: Session | None = None) -> Target:
@@ -139,8 +137,8 @@ def load_target(
         final = final.take(usable)
     ids = _ids(source, rows, _words(labels, rows))
     class_names = _class_names(data, columns, final, rows)
-    # For other kinds of label, the ranking itself warns that nothing was measured.
-    is_unmeasured = len(columns.inputs) > 1 and final.kind == "single-label"
+    # For other kinds of label, the ranking itself warns.
+    is_uncalibrated = len(columns.inputs) > 1 and final.kind == "single-label"
     return Target(
         dataset_id=dataset,
         revision=source.revision,
@@ -165,7 +163,7 @@ def load_target(
             *([] if parts is None else [parts.note()]),
             *final.notes,
             *_similar_class_names_warning(class_names),
-            *([_PAIRS_NOT_MEASURED] if is_unmeasured else []),
+            *([_NOT_CALIBRATED] if is_uncalibrated else []),
             *inputs.notes,
         ),
         task_reason=reason,

@@ -84,7 +84,7 @@ def test_words_are_ranked(work, ranked):
     for row in ranking.ranked:
         assert row.scores["logistic_probe"] > 0.6, "the word and its neighbour tell the tag"
         assert row.p_best is not None and row.expected_regret is None
-    warning = "How well scores predict fine-tuning was not measured for tags of words."
+    warning = "P(best) is not calibrated for tags of words:"
     assert any(text.startswith(warning) for text in ranking.warnings)
     page = (work / "run" / "report.html").read_text()
     assert "words of tokens by tags of ner_tags" in page and "R²" not in page

@@ -14,9 +14,7 @@ from hf_sfda.types import TextPair
 
 N = 12
 HALVES = ["yes", "no"] * (N // 2)
-NOT_MEASURED = (
-    "How well scores predict fine-tuning was measured for single texts, not for pairs of texts."
-)
+NOT_MEASURED = "P(best) was calibrated on single texts, not on pairs of texts."
 
 
 def texts(word):

@@ -356,7 +356,7 @@ def test_schemas_are_read_as_their_authors_meant_them(tmp_path, line):
     target = load_target(path)
     kind = "" if target.label_kind == "single-label" else f", {target.label_kind}"
     assert f"{target.input_column} by {target.label_column}{kind}" == reads
-    warnings = [note for note in target.warnings if "was measured for single texts" not in note]
+    warnings = [note for note in target.warnings if "was calibrated on single texts" not in note]
     assert re.search(says, " ".join(warnings)), warnings
     assert says or not warnings
 
