@@ -52,7 +52,7 @@ def test_a_text_model_is_refused_by_its_name(ranked):
 
 
 def test_there_is_no_calibration_for_sounds(ranked):
-    assert any("not measured for sounds" in warning for warning in ranked["warnings"])
+    assert any("not calibrated for sounds" in warning for warning in ranked["warnings"])
     assert all(row.get("expected_regret") is None for row in ranked["rows"])
 
 
@@ -83,4 +83,4 @@ def test_a_run_on_sounds_becomes_a_leaderboard_of_sounds(work, ranked, tmp_path)
     assert modality_of(leaderboard) == "sounds"
     again = to_ranking(leaderboard)
     assert [row.scores for row in again.ranked] == [row.scores for row in ranking.ranked]
-    assert any("not measured for sounds" in text for text in again.warnings)
+    assert any("not calibrated for sounds" in text for text in again.warnings)

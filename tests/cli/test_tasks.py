@@ -93,7 +93,7 @@ def test_a_regression_is_ranked(work, runs):
         assert row.scores["linear_probe"] > 0.2, "the words tell the value"
         assert row.scores["logme"] > row.noise_floor
         assert not any("whole numbers" in str(warning) for warning in row.warnings)
-    assert any("not measured for a regression." in text for text in ranking.warnings)
+    assert any("not calibrated for a regression:" in text for text in ranking.warnings)
     out, err = rank(work, "values.parquet", "--out", "runs/values", "--format", "human")
     assert "text regression, since 'score' holds fractional numbers · values from 10 to 11.5" in err
     assert "text by score" in err and "classes" not in err + out
@@ -123,7 +123,7 @@ def test_several_labels_are_ranked(work, runs):
     assert ranking.dataset["class_names"] == ["food", "space", "money"]
     assert ranking.dataset["left_out"]["empty list of labels"] > 0
     assert all(set(row.scores) == set(METRICS_OF["multi-label"]) for row in ranking.ranked)
-    assert any("not measured for several labels a sample." in text for text in ranking.warnings)
+    assert any("not calibrated for several labels a sample:" in text for text in ranking.warnings)
     assert any("never" in text for text in ranking.warnings), "a label that no sample has"
     out, _ = rank(work, "tagged.parquet", "--out", "runs/tagged", "--json")
     document = json.loads(out)
@@ -141,7 +141,7 @@ def test_published_rows_are_read_again_as_the_same_task(tmp_path, runs, name):
     (leaderboard,) = make_leaderboards(rows)
     again = to_ranking(leaderboard)
     assert [row.scores for row in again.ranked] == [row.scores for row in ranking.ranked]
-    assert any("not measured for" in text for text in again.warnings)
+    assert any("not calibrated for" in text for text in again.warnings)
     for other in (again, ranking):
         page = render_html(sorted_by(other, "knn"))
         assert "k-NN R²" in page and "classes" not in page.split("<script>")[0].split("</style>")[1]

@@ -136,7 +136,7 @@ def test_a_run_on_words_becomes_a_leaderboard(work, ranked, tmp_path):
     (leaderboard,) = make_leaderboards(rows)
     again = to_ranking(leaderboard)
     assert [row.scores for row in again.ranked] == [row.scores for row in ranking.ranked]
-    assert any("not measured for tags of words." in text for text in again.warnings)
+    assert any("not calibrated for tags of words:" in text for text in again.warnings)
     for other in (again, ranking):
         assert "R²" not in render_html(sorted_by(other, "knn"))
 

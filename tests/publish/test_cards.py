@@ -255,6 +255,6 @@ def test_the_section_says_what_the_labels_are(task, described, headings, warning
     assert described in text
     header = next(line for line in text.splitlines() if line.startswith("| # |"))
     assert all(f" {heading.strip()} |" in header for heading in headings.split("|") if heading)
-    unmeasured = "How well scores predict fine-tuning was not measured"
-    assert (unmeasured in text) == (warning is not None)
-    assert warning is None or f"{unmeasured} {warning}" in text
+    uncalibrated = "P(best) is not calibrated"
+    assert (uncalibrated in text) == (warning is not None)
+    assert warning is None or f"{uncalibrated} {warning}" in text
