@@ -229,7 +229,7 @@ def _class_names(
         return labels.names
     texts = column_reader(data)(columns.class_names).take(rows).to_pylist()
     named = dict(zip(labels.array.tolist(), texts, strict=True))
-    return tuple(named[code] or name for code, name in enumerate(labels.names))
+    return tuple(named[code] for code in range(len(labels.names)))
 
 
 def _words(labels: Labels, rows: IntArray) -> IntArray | None:
