@@ -155,6 +155,7 @@ def load_target(
         sample_ids=ids,
         labels=final.array,
         class_names=class_names,
+        class_numbers=() if class_names == final.names else final.names,
         n_available=len(data),
         left_out=dict(left_out),
         inputs_fingerprint=inputs.fingerprint,
