@@ -88,10 +88,13 @@ class Evidence:
     def names_classes(self, numbers: str, names: str) -> bool:
         """Whether a column has one name for each class that another one numbers.
 
-        Rows without a label do not count. Texts that are all different are no names.
+        Rows without a label do not count. Texts that are all different are no names, and what is
+        too large to be read for them is not searched.
         """
         import pyarrow as pa
 
+        if isinstance(self._data, RemoteSplit) and self._data.is_too_large(names):
+            return False
         values = self._read(numbers)
         first = zip(values[:_PROBED_ROWS].to_pylist(), self.first(names), strict=True)
         if not _are_one_to_one({(n, name) for n, name in first if n not in HIDDEN}):
