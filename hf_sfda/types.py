@@ -164,6 +164,8 @@ class Target:
         warnings: What was taken for granted when the data was read, in plain words.
         task_reason: Why the labels are of this kind, as a clause; empty for single-label, and if
             the user said so.
+        class_numbers: C numbers that the label column holds, as texts, if another column gives
+            their names; otherwise empty.
     """
 
     dataset_id: str
@@ -186,6 +188,7 @@ class Target:
     seed: int
     warnings: tuple[str, ...] = ()
     task_reason: str = ""
+    class_numbers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         texts = ("dataset_id", "config", "split", "input_column", "label_column", "task_reason")

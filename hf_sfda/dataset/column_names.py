@@ -58,15 +58,15 @@ def key_of(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter not in " _-")
 
 
-def names_classes(name: str, label: str) -> bool:
-    """Whether a column seems to have the names of the classes that a label column numbers.
+def class_name_keys(label: str) -> tuple[str, ...]:
+    """The keys (see :func:`key_of`) of columns with the names of the classes that a label column
+    numbers, the likeliest first.
 
     Example:
-        >>> [names_classes(name, "label") for name in ("label_text", "class_name", "text")]
+        >>> [key in class_name_keys("kind") for key in ("kindtext", "classname", "text")]
         [True, True, False]
     """
-    ends = (key_of(label) + end for end in _NAME_ENDS)
-    return name != label and key_of(name) in (*_CLASS_NAMES, *ends)
+    return (*(key_of(label) + end for end in _NAME_ENDS), *_CLASS_NAMES)
 
 
 def is_pandas_index(name: str) -> bool:

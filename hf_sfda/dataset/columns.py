@@ -107,7 +107,7 @@ def infer_columns(
         labels, notes = find_labels(inputs, task, evidence)
     for name in labels:
         _check_label(name, features[name], alone=len(labels) == 1)
-    names = find_class_names(labels[0], evidence) if len(labels) == 1 else None
+    names = find_class_names(labels[0], task, evidence) if len(labels) == 1 else None
     if not inputs:
         candidates = {name: kind for name, kind in modality.items() if name != names}
         refuse_choices(candidates, labels, evidence)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_sfda.dataset import images, sounds
+from hf_sfda.dataset.column_names import key_of
 from hf_sfda.dataset.features import holds_classes, holds_floats, holds_strings, is_list
+from hf_sfda.dataset.labels import HIDDEN, hidden_number
 from hf_sfda.dataset.read_labels import column_reader
 from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.words import has_tags_of_words
@@ -20,6 +23,7 @@ TextKind = Literal["texts", "words", "codes", "names"]
 _PROBED_ROWS = 100  # first rows that show what a column holds
 _PROBED_FILES = 20
 _ROWS_PER_NAME = 5
+_ROWS_PER_CLASS_NAME = 2
 _LONGEST_NAME = 40
 _FEWEST_LETTERS = 0.5
 
@@ -32,6 +36,7 @@ class Evidence:
 
     Attributes:
         features: Column -> its feature, as in ``datasets.Features``.
+        strings: Key of a column of strings (see :func:`~.column_names.key_of`) -> its name.
     """
 
     def __init__(self, data: Dataset) -> None:
@@ -40,8 +45,9 @@ class Evidence:
         # Each time, `Dataset.features` and `select_columns` copy the description of all columns:
         # called for each of 784 columns, they took half a minute.
         self.features: Mapping[str, Any] = data.features
-        strings = (name for name, feature in self.features.items() if holds_strings(feature))
-        self._strings = () if isinstance(data, RemoteSplit) else tuple(strings)
+        strings = tuple(name for name, feature in self.features.items() if holds_strings(feature))
+        self.strings: Mapping[str, str] = {key_of(name): name for name in strings}
+        self._strings = () if isinstance(data, RemoteSplit) else strings
         self._head = cache(self._read_head)
         self.first = cache(self._first)
         self.distinct = cache(self._distinct)
@@ -79,6 +85,28 @@ class Evidence:
         pairs = both.group_by(["a", "b"]).aggregate([])
         return len(pairs["a"].unique()) == len(pairs) == len(pairs["b"].unique())
 
+    def names_classes(self, numbers: str, names: str) -> bool:
+        """Whether a column has one name for each class that another one numbers.
+
+        Rows without a label do not count. Texts that are all different are no names, and what is
+        too large to be read for them is not searched.
+        """
+        import pyarrow as pa
+
+        if isinstance(self._data, RemoteSplit) and self._data.is_too_large(names):
+            return False
+        values = self._read(numbers)
+        first = zip(values[:_PROBED_ROWS].to_pylist(), self.first(names), strict=True)
+        if not _are_one_to_one({(n, name) for n, name in first if n not in HIDDEN}):
+            return False  # saves reading a column of long texts
+        both = pa.table({"number": values, "name": self._read(names)})
+        pairs = both.group_by(["number", "name"]).aggregate([])
+        if len(pairs) * _ROWS_PER_CLASS_NAME > len(both):
+            return False
+        distinct = set(zip(pairs["number"].to_pylist(), pairs["name"].to_pylist(), strict=True))
+        hidden = hidden_number({n for n, _ in distinct if n is not None and n == n})
+        return _are_one_to_one({(n, name) for n, name in distinct if n is None or n != hidden})
+
     def holds_images(self, name: str) -> bool:
         """Whether one of the first values of a column of bytes is an image that can be read."""
         return any(images.is_image_head(head) for head in self._heads(name))
@@ -99,6 +127,14 @@ class Evidence:
     def kind_of_texts(self, name: str) -> TextKind:
         """What a column of strings holds, see :func:`kind_of_texts`."""
         return kind_of_texts(self.first(name))
+
+
+def _are_one_to_one(pairs: Collection[tuple[Any, str | None]]) -> bool:
+    """Whether whole numbers and names correspond one to one; a number may be missing, no name."""
+    known = [(n, name) for n, name in pairs if n is not None and n == n]
+    if not all(name and name.strip() and math.isfinite(n) and n == int(n) for n, name in known):
+        return False
+    return len(dict(known)) == len(known) == len({name for _, name in known})
 
 
 def kind_of_texts(values: list[str | None]) -> TextKind:

@@ -70,7 +70,7 @@ def find_inputs(
         )
         raise TargetError(
             f"No column holds images, texts or sounds besides the label {', '.join(labels)!r}."
-            f"{named_ids} Columns: {described(features)}. Only tasks on "
+            f"{named_ids} Columns: {described(evidence.features)}. Only tasks on "
             "images, on texts and on sounds are supported."
         )
     chosen = _find_texts(texts, evidence)

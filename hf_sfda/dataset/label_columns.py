@@ -10,10 +10,10 @@ from hf_sfda.dataset.column_names import (
     LABEL_NAMES,
     VALUE_NAMES,
     WORD_NAMES,
+    class_name_keys,
     is_bookkeeping,
     is_pandas_index,
     key_of,
-    names_classes,
 )
 from hf_sfda.dataset.evidence import Evidence
 from hf_sfda.dataset.features import (
@@ -99,15 +99,17 @@ def find_labels(
     return _by_values(rest, task, evidence)
 
 
-def find_class_names(label: str, evidence: Evidence) -> str | None:
+def find_class_names(label: str, task: LabelKind | None, evidence: Evidence) -> str | None:
     """The column with the names of the classes, such as ``label_text``, if the label column has
     only their numbers. A number and its name always come together.
     """
-    features = evidence.features
-    if getattr(features[label], "names", None) or not holds_integers(features[label]):
+    feature = evidence.features[label]
+    if task not in (None, "single-label") or getattr(feature, "names", None):
         return None
-    names = (n for n in features if names_classes(n, label) and holds_strings(features[n]))
-    return next((name for name in names if evidence.same_classes(label, name)), None)
+    if not holds_numbers(feature):
+        return None
+    names = (evidence.strings[key] for key in class_name_keys(label) if key in evidence.strings)
+    return next((name for name in names if evidence.names_classes(label, name)), None)
 
 
 def _is_named(name: str, feature: Any) -> bool:
@@ -132,7 +134,7 @@ def _by_values(
     topics = [name for name in lists if key_of(name) not in WORD_NAMES]
     floats = [name for name in rest if holds_floats(features[name])]
     likely = [name for name in repeating if not is_bookkeeping(name)]
-    class_names = [find_class_names(name, evidence) for name in likely]
+    class_names = [find_class_names(name, task, evidence) for name in likely]
     likely = [name for name in likely if name not in class_names]
     if likely or len(lists) == 1:
         likely += [name for name in topics if _repeats(evidence.distinct(name))]
@@ -241,10 +243,13 @@ def _note_on_others(
     best: str, reason: str, others: Sequence[str], evidence: Evidence
 ) -> tuple[str, ...]:
     """Say that other columns hold classes, too, and other ones than the label."""
+    names = find_class_names(best, None, evidence)
     others = [
         name
         for name in others
-        if evidence.distinct(name)[0] > 1 and not evidence.same_classes(best, name)
+        if name != names
+        and evidence.distinct(name)[0] > 1
+        and not evidence.same_classes(best, name)
     ]
     if not others:
         return ()
@@ -259,7 +264,7 @@ def _note_on_numbers(label: str, floats: Sequence[str], evidence: Evidence) -> t
     meant.
     """
     notes = []
-    is_named = find_class_names(label, evidence) is not None
+    is_named = find_class_names(label, None, evidence) is not None
     if (
         holds_integers(evidence.features[label])
         and not is_named

@@ -153,6 +153,7 @@ def load_target(
         sample_ids=ids,
         labels=final.array,
         class_names=class_names,
+        class_numbers=() if class_names == final.names else final.names,
         n_available=len(data),
         left_out=dict(left_out),
         inputs_fingerprint=inputs.fingerprint,
@@ -227,7 +228,7 @@ def _class_names(
         return labels.names
     texts = column_reader(data)(columns.class_names).take(rows).to_pylist()
     named = dict(zip(labels.array.tolist(), texts, strict=True))
-    return tuple(named[code] or name for code, name in enumerate(labels.names))
+    return tuple(named[code] for code in range(len(labels.names)))
 
 
 def _words(labels: Labels, rows: IntArray) -> IntArray | None:

@@ -181,6 +181,10 @@ class RemoteSplit:
 
     # -- reading
 
+    def is_too_large(self, name: str) -> bool:
+        """Whether :meth:`read_column` refuses a column."""
+        return int(self._weights[name].sum()) > LARGEST_COLUMN
+
     def read_column(self, name: str) -> pa.Table:
         """One column of all rows.
 
@@ -189,10 +193,11 @@ class RemoteSplit:
         """
         import pyarrow as pa
 
-        if (weight := int(self._weights[name].sum())) > LARGEST_COLUMN:
+        if self.is_too_large(name):
+            weight = show_bytes(int(self._weights[name].sum()))
             raise TargetError(
-                f"The column {name!r} of {self.files.dataset} weighs {show_bytes(weight)}, too "
-                "much to be read for its labels. Pass the label column with --label-column."
+                f"The column {name!r} of {self.files.dataset} weighs {weight}, too much to be read "
+                "for its labels. Pass the label column with --label-column."
             )
         self._columns_read.add(name)
         place = self._place(name, "column", *self.files.paths)

@@ -133,16 +133,20 @@ def _take(target: Target, rows: IntArray) -> Part:
 
 
 def _translate(part: Target, target: Target, name: str) -> Part:
-    """A given part, its labels as indices into the training target's class names."""
+    """A given part, its labels as indices into the training target's class names.
+
+    Classes are compared by what the label columns hold: maybe only one part has names for it.
+    """
     if kind_of_labels(target.labels) == "regression":
         return Part(part.samples, part.labels)
-    codes = {class_name: code for code, class_name in enumerate(target.class_names)}
-    if unknown := [c for c in part.class_names if c not in codes]:
+    codes = {label: code for code, label in enumerate(target.class_numbers or target.class_names)}
+    labels_of_part = part.class_numbers or part.class_names
+    if unknown := [label for label in labels_of_part if label not in codes]:
         raise TargetError(
             f"The {name} part has {len(unknown)} classes that the training part lacks "
             f"(the first is {unknown[0]!r}). Train and {name} must share their classes."
         )
-    translation = np.array([codes[c] for c in part.class_names], dtype=np.int64)
+    translation = np.array([codes[label] for label in labels_of_part], dtype=np.int64)
     if part.labels.ndim == 1:
         return Part(part.samples, translation[part.labels])
     labels = np.zeros((len(part), target.n_classes), dtype=np.int64)

@@ -92,7 +92,8 @@ def read_target(directory: Path) -> Target:
     else:
         samples = _images(folder / _BYTES, facts.pop("sizes"))
     kind = np.float64 if facts["label_kind"] == "regression" else np.int64
-    facts |= {key: tuple(facts[key]) for key in ("sample_ids", "class_names", "warnings")}
+    tuples = ("sample_ids", "class_names", "class_numbers", "warnings")
+    facts |= {key: tuple(facts[key]) for key in tuples}
     return Target(**{**facts, "samples": samples, "labels": np.array(facts["labels"], dtype=kind)})
 
 

@@ -327,6 +327,32 @@ def test_a_column_that_is_too_large_to_search_needs_a_named_label_column(hub, mo
     assert len(load_target("me/texts", label_column="kind", samples=20)) == 20
 
 
+def test_a_large_column_beside_numbered_classes_is_not_searched_for_their_names(hub, monkeypatch):
+    """Whether its texts differ, or are long names of the classes."""
+    monkeypatch.setattr(remote, "LARGEST_COLUMN", 4000)
+    labels = [i % 3 for i in range(300)]
+    texts = [f"a text that is a bit longer, number {i}" for i in range(300)]
+    data = {"target": labels, "target_text": texts}
+    _put(hub, "me/texts", Dataset.from_dict(data))
+    target = load_target("me/texts", samples=20)
+    assert (target.input_column, target.class_names) == ("target_text", ("0", "1", "2"))
+    texts = [f"text {i}" for i in range(300)]
+    data = {"text": texts, "target": labels, "target_name": ["abc"[c] * 3000 for c in labels]}
+    _put(hub, "me/names", Dataset.from_dict(data))
+    target = load_target("me/names", samples=20, input_column="text", label_column="target")
+    assert target.class_names == ("0", "1", "2")
+
+
+def test_names_of_numbered_classes_are_read_in_parts(hub):
+    labels = [i % 3 for i in range(400)]
+    names = [["bad", "fair", "good"][c] for c in labels]
+    data = {"text": [f"this is text {i}" for i in range(400)], "label": labels}
+    _put(hub, "me/texts", Dataset.from_dict(data | {"label_text": names}))
+    online = answer("me/texts", samples=60)
+    assert load_target("me/texts", samples=60).class_names == ("bad", "fair", "good")
+    assert load_offline({"dataset": "me/texts", "samples": 60}) == [online]
+
+
 def test_the_size_of_the_download_is_estimated(hub):
     _put(hub, "me/pictures", _pictures())
     whole = sum(len(content) for content in hub.files("me/pictures").values())

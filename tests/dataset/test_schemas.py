@@ -407,6 +407,67 @@ def test_names_of_many_classes_are_no_input(tmp_path):
     assert not target.warnings
 
 
+NAMES = ["bad", "fair", "good"]
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(-1, "bad"), (-1, None), (-1, ""), (None, "bad"), (None, ""), (None, None)],
+)
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_rows_without_a_label_take_no_name_from_a_class(tmp_path, number, name, suffix):
+    """A csv file with such rows holds floats."""
+    from datasets import Dataset
+
+    data = {"text": [f"this is text {i} of somebody" for i in range(N)]}
+    data["label"] = [i % 3 if i % 5 else number for i in range(N)]
+    data["label_text"] = [NAMES[i % 3] if i % 5 else name for i in range(N)]
+    getattr(Dataset.from_dict(data), f"to_{suffix}")(tmp_path / f"x.{suffix}")
+    target = load_target(str(tmp_path / f"x.{suffix}"))
+    assert target.input_column == "text"
+    assert target.class_names == tuple(NAMES)
+    assert target.left_out == {"no label": N // 5}
+
+
+@pytest.mark.parametrize("missing", [None, "", " "])
+@pytest.mark.parametrize("rows", [range(1, N, 3), range(0, N, 7)], ids=["a class", "some rows"])
+def test_a_class_without_a_name_keeps_all_numbers(tmp_path, missing, rows):
+    from datasets import Dataset
+
+    data = {"text": [f"this is text {i} of somebody" for i in range(N)]}
+    data["label"] = [i % 3 for i in range(N)]
+    data["label_text"] = [missing if i in rows else NAMES[i % 3] for i in range(N)]
+    Dataset.from_dict(data).to_parquet(tmp_path / "x.parquet")
+    assert load_target(str(tmp_path / "x.parquet")).class_names == ("0", "1", "2")
+
+
+def test_different_texts_beside_different_numbers_are_no_names(tmp_path):
+    path = written(tmp_path / "x.parquet", "target:i target_text:T")
+    target = load_target(path, task="regression")
+    assert (target.input_column, target.label_column) == ("target_text", "target")
+    path = written(tmp_path / "x.parquet", "target:i target_text:T essay:T")
+    for task in ("regression", "single-label"):
+        with pytest.raises(TargetError, match="could be the input: target_text, essay"):
+            load_target(path, task=task)
+
+
+def test_a_message_about_columns_has_the_one_with_the_names_of_classes(tmp_path):
+    path = written(tmp_path / "x.parquet", "label:n3 label_text:same_label")
+    with pytest.raises(TargetError, match=r"Columns: label \(int64\), label_text \(string\)"):
+        load_target(path)
+
+
+def test_the_names_of_the_label_come_before_names_of_classes(tmp_path):
+    from datasets import Dataset
+
+    data = {"text": [f"this is text {i} of somebody" for i in range(N)]}
+    data["class_name"] = ["ABC"[i % 3] for i in range(N)]
+    data["label"] = [i % 3 for i in range(N)]
+    data["label_text"] = [NAMES[i % 3] for i in range(N)]
+    Dataset.from_dict(data).to_parquet(tmp_path / "x.parquet")
+    assert load_target(str(tmp_path / "x.parquet")).class_names == tuple(NAMES)
+
+
 @pytest.mark.parametrize(
     "schema", ["text:T label:n3 label_text:N3", "text:T label:n3 label_text:T", "text:T label:K3"]
 )

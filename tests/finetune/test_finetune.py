@@ -19,6 +19,7 @@ from torch import nn
 
 from hf_sfda.backbones import norms, open_backbone
 from hf_sfda.config import FinetuneConfig
+from hf_sfda.dataset import load_target
 from hf_sfda.errors import ConfigError, FinetuneError, TargetError
 from hf_sfda.extract import make_accelerator
 from hf_sfda.finetune import Epoch, Trial, finetune
@@ -97,6 +98,27 @@ def test_given_parts_are_read_by_class_name():
     parts = divide(train, validation=other, test=other, validation_share=0.2, test_share=0.2)
     assert parts.test.labels.tolist() == [2, 0]
     assert len(parts.train) == 6
+
+
+@pytest.mark.parametrize("unnamed", ["train", "test"])
+def test_given_parts_are_read_by_number_where_only_one_names_the_numbers(tmp_path, unnamed):
+    """Test splits often hide the names, or name other classes than the numbers are."""
+    from datasets import Dataset
+
+    parts = {}
+    for name in ("train", "test"):
+        data = {"text": [f"text {i} of the {name} part" for i in range(30)]}
+        data["label"] = [i % 3 for i in range(30)]
+        data["label_text"] = ["" if name == unnamed else "zyx"[i % 3] for i in range(30)]
+        Dataset.from_dict(data).to_parquet(tmp_path / "x.parquet")
+        parts[name] = load_target(str(tmp_path / "x.parquet"), input_column="text")
+    named = "train" if unnamed == "test" else "test"
+    assert (parts[named].class_names, parts[unnamed].class_names) == (tuple("zyx"), tuple("012"))
+    given = parts["test"]
+    divided = divide(
+        parts["train"], validation=given, test=given, validation_share=0.2, test_share=0.2
+    )
+    assert divided.test.labels.tolist() == given.labels.tolist()
 
 
 def test_a_class_that_training_lacks_is_refused():
