@@ -34,16 +34,16 @@ def launch(main: Callable[..., None], *arguments: object, processes: int = 2) ->
 def launch_and_fail(main: Callable[..., None], *arguments: object, processes: int) -> str | None:
     """What the launcher says of the processes that failed; None if all succeeded."""
     context = multiprocessing.get_context("fork")
-    said = context.SimpleQueue()
-    launcher = context.Process(target=_launch, args=(said, main, arguments, processes))
+    failure = context.SimpleQueue()
+    launcher = context.Process(target=_launch, args=(failure, main, arguments, processes))
     launcher.start()
     launcher.join()
-    assert not said.empty(), f"the launcher ended with {launcher.exitcode}"
-    return said.get()
+    assert not failure.empty(), f"the launcher ended with {launcher.exitcode}"
+    return failure.get()
 
 
 def _launch(
-    said: SimpleQueue[str | None],
+    failure: SimpleQueue[str | None],
     main: Callable[..., None],
     arguments: Sequence[object],
     processes: int,
@@ -64,9 +64,9 @@ def _launch(
     try:
         elastic_launch(config, _run_fresh)(main, *arguments)
     except ChildFailedError as error:
-        said.put(str(error))
+        failure.put(str(error))
     else:
-        said.put(None)
+        failure.put(None)
 
 
 def _run_fresh(main: Callable[..., None], *arguments: object) -> None:
