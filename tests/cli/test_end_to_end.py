@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -282,22 +283,21 @@ def test_the_token_shows_nowhere(images_on_hub, hub_env, tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_next_run_gives_the_same(images_on_hub, hub_env, tmp_path):
-    """The processes that are killed are forks of this one, which has imported everything."""
     models = ["--models", "acme/vit", "acme/resnet", "acme/timm"]
-    command = ["rank", "--dataset", "me/shapes", "--json", *models]
+    command = [str(HF_SFDA), "rank", "--dataset", "me/shapes", "--json", *models]
     journal = tmp_path / "runs" / "me--shapes" / "journal.jsonl"
     for extracted in (0, 1, 2):
-        process = multiprocessing.get_context("fork").Process(
-            target=run_command, args=command, kwargs={"cwd": tmp_path}
+        process = subprocess.Popen(
+            command, env=hub_env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        process.start()
-        while process.is_alive():
+        while process.poll() is None:
             if journal.exists() and journal.read_text().count('"extracted"') > extracted:
-                process.kill()
+                os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.02)
+        process.wait()
         journal.unlink(missing_ok=True)
-    resumed = json.loads(hf_sfda(*command, env=hub_env, cwd=tmp_path)[0])
-    clean = json.loads(run_command(*command, "--out", "clean-run", cwd=tmp_path)[0])
+    resumed = json.loads(hf_sfda(*command[1:], env=hub_env, cwd=tmp_path)[0])
+    clean = json.loads(run_command(*command[1:], "--out", "clean-run", cwd=tmp_path)[0])
     for one, other in zip(resumed["rows"], clean["rows"], strict=True):
         assert one["model_id"] == other["model_id"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)

@@ -10,11 +10,12 @@ from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from tests.extract.distributed.cases import WAYS, candidates, samples_of, write_race
 from tests.extract.distributed.extract_or_die import main
-from tests.extract.distributed.launching import launch, launch_and_fail, same_features
+from tests.extract.distributed.launching import launch, same_features, start
 from tests.targets import make_target
 
 pytestmark = pytest.mark.slow
 
+SCRIPT = "tests/extract/distributed/extract_or_die.py"
 NAMES = ("resnet", "vit0", "vit1", "vit2")
 COUNT = 11
 
@@ -38,10 +39,12 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize("way", WAYS)
 def test_after_a_killed_process_the_same_command_completes_the_features(way, alone, tmp_path):
     zoo, expected = alone
-    arguments = (zoo, tmp_path, way, COUNT, NAMES)
-    failure = launch_and_fail(main, *arguments, True, processes=3)
-    assert "SIGKILL" in failure, "no process waits forever for the one that was killed"
-    launch(main, *arguments, processes=3)
+    arguments = (SCRIPT, zoo, tmp_path, way, COUNT)
+    broken = start(*arguments, "dies", *NAMES, processes=3)
+    output, _ = broken.communicate()
+    assert broken.returncode != 0
+    assert "SIGKILL" in output, "no process waits forever for the one that was killed"
+    launch(main, *map(str, (zoo, tmp_path, way, COUNT)), "lives", *NAMES, processes=3)
     for key, features in expected.values():
         same_features(FeatureStore(tmp_path).get(key), features)
 
@@ -49,6 +52,6 @@ def test_after_a_killed_process_the_same_command_completes_the_features(way, alo
 @pytest.mark.parametrize("way", WAYS)
 def test_more_processes_than_models_give_the_features_of_one_process(way, alone, tmp_path):
     zoo, expected = alone
-    launch(main, zoo, tmp_path, way, COUNT, ("vit1",), processes=3)
+    launch(main, *map(str, (zoo, tmp_path, way, COUNT)), "lives", "vit1", processes=3)
     key, features = expected["vit1"]
     same_features(FeatureStore(tmp_path).get(key), features)
