@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from hf_sfda.space import fragments
 from hf_sfda.space.backend import Backend, View, view_of
 from hf_sfda.space.jobs import Job, Jobs
 from hf_sfda.types import Ranking
+
+logger = logging.getLogger(__name__)
 
 OWN = "Your own ranking"
 """Name of a visitor's own ranking in the menu of leaderboards; it exists during their visit."""
@@ -96,10 +99,17 @@ class Page:
         return self._rendered[key]
 
     def warm_up(self) -> None:
-        """Read the results and render the first leaderboard before the first visitor comes."""
-        view = self.backend.view()
-        if view is not None:
-            self.follow(view)
+        """Read the results and render the first leaderboard before the first visitor comes.
+
+        Nothing is raised: a signal may end the server meanwhile, and what fails otherwise fails
+        again for the first visitor, who sees the reason.
+        """
+        try:
+            view = self.backend.view()
+            if view is not None:
+                self.follow(view)
+        except Exception:
+            logger.debug("The first leaderboard was not rendered ahead of time.", exc_info=True)
 
     def _show(self, view: View | None) -> list[Any]:
         return [value for show, _ in self._followers for value in show(view)]

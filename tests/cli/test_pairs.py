@@ -57,7 +57,7 @@ def test_pairs_are_ranked(work, ranked):
     assert len(ranking.ranked) == 2 and ranking.dataset["input_column"] == "premise, hypothesis"
     warnings = " ".join(ranking.warnings)
     assert "The texts are read as pairs of 'premise' and 'hypothesis'." in warnings
-    assert "not for pairs of texts" in warnings
+    assert "not on pairs of texts" in warnings
     assert "premise, hypothesis" in (work / "run" / "report.html").read_text()
 
 
