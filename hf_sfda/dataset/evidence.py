@@ -88,8 +88,8 @@ class Evidence:
     def names_classes(self, numbers: str, names: str) -> bool:
         """Whether a column has one name for each class that another one numbers.
 
-        Rows without a label do not count. Texts that are all different are no names, and what is
-        too large to be read for them is not searched.
+        Rows without a label do not count. Texts of which most occur only once are no names. A
+        column that is too large to be read holds none either.
         """
         import pyarrow as pa
 

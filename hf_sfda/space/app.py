@@ -31,8 +31,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # must be set before
 
 TITLE = "Which checkpoint should I fine-tune?"
 _ABOUT = (
-    "Checkpoints of the Hub, ranked for a dataset without fine-tuning: scores of held-out "
-    "samples, with intervals and ties, and baselines beside them."
+    "Checkpoints of the Hub, ranked for a dataset without fine-tuning: scores with intervals and "
+    "ties, and baselines beside them."
 )
 
 _TABS = {
