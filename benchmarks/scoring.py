@@ -55,6 +55,11 @@ def make(n: int, d: int, c: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     return rng.normal(size=(n, d)) + 0.3 * rng.normal(size=(c, d))[y], y
 
 
+def uneven(X: np.ndarray) -> np.ndarray:
+    """Features of which few directions have most of the variance, as in layers of networks."""
+    return X / np.arange(1, X.shape[1] + 1)
+
+
 def floor(X: torch.Tensor, c: int) -> None:
     """The arithmetic of SFDA and nothing else."""
     X = X[:, : min(X.shape)]
@@ -140,12 +145,14 @@ def candidate_together(X: np.ndarray, y: np.ndarray) -> None:
 
 def speed(args: argparse.Namespace) -> None:
     X, y = make(args.samples, args.width, args.classes)
+    few = uneven(X)
     tensor = torch.from_numpy(X)
     names = [m.name for m in list_metrics() if m.needs == "features" and m.name not in SLOW]
     functions: dict[str, Callable[[], object]] = {
         "floor": lambda: floor(tensor, args.classes),
         "sfda": lambda: score(X, y, "sfda"),
         "sfda_cv": lambda: score(X, y, "sfda_cv"),
+        "sfda_cv, uneven directions": lambda: score(few, y, "sfda_cv"),
         "sfda_cv, float64 throughout": lambda: in_double(X, y),
     }
     times = best(functions, args.rounds)

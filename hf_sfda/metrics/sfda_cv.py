@@ -51,8 +51,8 @@ def sfda_cv(problem: Problem, *, folds: int = 5, max_scored: int | None = None) 
 
     Class sums and Gram matrices add up over folds, so stage one reads the data once for all folds;
     stage two has its own weights in every fold and needs a Gram matrix each time. Where that takes
-    long, it is in float32, see :mod:`hf_sfda.metrics.single`: the error of the score is estimated
-    in float64 and stays below 1e-6.
+    long, it is in float32, see :mod:`hf_sfda.metrics.single`: a bound on the error of the score is
+    computed in float64 and stays below 1e-6.
 
     Quirks: a class with fewer than K members is in fewer than K folds; where a class is missing
     from the training folds its held-out samples get probability 0 (nothing can be known of it).

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +14,14 @@ from hypothesis import strategies as st
 from hf_sfda.metrics import linalg, single
 from hf_sfda.metrics.crossfit import Plan, held_out, train
 from hf_sfda.metrics.fisher import fit, other_means, self_challenge
-from hf_sfda.metrics.single import TOLERANCE, Answer, Rows, Stage, second_stage
+from hf_sfda.metrics.single import (
+    TOLERANCE,
+    Answer,
+    Rows,
+    Stage,
+    bound_on_trace,
+    second_stage,
+)
 from hf_sfda.scoring import make_problem, score
 from tests.metrics.test_contract import blobs
 
@@ -141,6 +151,38 @@ def test_a_matrix_that_float32_cannot_factorise_means_float64():
     stage = stage_of(plan, 0)._replace(shrinkage=1e-20)
     answer = second_stage(stage, Rows.cast(plan.X))
     assert answer is None or answer.bound > TOLERANCE
+
+
+MATRICES = {
+    "one direction": np.diag([1.0] + [0] * 19),  # where a few draws say least
+    "minus": -np.diag([1.0] + [0] * 19),
+    "identity": np.eye(20),
+    "cancels": np.diag([1.0, -1] * 10),
+    "lopsided": np.outer(np.arange(20), np.ones(20)),
+    "rotation": np.eye(20)[::-1] - np.eye(20),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_trace_is_below_its_bound_whatever_the_matrix(name):
+    B = torch.from_numpy(MATRICES[name].copy())
+    trace, size = abs(float(B.trace())), float(B.norm())
+    draws = torch.Generator().manual_seed(1)
+    bounds = []
+    for _ in range(2000):
+        Z = torch.randn(single._DRAWS, 20, generator=draws, dtype=torch.float64)
+        bounds.append(bound_on_trace(Z, Z @ B.T))
+    assert min(bounds) >= trace
+    assert np.median(bounds) < trace + 8 * size  # no bound that is far from every trace
+
+
+def test_the_stated_chances_are_those_of_the_constants():
+    """The share is tried where it is least certain: one square, instead of a sum of them."""
+    share, draws = single._LEAST_SHARE, single._DRAWS
+    exact = scipy.stats.chi2.cdf(draws * share, draws)
+    stated = (share * math.exp(1 - share)) ** (draws / 2)
+    assert exact < stated < 2.5e-6
+    assert 2 * math.exp(-single._RARE) + 2 * stated < 1e-5
 
 
 CHANGES = {
