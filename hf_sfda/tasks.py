@@ -136,6 +136,10 @@ _UNCALIBRATED: Mapping[LabelKind, str] = {
 }
 
 
+PAIRS_ARE_NOT_CALIBRATED = "P(best) was calibrated on single texts, not on pairs of texts."
+"""For pairs of one class each, whose task is that of single texts."""
+
+
 def has_benchmark(task: str | None) -> bool:
     """Whether the confidence is calibrated for this task: images and texts of one class each.
 

@@ -25,13 +25,11 @@ from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.progress import NoProgress, Progress
 from hf_sfda.session import Session
-from hf_sfda.tasks import task_name
+from hf_sfda.tasks import PAIRS_ARE_NOT_CALIBRATED, task_name
 from hf_sfda.types import IntArray, LabelKind, Target
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-_NOT_CALIBRATED = "P(best) was calibrated on single texts, not on pairs of texts."
 
 
 def target_of(config: RankConfig, session: Session | None = None) -> Target:
@@ -164,7 +162,7 @@ def load_target(
             *([] if parts is None else [parts.note()]),
             *final.notes,
             *_similar_class_names_warning(class_names),
-            *([_NOT_CALIBRATED] if is_uncalibrated else []),
+            *([PAIRS_ARE_NOT_CALIBRATED] if is_uncalibrated else []),
             *inputs.notes,
         ),
         task_reason=reason,
