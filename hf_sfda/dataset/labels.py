@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,10 @@ def hidden_number(numbers: Collection[int]) -> int | None:
     if len(negative) != 1 or set(numbers) == {-1, 1}:
         return None
     return negative[0] if negative[0] in HIDDEN else None
+
+
+_VALUE = re.compile(r"\s*[-+]?[$€£¥]?\s*\d[\d.,]*\s*[%$€£¥]?\s*")
+"""A number with a decimal comma, separators of thousands, a percent sign or a currency."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +152,32 @@ def lists_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
     """
     example = next((name for name in names if _is_bracketed(name)), None)
     if example is None or not all(map(_is_bracketed, names)):
-        example = next((name for sep in ",;|" if (name := _joined(names, sep))), None)
+        example = next((name for sep in ",;|/+" if (name := _joined(names, sep))), None)
     if example is None:
         return ()
     return (
         f"The labels in {column!r} seem to be lists of several labels, written as texts: "
         f"{cut(example, 60)!r} was read as one class. For several labels a sample, store lists in "
         "parquet or JSON lines, or a column of 0 and 1 for each label.",
+    )
+
+
+def numbers_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
+    """Warn if class names seem to be values, written as texts that are no numbers.
+
+    They have a decimal comma, a percent sign or a sign of a currency, and nothing else but digits.
+
+    Example:
+        >>> lists = ["0,5", "1,5"], ["10%", "20 %"], ["1", "2"], ["1,5", "none"], ["3-4", "5+"]
+        >>> [len(numbers_in_texts(names, "label")) for names in lists]
+        [1, 1, 0, 0, 0]
+    """
+    example = next((name for name in names if not name.strip("+-").isdecimal()), None)
+    if example is None or not all(map(_VALUE.fullmatch, names)):
+        return ()
+    return (
+        f"The labels in {column!r} seem to be values, written as texts: {cut(example, 60)!r} was "
+        "read as a class. For a regression, store plain numbers, with a point for decimals.",
     )
 
 

@@ -266,6 +266,8 @@ def test_decimals_are_values(tmp_path):
         ["['cat']", "['cat', 'dog']"],
         ["cat,dog", "dog,cat"],
         ["cat", "dog", "cat; dog"],
+        ["rock", "pop", "rock / pop"],
+        ["rock", "pop", "rock+pop"],
     ],
 )
 def test_lists_written_as_texts_are_noticed(tmp_path, labels):
@@ -273,8 +275,22 @@ def test_lists_written_as_texts_are_noticed(tmp_path, labels):
     assert any("seem to be lists of several labels" in text for text in target.warnings)
 
 
+@pytest.mark.parametrize("labels", [["0,5", "1", "2,25"], ["5 %", "10 %"], ["€1.50", "€2"]])
+def test_values_written_as_texts_are_noticed(tmp_path, labels):
+    target = load_target(saved(tmp_path, label=labels * 6))
+    assert target.label_kind == "single-label"
+    (warning,) = target.warnings
+    assert warning.startswith("The labels in 'label' seem to be values, written as texts:")
+    assert "store plain numbers, with a point for decimals" in warning
+
+
+@pytest.mark.parametrize("labels", [["007", "7"], ["0-10", "10-20"], ["C", "C++"], ["1,2", "no"]])
+def test_names_that_are_like_values_are_names(tmp_path, labels):
+    assert load_target(saved(tmp_path, label=labels * 6)).warnings == ()
+
+
 def test_names_with_separators_are_names(tmp_path):
-    names = ["Paris, France", "Rome, Italy", "food|drink", "(other)"]
+    names = ["Paris, France", "Rome, Italy", "food|drink", "and/or", "C", "C++", "(other)"]
     assert load_target(saved(tmp_path, label=names * 6)).warnings == ()
 
 
