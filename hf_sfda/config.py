@@ -466,7 +466,7 @@ class ShortlistConfig:
 
     Attributes:
         top: Number of models, from the first of the ranking. On all eleven targets of the zoo
-            the best checkpoint is among the first two of the default order
+            the best checkpoint is among the first three of the default order
             (benchmarks/zoo/scores.csv and truth.csv).
         models: Ranked models instead, named as in the table.
         samples: Size of the stratified sample; by default the samples that were ranked.
