@@ -210,8 +210,8 @@ class RankConfig(CandidateOptions):
             CPU they would compete with the model for cores.
         work: How processes divide the work: whole models, or the samples of each model. ``auto``
             splits samples only when there are fewer models than processes.
-        ask_above: Ask before more gigabytes are downloaded. Where nobody can be asked, the run
-            stops. Twenty checkpoints of usual size stay below the default.
+        ask_above: Ask before more gigabytes are downloaded, unless ``--yes`` is given. Where nobody
+            can be asked, the run stops. Twenty checkpoints of usual size stay below the default.
         features: Features dataset on the Hub, made by ``hf-sfda cache export``: what it holds needs
             no weights; without ``models``, its models are the candidates. ``OWNER/NAME`` or
             ``OWNER/NAME@REVISION``.

@@ -49,9 +49,11 @@ def list_entries(*, output: Output) -> None:
     ]
     total = sum(int(row["bytes"]) for row in rows)
     lines = [
-        f"{r['entry']}  {megabytes(r['bytes']):>8} MB  {r['samples']:6,}  {r['model'][:19]}"
+        f"{r['entry']}  {megabytes(r['bytes']):>8} MB  {r['samples']:7,}  {r['model'][:19]}"
         for r in rows
     ]
+    if rows:
+        lines.insert(0, f"{'entry':<32}  {'size':>11}  samples  commit or checksum")
     summary = f"{len(rows)} entries, {megabytes(total)} MB in {store.root}"
     output.document(
         rows,
@@ -92,7 +94,9 @@ def remove(
     entries: Annotated[
         list[str],
         typer.Argument(
-            metavar="ENTRY...", help="Entries or models as `cache ls` shows them, or their start."
+            metavar="ENTRY",
+            help="Entries, or commits or checksums of models, as `cache ls` shows them; the first "
+            "characters are enough.",
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
@@ -124,7 +128,10 @@ def _matching(text: str, stored: Sequence[Entry]) -> list[str]:
         if entry.digest.startswith(text) or str(entry.key.get("model", "")).startswith(text)
     ]
     if not digests:
-        raise ConfigError(f"No entry and no model begins with {text!r}. See `hf-sfda cache ls`.")
+        raise ConfigError(
+            f"No entry and no commit of a model begins with {text!r}. `hf-sfda cache ls` lists "
+            "them; in ranking.json each model has its entry as feature_key."
+        )
     return digests
 
 
@@ -143,7 +150,7 @@ def clear(
 @with_shared_options
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/me--plants.")
+        Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
     ],
     to: Annotated[
         str,

@@ -41,9 +41,13 @@ def add_to(app: typer.Typer) -> None:
 
 @with_shared_options
 def compare(
-    run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
-    model_a: Annotated[str, typer.Argument(help="A ranked model, named as in the table.")],
-    model_b: Annotated[str, typer.Argument(help="Another ranked model.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
+    ],
+    model_a: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A ranked model, named as in the table.")
+    ],
+    model_b: Annotated[str, typer.Argument(metavar="OTHER", help="Another ranked model.")],
     metric: Annotated[
         str | None,
         typer.Option(

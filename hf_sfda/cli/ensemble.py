@@ -40,10 +40,15 @@ def add_to(app: typer.Typer) -> None:
 
 @with_shared_options
 def ensemble(
-    run: Annotated[Path, typer.Argument(help="Run directory that `hf-sfda rank` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
+    ],
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Choose among these ranked models only, named as in the table."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Choose among these ranked models only, named as in the table.",
+        ),
     ] = None,
     size: Annotated[
         int, typer.Option("--size", "-k", min=1, help="Largest number of models to choose.")

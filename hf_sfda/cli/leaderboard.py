@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from hf_sfda.cli._output import Output
 from hf_sfda.cli._plans import show_or_execute
 from hf_sfda.config import DEFAULTS
 from hf_sfda.foreign import clean
+from hf_sfda.format import score
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -290,11 +292,12 @@ def _paragraph(status: dict[str, Any]) -> list[str]:
     when = f"last update {status['last_update']}" if status["last_update"] else "never updated"
     revision = (status["revision"] or "")[:7]
     lines = [f"{status['dataset']} @ {revision}, by {status['metric']}, {when}"]
-    lines += [
-        f"  {m['rank']:>3}  {m['value']:.4f}  tie group {m['tie_group']}  {m['model']}"
-        for m in status["pool"]
-    ]
-    lines += [f"    -  {model}: {reason}" for model, reason in status["without_score"].items()]
+    for _, tied in groupby(status["pool"], key=lambda m: m["tie_group"]):
+        models = list(tied)
+        first, last = models[0]["rank"], models[-1]["rank"]
+        place = f"{first}-{last}" if last > first else str(first)
+        lines += [f"  {place:>5}  {score(m['value']):>6}  {m['model']}" for m in models]
+    lines += [f"      -  {model}: {reason}" for model, reason in status["without_score"].items()]
     pending = [*status["changed"], *status["new"]]
     if pending:
         next_update = len(status["next_update_measures"])

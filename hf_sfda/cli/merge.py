@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def merge(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run directories on the same samples and options."),
+        typer.Argument(metavar="RUN", help="Run directories on the same samples and options."),
     ],
     out: Annotated[
         str | None,

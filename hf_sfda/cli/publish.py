@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 @with_shared_options
 def publish(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run directory, such as runs/me--plants.")
+        Path, typer.Argument(metavar="RUN", help="Run directory that `hf-sfda rank` wrote.")
     ],
     to: Annotated[
         str,

@@ -35,8 +35,9 @@ def scan(
     models: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="MODEL",
             help="Hub ids, folders or text files. Without them, candidates are queried from the "
-            "Hub."
+            "Hub.",
         ),
     ] = None,
     modality: Annotated[

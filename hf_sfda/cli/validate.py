@@ -41,7 +41,10 @@ def add_to(app: typer.Typer) -> None:
 
 @with_shared_options
 def validate(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories of `hf-sfda rank`.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Run directories that `hf-sfda rank` wrote."),
+    ],
     truth: Annotated[
         Path,
         typer.Option(
@@ -49,7 +52,9 @@ def validate(
             show_default=False,
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="Size of the shortlist of recall, regret.")] = 3,
+    top: Annotated[
+        int, typer.Option(min=1, help="Number of first models that recall and regret look at.")
+    ] = 3,
     target: Annotated[
         str | None,
         typer.Option(help="Target of the truth, for a single run whose name does not match."),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_sfda.compare.paired import compare_samples
 from hf_sfda.compare.result import Comparison
-from hf_sfda.config import RankConfig
+from hf_sfda.config import RankConfig, with_current_names
 from hf_sfda.errors import ConfigError, MetricError, StoreError
 from hf_sfda.metrics import get_metric
 from hf_sfda.names import distinct_names, find_model, identity
@@ -18,6 +18,7 @@ from hf_sfda.session import Session
 from hf_sfda.store import FeatureStore
 from hf_sfda.tasks import has_classes
 from hf_sfda.types import Features, ModelRow, Ranking, Score, Target
+from hf_sfda.uncertainty import find_calibration
 
 _SAME = 1e-6
 """Largest relative difference to the score in the ranking that counts as rounding. Other machines
@@ -174,11 +175,17 @@ def add_ranking_warnings(
     ]
     tied = rows[0].tie_group is not None and rows[0].tie_group == rows[1].tie_group
     if comparison.better is not None and tied and metric == ranking.metric:
-        warnings.append(
-            "The ranking lets these two share a place: its ties hold for all pairs of its models "
-            "together, this interval for this pair alone. If you picked the pair out of many, "
-            "trust the tie."
+        calibrated = find_calibration(
+            with_current_names(ranking.config), ranking.dataset.get("task")
         )
+        reason = (
+            "its ties are about accuracy after fine-tuning, this interval about the score alone. "
+            "To choose what to fine-tune, trust the tie."
+            if calibrated
+            else "its ties hold for all pairs of its models together, this interval for this pair "
+            "alone. If you picked the pair out of many, trust the tie."
+        )
+        warnings.append(f"The ranking lets these two share a place: {reason}")
     return replace(comparison, warnings=(*warnings, *comparison.warnings))
 
 

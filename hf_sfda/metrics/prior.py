@@ -52,7 +52,7 @@ INTERCEPT = 0.1098
 
 @register_metric(
     "prior",
-    summary="How well checkpoints with such names fine-tuned on 13 other data sets (images)",
+    summary="How well checkpoints with such names fine-tuned on 13 other datasets (images)",
     tasks=frozenset({"single-label", "multi-label", "regression"}),
     needs="candidate",
     cost="0",

@@ -22,7 +22,13 @@ from hf_sfda.publish.rows import SAME_NAMES
 from hf_sfda.publish.track_record import model_of, truth_of
 from hf_sfda.tasks import calibration_warning, compared_classes
 from hf_sfda.types import Finetuned, Measurement, ModelRow, Ranking, RowWarning, Update
-from hf_sfda.uncertainty import agreement_with, at_floor, diagnose_row, diagnose_rows
+from hf_sfda.uncertainty import (
+    agreement_with,
+    at_floor,
+    coverage_warnings,
+    diagnose_row,
+    diagnose_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -308,7 +314,12 @@ def _agreement_and_warnings(
         n_classes=compared_classes(about["task"], about["n_classes"]),
         agreement=agreement,
     )
-    warnings += calibration_warning(about["task"])
+    if complete:
+        warnings += coverage_warnings(
+            leaderboard.settings | {"metric": metric}, about["task"], about["n"], about["n_classes"]
+        )
+    else:  # no P(best) is shown
+        warnings += calibration_warning(about["task"])
     return {"agreement": agreement, "warnings": tuple(warnings)}
 
 

@@ -27,8 +27,6 @@ from hf_sfda.scoring import (
     scores_without_groups,
 )
 from hf_sfda.tasks import (
-    calibration_warning,
-    has_benchmark,
     kind_of_labels,
     scored_labels,
     strata_of,
@@ -46,6 +44,7 @@ from hf_sfda.types import (
 from hf_sfda.uncertainty import (
     Uncertainty,
     agreement_with,
+    coverage_warnings,
     degrees_of_freedom,
     diagnose,
     diagnose_row,
@@ -264,7 +263,8 @@ def assemble(
         class_counts=_class_counts(labels, class_names),
         agreement=agreement,
     )
-    return rows, agreement, [*warnings, *_about_coverage(config, labels, task)]
+    warnings += coverage_warnings(config.to_dict(), task, len(labels), len(np.unique(labels)))
+    return rows, agreement, warnings
 
 
 def _class_counts(labels: LabelArray, class_names: Sequence[str]) -> dict[str, int]:
@@ -514,21 +514,6 @@ def _possible(
         return interval
     highest = max(maximum, value)  # which rounding may have moved above it
     return min(low, highest), min(high, highest)
-
-
-def _about_coverage(config: RankConfig, labels: LabelArray, task: str) -> list[str]:
-    if not has_benchmark(task):
-        return calibration_warning(task)
-    calibration = find_calibration(config.to_dict(), task)
-    if calibration is None:
-        return []
-    outside = calibration.not_covered(len(labels), len(np.unique(labels)))
-    if not outside:
-        return []
-    return [
-        f"The run has {outside}. So P(best), ties and the expected regret allow for larger errors, "
-        "by a factor that was not measured."
-    ]
 
 
 def _with_hazards(row: ModelRow, metric: str, n_samples: int, n_classes: int) -> ModelRow:

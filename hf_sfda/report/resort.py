@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hf_sfda.errors import ConfigError
 from hf_sfda.foreign import listing
-from hf_sfda.tasks import compared_classes
+from hf_sfda.tasks import compared_classes, has_benchmark
 from hf_sfda.types import ModelRow, Ranking, RowWarning
 
 
@@ -59,7 +59,7 @@ def sorted_by(ranking: Ranking, metric: str) -> Ranking:
 
 def _with_warnings(new: Ranking, old: Ranking) -> Ranking:
     """Add the agreement and the warnings of the new order."""
-    from hf_sfda.uncertainty import agreement_with, diagnose_rows
+    from hf_sfda.uncertainty import agreement_with, coverage_warnings, diagnose_rows
 
     names = dict.fromkeys(name for row in new.ranked for name in row.scores)
     table = {name: [row.scores.get(name, math.nan) for row in new.ranked] for name in names}
@@ -69,6 +69,9 @@ def _with_warnings(new: Ranking, old: Ranking) -> Ranking:
         "n_classes": compared_classes(old.dataset.get("task"), old.dataset["n_classes"]),
     }
     outdated = diagnose_rows(old.rows, metric=old.metric, agreement=old.agreement, **size)
+    task, n_classes = old.dataset.get("task"), int(old.dataset["n_classes"])
+    if has_benchmark(task):  # about the P(best) of the old order
+        outdated += coverage_warnings(old.config, task, size["n_samples"], n_classes)
     warnings = (
         f"Sorted by {new.metric}. Ties and noise floors were worked out for {old.metric} only, so "
         "small differences may mean nothing.",

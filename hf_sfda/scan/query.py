@@ -170,7 +170,10 @@ def _entry(info: ModelInfo, options: CandidateOptions, modality: Modality | None
 def _cannot_ask(error: Exception) -> str:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    advice = "Name models with --models: Hub ids in the local cache, or folders."
+    advice = (
+        "Name models instead (`rank --models MODEL`, `scan MODEL`): Hub ids in the local cache, or "
+        "folders."
+    )
     if isinstance(error, OfflineModeIsEnabled):
         return f"HF_HUB_OFFLINE is set, so the Hub cannot be asked for candidates. {advice}"
     return f"The Hub cannot be asked for candidates: {explain_answer(error)}. {advice}"

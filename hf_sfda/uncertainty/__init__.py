@@ -7,7 +7,12 @@ imported inside the functions that use it: a page of results loads without waiti
 from __future__ import annotations
 
 from hf_sfda.uncertainty.agreement import Consensus, agreement_with, consensus, weighted_tau
-from hf_sfda.uncertainty.calibration import Calibration, find_calibration, predict_accuracies
+from hf_sfda.uncertainty.calibration import (
+    Calibration,
+    coverage_warnings,
+    find_calibration,
+    predict_accuracies,
+)
 from hf_sfda.uncertainty.curve import disjoint_samples, learning_curve
 from hf_sfda.uncertainty.diagnose import (
     at_floor,
@@ -38,6 +43,7 @@ __all__ = [
     "bootstrap_mean",
     "bootstrap_r2",
     "consensus",
+    "coverage_warnings",
     "degrees_of_freedom",
     "diagnose",
     "diagnose_row",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_sfda.tasks import has_benchmark
+from hf_sfda.tasks import calibration_warning, has_benchmark
 from hf_sfda.uncertainty.statistics import FloatArray
 
 _EDGE = 0.002
@@ -96,6 +96,29 @@ def find_calibration(config: Mapping[str, Any], task: str | None = None) -> Cali
     names = [config.get(name) for name in ("metric", "layers", "batch_norms")]
     entry = _document()["scores"].get("/".join(map(str, names)))
     return None if entry is None else from_plain(entry)
+
+
+def coverage_warnings(
+    config: Mapping[str, Any], task: str | None, n_samples: int, n_classes: int
+) -> list[str]:
+    """What to know about P(best) where the benchmark has no such task, or no such sample.
+
+    Args:
+        config: As in :func:`find_calibration`.
+        task: As in :func:`find_calibration`.
+        n_samples: Number of samples of the run.
+        n_classes: Number of their classes.
+    """
+    if not has_benchmark(task):
+        return calibration_warning(task)
+    calibration = find_calibration(config, task)
+    outside = calibration.not_covered(n_samples, n_classes) if calibration else ""
+    if not outside:
+        return []
+    return [
+        f"The run has {outside}. So P(best), ties and the expected regret allow for larger errors, "
+        "by a factor that was not measured."
+    ]
 
 
 def from_plain(entry: Mapping[str, Any]) -> Calibration:

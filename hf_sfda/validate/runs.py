@@ -142,7 +142,8 @@ def validate_runs(
     if not any(number > 1 for number in compared.values()):
         raise ConfigError(
             "No run shares two models or more with the truth. Runs: "
-            f"{', '.join(runs)}. Targets of the truth: {', '.join(sorted(truth))}."
+            f"{', '.join(runs)}. Targets of the truth: {', '.join(sorted(truth))}. "
+            "If one of them is the data of a single run under another name: --target NAME."
         )
     predictors: dict[str, Scores] = {**scores, STATIC_LIST: _static_scores(truth, compared)}
     qualities = [_quality_of(name, values, truth, k) for name, values in predictors.items()]

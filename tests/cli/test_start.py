@@ -258,7 +258,10 @@ def test_cache_lists_and_clears(tmp_path, monkeypatch):
     key = FeatureKey("m" * 40, "i", "image", "float32", None, 1)
     FeatureStore(root).put(key, Features({"last": np.ones((3, 2), np.float32)}))
     assert json.loads(run("cache", "ls", "--json")[0])[0]["samples"] == 3
-    assert "1 entries" in run("cache", "ls", "--format", "human")[0]
+    listed = run("cache", "ls", "--format", "human")[0].splitlines()
+    assert listed[0].split("  ")[-1] == "commit or checksum"
+    assert listed[1].index("m" * 19) == listed[0].index("commit")
+    assert listed[2].startswith("1 entries")
     assert "Freed" in run("cache", "clear", "--yes")[1]
     assert json.loads(run("cache", "ls", "--json")[0]) == []
 

@@ -129,15 +129,21 @@ def test_a_tie_of_the_ranking_stays_one_for_who_picked_the_pair(run, monkeypatch
         ranking,
         rows=tuple(dataclasses.replace(row, tie_group=row.rank) for row in ranking.rows),
     )
-    lead = iter([5, 0] * 2)  # whether these two differ is up to the zoo; this makes sure
+    uncalibrated = dataclasses.replace(tied, config={**tied.config, "layers": "last"})
+    lead = iter([5, 0] * 3)  # whether these two differ is up to the zoo; this makes sure
 
     def ahead(*arguments):
         score, contributions = rescore(*arguments)
         return score, contributions + next(lead)
 
     monkeypatch.setattr("hf_sfda.compare.run.rescore", ahead)
-    assert any("trust the tie" in w for w in compare_for_ranking(tied, A, B).warnings)
-    assert not any("trust the tie" in w for w in compare_for_ranking(apart, A, B).warnings)
+    about_tie = [
+        [text for text in compare_for_ranking(one, A, B).warnings if "trust the tie" in text]
+        for one in (tied, apart, uncalibrated)
+    ]
+    assert ["about accuracy after fine-tuning" in text for text in about_tie[0]] == [True]
+    assert about_tie[1] == []
+    assert ["for all pairs of its models" in text for text in about_tie[2]] == [True]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import yaml
 
 from hf_sfda import __version__
 from hf_sfda.cli import main
+from hf_sfda.cli.leaderboard import _status_text
 from hf_sfda.leaderboard.package import CLIENT, build_wheel, package_files
 from hf_sfda.leaderboard.schedule import cron_of
 from tests import factories
@@ -140,9 +141,31 @@ def test_update_and_status_work_from_the_command_line(hub, board, tmp_path):
     (one,) = json.loads(out)["datasets"]
     assert [m["model"] for m in one["pool"]] == ["acme/vit"]
     assert board("status", BOARD, "-q")[0] == "acme/vit\n"
-    assert "nothing is pending" in board("status", BOARD, "--format", "human")[0]
+    out, _ = board("status", BOARD, "--format", "human")
+    assert "nothing is pending" in out
+    assert re.search(r"\n      1  +\.?\d+\.?\d*  acme/vit\n", out)
     out, _ = board("update", BOARD, "--yes", "--format", "human")
     assert "Nothing to do: me/shapes is up to date (1 models)" in out
+
+
+def test_status_shows_places_and_scores_as_a_ranking_does():
+    models = [("a/a", 1, 0.87213), ("b/b", 1, 0.776), ("c/c", 2, 0.5)]
+    status = {
+        "dataset": "me/plants", "revision": "bdf45fc0000", "metric": "three_heads",
+        "last_update": "2026-11-28", "without_score": {"d/d": "gated"}, "changed": [], "new": [],
+        "pool": [
+            {"model": model, "rank": rank, "tie_group": group, "value": value}
+            for rank, (model, group, value) in enumerate(models, 1)
+        ],
+    }  # fmt: skip
+    assert str(_status_text({"datasets": [status]})).splitlines() == [
+        "me/plants @ bdf45fc, by three_heads, last update 2026-11-28",
+        "    1-2    .872  a/a",
+        "    1-2    .776  b/b",
+        "      3    .500  c/c",
+        "      -  d/d: gated",
+        "  nothing is pending",
+    ]
 
 
 # -- schedule

@@ -16,6 +16,7 @@ from hf_sfda.publish.leaderboards import history, make_leaderboards, to_ranking
 from hf_sfda.publish.names import public_model
 from hf_sfda.publish.rows import make_run
 from hf_sfda.ranking.runs import config_of
+from hf_sfda.report.resort import sorted_by
 from hf_sfda.types import ModelRow, Ranking, RowWarning
 from hf_sfda.uncertainty import agreement_with
 from tests.publishing import make_ranking, ok_row
@@ -58,6 +59,28 @@ def test_a_run_comes_back_as_it_was_published():
         }
         assert back.agreement == agreement_with("sfda_cv", scores)
         assert Ranking.from_dict(json.loads(json.dumps(back.to_dict()))).rows == back.rows
+
+
+def test_a_sample_that_the_benchmark_does_not_cover_is_named_where_p_best_is_shown():
+    """As in the ranking of the run itself."""
+    ranking = make_ranking({"a/a": 0.5, "b/b": 0.4})
+    config = {**ranking.config, "metric": "three_heads", "batch_norms": "both"}
+    config["layers"] = config.pop("view")  # which has its former name there
+    rows = tuple(
+        replace(row, scores={**row.scores, "three_heads": row.scores["sfda_cv"]})
+        for row in ranking.ranked
+    )
+    ranking = replace(ranking, config=config, rows=rows)
+    small = replace(ranking, dataset={**ranking.dataset, "n_samples": 119})
+    outside = "The run has 119 samples, where the benchmark has"
+    back = to_ranking(board_of(small))
+    assert back.ranked[0].p_best is not None
+    assert any(text.startswith(outside) for text in back.warnings)
+    assert not any("benchmark" in text for text in to_ranking(board_of(ranking)).warnings)
+    # Sorted by another metric there is no P(best), and nothing to say about it.
+    other = sorted_by(back, "knn")
+    assert other.ranked[0].p_best is None
+    assert not any("benchmark" in text for text in other.warnings)
 
 
 def test_ties_gaps_hazards_and_strangers_come_back():

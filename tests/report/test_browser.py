@@ -7,6 +7,8 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -39,22 +41,66 @@ addEventListener("load", () => {
 """
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory) -> dict:
-    folder = tmp_path_factory.mktemp("browser")
-    page = folder / "report.html"
-    page.write_text(render_html(example_ranking()).replace("</body>", PROBE), encoding="utf-8")
+# The page in a frame of a phone's width, since a window cannot be made that narrow. What can be
+# scrolled or is cut by its own box is not wider than the page.
+PHONE = """
+<iframe width="420" height="2000" style="border: 0" srcdoc="{page}"></iframe>
+<script>
+addEventListener("load", () => setTimeout(() => {{
+  const page = document.querySelector("iframe").contentDocument;
+  const isBounded = (element) => element && element !== page.body
+    && (getComputedStyle(element).overflowX !== "visible" || isBounded(element.parentElement));
+  const wide = [...page.querySelectorAll("main *")].filter((element) =>
+    !isBounded(element) && element.getBoundingClientRect().right > 420);
+  document.title = "SEEN" + JSON.stringify({{
+    sections: page.querySelectorAll("section").length,
+    wide: wide.map((element) => element.tagName + ": " + element.textContent.slice(0, 40)),
+  }});
+}}, 1000));
+</script>
+"""
+
+
+def what_is_seen(page: str, folder: Path) -> dict:
+    """What a page in the browser wrote into its title."""
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
     result = subprocess.run(
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
             f"--user-data-dir={folder / 'profile'}", "--window-size=1280,2000",
-            "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
+            "--virtual-time-budget=5000", "--dump-dom", path.as_uri(),
         ],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     (title,) = re.findall(r"<title>SEEN(.*?)</title>", result.stdout, flags=re.DOTALL)
     return json.loads(html.unescape(title))
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory) -> dict:
+    page = render_html(example_ranking()).replace("</body>", PROBE)
+    return what_is_seen(page, tmp_path_factory.mktemp("browser"))
+
+
+def test_nothing_is_wider_than_a_phone(tmp_path):
+    ranking = example_ranking()
+    calibrated = {"metric": "three_heads", "layers": "all", "batch_norms": "both"}
+    rows = [
+        replace(
+            row, scores={"three_heads": row.scores["sfda_cv"], **row.scores}, expected_regret=1.0
+        )
+        if row.status == "ok"
+        else row
+        for row in ranking.rows
+    ]
+    ranking = replace(ranking, config={**ranking.config, **calibrated}, rows=tuple(rows))
+    page = render_html(ranking)
+    assert "one model is better than another, predicted" in page
+    seen = what_is_seen(PHONE.format(page=html.escape(page)), tmp_path)
+    assert seen["sections"] >= 5
+    assert seen["wide"] == []
 
 
 def test_all_plots_are_drawn_without_asking_for_anything(seen):

@@ -58,7 +58,8 @@ def agreement_figure(ranking: Ranking) -> go.Figure | None:
         annotations=numbers,
         margin={"l": 8, "r": 8, "t": 12, "b": 8},
     )
-    figure.update_xaxes(showgrid=False, automargin=True, fixedrange=True)
+    # Smaller, or the names of neighbours touch.
+    figure.update_xaxes(showgrid=False, automargin=True, fixedrange=True, tickfont={"size": 11})
     figure.update_yaxes(showgrid=False, automargin=True, fixedrange=True, autorange="reversed")
     return figure
 
