@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +13,18 @@ import numpy.typing as npt
 
 from hf_sfda.dataset.sample import FEWEST, allocate, choose, draw_by_class
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import listing
 from hf_sfda.format import cut
 from hf_sfda.types import IntArray, LabelKind
 
 MISSING = -1
 NO_LABEL = "no label"
 RARE = "class with fewer than 2 samples"
+
+_MISSING_NAMES = frozenset("NA N/A n/a #N/A <NA> NaN nan NaT NULL Null null None \\N".split())
+"""What R, pandas, spreadsheets and databases write for a missing value; not ``none``."""
+
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*")
 
 HIDDEN = (-1, -100)
 """Numbers that stand for a hidden label: -1 by a convention of the Hub, -100 by one of torch."""
@@ -154,6 +161,40 @@ def lists_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
         f"The labels in {column!r} seem to be lists of several labels, written as texts: "
         f"{cut(example, 60)!r} was read as one class. For several labels a sample, store lists in "
         "parquet or JSON lines, or a column of 0 and 1 for each label.",
+    )
+
+
+def numbers_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
+    """Warn if class names seem to be numbers with a decimal comma or a separator of thousands.
+
+    Example:
+        >>> [len(numbers_in_texts(names, "y")) for names in (["0,5", "2"], ["1,200"], ["1", "2"])]
+        [1, 1, 0]
+    """
+    example = next((name for name in names if "," in name), None)
+    if example is None or not all(_NUMBER.fullmatch(name.strip()) for name in names):
+        return ()
+    return (
+        f"The labels in {column!r} seem to be numbers with a comma: {cut(example, 60)!r} was read "
+        "as a class. For a regression, write decimals with a point and no separators of thousands, "
+        "and pass --task regression.",
+    )
+
+
+def missing_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
+    """Warn if a class has a name with which programs write a missing value.
+
+    Example:
+        >>> [len(missing_in_texts(names, "y")) for names in (["NA", "a"], ["none", "a"])]
+        [1, 0]
+    """
+    found = [name for name in names if name.strip() in _MISSING_NAMES]
+    if not found:
+        return ()
+    are = "was read as a class" if len(found) == 1 else "were read as classes"
+    return (
+        f"In the label column {column!r}, {listing(map(repr, found), 5)} {are}. If this means "
+        "that a label is missing, leave it empty.",
     )
 
 

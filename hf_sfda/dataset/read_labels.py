@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_sfda.dataset.features import holds_strings, item_feature
-from hf_sfda.dataset.labels import NO_LABEL, Encoded, encode, lists_in_texts
+from hf_sfda.dataset.labels import (
+    NO_LABEL,
+    Encoded,
+    encode,
+    lists_in_texts,
+    missing_in_texts,
+    numbers_in_texts,
+)
 from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.tags import Tags, read_indicators, read_lists
 from hf_sfda.dataset.values import Values, read_values
@@ -123,7 +130,10 @@ def _classes(
     if missing := int((~labels.usable).sum()):
         left_out[NO_LABEL] += missing
     if labels.hidden is None:
-        return replace(labels, notes=lists_in_texts(labels.names, column))
+        names = labels.names if declared is None else ()
+        numbers = numbers_in_texts(names, column)
+        notes = numbers or lists_in_texts(labels.names, column)
+        return replace(labels, notes=(*notes, *missing_in_texts(names, column)))
     note = (
         f"{missing:,} rows have the label {labels.hidden} in {column!r} or no label and are left "
         f"out: {labels.hidden} was read as a hidden label. If it is a class, store the labels as "
