@@ -15,6 +15,7 @@ import json
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import listing
 from hf_sfda.format import cut
 
 if TYPE_CHECKING:
@@ -57,6 +59,12 @@ _MAGIC = (
 )
 _HEAD = 1 << 16
 _LONGEST_NUMBER = 18  # digits that always fit into 64 bits
+_PANDAS_MISSING = frozenset(
+    "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan "
+    "null".split()
+)
+"""Cells that pandas reads as missing values where :data:`MISSING_CELLS` does not apply."""
+_AS_JSON = "If these are names, save the file as metadata.jsonl, with the names in quotes."
 _CHUNK = 10_000  # rows that `datasets` reads at a time; the first ones decide on the types
 _SAMPLE = 200  # rows on which guesses are based
 _MANY_COLUMNS = 50
@@ -233,11 +241,15 @@ def csv_format(file: Path) -> CsvFormat:
     return replace(western, notes=(note, *western.notes))
 
 
-def check_metadata(file: Path) -> None:
+def check_metadata(file: Path) -> tuple[str, ...]:
     """Refuse a malformed ``metadata.csv``. ``datasets`` reads this file itself and would repair it.
 
+    Returns:
+        Warnings about names of missing values, which ``datasets`` does not read as names.
+
     Raises:
-        TargetError: A row does not fit the header, or the file is not separated by commas.
+        TargetError: A row does not fit the header, the file is not separated by commas, or
+            ``datasets`` would make one number of different cells.
     """
     actual = csv_format(file)
     if actual.sep != "," or actual.skip or not actual.encoding.startswith("utf-8"):
@@ -245,6 +257,32 @@ def check_metadata(file: Path) -> None:
             f"{file.name} is separated by {_name(actual.sep)} and encoded as {actual.encoding}. "
             "Save it as CSV with commas, in UTF-8."
         )
+    missing: Counter[str] = Counter()
+    numeric = [
+        i for i, name in enumerate(actual.header) if actual.kinds.get(name, set()) == {"whole"}
+    ]
+    spellings: dict[tuple[int, int], str] = {}
+    with _text(file, actual.encoding) as lines:
+        rows = csv.reader(lines, skipinitialspace=actual.skip_spaces)
+        next(rows, None)
+        for row in filter(None, rows):
+            missing.update(
+                f"{cell!r} in {cut(name, 40)!r}"
+                for name, cell in zip(actual.header, row, strict=True)
+                if cell in _PANDAS_MISSING
+            )
+            for i in numeric:
+                cell = row[i].strip()
+                other = spellings.setdefault((i, int(cell)), cell) if cell else cell
+                if other != cell:
+                    raise TargetError(
+                        f"{file.name}: {cut(other, 40)!r} and {cut(cell, 40)!r} in the column "
+                        f"{cut(actual.header[i], 40)!r} would be read as one number. {_AS_JSON}"
+                    )
+    if not missing:
+        return ()
+    counts = listing((f"{what} ({count:,} rows)" for what, count in missing.items()), 5)
+    return (f"{file.name} has cells that are read as missing values: {counts}. {_AS_JSON}",)
 
 
 # -- text
