@@ -95,11 +95,12 @@ def open_folder(
         notes += _unnamed_images(path, files, tables)
         return replace(built, notes=(*built.notes, *notes))
     check_folder(str(path), path)
-    if config is None and not names_data_files(path):
-        source = class_folders(str(path), path, split, input_column)
-        if source is not None:
-            return source
-    return open_built(str(path), split, str(path), name=config)
+    if config is not None or names_data_files(path):
+        return open_built(str(path), split, str(path), name=config)
+    source = class_folders(str(path), path, split, input_column)
+    if source is not None:
+        return source
+    return open_built(str(path), split, str(path), notes_on_files=True)
 
 
 def _metadata_files(path: Path) -> list[Path]:

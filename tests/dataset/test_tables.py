@@ -169,6 +169,27 @@ def test_fractions_may_come_late(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("others", "words", "n"),
+    [
+        (("b.csv",), None, 40),
+        (("c.jsonl", "b.csv"), r"not read: c.jsonl\.", 40),
+        (("train.csv", "part/train.csv"), r"not read: a.csv\.", 40),
+        (("train.csv", "test.csv"), r"not read: a.csv\.", 20),
+        (("dataset_infos.json", "b.csv", "._c.jsonl"), None, 40),
+        (("a.csv.bak",), r"read as tables, too: a.csv.bak\.", 40),
+    ],
+)
+def test_tables_that_are_left_out_of_a_folder_are_named(tmp_path, others, words, n):
+    for name in ("a.csv", *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(lines() if ".csv" in name else "{}")
+    target = load_target(str(tmp_path))
+    assert target.n_available == n
+    assert len(target.warnings) == bool(words)
+    assert all(re.search(words, warning) for warning in target.warnings)
+
+
+@pytest.mark.parametrize(
     ("labels", "words"),
     [
         (("0,5", "1,25", "2"), "numbers with a comma: '0,5' was read as a class.*--task regr"),
