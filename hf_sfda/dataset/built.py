@@ -105,7 +105,7 @@ def _read(
         data = builder.as_dataset(split=name)
         if _packaged(builder) == "json":
             check_json_rows(data, dataset)
-        return name, data, ()
+        return name, data, _note_on_packed(builder, chosen)
 
     if not from_hub:
         return load()
@@ -149,6 +149,24 @@ def _as_declared(data: Dataset, features: Any) -> Dataset:
     return data.select_columns(list(features)).cast(features)
 
 
+def _is_packed(name: str) -> bool:
+    return name.lower().endswith((".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".tar", ".tgz"))
+
+
+def _note_on_packed(builder: Any, split: str) -> tuple[str, ...]:
+    """Say how csv files in archives are read, which are not checked row by row before."""
+    places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
+    packed = [place.split("::")[-1].rsplit("/", 1)[-1] for place in places]
+    packed = list(dict.fromkeys(name for name in packed if _is_packed(name)))
+    if _packaged(builder) != "csv" or not packed:
+        return ()
+    return (
+        f"The csv files in {listing(packed, 5)} were read without the checks of csv files: cells "
+        "such as NA are missing values, and names such as 01 may be read as numbers. Unpack them "
+        "to have these read as names.",
+    )
+
+
 def _note_on_files(builder: Any, folder: Path) -> tuple[str, ...]:
     """Say which files ``datasets`` leaves out for their format, and which it takes for tables.
 
@@ -170,7 +188,7 @@ def _note_on_files(builder: Any, folder: Path) -> tuple[str, ...]:
             f"These data files in {folder} were not read: {listing(unread, 5)}. Files of one "
             "format are read, and those named after splits if there are any."
         )
-    if odd := [place.name for place in places if loader_of(place) is None]:
+    if odd := [p.name for p in places if loader_of(p) is None and not _is_packed(p.name)]:
         notes.append(
             f"These files were read as tables, too: {listing(odd, 5)}. If they are copies, move "
             "them out of the folder."

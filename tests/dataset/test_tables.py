@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import http.server
 import io
@@ -10,6 +11,7 @@ import json
 import re
 import tarfile
 import threading
+import zipfile
 from itertools import pairwise
 
 import pytest
@@ -187,6 +189,27 @@ def test_tables_that_are_left_out_of_a_folder_are_named(tmp_path, others, words,
     assert target.n_available == n
     assert len(target.warnings) == bool(words)
     assert all(re.search(words, warning) for warning in target.warnings)
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+@pytest.mark.parametrize("name", ["x.csv.bz2", "x.csv.zip", "x.zip", "x.csv.gz"])
+def test_csv_files_in_archives_are_read_with_a_warning(hub, tmp_path, name, place):
+    content = lines().encode()
+    packed = bz2.compress(content) if name.endswith("bz2") else gzip.compress(content)
+    if name.endswith("zip"):
+        with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+            archive.writestr("x.csv", content)
+        packed = buffer.getvalue()
+    (tmp_path / name).write_bytes(packed)
+    if place == "hub":
+        hub.put("me/packed", {name: packed}, repo_type="dataset")
+    target = load_target("me/packed" if place == "hub" else str(tmp_path))
+    assert sorted(target.samples) == sorted(text for text, _ in ROWS)
+    if name == "x.csv.gz":
+        assert not target.warnings
+    else:
+        (warning,) = target.warnings
+        assert warning.startswith(f"The csv files in {name} were read without")
 
 
 @pytest.mark.parametrize(
