@@ -21,8 +21,9 @@ from hf_sfda.dataset.one_split import (
     stands_alone,
 )
 from hf_sfda.dataset.remote import RemoteSplit, SplitFiles
-from hf_sfda.dataset.sources import Source, as_target_error, choose_split, loader_of
+from hf_sfda.dataset.sources import FILES, Source, as_target_error, choose_split, loader_of
 from hf_sfda.dataset.tables import check_json_rows, holds_unknown_types, read_files
+from hf_sfda.dataset.walk import is_system_name
 from hf_sfda.errors import TargetError
 from hf_sfda.foreign import listing
 from hf_sfda.hub import hub_api, load_verified, retry_download
@@ -33,8 +34,19 @@ if TYPE_CHECKING:
 _ON_HUB = re.compile(r"hf://datasets/(?P<repo>[^@]+)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 
 
-def open_built(dataset: str, split: str | None, loader: str, **options: Any) -> Source:
-    """Open anything that ``load_dataset`` reads. The split is chosen before data is downloaded."""
+def open_built(
+    dataset: str, split: str | None, loader: str, *, notes_on_files: bool = False, **options: Any
+) -> Source:
+    """Open anything that ``load_dataset`` reads. The split is chosen before data is downloaded.
+
+    Args:
+        dataset: Name of the dataset, for messages.
+        split: The requested split.
+        loader: A Hub id, a folder, or the name of a loader of ``datasets``.
+        notes_on_files: Say which tables in a folder are not read, and which files are no tables by
+            their names and are read.
+        options: Options of ``load_dataset``.
+    """
     from datasets import load_dataset_builder
 
     with as_target_error(dataset):
@@ -58,6 +70,8 @@ def open_built(dataset: str, split: str | None, loader: str, **options: Any) -> 
         name, data, notes = _read(builder, dataset, split, loader, options)
     config = _shown_config(str(builder.config.name), loader, options)
     notes = (*_note_on_configs(builder, dataset, loader, options), *notes)
+    if notes_on_files:
+        notes = (*notes, *_note_on_files(builder, Path(loader)))
     return Source(data, wanted, config, name, notes=notes)
 
 
@@ -91,7 +105,7 @@ def _read(
         data = builder.as_dataset(split=name)
         if _packaged(builder) == "json":
             check_json_rows(data, dataset)
-        return name, data, ()
+        return name, data, _note_on_packed(builder, chosen)
 
     if not from_hub:
         return load()
@@ -133,6 +147,53 @@ def _as_declared(data: Dataset, features: Any) -> Dataset:
     if features is None or set(features) != set(data.column_names):
         return data
     return data.select_columns(list(features)).cast(features)
+
+
+def _is_packed(name: str) -> bool:
+    return name.lower().endswith((".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".tar", ".tgz"))
+
+
+def _note_on_packed(builder: Any, split: str) -> tuple[str, ...]:
+    """Say how csv files in archives are read, which are not checked row by row before."""
+    places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
+    packed = [place.split("::")[-1].rsplit("/", 1)[-1] for place in places]
+    packed = list(dict.fromkeys(name for name in packed if _is_packed(name)))
+    if _packaged(builder) != "csv" or not packed:
+        return ()
+    return (
+        f"The csv files in {listing(packed, 5)} were read without the checks of csv files: cells "
+        "such as NA are missing values, and names such as 01 may be read as numbers. Unpack them "
+        "to have these read as names.",
+    )
+
+
+def _note_on_files(builder: Any, folder: Path) -> tuple[str, ...]:
+    """Say which files ``datasets`` leaves out for their format, and which it takes for tables.
+
+    It reads files of one format only, and a backup such as ``train.csv.bak`` as well.
+    """
+    places = [Path(str(p)) for files in (builder.config.data_files or {}).values() for p in files]
+    read = {place.resolve() for place in places}
+    tables = [place for place in sorted(folder.rglob("*")) if loader_of(place) is not None]
+    unread = [
+        str(place.relative_to(folder))
+        for place in tables
+        if place.resolve() not in read
+        and not any(is_system_name(part) for part in place.relative_to(folder).parts)
+        and place.name not in ("dataset_info.json", "dataset_infos.json")
+    ]
+    notes = []
+    if unread and _packaged(builder) in set(FILES.values()):
+        notes.append(
+            f"These data files in {folder} were not read: {listing(unread, 5)}. Files of one "
+            "format are read, and those named after splits if there are any."
+        )
+    if odd := [p.name for p in places if loader_of(p) is None and not _is_packed(p.name)]:
+        notes.append(
+            f"These files were read as tables, too: {listing(odd, 5)}. If they are copies, move "
+            "them out of the folder."
+        )
+    return tuple(notes)
 
 
 def split_to_read(builder: Any, dataset: str, split: str | None) -> tuple[str, list[str]]:

@@ -71,8 +71,9 @@ def open_on_hub(
     with as_target_error(dataset):
         api = hub_api(token)
         sha, names = _commit_and_files(api, repo, revision)
+        notes: list[str] = []
         for name in [name for name in names if PurePosixPath(name).name == "metadata.csv"]:
-            check_metadata(fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
+            notes += check_metadata(fetched(f"hf://datasets/{repo}@{sha}/{name}", token))
         if not config and _is_described_sounds(names):
             folder = _snapshot(api, repo, sha)
             if not names_data_files(folder):
@@ -86,7 +87,8 @@ def open_on_hub(
             if source is not None:
                 return replace(source, revision=sha)
     try:
-        return open_built(repo, split, repo, name=config or None, revision=sha, token=token)
+        source = open_built(repo, split, repo, name=config or None, revision=sha, token=token)
+        return replace(source, notes=(*source.notes, *notes))
     except TargetError as error:
         if isinstance(error.__cause__, DatasetNotFoundError):  # it has no reason: ask the Hub
             with as_target_error(dataset):

@@ -13,12 +13,16 @@ import numpy.typing as npt
 
 from hf_sfda.dataset.sample import FEWEST, allocate, choose, draw_by_class
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import listing
 from hf_sfda.format import cut
 from hf_sfda.types import IntArray, LabelKind
 
 MISSING = -1
 NO_LABEL = "no label"
 RARE = "class with fewer than 2 samples"
+
+_MISSING_NAMES = frozenset("NA N/A n/a #N/A <NA> NaN nan NaT NULL Null null None \\N".split())
+"""What R, pandas, spreadsheets and databases write for a missing value; not ``none``."""
 
 HIDDEN = (-1, -100)
 """Numbers that stand for a hidden label: -1 by a convention of the Hub, -100 by one of torch."""
@@ -40,8 +44,11 @@ def hidden_number(numbers: Collection[int]) -> int | None:
     return negative[0] if negative[0] in HIDDEN else None
 
 
-_VALUE = re.compile(r"\s*[-+]?[$€£¥]?\s*\d[\d.,]*\s*[%$€£¥]?\s*")
-"""A number with a decimal comma, separators of thousands, a percent sign or a currency."""
+_VALUE = re.compile(
+    r"\s*[-+]?[$€£¥]?\s*(\d+([.,]\d+)?|\d{1,3}([.,]\d{3})+([.,]\d+)?)\s*[%$€£¥]?\s*", re.ASCII
+)
+_SIGN = re.compile(r"[,%$€£¥]")
+"""What a value has that is written as a text, and a plain number has not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,21 +170,39 @@ def lists_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
 
 
 def numbers_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
-    """Warn if class names seem to be values, written as texts that are no numbers.
+    """Warn if class names seem to be values, written as texts that are no plain numbers.
 
-    They have a decimal comma, a percent sign or a sign of a currency, and nothing else but digits.
+    They have a comma, a percent sign or a sign of a currency, and nothing else but a number.
 
     Example:
-        >>> lists = ["0,5", "1,5"], ["10%", "20 %"], ["1", "2"], ["1,5", "none"], ["3-4", "5+"]
+        >>> lists = ["0,5", "1"], ["10%", "€1,200.50"], ["1.0", "2"], ["1,5", "none"], ["1,2,3"]
         >>> [len(numbers_in_texts(names, "label")) for names in lists]
         [1, 1, 0, 0, 0]
     """
-    example = next((name for name in names if not name.strip("+-").isdecimal()), None)
+    example = next((name for name in names if _SIGN.search(name)), None)
     if example is None or not all(map(_VALUE.fullmatch, names)):
         return ()
     return (
         f"The labels in {column!r} seem to be values, written as texts: {cut(example, 60)!r} was "
-        "read as a class. For a regression, store plain numbers, with a point for decimals.",
+        "read as a class. For a regression, store plain numbers, with a point for decimals, and "
+        "pass --task regression.",
+    )
+
+
+def missing_in_texts(names: Sequence[str], column: str) -> tuple[str, ...]:
+    """Warn if a class has a name with which programs write a missing value.
+
+    Example:
+        >>> [len(missing_in_texts(names, "y")) for names in (["NA", "a"], ["none", "a"])]
+        [1, 0]
+    """
+    found = [name for name in names if name.strip() in _MISSING_NAMES]
+    if not found:
+        return ()
+    are = "was read as a class" if len(found) == 1 else "were read as classes"
+    return (
+        f"In the label column {column!r}, {listing(map(repr, found), 5)} {are}. If this means "
+        "that a label is missing, leave it empty.",
     )
 
 

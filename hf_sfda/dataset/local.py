@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -86,19 +87,20 @@ def open_folder(
     if config is None and (path / "state.json").is_file():
         return _saved(path, split)
     if config is None and (tables := _metadata_files(path)):
-        for file in tables:
-            if file.suffix == ".csv":
-                check_metadata(file)
+        notes = [note for file in tables if file.suffix == ".csv" for note in check_metadata(file)]
         files = find_files(path)
         if _kind_of(str(path), files, input_column) == "audio":
             return described_sounds(str(path), path, files, split)
-        return open_built(str(path), split, "imagefolder", data_dir=str(path))
+        built = open_built(str(path), split, "imagefolder", data_dir=str(path))
+        notes += _unnamed_images(path, files, tables)
+        return replace(built, notes=(*built.notes, *notes))
     check_folder(str(path), path)
-    if config is None and not names_data_files(path):
-        source = class_folders(str(path), path, split, input_column)
-        if source is not None:
-            return source
-    return open_built(str(path), split, str(path), name=config)
+    if config is not None or names_data_files(path):
+        return open_built(str(path), split, str(path), name=config)
+    source = class_folders(str(path), path, split, input_column)
+    if source is not None:
+        return source
+    return open_built(str(path), split, str(path), notes_on_files=True)
 
 
 def _metadata_files(path: Path) -> list[Path]:
@@ -253,6 +255,22 @@ def _unnamed(
         own in (above := (path / sound).parents) and others.isdisjoint(above) and sound not in named
         for sound in files.sounds
     )
+
+
+def _unnamed_images(path: Path, files: Files, tables: Sequence[Path]) -> list[str]:
+    """Say how many images no metadata file names."""
+    named: set[str] = set()
+    for file in tables:
+        with as_target_error(str(path)):
+            data, _ = _rows(loader_of(file) or "csv", file, str(path))
+        for column in data.column_names:
+            if column == "file_name" or column.endswith("_file_name"):
+                places = [file.parent / _as_path(file.parent, str(n or "")) for n in data[column]]
+                named |= {os.path.relpath(place, path) for place in places}
+    unnamed = sum(image not in named for image in files.images)
+    if not unnamed:
+        return []
+    return [f"{unnamed:,} images in {path} are named by no metadata file and were not read."]
 
 
 def require_utf8(dataset: str, names: Sequence[str]) -> None:

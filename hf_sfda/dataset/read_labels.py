@@ -16,6 +16,7 @@ from hf_sfda.dataset.labels import (
     Encoded,
     encode,
     lists_in_texts,
+    missing_in_texts,
     numbers_in_texts,
 )
 from hf_sfda.dataset.remote import RemoteSplit
@@ -129,11 +130,10 @@ def _classes(
     if missing := int((~labels.usable).sum()):
         left_out[NO_LABEL] += missing
     if labels.hidden is None:
-        notes = (
-            *lists_in_texts(labels.names, column),
-            *(() if declared else numbers_in_texts(labels.names, column)),
-        )
-        return replace(labels, notes=notes)
+        names = labels.names if declared is None else ()
+        numbers = numbers_in_texts(names, column)
+        notes = numbers or lists_in_texts(labels.names, column)
+        return replace(labels, notes=(*notes, *missing_in_texts(names, column)))
     note = (
         f"{missing:,} rows have the label {labels.hidden} in {column!r} or no label and are left "
         f"out: {labels.hidden} was read as a hidden label. If it is a class, store the labels as "

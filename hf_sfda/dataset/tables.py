@@ -12,9 +12,11 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hf_sfda.errors import TargetError
+from hf_sfda.foreign import listing
 from hf_sfda.format import cut
 
 if TYPE_CHECKING:
@@ -56,10 +59,21 @@ _MAGIC = (
 )
 _HEAD = 1 << 16
 _LONGEST_NUMBER = 18  # digits that always fit into 64 bits
+_PANDAS_MISSING = frozenset(
+    "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan "
+    "null".split()
+)
+"""Cells that pandas reads as missing values where :data:`MISSING_CELLS` does not apply."""
+_AS_JSON = "If these are names, save the file as metadata.jsonl, with the names in quotes."
+_CHUNK = 10_000  # rows that `datasets` reads at a time; the first ones decide on the types
 _SAMPLE = 200  # rows on which guesses are based
 _MANY_COLUMNS = 50
 _MANY_BYTES = 0.2  # share of non-ASCII bytes above which a text is not Western European
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMERIC = frozenset(("whole", "fractional"))
+_TRUTHS = frozenset("True TRUE true False FALSE false".split())
+_STARTS = frozenset("0123456789+-. iI")
 _COMMON_NAMES = frozenset(
     "id idx index text texts sentence content title body document label labels class class_name "
     "category target y intent image file file_name filename path name value score split".split()
@@ -77,6 +91,9 @@ class CsvFormat:
         header: The column names.
         as_text: Columns that are read as text because they hold numbers such as ``007``, or numbers
             with many digits. Such numbers are names.
+        kinds: What the cells of each column hold: whole or fractional numbers, truth values, texts.
+            Empty for tables of very many columns.
+        first_kinds: The same of the first rows, from which ``datasets`` takes the types.
         skip_spaces: Whether spaces before a field are ignored, because quotes follow them.
         notes: Warnings about assumptions that were made.
     """
@@ -86,6 +103,8 @@ class CsvFormat:
     skip: int
     header: tuple[str, ...]
     as_text: frozenset[str] = frozenset()
+    kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    first_kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
     skip_spaces: bool = False
     notes: tuple[str, ...] = ()
 
@@ -103,11 +122,17 @@ class CsvFormat:
 
 @dataclass
 class _Rows:
-    """What a pass over all rows collects: the header, the first rows, and the columns for text."""
+    """What a pass over all rows collects: the header, the first rows, and what the columns hold.
+
+    The kinds are those of :class:`CsvFormat`, by the number of the column.
+    """
 
     header: list[str] = field(default_factory=list)
     sample: list[list[str]] = field(default_factory=list)
     as_text: set[int] = field(default_factory=set)
+    kinds: list[set[str]] = field(default_factory=list)
+    first_kinds: list[set[str]] = field(default_factory=list)
+    n_rows: int = 0
 
 
 def read_files(
@@ -147,15 +172,46 @@ def _read_csv_files(files: Sequence[Path], dataset: str) -> tuple[Dataset, tuple
                 f"{dataset}: {files[0].name} and {file.name} differ in their header, separator or "
                 "encoding. Save all files of a table in the same format, or pass one file."
             )
-    as_text = sorted(frozenset[str]().union(*(each.as_text for each in formats)))
     data = load_dataset(
         "csv",
         data_files=[str(file) for file in files],
         split="train",
-        converters=dict.fromkeys(as_text, str) or None,
+        converters=_converters(formats) or None,
         **first.options,
     )
     return data, tuple(dict.fromkeys(note for each in formats for note in each.notes))
+
+
+def _converters(formats: Sequence[CsvFormat]) -> dict[str, Callable[[str], Any]]:
+    """How to read the columns whose types pandas would guess wrongly: column -> function of a cell.
+
+    Pandas guesses anew for each part of a file, and ``datasets`` casts each part to the types of
+    the first one. A column of names and numbers would have ``1.50`` in one part and ``1.5`` in the
+    next, and one of truth values and numbers would lose the numbers.
+    """
+    converters: dict[str, Callable[[str], Any]] = {}
+    for name in formats[0].header:
+        kinds = frozenset[str]().union(*(each.kinds.get(name, ()) for each in formats))
+        first = formats[0].first_kinds.get(name, kinds)
+        if any(name in each.as_text for each in formats):
+            converters[name] = str
+        elif kinds <= _NUMERIC:
+            if "fractional" in kinds and first == {"whole"}:
+                converters[name] = _as_number
+        elif not first:
+            converters[name] = _as_text
+        elif kinds not in ({"truth"}, {"text"}):
+            converters[name] = str
+    return converters
+
+
+def _as_text(cell: str) -> str:
+    """The cell; a space if it is empty. A part of missing values alone has the type of numbers."""
+    return cell or " "
+
+
+def _as_number(cell: str) -> float:
+    return float(cell) if cell else math.nan
 
 
 def csv_format(file: Path) -> CsvFormat:
@@ -185,11 +241,15 @@ def csv_format(file: Path) -> CsvFormat:
     return replace(western, notes=(note, *western.notes))
 
 
-def check_metadata(file: Path) -> None:
+def check_metadata(file: Path) -> tuple[str, ...]:
     """Refuse a malformed ``metadata.csv``. ``datasets`` reads this file itself and would repair it.
 
+    Returns:
+        Warnings about names of missing values, which ``datasets`` does not read as names.
+
     Raises:
-        TargetError: A row does not fit the header, or the file is not separated by commas.
+        TargetError: A row does not fit the header, the file is not separated by commas, or
+            ``datasets`` would make one number of different cells.
     """
     actual = csv_format(file)
     if actual.sep != "," or actual.skip or not actual.encoding.startswith("utf-8"):
@@ -197,6 +257,32 @@ def check_metadata(file: Path) -> None:
             f"{file.name} is separated by {_name(actual.sep)} and encoded as {actual.encoding}. "
             "Save it as CSV with commas, in UTF-8."
         )
+    missing: Counter[str] = Counter()
+    numeric = [
+        i for i, name in enumerate(actual.header) if actual.kinds.get(name, set()) == {"whole"}
+    ]
+    spellings: dict[tuple[int, int], str] = {}
+    with _text(file, actual.encoding) as lines:
+        rows = csv.reader(lines, skipinitialspace=actual.skip_spaces)
+        next(rows, None)
+        for row in filter(None, rows):
+            missing.update(
+                f"{cell!r} in {cut(name, 40)!r}"
+                for name, cell in zip(actual.header, row, strict=True)
+                if cell in _PANDAS_MISSING
+            )
+            for i in numeric:
+                cell = row[i].strip()
+                other = spellings.setdefault((i, int(cell)), cell) if cell else cell
+                if other != cell:
+                    raise TargetError(
+                        f"{file.name}: {cut(other, 40)!r} and {cut(cell, 40)!r} in the column "
+                        f"{cut(actual.header[i], 40)!r} would be read as one number. {_AS_JSON}"
+                    )
+    if not missing:
+        return ()
+    counts = listing((f"{what} ({count:,} rows)" for what, count in missing.items()), 5)
+    return (f"{file.name} has cells that are read as missing values: {counts}. {_AS_JSON}",)
 
 
 # -- text
@@ -287,8 +373,17 @@ def _format(file: Path, encoding: str) -> CsvFormat:
             f"{file.name} has only one column, {cut(header[0], 40)!r}. Columns must be separated "
             "by a comma, semicolon, tab or '|'."
         )
-    as_text = frozenset(header[i] for i in rows.as_text)
-    return CsvFormat(sep, encoding, skip, tuple(header), as_text, skip_spaces, tuple(notes))
+    return CsvFormat(
+        sep,
+        encoding,
+        skip,
+        tuple(header),
+        as_text=frozenset(header[i] for i in rows.as_text),
+        kinds=dict(zip(header, map(frozenset, rows.kinds), strict=False)),
+        first_kinds=dict(zip(header, map(frozenset, rows.first_kinds or rows.kinds), strict=False)),
+        skip_spaces=skip_spaces,
+        notes=tuple(notes),
+    )
 
 
 def _separator(file: Path, encoding: str) -> str:
@@ -347,9 +442,28 @@ def _inspect(rows: _Rows, row: list[str]) -> None:
     if len(rows.sample) < _SAMPLE:
         rows.sample.append(row)
     if len(row) <= _MANY_COLUMNS:
-        for i, cell in enumerate(row):
-            if cell.isdecimal() and (cell[0] == "0" < cell[1:] or len(cell) > _LONGEST_NUMBER):
-                rows.as_text.add(i)
+        rows.kinds = rows.kinds or [set() for _ in row]
+        if rows.n_rows == _CHUNK:
+            rows.first_kinds = [*map(set, rows.kinds)]
+        for i, (cell, kinds) in enumerate(zip(row, rows.kinds, strict=True)):
+            if cell.isdecimal():
+                if cell[0] == "0" < cell[1:] or len(cell) > _LONGEST_NUMBER:
+                    rows.as_text.add(i)
+                kinds.add("whole" if cell.isascii() else "text")
+            elif cell:
+                kinds.add(_kind(cell))
+    rows.n_rows += 1
+
+
+def _kind(cell: str) -> str:
+    """What pandas reads a cell as that is not empty."""
+    if cell[0] in _STARTS:
+        number = cell.strip()
+        if _WHOLE.fullmatch(number):
+            return "whole"
+        if _NUMBER.fullmatch(number) or number.lower().lstrip("+-") in ("inf", "infinity"):
+            return "fractional"
+    return "truth" if cell in _TRUTHS else "text"
 
 
 def _first_names(columns: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -250,6 +251,48 @@ def test_metadata_that_would_be_repaired_is_refused(hub, tmp_path, row, words, p
         return
     with pytest.raises(TargetError, match=words):
         load_target(dataset)
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+@pytest.mark.parametrize(
+    ("labels", "refused", "warned"),
+    [
+        (("01", "1"), "'01' and '1' in the column 'label' would be read as one number", None),
+        (("NA", "a", "b"), None, r"missing values: 'NA' in 'label' \(4 rows\).*metadata.jsonl"),
+        (("01", "02"), None, None),
+        (("01", "1", "a"), None, None),
+    ],
+)
+def test_metadata_that_pandas_reads_otherwise_is_refused_or_warned_of(
+    hub, tmp_path, labels, refused, warned, place
+):
+    root = tmp_path / "data"
+    fill(root, "train", n=12)
+    rows = [f"{i}.png,{labels[i % len(labels)]}" for i in range(12)]
+    (root / "train" / "metadata.csv").write_text("\n".join(["file_name,label", *rows]) + "\n")
+    if place == "hub":
+        hub.put("me/listed", _files(root), repo_type="dataset")
+    dataset = "me/listed" if place == "hub" else str(root)
+    if refused is not None:
+        with pytest.raises(TargetError, match=refused):
+            load_target(dataset)
+        return
+    target = load_target(dataset)
+    assert len(target.class_names) == len(labels) - bool(warned)
+    matches = [warning for warning in target.warnings if re.search(warned or "metadata", warning)]
+    assert len(matches) == bool(warned)
+
+
+def test_images_that_no_metadata_names_are_counted(tmp_path):
+    fill(tmp_path, "train", n=12)
+    rows = [f"{i}.png,{'ab'[i % 2]}" for i in range(8)]
+    (tmp_path / "train" / "metadata.csv").write_text("\n".join(["file_name,label", *rows]) + "\n")
+    target = load_target(str(tmp_path))
+    assert len(target.samples) == 8
+    assert any("4 images in" in warning for warning in target.warnings)
+    rows += [f"./{i}.png,{'ab'[i % 2]}" for i in range(8, 12)]
+    (tmp_path / "train" / "metadata.csv").write_text("\n".join(["file_name,label", *rows]) + "\n")
+    assert not any("images in" in warning for warning in load_target(str(tmp_path)).warnings)
 
 
 def test_folders_of_texts_are_refused_in_words(tmp_path):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import http.server
 import io
 import json
+import re
 import tarfile
 import threading
+import zipfile
 from itertools import pairwise
 
 import pytest
@@ -114,6 +117,122 @@ def test_ordinary_headers_are_not_warned_of(tmp_path):
 def test_numbers_that_are_names_stay_names(tmp_path):
     rows = [(f"text {i}", "01" if i % 2 else "1") for i in range(8)]
     assert loaded(tmp_path, lines(rows=rows)).class_names == ("01", "1")
+
+
+PART = 10_000  # rows that `datasets` reads at a time
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("a", "1.50"), ("1.50", "2.50")),
+        (("a", "True"), ("True", "False")),
+        (("True", "False"), ("0", "1")),
+        (("0", "1"), ("True", "False")),
+        (("a", "+1"), ("+1", "-1")),
+        (("2", "1"), ("1", "b")),
+        (("", ""), ("a", "b")),
+        (("", ""), ("True", "False")),
+        (("", ""), ("a", "1")),
+    ],
+)
+def test_labels_of_a_long_file_are_those_in_its_cells(tmp_path, first, second):
+    labels = [*first * (PART // 2), *second * (PART // 2)]
+    rows = [(f"text {i}", label) for i, label in enumerate(labels)]
+    target = loaded(tmp_path, lines(rows=rows), label_column="label", samples=200)
+    assert set(target.class_names) == {label for label in labels if label}
+    for sample, code in zip(target.samples, target.labels, strict=True):
+        assert target.class_names[code] == labels[int(sample.split()[1])]
+
+
+def test_texts_of_a_long_file_are_those_in_its_cells(tmp_path):
+    texts = [f"text {i}" for i in range(PART)] + [f"{i}.50" for i in range(PART)]
+    rows = [(text, "ab"[i % 2]) for i, text in enumerate(texts)]
+    assert set(loaded(tmp_path, lines(rows=rows)).samples) <= set(texts)
+
+
+def test_labels_of_several_files_are_those_in_their_cells(tmp_path):
+    for name, labels in (("a", ("1.50", "2")), ("b", ("x", "1.50")), ("c", ("True", ""))):
+        rows = [(f"text {name} {i}", labels[i % 2]) for i in range(20)]
+        (tmp_path / f"{name}.csv").write_text(lines(rows=rows))
+    target = load_target(str(tmp_path))
+    assert target.class_names == ("1.50", "2", "True", "x")
+    assert target.labels.tolist() == [0, 1] * 10 + [3, 0] * 10 + [2] * 10
+    assert target.left_out == {"no label": 10}
+
+
+def test_fractions_may_come_late(tmp_path):
+    values = ["1", "2", ""] * (PART // 3 + 1) + ["0.5", ""] * 100
+    rows = [(f"text {i}", value) for i, value in enumerate(values)]
+    target = loaded(tmp_path, lines(rows=rows), task="regression", label_column="label")
+    places = [int(sample.split()[1]) for sample in target.samples]
+    assert target.labels.tolist() == [float(values[place]) for place in places]
+    assert target.left_out == {"no value": values.count("")}
+
+
+@pytest.mark.parametrize(
+    ("others", "words", "n"),
+    [
+        (("b.csv",), None, 40),
+        (("c.jsonl", "b.csv"), r"not read: c.jsonl\.", 40),
+        (("train.csv", "part/train.csv"), r"not read: a.csv\.", 40),
+        (("train.csv", "test.csv"), r"not read: a.csv\.", 20),
+        (("dataset_infos.json", "b.csv", "._c.jsonl"), None, 40),
+        (("a.csv.bak",), r"read as tables, too: a.csv.bak\.", 40),
+    ],
+)
+def test_tables_that_are_left_out_of_a_folder_are_named(tmp_path, others, words, n):
+    for name in ("a.csv", *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(lines() if ".csv" in name else "{}")
+    target = load_target(str(tmp_path))
+    assert target.n_available == n
+    assert len(target.warnings) == bool(words)
+    assert all(re.search(words, warning) for warning in target.warnings)
+
+
+@pytest.mark.parametrize("place", ["here", "hub"])
+@pytest.mark.parametrize("name", ["x.csv.bz2", "x.csv.zip", "x.zip", "x.csv.gz"])
+def test_csv_files_in_archives_are_read_with_a_warning(hub, tmp_path, name, place):
+    content = lines().encode()
+    packed = bz2.compress(content) if name.endswith("bz2") else gzip.compress(content)
+    if name.endswith("zip"):
+        with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+            archive.writestr("x.csv", content)
+        packed = buffer.getvalue()
+    (tmp_path / name).write_bytes(packed)
+    if place == "hub":
+        hub.put("me/packed", {name: packed}, repo_type="dataset")
+    target = load_target("me/packed" if place == "hub" else str(tmp_path))
+    assert sorted(target.samples) == sorted(text for text, _ in ROWS)
+    if name == "x.csv.gz":
+        assert not target.warnings
+    else:
+        (warning,) = target.warnings
+        assert warning.startswith(f"The csv files in {name} were read without")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (("0,5", "1,25", "2"), "values, written as texts: '0,5' was read as a class.*--task regr"),
+        (("1,200", "12,500,000"), "values, written as texts: '1,200' was read as a class"),
+        (("1", "nan"), "'nan' was read as a class.*leave it empty"),
+        (("NULL", "NA", "a"), "'NA', 'NULL' were read as classes.*leave it empty"),
+        (("none", "a"), None),
+        (("a, b", "c"), None),
+        (("1.2", "x,y"), None),
+    ],
+)
+def test_labels_that_are_probably_no_names_are_warned_of(tmp_path, labels, words):
+    rows = [(f"text {i}", labels[i % len(labels)]) for i in range(24)]
+    target = loaded(tmp_path, lines(";", rows=rows))
+    assert set(target.class_names) == set(labels)
+    if words is None:
+        assert not target.warnings
+    else:
+        (warning,) = target.warnings
+        assert re.search(words, warning)
 
 
 @pytest.mark.parametrize("content", [lines(";"), lines(rows=[(f"t {i}", "NA") if i % 2 else
