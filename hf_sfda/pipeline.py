@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -78,7 +79,7 @@ def rank(
         progress: Receives the progress of the stages. ``None`` shows bars in a notebook or on a
             terminal; :class:`~hf_sfda.progress.NoProgress` shows nothing.
         **options: More fields of :class:`~hf_sfda.config.RankConfig`. With ``out``, the ranking is
-            also saved to this directory.
+            also saved to this directory; see :func:`save_run`.
 
     Returns:
         The ranking with one row per candidate: the ranked ones, best first, then the failed and
@@ -89,19 +90,40 @@ def rank(
         TargetError: The dataset cannot be loaded or cannot be ranked on.
         ScanError: ``models`` is ``None`` and the query of the Hub failed.
     """
-    from hf_sfda.report import save_ranking
-
     names = (models,) if isinstance(models, str) else tuple(models or ())
     config = RankConfig.from_dict({"dataset": dataset, "models": names, **options})
     directory = config.run_directory if config.out else None
     session = Session(token, store, progress or default_progress())
     ranking = run(config, session, directory=directory)
     if directory is not None and is_main_process():
-        # Check again: another run may have written to this directory in the meantime.
-        refuse_other_dataset(directory, config.dataset)
         ranking = with_measurements(ranking, directory)
-        save_ranking(ranking, directory)
+        save_run(ranking, directory)
     return ranking
+
+
+def save_run(ranking: Ranking, directory: Path) -> bool:
+    """Save a ranking to its run directory.
+
+    A run that ranked no model, for example because of a typo, does not replace an earlier ranking.
+
+    Returns:
+        Whether it was saved.
+
+    Raises:
+        ConfigError: The directory contains a run on another dataset.
+        StoreError: It cannot be written.
+    """
+    from hf_sfda.ranking.runs import read_ranking
+    from hf_sfda.report import save_ranking
+
+    # Check again: another run may have written to this directory in the meantime.
+    refuse_other_dataset(directory, str(ranking.config["dataset"]))
+    if not ranking.ranked:
+        with suppress(ConfigError):
+            if read_ranking(directory).ranked:
+                return False
+    save_ranking(ranking, directory)
+    return True
 
 
 def run(

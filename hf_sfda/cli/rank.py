@@ -18,7 +18,6 @@ from hf_sfda.cli._tables import show_ranking
 from hf_sfda.config import RankConfig
 from hf_sfda.errors import ConfigError
 from hf_sfda.format import show_bytes
-from hf_sfda.journal import refuse_other_dataset
 from hf_sfda.processes import is_main_process
 from hf_sfda.ranking.measurements import with_measurements
 
@@ -103,15 +102,16 @@ def rank(
         return
     ranking = _run(settings, token, output, yes=consent.yes)
     if is_main_process():
-        from hf_sfda.report import save_ranking
+        from hf_sfda.pipeline import save_run
 
-        ranking = with_measurements(ranking, settings.run_directory)
+        directory = settings.run_directory
+        ranking = with_measurements(ranking, directory)
         output.log("")
         show_ranking(ranking, output)
-        # Check again: another run may have written to this directory in the meantime.
-        refuse_other_dataset(settings.run_directory, settings.dataset)
-        save_ranking(ranking, settings.run_directory)
-        output.log(f"Report  {settings.run_directory / 'report.html'}")
+        if save_run(ranking, directory):
+            output.log(f"Report  {directory / 'report.html'}")
+        else:
+            output.log(f"No model was ranked, so the earlier ranking in {directory} was kept.")
     if not ranking.ranked:
         raise typer.Exit(NOTHING_RANKED)
 

@@ -13,7 +13,7 @@ from hf_sfda.dataset.remote import RemoteSplit
 from hf_sfda.dataset.tables import JSON_ROWS
 from hf_sfda.errors import TargetError
 from hf_sfda.format import cut
-from hf_sfda.hub import explain
+from hf_sfda.hub import comes_from_unreachable_hub, explain
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -119,8 +119,9 @@ def as_target_error(dataset: str) -> Iterator[None]:
     # datasets, pyarrow, pandas, fsspec and httpx2 raise different errors. All of them mean that the
     # dataset cannot be read.
     except Exception as error:
-        reason = _reason(error)
-        reason = cut(reason, _MAX_MESSAGE)
+        reason = cut(_reason(error), _MAX_MESSAGE)
+        if comes_from_unreachable_hub(error) and not local_path(dataset).exists():
+            reason += ". No file or folder has this name here, either"
         raise TargetError(f"Dataset {dataset}: {reason}.") from error
 
 

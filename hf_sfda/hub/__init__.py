@@ -16,7 +16,14 @@ from hf_sfda.hub.files import (
     model_files,
     shard_names,
 )
-from hf_sfda.hub.reasons import ADVICE, explain, explain_answer, hub_url, is_unreachable
+from hf_sfda.hub.reasons import (
+    ADVICE,
+    comes_from_unreachable_hub,
+    explain,
+    explain_answer,
+    hub_url,
+    is_unreachable,
+)
 
 __all__ = [
     "ADVICE",
@@ -25,6 +32,7 @@ __all__ = [
     "WEIGHTS",
     "WEIGHTS_INDEX",
     "cached_model",
+    "comes_from_unreachable_hub",
     "download_model",
     "explain",
     "explain_answer",

@@ -45,7 +45,7 @@ def explain(error: BaseException) -> str:
     if full := next((e for e in chain if isinstance(e, OSError) and _is_full(e)), None):
         where = f" while writing {full.filename}" if full.filename else ""
         return redact(f"the disk is full{where}; free some space and run again, downloads resume")
-    if any(is_unreachable(link) for link in chain):
+    if comes_from_unreachable_hub(error):
         if constants.HF_HUB_OFFLINE:  # `datasets` keeps the name of the error only
             return _OFFLINE
         return redact(f"the Hub at {hub_url()} cannot be reached; check the network, run again")
@@ -81,6 +81,11 @@ def is_unreachable(error: BaseException) -> bool:
     if isinstance(error, HfHubHTTPError):
         return False
     return isinstance(error, (httpx2.TransportError, ConnectionError, TimeoutError))
+
+
+def comes_from_unreachable_hub(error: BaseException) -> bool:
+    """Whether an error, or one that caused it, is that no response of the Hub arrived."""
+    return any(is_unreachable(link) for link in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

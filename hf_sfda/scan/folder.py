@@ -65,6 +65,8 @@ def inspect(
     top = {name for name in names if "/" not in name}
     if (reason := rules.weights_reason(top)) and "adapter" in reason:
         return replace(candidate, skip=rules.adapter_reason(_adapter(path)))
+    if rules.has_weights(top) and "adapter_config.json" in top:
+        return replace(candidate, skip=rules.ADAPTER_BESIDE_WEIGHTS)
     if "config.json" not in top:
         raise BrokenFolderError("no config.json; a checkpoint is config.json and model.safetensors")
     for name in model_files(names):

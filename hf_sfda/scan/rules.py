@@ -87,6 +87,13 @@ def adapter_reason(settings: Mapping[str, Any] | None = None) -> str:
     return f"an adapter only; merge it into its base model{named} to rank it"
 
 
+ADAPTER_BESIDE_WEIGHTS = (
+    "weights and an adapter (adapter_config.json) in one folder: with the library peft, it would "
+    "be another model than without; merge the adapter, or move it away"
+)
+"""Left out because transformers would add the adapter where peft is installed."""
+
+
 def code_reason(config: Mapping[str, Any], tags: Collection[str] = ()) -> str | None:
     """Left out because its own Python code would have to run."""
     if config.get("auto_map") or "custom_code" in tags:

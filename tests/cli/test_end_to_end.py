@@ -193,6 +193,23 @@ def test_text_from_a_csv_with_local_models(hub, hub_env, tmp_path, launched):
     assert not hub.requests, "local data and models need no Hub"
 
 
+def test_a_run_that_ranks_nothing_replaces_no_ranking(hub, hub_env, tmp_path):
+    data = factories.text_dataset(n_per_class=20, classes=3)
+    data.to_parquet(tmp_path / "topics.parquet")
+    factories.tiny_bert(tmp_path / "zoo" / "a")
+    arguments = ("rank", "--dataset", "topics.parquet", "--out", "run", "--models")
+    _, err = run_command(*arguments, "zo/b", env=hub_env, cwd=tmp_path, code=1)
+    assert "report.html" in err, "nothing was there, so the reasons are saved"
+    run_command(*arguments, "zoo/a", env=hub_env, cwd=tmp_path)
+    files = {file: file.read_bytes() for file in (tmp_path / "run").glob("r*")}
+    _, err = run_command(*arguments, "zo/a", env=hub_env, cwd=tmp_path, code=1)
+    assert "No model was ranked, so the earlier ranking in run was kept." in err
+    assert "report.html" not in err
+    assert files == {file: file.read_bytes() for file in (tmp_path / "run").glob("r*")}
+    run_command(*arguments, "zoo/a", "zo/a", env=hub_env, cwd=tmp_path)
+    assert len(json.loads((tmp_path / "run" / "ranking.json").read_text())["rows"]) == 2
+
+
 def test_one_bad_model_never_stops_a_run(images_on_hub, tmp_path):
     """Every way a checkpoint can be broken becomes a row with its reason."""
     from safetensors.numpy import load_file, save_file

@@ -401,6 +401,16 @@ def test_folders_left_out_by_rule_are_skipped(hub, zoo, tmp_path):
     assert large.skip.startswith("too large") and large.revision
 
 
+def test_an_adapter_beside_weights_is_refused(tmp_path):
+    """Where peft is installed, transformers would add it to the weights."""
+    folder = factories.tiny_bert(tmp_path / "both")
+    (candidate,) = find_candidates([str(folder)])
+    assert candidate.skip is None
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (candidate,) = find_candidates([str(folder)])
+    assert "an adapter (adapter_config.json) in one folder" in candidate.skip
+
+
 def test_shards_are_counted_together(hub, zoo, tmp_path):
     from safetensors.numpy import load_file, save_file
 
