@@ -27,6 +27,7 @@ from hf_sfda.errors import ExtractionError
 ensure_torchvision()
 
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_OF_TEXTS = ("tokenizer.json", "vocab.txt")
 _FORMER = "FeatureExtractor"
 _CLASS_TOKENS = ("cls_token", "class_embedding", "class_token")
 # Masks over patches (B, T) and over pixels (B, H, W), for processors that pad.
@@ -344,6 +345,8 @@ def _open_processor(path: Path) -> Any:
     except Exception as error:
         if not any((path / name).is_file() for name in _PROCESSOR_FILES):
             reason = f"no {_PROCESSOR_FILES[0]} in the folder, which says how it takes images"
+            if any((path / name).is_file() for name in _OF_TEXTS):
+                reason += "; it has a tokenizer, so it seems to take texts"
         else:
             reason = f"its image processor cannot be loaded: {first_line(error)}"
         raise ExtractionError(reason) from error

@@ -11,6 +11,7 @@ import torch
 
 from hf_sfda.backbones import loading, open_backbone
 from hf_sfda.backbones.pooling import pool, stage_indices
+from hf_sfda.errors import ExtractionError
 from hf_sfda.types import Candidate
 from tests.backbone_zoo import IMAGES, TEXTS, VIT, Case, build, drop_weights, text
 from tests.factories import images, texts, tiny_bert, tiny_resnet, tiny_timm, tiny_vit
@@ -327,3 +328,10 @@ def test_threads_that_open_at_once_leave_torch_as_it_was(tmp_path, monkeypatch):
         thread.join()
     assert most == [1, 1, 1]
     assert {name: getattr(torch.nn.init, name) for name in dir(torch.nn.init)} == before
+
+
+def test_a_model_of_texts_is_refused_by_what_it_takes(tmp_path):
+    tiny_bert(tmp_path)
+    reason = "takes images; it has a tokenizer, so it seems to take texts"
+    with pytest.raises(ExtractionError, match=reason):
+        opened(tmp_path, "image")
