@@ -31,6 +31,9 @@ from hf_sfda.hub import hub_api, load_verified, retry_download
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_PACKED = (".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".tar", ".tgz")
+"""What ``datasets`` unpacks by itself. Files in ``.gz`` are not among these: they are checked."""
+
 _ON_HUB = re.compile(r"hf://datasets/(?P<repo>[^@]+)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 
 
@@ -43,8 +46,8 @@ def open_built(
         dataset: Name of the dataset, for messages.
         split: The requested split.
         loader: A Hub id, a folder, or the name of a loader of ``datasets``.
-        notes_on_files: Say which tables in a folder are not read, and which files are no tables by
-            their names and are read.
+        notes_on_files: Add notes about a folder: which tables are not read, and which files are
+            read although their names are not those of tables.
         options: Options of ``load_dataset``.
     """
     from datasets import load_dataset_builder
@@ -150,11 +153,11 @@ def _as_declared(data: Dataset, features: Any) -> Dataset:
 
 
 def _is_packed(name: str) -> bool:
-    return name.lower().endswith((".zip", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".tar", ".tgz"))
+    return name.lower().endswith(_PACKED)
 
 
 def _note_on_packed(builder: Any, split: str) -> tuple[str, ...]:
-    """Say how csv files in archives are read, which are not checked row by row before."""
+    """Say that csv files in archives are read without a check of each row."""
     places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
     packed = [place.split("::")[-1].rsplit("/", 1)[-1] for place in places]
     packed = list(dict.fromkeys(name for name in packed if _is_packed(name)))

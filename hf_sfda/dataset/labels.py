@@ -22,7 +22,14 @@ NO_LABEL = "no label"
 RARE = "class with fewer than 2 samples"
 
 _MISSING_NAMES = frozenset("NA N/A n/a #N/A <NA> NaN nan NaT NULL Null null None \\N".split())
-"""What R, pandas, spreadsheets and databases write for a missing value; not ``none``."""
+"""Names that R, pandas, spreadsheets and databases write for a missing value. ``none`` is not among
+them."""
+
+_VALUE = re.compile(
+    r"\s*[-+]?[$€£¥]?\s*(\d+([.,]\d+)?|\d{1,3}([.,]\d{3})+([.,]\d+)?)\s*[%$€£¥]?\s*", re.ASCII
+)
+_SIGN = re.compile(r"[,%$€£¥]")
+"""Signs that a plain number does not have."""
 
 HIDDEN = (-1, -100)
 """Numbers that stand for a hidden label: -1 by a convention of the Hub, -100 by one of torch."""
@@ -42,13 +49,6 @@ def hidden_number(numbers: Collection[int]) -> int | None:
     if len(negative) != 1 or set(numbers) == {-1, 1}:
         return None
     return negative[0] if negative[0] in HIDDEN else None
-
-
-_VALUE = re.compile(
-    r"\s*[-+]?[$€£¥]?\s*(\d+([.,]\d+)?|\d{1,3}([.,]\d{3})+([.,]\d+)?)\s*[%$€£¥]?\s*", re.ASCII
-)
-_SIGN = re.compile(r"[,%$€£¥]")
-"""What a value has that is written as a text, and a plain number has not."""
 
 
 @dataclass(frozen=True, eq=False)

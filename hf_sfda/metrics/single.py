@@ -16,9 +16,9 @@ are added up in float64. A bound on rounding errors for all inputs is far too la
    whose mean squares are ``|B|^2`` and ``|dl_i|^2``. :func:`bound_on_trace` and
    :data:`_LEAST_SHARE` say how far a mean of draws can be from what it estimates, for every B.
 
-So the bound holds for all features, but for draws that come once in 100,000 folds. It takes two
-things for granted: that float64 is exact, and that the factor in float32, which stands for A in
-``A^-1 R``, has a small relative error. The second is checked where it shows (:data:`_ROUGH`).
+So the bound holds for all features. Only unlucky draws break it, in at most one of 100,000 folds.
+It assumes that float64 is exact, and that the factor in float32, by which ``A^-1 R`` is computed,
+has a small relative error. The second is checked in the directions of W (:data:`_ROUGH`).
 
 As long as the sum exceeds :data:`TOLERANCE`, W is refined: ``A^-1 R`` is added, with R in float64.
 That leaves a thousandth of the error or less. Where two steps do not suffice, the fold is computed
@@ -55,7 +55,7 @@ _RARE = 13.0
 """Minus the logarithm of the probability that a mean of ``z'B z`` is too large, or too small."""
 
 _LEAST_SHARE = 0.145
-"""A mean of squared lengths of ``B z`` is at least this share of its expectation, but for draws
+"""A mean of squared lengths of ``B z`` is at least this share of its expectation, except
 with a probability of 2.5e-6. For squares of normal draws with weights a_k that add up to 1,
 ``E exp(-t sum a_k z_k^2) <= (1 + 2 t)^-1/2``, so Chernoff's bound is ``(s exp(1 - s))^(m/2)`` for
 a share s and m draws."""
